@@ -1,0 +1,153 @@
+//! `gateway.yaml` as written: how the process runs. A change needs a restart.
+
+use std::time::Duration;
+
+use super::Located;
+use crate::diag::Place;
+
+/// The whole file. What is left out has the default given beside the field.
+#[derive(Clone, Debug)]
+pub struct GatewayDocument {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerDocument>,
+    /// The second listener, for operators. Default: none.
+    pub admin: Option<AdminDocument>,
+    /// Files or directories of route maps, relative to this file; at least one.
+    pub routes: Vec<Located<String>>,
+    /// Files or directories of grants, relative to this file; at least one.
+    pub grants: Vec<Located<String>>,
+    /// Entra tenants whose tokens are verified.
+    pub tenants: Vec<TenantDocument>,
+    /// Other OIDC issuers whose tokens are verified.
+    pub issuers: Vec<IssuerDocument>,
+    /// How tokens are checked.
+    pub tokens: TokensDocument,
+    /// Networks (CIDR or single addresses) whose `X-Forwarded-*` and `X-Request-Id` are believed. Default: none.
+    pub trusted_proxies: Vec<Located<String>>,
+    /// Bounds on what one client or the whole process may use.
+    pub limits: LimitsDocument,
+    /// How long anything may take.
+    pub timeouts: TimeoutsDocument,
+    /// What is logged.
+    pub log: LogDocument,
+}
+
+/// One entry of `listeners`.
+#[derive(Clone, Debug)]
+pub struct ListenerDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// `ADDRESS:PORT`.
+    pub address: Located<String>,
+    /// Certificate and key; without it the listener speaks plain HTTP.
+    pub tls: Option<TlsDocument>,
+    /// Plain HTTP on an address other than loopback must be asked for. Default: false.
+    pub insecure_plaintext: bool,
+}
+
+/// `tls` of a listener. Both are PEM files, relative to this file, watched while the process runs.
+#[derive(Clone, Debug)]
+pub struct TlsDocument {
+    /// Certificate chain, leaf first.
+    pub certificate: Located<String>,
+    /// Private key of the leaf (PKCS#8, PKCS#1 or SEC1).
+    pub key: Located<String>,
+}
+
+/// `admin`.
+#[derive(Clone, Debug)]
+pub struct AdminDocument {
+    /// `ADDRESS:PORT`.
+    pub address: Located<String>,
+    /// File with the bearer token that mutating calls need, relative to this file. Without it they are refused.
+    pub token_file: Option<Located<String>>,
+}
+
+/// One entry of `tenants`: an Entra tenant, which expands to its v1 and v2 issuers.
+#[derive(Clone, Debug)]
+pub struct TenantDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// The name that gates, principals and logs use.
+    pub name: Located<String>,
+    /// The tenant id, a GUID.
+    pub id: Located<String>,
+    /// `global` (default), `usgov` or `china`.
+    pub cloud: Option<Located<String>>,
+    /// Base URL of the sign-in service in place of the cloud's own; discovery and both issuers then derive from it
+    /// (v1 `AUTHORITY/ID/`, v2 `AUTHORITY/ID/v2.0`).
+    pub authority: Option<Located<String>>,
+    /// A JWKS file in place of discovery, relative to this file.
+    pub keys: Option<Located<String>>,
+    /// A PEM file with the certificate authorities that discovery trusts in place of the public ones.
+    pub ca: Option<Located<String>>,
+}
+
+/// One entry of `issuers`: any other OIDC issuer.
+#[derive(Clone, Debug)]
+pub struct IssuerDocument {
+    /// Where the entry stands.
+    pub place: Place,
+}
+
+/// `tokens`.
+#[derive(Clone, Debug)]
+pub struct TokensDocument {
+    /// How far clocks may differ, 0 s to 300 s. Default: 60 s.
+    pub leeway: Located<Duration>,
+    /// The longest time between `nbf` (or `iat`) and `exp` that is believed. Default: 28 h.
+    pub max_lifetime: Located<Duration>,
+    /// Signature algorithms that are accepted. Default: RS256 and ES256.
+    pub algorithms: Vec<Located<String>>,
+    /// How many verified tokens are remembered. Default: 100,000.
+    pub cache_entries: u64,
+}
+
+/// `limits`.
+#[derive(Clone, Debug)]
+pub struct LimitsDocument {
+    /// Most connections at once, all listeners together. Default: 16,384.
+    pub connections: usize,
+    /// Most requests in flight at once; more are answered 503. Default: 8,192.
+    pub requests: usize,
+    /// Largest request head in bytes (request line and headers). Default: 64 KiB, at least 16 KiB.
+    pub head_bytes: usize,
+    /// Most header lines in a request. Default: 100.
+    pub headers: usize,
+    /// Most streams that one HTTP/2 connection may have open. Default: 128.
+    pub streams: u32,
+    /// Most idle connections kept for each upstream server by each worker thread. Default: 128.
+    pub upstream_idle: usize,
+}
+
+/// `timeouts`.
+#[derive(Clone, Debug)]
+pub struct TimeoutsDocument {
+    /// From accept to the end of the TLS handshake. Default: 10 s.
+    pub handshake: Duration,
+    /// From the first byte awaited to the whole request head; also how long a client's connection may idle
+    /// between requests. Default: 30 s.
+    pub client_head: Duration,
+    /// Between two pieces of a request body. Default: 30 s.
+    pub client_body: Duration,
+    /// To connect to an upstream server, name resolution and TLS included. Default: 5 s.
+    pub connect: Duration,
+    /// From the request sent to the response head. Default: 60 s.
+    pub response: Duration,
+    /// Between two pieces of a response body. Default: 60 s.
+    pub response_body: Duration,
+    /// How long an idle upstream connection is kept. Default: 30 s.
+    pub upstream_idle: Duration,
+    /// How long a drain waits for running requests. Default: 30 s.
+    pub drain: Duration,
+}
+
+/// `log`.
+#[derive(Clone, Debug)]
+pub struct LogDocument {
+    /// Whether each decision is logged as a JSON line on standard output. Default: true.
+    pub decisions: bool,
+    /// Lowest level of the process log on standard error: `error`, `warn`, `info` (default) or `debug`.
+    pub level: Located<String>,
+}
+pub(super) fn decode(_root: &super::parse::Node, _env: &dyn Fn(&str) -> Option<String>, _report: &mut crate::diag::Report) -> Option<GatewayDocument> { todo!() }

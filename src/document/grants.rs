@@ -1,0 +1,158 @@
+//! `grants.yaml` as written: one domain, its scopes and roles, and who holds what.
+
+use super::{Literal, Located};
+use crate::diag::Place;
+use crate::model::{Level, Status};
+
+/// The whole file.
+#[derive(Clone, Debug)]
+pub struct GrantsDocument {
+    /// The name that applications use.
+    pub domain: Located<String>,
+    /// How conflicts are settled.
+    pub strategy: StrategyDocument,
+    /// The catalogue of rights; where it stands, a name outside it is an error.
+    pub rights: Option<Vec<Located<String>>>,
+    /// Scope nodes and their parents (`root` for the top).
+    pub forest: Vec<(Located<String>, Located<String>)>,
+    /// Other names of nodes, by kind: value and node.
+    pub aliases: Vec<(Located<String>, Vec<(Located<String>, Located<String>)>)>,
+    /// A right and the rights that it brings.
+    pub implies: Vec<(Located<String>, Vec<Located<String>>)>,
+    /// Roles.
+    pub roles: Vec<RoleDocument>,
+    /// Groups.
+    pub groups: Vec<GroupDocument>,
+    /// Principals.
+    pub principals: Vec<PrincipalDocument>,
+    /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
+    pub objects: Vec<(Located<String>, Vec<(Located<String>, Literal)>)>,
+}
+
+/// `strategy`.
+#[derive(Clone, Debug, Default)]
+pub struct StrategyDocument {
+    /// `rights`. Default: tree.
+    pub rights: RightsShape,
+    /// `within`. Default: union.
+    pub within: Within,
+    /// `across`. Default: deny_overrides.
+    pub across: Across,
+    /// `boundary`: grants count only in the principal's assigned subtrees. Default: false.
+    pub boundary: bool,
+    /// `caps`: a flag and the highest level that remains to whoever has it.
+    pub caps: Vec<(Located<String>, Located<Level>)>,
+}
+
+/// How names of rights relate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RightsShape {
+    /// Dotted names; a grant on a prefix covers everything below it, by whole segments.
+    #[default]
+    Tree,
+    /// Opaque names; a dot is a letter like any other.
+    Flat,
+}
+
+/// How the grants of one source that cover the same right and scope combine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Within {
+    /// All count: a denial wins, then the highest level.
+    #[default]
+    Union,
+    /// Only the nearest counts: nearest scope first, then nearest right.
+    Nearest,
+}
+
+/// How the results of several sources combine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Across {
+    /// A denial of any source wins, then the highest level.
+    #[default]
+    DenyOverrides,
+    /// A denial of any source wins, then the principal's own level, then the highest of its groups.
+    DenyIndividualFirst,
+    /// The principal's own result wins, be it a denial; then its groups, of which a denial wins.
+    IndividualFirst,
+    /// The lowest result of those that say anything wins; a denial is the lowest.
+    MostRestrictive,
+    /// The highest result wins; a denial is the lowest.
+    MostPermissive,
+}
+
+/// One entry of `roles`.
+#[derive(Clone, Debug)]
+pub struct RoleDocument {
+    /// The name.
+    pub name: Located<String>,
+    /// A reserved role cannot be included in, or extended or reduced by, another.
+    pub reserved: bool,
+    /// Roles whose rights it has too.
+    pub includes: Vec<Located<String>>,
+    /// `RIGHT[:LEVEL]`.
+    pub rights: Vec<Located<String>>,
+    /// Rights of included roles that it does not have.
+    pub without: Vec<Located<String>>,
+}
+
+/// One entry of `groups`.
+#[derive(Clone, Debug)]
+pub struct GroupDocument {
+    /// The name.
+    pub name: Located<String>,
+    /// Groups whose grants, flags and status its members inherit too.
+    pub parents: Vec<Located<String>>,
+    /// Flags of its members.
+    pub flags: Vec<Located<String>>,
+    /// `inactive` makes every member inactive.
+    pub status: Status,
+    /// Grants of its members.
+    pub grants: Vec<GrantDocument>,
+}
+
+/// One entry of `principals`.
+#[derive(Clone, Debug)]
+pub struct PrincipalDocument {
+    /// The id, for logs, tests and the backend.
+    pub id: Located<String>,
+    /// The name of its tenant in `gateway.yaml`.
+    pub tenant: Located<String>,
+    /// Its object id in that tenant, a GUID.
+    pub oid: Located<String>,
+    /// The state of the account.
+    pub status: Status,
+    /// Its flags.
+    pub flags: Vec<Located<String>>,
+    /// Its groups.
+    pub groups: Vec<Located<String>>,
+    /// Scope nodes in whose subtrees it exists; `None` where the key is absent.
+    pub boundary: Option<Vec<Located<String>>>,
+    /// Its own grants.
+    pub grants: Vec<GrantDocument>,
+}
+
+/// One entry of `grants`.
+#[derive(Clone, Debug)]
+pub enum GrantDocument {
+    /// `RIGHT[:LEVEL|:deny] [@NODE]`.
+    Right(Located<String>),
+    /// `{role, at}`.
+    Role {
+        /// Where the entry stands.
+        place: Place,
+        /// The role.
+        role: Located<String>,
+        /// Nodes; empty: the root.
+        at: Vec<Located<String>>,
+    },
+    /// `{rights, at}`.
+    Rights {
+        /// Where the entry stands.
+        place: Place,
+        /// `RIGHT[:LEVEL|:deny]`.
+        rights: Vec<Located<String>>,
+        /// Nodes; empty: the root.
+        at: Vec<Located<String>>,
+    },
+}
+pub(super) fn decode(_root: &super::parse::Node, _report: &mut crate::diag::Report) -> Option<GrantsDocument> { todo!() }

@@ -1,0 +1,68 @@
+//! The files as they are written: documents with the place of every value, before anything is resolved.
+//!
+//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` and `grants` read the tree into
+//! mirrors of the three kinds of file and report every fault of shape at once. Whether names resolve is for the
+//! compilers of `config`, `route` and `policy`.
+
+mod decode;
+pub mod gateway;
+pub mod grants;
+mod parse;
+pub mod routes;
+
+use crate::diag::{Place, Report, SourceId};
+
+pub use parse::Limits;
+
+/// A value and the place where it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located<T> {
+    /// Where it stands.
+    pub place: Place,
+    /// What stands there.
+    pub value: T,
+}
+
+impl<T> Located<T> {
+    /// Puts a value at a place.
+    pub const fn new(place: Place, value: T) -> Self {
+        Self { place, value }
+    }
+}
+
+/// A constant of the configuration: a setting, an attribute of an object, or one side of a comparison.
+/// Plain (unquoted) scalars follow the YAML 1.2 core schema for booleans and integers; all else is text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Literal {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Anything else that is one word or quoted.
+    Text(String),
+    /// A list of these.
+    List(Vec<Literal>),
+}
+
+/// Reads a `gateway.yaml`. Faults go to `report`; `None` when no document could be made at all.
+/// `environment` answers the values of `${NAME}` in secrets.
+pub fn read_gateway(
+    source: SourceId,
+    environment: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<gateway::GatewayDocument> {
+    let root = parse::parse(source, &Limits::default(), report)?;
+    gateway::decode(&root, environment, report)
+}
+
+/// Reads a `routes.yaml`. Faults go to `report`; `None` when no document could be made at all.
+pub fn read_routes(source: SourceId, report: &mut Report) -> Option<routes::RoutesDocument> {
+    let root = parse::parse(source, &Limits::default(), report)?;
+    routes::decode(&root, report)
+}
+
+/// Reads a `grants.yaml`. Faults go to `report`; `None` when no document could be made at all.
+pub fn read_grants(source: SourceId, report: &mut Report) -> Option<grants::GrantsDocument> {
+    let root = parse::parse(source, &Limits::grants(), report)?;
+    grants::decode(&root, report)
+}

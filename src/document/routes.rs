@@ -1,0 +1,280 @@
+//! `routes.yaml` as written: applications, their routes, and what each route requires.
+
+use super::{Literal, Located};
+use crate::diag::Place;
+
+/// The whole file.
+#[derive(Clone, Debug, Default)]
+pub struct RoutesDocument {
+    /// Deployment flags that requirements may ask for; seen by the applications of this file only.
+    pub settings: Vec<(Located<String>, Literal)>,
+    /// Backends by name.
+    pub upstreams: Vec<UpstreamDocument>,
+    /// Named requirements for all applications of this file.
+    pub define: Vec<Definition>,
+    /// What is protected.
+    pub applications: Vec<ApplicationDocument>,
+    /// Requests with the decision that they must get.
+    pub tests: Vec<TestDocument>,
+}
+
+/// A named requirement.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The name.
+    pub name: Located<String>,
+    /// What it stands for.
+    pub requirement: Located<Term>,
+}
+
+/// One entry of `upstreams`.
+#[derive(Clone, Debug)]
+pub struct UpstreamDocument {
+    /// The name that applications use.
+    pub name: Located<String>,
+    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`; at least one.
+    pub servers: Vec<Located<String>>,
+    /// A PEM file with the certificate authorities that https servers must chain to, in place of the public ones;
+    /// relative to this file.
+    pub ca: Option<Located<String>>,
+}
+
+/// One entry of `applications`.
+#[derive(Clone, Debug)]
+pub struct ApplicationDocument {
+    /// The name, for logs and metrics.
+    pub name: Located<String>,
+    /// Exact hosts or `*.suffix`; at least one.
+    pub hosts: Vec<Located<String>>,
+    /// The grants document that decides.
+    pub domain: Located<String>,
+    /// Where permitted requests go.
+    pub upstream: Located<String>,
+    /// Who may come in at all.
+    pub gate: GateDocument,
+    /// Named requirements for this application.
+    pub define: Vec<Definition>,
+    /// The routes.
+    pub routes: Vec<RouteDocument>,
+    /// Whether the caller's `Authorization` goes on to the backend. Default: false.
+    pub forward_authorization: bool,
+    /// Header names with `_` or `.` that go on to the backend; all others of that kind are dropped.
+    pub allow_headers: Vec<Located<String>>,
+    /// Whether refusals tell clients the code with its subject (`full`) or without (`code`, the default).
+    pub full_detail: bool,
+}
+
+/// `gate` of an application.
+#[derive(Clone, Debug)]
+pub struct GateDocument {
+    /// Where it stands.
+    pub place: Place,
+    /// Names of tenants; at least one.
+    pub tenants: Vec<Located<String>>,
+    /// Values of `aud`, one of which the token must carry; at least one.
+    pub audiences: Vec<Located<String>>,
+    /// App roles, one of which the token must carry. Empty: none is asked for.
+    pub app_roles: Vec<Located<String>>,
+}
+
+/// One entry of `routes`.
+#[derive(Clone, Debug)]
+pub struct RouteDocument {
+    /// The id, unique in the application; logs and metrics name it.
+    pub id: Located<String>,
+    /// Methods in upper case; at least one.
+    pub methods: Vec<Located<String>>,
+    /// The path pattern.
+    pub path: Located<String>,
+    /// The level that `by_method` means for a method, in place of the table's.
+    pub levels: Vec<(Located<String>, Located<String>)>,
+    /// The object whose attributes scopes and comparisons may use.
+    pub object: Option<ObjectDocument>,
+    /// Named scopes.
+    pub scopes: Vec<ScopeDocument>,
+    /// What the route asks.
+    pub access: AccessDocument,
+}
+
+/// Exactly one of `public: true`, `gate_only: true`, `require`.
+#[derive(Clone, Debug)]
+pub enum AccessDocument {
+    /// Anybody, without a token.
+    Public,
+    /// Whoever passes the gate, known principal or not.
+    GateOnly,
+    /// Whoever meets the requirement.
+    Require(Located<Term>),
+}
+
+/// `object` of a route.
+#[derive(Clone, Debug)]
+pub struct ObjectDocument {
+    /// The kind: objects are named `KIND:KEY` in the grants document.
+    pub kind: Located<String>,
+    /// `path.VARIABLE`, whose value is the key.
+    pub key: Located<String>,
+}
+
+/// One entry of `scopes` of a route.
+#[derive(Clone, Debug)]
+pub struct ScopeDocument {
+    /// The name; `main` is what rights without `@SCOPE` are asked at.
+    pub name: Located<String>,
+    /// Where its value stands.
+    pub origin: OriginDocument,
+    /// What holds when no value is there. Default: [`MissingDocument::Deny`].
+    pub missing: Located<MissingDocument>,
+}
+
+/// Where the value of a scope stands.
+#[derive(Clone, Debug)]
+pub enum OriginDocument {
+    /// `from` and `kind`: places in the request (`path.x`, `query.x`, `header.x`, `object.x`), of which all that are
+    /// present must agree, and the kind of node or alias that the value names.
+    Request {
+        /// The places, at least one.
+        from: Vec<Located<String>>,
+        /// The kind.
+        kind: Located<String>,
+    },
+    /// `node`: always this one.
+    Node(Located<String>),
+}
+
+/// `missing` of a scope.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MissingDocument {
+    /// The request is denied.
+    Deny,
+    /// The scope stays empty; a right asked at it is denied.
+    Skip,
+    /// The value of another scope of the route.
+    SameAs(Located<String>),
+    /// This node.
+    Node(Located<String>),
+    /// One of these, by a condition on settings.
+    When {
+        /// The condition.
+        condition: Box<Located<Condition>>,
+        /// When it holds.
+        then: Box<Located<MissingDocument>>,
+        /// When it does not.
+        otherwise: Box<Located<MissingDocument>>,
+    },
+}
+
+/// A requirement or one term of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    /// A list: all must hold, left to right.
+    All(Vec<Located<Term>>),
+    /// `any`: one must hold, tried left to right.
+    Any(Vec<Located<Term>>),
+    /// A right as written (`RIGHT[:LEVEL] [@SCOPE[/*]]`), or the name of a definition.
+    Right(String),
+    /// `flag`: the principal has it.
+    Flag(String),
+    /// `not_flag`: the principal does not have it.
+    NotFlag(String),
+    /// `unless_denied`: the right (`RIGHT [@SCOPE]`) is not denied.
+    UnlessDenied(String),
+    /// `when`, `then`, `else`: asked only if the condition holds, or does not.
+    When {
+        /// The condition.
+        condition: Located<Condition>,
+        /// Asked when it holds.
+        then: Box<Located<Term>>,
+        /// Asked when it does not.
+        otherwise: Option<Box<Located<Term>>>,
+    },
+    /// A condition that must hold.
+    Condition {
+        /// The condition.
+        condition: Located<Condition>,
+        /// The code of the denial when it does not.
+        reason: Located<String>,
+    },
+    /// `eq`, `in`, `not_in`, `lt`: a comparison that must hold.
+    Compare {
+        /// Which.
+        comparison: Comparison,
+        /// The first operand: a reference (`path.x`, `setting.x` ...) or a literal.
+        left: Located<Literal>,
+        /// The second.
+        right: Located<Literal>,
+        /// The code of the denial when it does not hold.
+        reason: Located<String>,
+    },
+}
+
+/// How two operands are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// Both are the same.
+    Eq,
+    /// The first is an element of the second.
+    In,
+    /// The first is no element of the second.
+    NotIn,
+    /// The first is a smaller number than the second.
+    Lt,
+}
+
+/// A condition on settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// A list: all must hold.
+    All(Vec<Located<Condition>>),
+    /// `any`: one must hold.
+    Any(Vec<Located<Condition>>),
+    /// `setting`, with or without a test.
+    Setting {
+        /// The name.
+        name: Located<String>,
+        /// What is asked of its value.
+        test: SettingTest,
+    },
+}
+
+/// What a condition asks of a setting.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SettingTest {
+    /// It is `true`.
+    True,
+    /// `is`: it equals this.
+    Is(Located<Literal>),
+    /// `bit: N`: it has this bit (a power of two).
+    Bit(Located<i64>),
+    /// `bit: {of, map}`: it has the bit that the operand's value names.
+    BitOf {
+        /// The operand, such as `object.kind`.
+        of: Located<String>,
+        /// Its values and their bits.
+        map: Vec<(Located<String>, Located<i64>)>,
+    },
+}
+
+/// One entry of `tests`.
+#[derive(Clone, Debug)]
+pub struct TestDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// The id.
+    pub id: Located<String>,
+    /// The principal's id; without it the request carries no token.
+    pub principal: Option<Located<String>>,
+    /// `METHOD URL`.
+    pub request: Located<String>,
+    /// Headers of the request.
+    pub headers: Vec<(Located<String>, Located<String>)>,
+    /// Claims of the token in place of the ordinary ones (`tenant`, `aud`, `roles`).
+    pub token: Vec<(Located<String>, Located<Literal>)>,
+    /// Settings in place of the file's.
+    pub settings: Vec<(Located<String>, Literal)>,
+    /// Whether the request must be allowed.
+    pub allow: bool,
+    /// How the code of the denial must begin.
+    pub reason: Option<Located<String>>,
+}
+pub(super) fn decode(_root: &super::parse::Node, _report: &mut crate::diag::Report) -> Option<RoutesDocument> { todo!() }

@@ -1,0 +1,11 @@
+//! Vocabulary: the words of the product as plain data. Nothing here decides, reads or writes anything.
+
+pub mod guid;
+pub mod principal;
+pub mod reason;
+pub mod right;
+
+pub use guid::Guid;
+pub use principal::{PrincipalKey, Status};
+pub use reason::Reason;
+pub use right::{Effect, Level};
