@@ -144,7 +144,13 @@ impl Report {
         self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
     }
 
-    fn add(&mut self, severity: Severity, code: &'static str, place: Option<Place>, message: String) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        place: Option<Place>,
+        message: String,
+    ) -> &mut Diagnostic {
         self.diagnostics.push(Diagnostic { severity, code, message, place, help: None, related: Vec::new() });
         let last = self.diagnostics.len() - 1;
         &mut self.diagnostics[last]
@@ -159,4 +165,9 @@ impl Report {
     pub fn render(&self) -> String {
         todo!()
     }
+}
+
+/// Stub.
+pub fn suggest<'n>(_name: &str, _candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    None
 }

@@ -1,4 +1,6 @@
 //! One file a verb.
 use std::process::ExitCode;
 /// Runs the command line.
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+pub fn run() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -8,13 +8,23 @@ pub struct DevelopmentKey {}
 pub struct MintFault(pub String);
 impl DevelopmentKey {
     /// Makes a new one; its kid is the prefix and 16 hex digits.
-    pub fn generate() -> Result<Self, MintFault> { todo!() }
+    pub fn generate() -> Result<Self, MintFault> {
+        todo!()
+    }
     /// Takes a PKCS#8 PEM private key whose public half stands in `jwks` under a development kid; refuses any other.
-    pub fn from_pem(_pem: &str, _jwks: &[u8]) -> Result<Self, MintFault> { todo!() }
+    pub fn from_pem(_pem: &str, _jwks: &[u8]) -> Result<Self, MintFault> {
+        todo!()
+    }
     /// The private key as PKCS#8 PEM.
-    pub fn to_pem(&self) -> String { todo!() }
+    pub fn to_pem(&self) -> String {
+        todo!()
+    }
     /// The public key as a JWKS document.
-    pub fn jwks(&self) -> String { todo!() }
+    pub fn jwks(&self) -> String {
+        todo!()
+    }
     /// Signs a payload.
-    pub fn mint(&self, _claims: &serde_json::Value) -> Result<String, MintFault> { todo!() }
+    pub fn mint(&self, _claims: &serde_json::Value) -> Result<String, MintFault> {
+        todo!()
+    }
 }
