@@ -27,6 +27,8 @@ pub use rules::Asking;
 pub struct Builder {
     domain: Domain,
     shape: RightsShape,
+    /// Scope nodes by their full names.
+    nodes: HashMap<Arc<str>, ScopeId>,
     /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
     known: Vec<u32>,
     catalogued: bool,
@@ -38,6 +40,7 @@ impl Builder {
         let mut builder = Self {
             domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
             shape: document.strategy.rights,
+            nodes: HashMap::from([("root".into(), ScopeId::ROOT)]),
             known: Vec::new(),
             catalogued: document.rights.is_some(),
         };
@@ -98,6 +101,7 @@ impl Builder {
                     if let Some(slot) = usize::try_from(interval.first).ok().and_then(|slot| nodes.get_mut(slot)) {
                         *slot = (text.into(), *interval);
                     }
+                    self.nodes.insert(text.into(), ScopeId(interval.first));
                     if let Some((kind, value)) = text.split_once(':') {
                         self.name_scope(kind, value, ScopeId(interval.first));
                     }
@@ -145,15 +149,9 @@ impl Builder {
 
     /// Finds a node by its full name, or reports that there is none.
     fn node(&self, name: &Located<String>, report: &mut Report) -> Option<ScopeId> {
-        if name.value == "root" {
-            return Some(ScopeId::ROOT);
-        }
-        let found = name.value.split_once(':').and_then(|(kind, value)| {
-            let kind = self.domain.kinds.find(kind)?;
-            self.domain.values.get(usize::try_from(kind).ok()?)?.get(value).copied()
-        });
+        let found = self.nodes.get(name.value.as_str()).copied();
         if found.is_none() {
-            let nodes = self.domain.scopes.iter().map(|(name, _)| &**name);
+            let nodes = self.nodes.keys().map(|name| &**name);
             unknown(report, name.place, format!("there is no scope node `{}`", name.value), &name.value, nodes);
         }
         found
