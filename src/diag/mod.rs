@@ -97,7 +97,6 @@ impl Report {
         place: impl Into<Option<Place>>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.errors += 1;
         self.add(Severity::Error, code, place.into(), message.into())
     }
 
@@ -108,7 +107,6 @@ impl Report {
         place: impl Into<Option<Place>>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.warnings += 1;
         self.add(Severity::Warning, code, place.into(), message.into())
     }
 
@@ -140,13 +138,26 @@ impl Report {
         message: String,
     ) -> &mut Diagnostic {
         let found = Diagnostic { severity, code, message, place, help: None, related: Vec::new() };
-        if self.diagnostics.len() < MOST {
-            self.diagnostics.push(found.clone());
-            if let Some(last) = self.diagnostics.last_mut() {
-                return last;
+        // A definition that many routes name is compiled once for each; its fault is one fault.
+        let same = |known: &Diagnostic| known.place == place && known.code == code && known.message == found.message;
+        let mut index = place.and_then(|_| self.diagnostics.iter().position(same));
+        if index.is_none() {
+            match severity {
+                Severity::Error => self.errors += 1,
+                Severity::Warning => self.warnings += 1,
+            }
+            if self.diagnostics.len() < MOST {
+                index = Some(self.diagnostics.len());
+                self.diagnostics.push(found.clone());
             }
         }
-        self.excess.insert(found)
+        match index.and_then(|index| self.diagnostics.get_mut(index)) {
+            Some(known) => {
+                known.related.clear();
+                known
+            }
+            None => self.excess.insert(found),
+        }
     }
 
     /// Line and column of a place's start.
@@ -160,9 +171,4 @@ impl Report {
     pub fn render(&self) -> String {
         render::render(self)
     }
-}
-
-/// Stub.
-pub fn suggest<'n>(_name: &str, _candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    None
 }
