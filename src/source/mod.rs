@@ -3,6 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub mod file;
 pub mod http;
 pub mod jwks;
 
