@@ -24,7 +24,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut report = Report::new();
     // With faults in gateway.yaml the other files have been read already, for their faults.
     let config = config::load(&options.config.path, &mut report);
-    let compiled = config.and_then(|config| reload::load(&config.policy, &mut report));
+    let compiled = config.and_then(|config| reload::load_policy(&config.policy, &mut report));
     let compiled = compiled.filter(|_| !report.has_errors());
     match options.output {
         Output::Json => say(format_args!("{:#}", as_json(&report, compiled.as_ref()))),

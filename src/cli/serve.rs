@@ -3,9 +3,10 @@
 use clap::Args;
 
 use crate::cli::{ConfigFile, Exit, Failure, complain};
-use crate::config;
+use crate::config::{self, Config};
 use crate::diag::Report;
-use crate::serve;
+use crate::serve::{self, Ended, Running, StartError};
+use crate::telemetry::log;
 
 /// `serve`.
 #[derive(Debug, Args)]
@@ -31,17 +32,25 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     if let Some(address) = running.admin_address() {
         complain(format_args!("portcullis: admin listener on {address}"));
     }
-    serve::run_until_signal(running);
-    Ok(Exit::Ok)
+    Ok(stay(running))
 }
 
-/// Starts a gateway; `workers` as on the command line.
+/// Serves until a signal ends it.
+pub(super) fn stay(running: Running) -> Exit {
+    match serve::run_until_signal(running) {
+        Ended::Drained => Exit::Ok,
+        Ended::Forced | Ended::Failed => Exit::Findings,
+    }
+}
+
+/// Sets the process log up and starts a gateway; `workers` as on the command line.
 ///
 /// # Errors
 /// Exit code 3 when the configuration cannot be used, 1 when a port is taken or the system refuses something.
-pub(super) fn start(config: config::Config, workers: Option<usize>) -> Result<serve::Running, Failure> {
+pub(super) fn start(config: Config, workers: Option<usize>) -> Result<Running, Failure> {
+    log::init(&config.log.level).map_err(|fault| Failure::new(Exit::Configuration, fault))?;
     serve::start(config, serve::Options { workers }).map_err(|error| match error {
-        serve::StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
-        other => Failure::new(Exit::Findings, other),
+        StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
+        StartError::Bind(_) | StartError::Io(_) => Failure::new(Exit::Findings, error),
     })
 }

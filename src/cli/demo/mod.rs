@@ -17,11 +17,11 @@ use clap::Args;
 use crate::cli::client::Admin;
 use crate::cli::demo::scene::Cast;
 use crate::cli::files::{self, PrivateFolder, Readers};
-use crate::cli::serve::start;
+use crate::cli::serve::{start, stay};
 use crate::cli::{Exit, Failure, complain, now, say};
 use crate::config;
 use crate::diag::Report;
-use crate::serve;
+use crate::serve::Running;
 use crate::token::mint::DevelopmentKey;
 
 /// A working day.
@@ -86,9 +86,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let running = start_gateway(&config, &routes)?;
     await_keys(&ports);
     say(banner(&ports, &routes, folder.path(), &tokens));
-    serve::run_until_signal(running);
+    let exit = stay(running);
     say(format_args!("portcullis demo: ended, {} is removed", folder.path().display()));
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 fn broken(error: impl std::fmt::Display) -> Failure {
@@ -198,7 +198,7 @@ fn write_tokens(
     Ok(tokens)
 }
 
-fn start_gateway(config: &Path, routes: &Path) -> Result<serve::Running, Failure> {
+fn start_gateway(config: &Path, routes: &Path) -> Result<Running, Failure> {
     let mut report = Report::new();
     let loaded = config::load(config, &mut report).filter(|_| !report.has_errors());
     let started = match loaded {
