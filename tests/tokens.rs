@@ -573,6 +573,18 @@ async fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[tokio::test]
+async fn keys_do_not_come_over_plain_http_when_the_document_came_over_tls() {
+    let (server, plain) = (Server::https().await, Server::http().await);
+    publish(&plain, &[Signer::p256().jwk("one")]);
+    let source = discovery(&server, V2);
+    let jwks = format!("{}/keys", plain.base);
+    server.answer(DISCOVERY[1], Answer::json(&json!({"issuer": source.url, "jwks_uri": jwks})));
+    let keeping = Keeping::start(QUICK, vec![source]);
+    eventually("two attempts", || server.count(DISCOVERY[1]) >= 2).await;
+    assert_eq!((plain.count("/keys"), keeping.kids(V2).len()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_wake_picks_a_rotation_up_at_once_and_then_not_again_for_a_while() {
     let server = Server::http().await;
     publish(&server, &[Signer::p256().jwk("one")]);
