@@ -521,10 +521,8 @@ mod tests {
         let asked = stripped(&lines, false, &["soap_action"]);
         assert_eq!(asked, headers(&[("soap_action", "a"), ("soap-action", "c")]));
         // Not even then, where another server would read a field that frames or authorizes.
-        for name in ["content_length", "transfer_encoding", "host_", "x_forwarded_for", "authorization."] {
-            let allowed: Box<str> = name.into();
-            let framing = ["content_length", "transfer_encoding", "x_forwarded_for"].contains(&name);
-            assert_eq!(is_dropped(name, true, &[allowed]), framing, "{name}");
+        for name in ["content_length", "transfer_encoding", "x_forwarded_for", "proxy_authorization", "keep.alive"] {
+            assert!(is_dropped(name, true, &[name.into()]), "{name}");
         }
     }
 
