@@ -322,7 +322,8 @@ fn the_demo_names_every_port_that_is_taken() {
     let backend = backend.local_addr().unwrap().port().to_string();
     let done = portcullis(folder.path(), &["demo", "--port", &port.to_string(), "--backend-port", &backend]);
     assert_eq!(done.code, 1);
-    for wanted in [&(port + 1).to_string(), "TLS listener", "--port", &backend, "made-up application", "--backend-port"] {
+    for wanted in [&(port + 1).to_string(), "TLS listener", "--port", &backend, "made-up application", "--backend-port"]
+    {
         assert!(done.err.contains(wanted), "{wanted}\n{}", done.err);
     }
 }

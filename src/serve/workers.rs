@@ -65,7 +65,9 @@ impl Crew {
             threads.push(watchdog.spawn(move || {
                 // Held until the thread ends, however it ends.
                 let _working = working;
-                LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining));
+                if let Err(fault) = LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining)) {
+                    tracing::error!("a listener cannot be served: {fault}");
+                }
             })?);
         }
         drop(working);
