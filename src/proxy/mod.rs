@@ -1,1 +1,183 @@
-//! Stub.
+//! The data plane: the only code that touches the sockets of clients and upstreams.
+//!
+//! One current-thread runtime per core runs [`listener::serve`]; each has its own [`Worker`] with its own upstream pools,
+//! and what they share ([`Gateway`]) is read-only, behind one pointer. [`Worker::handle`] is a whole request.
+
+mod answer;
+mod body;
+mod caller;
+mod forward;
+mod headers;
+mod idle;
+mod io;
+mod layers;
+mod ledger;
+pub mod listener;
+mod settings;
+pub mod tls;
+mod trace;
+mod upstream;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+pub use body::{Body, BrokenBody};
+pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
+
+use answer::Asker;
+use caller::{Arrival, Caller, Connection, Numbers};
+use forward::Failed;
+use ledger::Ledger;
+use upstream::{Connector, Upstreams};
+
+use crate::model::Reason;
+use crate::pep::{self, Refusal, Verdict};
+use crate::snapshot::{Live, Reader};
+use crate::telemetry::Telemetry;
+use crate::token::{IssuerId, Verifier};
+
+/// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// What all workers share.
+pub struct Gateway {
+    live: Arc<Live>,
+    verifier: Arc<Verifier>,
+    telemetry: Arc<Telemetry>,
+    wake: mpsc::Sender<IssuerId>,
+    settings: Settings,
+    /// Places for client connections, one count for all listeners and workers.
+    connections: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// A gateway that judges by what `live` holds, and reports issuers whose keys should be fetched to `wake`.
+    pub fn new(
+        live: &Arc<Live>,
+        verifier: Arc<Verifier>,
+        telemetry: Arc<Telemetry>,
+        wake: mpsc::Sender<IssuerId>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { live: Arc::clone(live), verifier, telemetry, wake, settings, connections })
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Gateway").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What one thread has for itself.
+pub struct Worker {
+    gateway: Arc<Gateway>,
+    reader: RefCell<Reader>,
+    upstreams: Upstreams,
+    numbers: Numbers,
+    complained: Cell<Option<Instant>>,
+}
+
+impl Worker {
+    /// The part of `gateway` that this thread runs.
+    fn new(gateway: Arc<Gateway>) -> Rc<Self> {
+        let reader = RefCell::new(Reader::new(&gateway.live));
+        let Settings { limits, timeouts, .. } = &gateway.settings;
+        let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts, limits.head_bytes);
+        let upstreams = Upstreams::new(connector, limits.upstream_idle, timeouts.upstream_idle);
+        Rc::new(Self { gateway, reader, upstreams, numbers: Numbers::seeded(), complained: Cell::new(None) })
+    }
+
+    /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
+    async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
+        let Arrival { request, caller, asker } = arrival;
+        let (mut head, body) = request.into_parts();
+        headers::drop_connection_options(&mut head.headers);
+        let now = now_ms();
+        let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, now);
+        // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
+        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, now / 1000);
+        ledger.judged();
+        let (refusal, full_detail, mut ledger) = match verdict {
+            Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, ledger).await {
+                Ok(response) => return response,
+                Err(Failed { reason, ledger }) => (Refusal::of(reason), false, ledger),
+            },
+            Verdict::Refused { refusal, grounds, .. } => {
+                ledger.grounds(&grounds, false);
+                if let Some(issuer) = refusal.wake {
+                    // A full queue means that enough others have asked already.
+                    let _ = self.gateway.wake.try_send(issuer);
+                }
+                let full = grounds.application.as_ref().is_some_and(|application| application.full_detail);
+                (refusal, full, ledger)
+            }
+        };
+        let (response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
+        ledger.refused(&refusal, sent);
+        response
+    }
+
+    /// Says no to a request that nobody looked at.
+    fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, reason: Reason) -> Response<Body> {
+        let refusal = Refusal::of(reason);
+        let (response, sent) = answer::refusal(&refusal, false, arrival.asker, &arrival.caller);
+        let request = &arrival.request;
+        let head = (request.method(), request.uri(), request.headers());
+        Ledger::open(self, head, &arrival.caller, now_ms()).refused(&refusal, sent);
+        response
+    }
+
+    /// The answer when handling a request panicked.
+    fn panicked(&self, asker: Asker, caller: &Caller) -> Response<Body> {
+        tracing::error!("request {} ended in a panic: this is a defect of the gateway, please report it", caller.id);
+        answer::refusal(&Refusal::of(Reason::Internal), false, asker, caller).0
+    }
+
+    /// Who sent a request, under which name.
+    fn arrival(&self, request: Request<Incoming>, connection: &Rc<Connection>) -> Arrival {
+        let trusted_proxies = &self.gateway.settings.trusted_proxies;
+        let caller = Caller::of(request.headers(), connection, &self.numbers, |address| {
+            trusted_proxies.iter().any(|network| network.contains(address))
+        });
+        let asker = Asker::of(&request);
+        Arrival { request, caller, asker }
+    }
+
+    /// Tells the process log that a server cannot be reached, now and then.
+    fn complain(&self, server: &str, fault: &dyn fmt::Display) {
+        if self.complained.get().is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            self.complained.set(Some(Instant::now()));
+            tracing::warn!("upstream server {server} cannot be reached: {fault}");
+        }
+    }
+
+    /// What has to be done now and then: close idle upstream connections, and look at the snapshot so that a thread
+    /// without requests does not hold on to an old one.
+    fn tick(&self) {
+        self.upstreams.sweep();
+        self.reader.borrow_mut().load();
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Worker").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since the Unix epoch: the one place where wall-clock time enters the data plane.
+#[expect(clippy::disallowed_methods, reason = "the edge at which time enters")]
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,1 +1,141 @@
-//! Stub.
+//! What operators see of the running process: counters for Prometheus, one decision line per request, the process log.
+//!
+//! The bottom layer: it takes plain values and knows nothing of policy, tokens or sockets. Both views of a request
+//! come from one [`RequestRecord`], so that log and metrics cannot disagree.
+
+pub mod log;
+mod metrics;
+mod record;
+mod writer;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use record::{RequestId, RequestRecord};
+
+use metrics::Metrics;
+use writer::DecisionLog;
+
+/// How long [`Telemetry::flush`] waits at most.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+
+/// The one place that requests, connections and reloads are reported to; shared by all threads.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    decisions: Option<DecisionLog>,
+}
+
+impl Telemetry {
+    /// The `Content-Type` of what [`render`](Self::render) writes.
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// Starts at zero. With `decisions`, one JSON line per request goes to standard output.
+    pub fn new(version: &'static str, decisions: bool) -> Arc<Self> {
+        if decisions { Self::writing_to(version, Box::new(std::io::stdout())) } else { Self::silent(version) }
+    }
+
+    /// The same with the decision lines going to `out`.
+    pub fn writing_to(version: &'static str, out: Box<dyn Write + Send>) -> Arc<Self> {
+        let metrics = Metrics::new(version);
+        let decisions = Some(DecisionLog::start(out, metrics.lines_dropped.clone()));
+        Arc::new(Self { metrics, decisions })
+    }
+
+    fn silent(version: &'static str) -> Arc<Self> {
+        Arc::new(Self { metrics: Metrics::new(version), decisions: None })
+    }
+
+    /// Whether decision lines are written, so that callers need not copy what only a line shows.
+    pub fn logs_decisions(&self) -> bool {
+        self.decisions.is_some()
+    }
+
+    /// Counts a finished request and hands its line over to the writer thread. Never waits: where the writer cannot
+    /// keep up, the line is dropped and counted.
+    pub fn emit(&self, record: Box<RequestRecord>) {
+        self.metrics.request(&record);
+        if let Some(decisions) = &self.decisions {
+            decisions.hand_over(record);
+        }
+    }
+
+    /// All metrics as Prometheus reads them (OpenMetrics text).
+    pub fn render(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// A policy with this serial is in force since `at` (Unix seconds).
+    pub fn policy_loaded(&self, serial: u64, at: u64) {
+        self.metrics.policy_loaded(serial, at);
+    }
+
+    /// A reload at `at` (Unix seconds) failed; the old policy stays.
+    pub fn reload_failed(&self, at: u64) {
+        self.metrics.reload_failed(at);
+    }
+
+    /// The keys of an issuer were fetched at `at` (Unix seconds).
+    pub fn keys_fetched(&self, issuer: &str, at: u64) {
+        self.metrics.keys_fetched(issuer, at);
+    }
+
+    /// Fetching the keys of an issuer failed.
+    pub fn keys_failed(&self, issuer: &str) {
+        self.metrics.keys_failed(issuer);
+    }
+
+    /// A client has connected.
+    pub fn connection_opened(&self) {
+        self.metrics.connections.inc();
+        self.metrics.connections_accepted.inc();
+    }
+
+    /// A client's connection is gone.
+    pub fn connection_closed(&self) {
+        self.metrics.connections.dec();
+    }
+
+    /// A client's TLS handshake failed or took too long.
+    pub fn handshake_failed(&self) {
+        self.metrics.handshakes_failed.inc();
+    }
+
+    /// A client sent a request head that could not be read as HTTP and never became a request.
+    pub fn head_rejected(&self) {
+        self.metrics.heads_rejected.inc();
+    }
+
+    /// A connection to an upstream server (`http://host:port`) was opened.
+    pub fn upstream_opened(&self, server: &str) {
+        self.metrics.upstream_opened(server);
+    }
+
+    /// An upstream server could not be connected to.
+    pub fn upstream_failed(&self, server: &str) {
+        self.metrics.upstream_failed(server);
+    }
+
+    /// A request came in. Returns how many are in flight, this one included.
+    pub fn request_started(&self) -> usize {
+        usize::try_from(self.metrics.in_flight.inc().saturating_add(1)).unwrap_or(0)
+    }
+
+    /// A request that [`request_started`](Self::request_started) counted is over.
+    pub fn request_finished(&self) {
+        self.metrics.in_flight.dec();
+    }
+
+    /// How many requests are in flight.
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.metrics.in_flight.get()).unwrap_or(0)
+    }
+
+    /// Waits until every line handed over so far is written, two seconds at most.
+    pub fn flush(&self) {
+        if let Some(decisions) = &self.decisions {
+            decisions.flush(FLUSH_WITHIN);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Sends what was permitted to its upstream. Takes [`Permitted`] by value and accepts nothing else, so what is
+//! forwarded is what was judged.
+
+use std::rc::Rc;
+
+use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::time::{Instant, sleep_until};
+
+use super::body::{Body, RequestBody, UploadFault};
+use super::headers;
+use super::ledger::Ledger;
+use super::upstream::{ConnectFault, Lease};
+use super::{Caller, Worker};
+use crate::model::Reason;
+use crate::pep::Permitted;
+
+/// An exchange that failed before its answer began.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// What the client is told.
+    pub(super) reason: Reason,
+    /// Its account, still open.
+    pub(super) ledger: Ledger,
+}
+
+/// Why one attempt on one connection failed.
+enum Attempt {
+    /// Nothing was sent: the request comes back and may be tried again.
+    Unsent(Box<Request<RequestBody>>),
+    /// Something may have been sent, so that a second attempt could do the thing twice.
+    Failed(Reason),
+}
+
+/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    permitted: Permitted,
+    incoming: Incoming,
+    caller: &Caller,
+    mut ledger: Ledger,
+) -> Result<Response<Body>, Failed> {
+    let (mut head, grounds) = permitted.into_parts();
+    ledger.grounds(&grounds, true);
+    let Some(application) = grounds.application.as_ref() else {
+        // A permission without an application has no way to go; pep never makes one.
+        return Err(Failed { reason: Reason::Internal, ledger });
+    };
+    headers::to_backend(&mut head, &grounds, application, caller);
+    head.uri = origin_form(&head.uri);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    let timeouts = &worker.gateway.settings.timeouts;
+    let (body, upload) = RequestBody::new(incoming, timeouts.client_body);
+    ledger.uploads(upload);
+    let request = Request::from_parts(head, body);
+    match exchange(worker, &application.upstream, request, &mut ledger).await {
+        Ok((response, lease)) => {
+            ledger.answered(Some(response.status()));
+            let (mut head, incoming) = response.into_parts();
+            headers::to_client(&mut head.headers, caller);
+            head.extensions.clear();
+            let body = Body::relayed(incoming, lease, ledger, &caller.connection, timeouts.response_body);
+            Ok(Response::from_parts(head, body))
+        }
+        Err(reason) => {
+            ledger.answered(None);
+            Err(Failed { reason, ledger })
+        }
+    }
+}
+
+/// Tries the upstream's servers in turn until one can be connected to, then sends the request there.
+async fn exchange(
+    worker: &Worker,
+    upstream: &crate::route::Upstream,
+    mut request: Request<RequestBody>,
+    ledger: &mut Ledger,
+) -> Result<(Response<Incoming>, Lease), Reason> {
+    let upstreams = &worker.upstreams;
+    let mut reason = Reason::UpstreamUnreachable;
+    for server in upstreams.in_turn(upstream) {
+        ledger.tries(&server.name);
+        let pool = upstreams.pool(server, upstream.ca.as_ref());
+        if let Some(lease) = pool.check_out() {
+            match attempt(worker, lease, request, ledger).await {
+                Ok(answer) => return Ok(answer),
+                Err(Attempt::Failed(reason)) => return Err(reason),
+                // The server closed the pooled connection in the meantime: once more, on a new one.
+                Err(Attempt::Unsent(back)) => request = *back,
+            }
+        }
+        let lease = match upstreams.connector.open(server, upstream.ca.as_ref(), &pool).await {
+            Ok(lease) => lease,
+            Err(fault) => {
+                worker.complain(&server.name, &fault);
+                reason = match fault {
+                    ConnectFault::TimedOut => Reason::UpstreamTimeout,
+                    ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
+                };
+                continue;
+            }
+        };
+        return match attempt(worker, lease, request, ledger).await {
+            Ok(answer) => Ok(answer),
+            Err(Attempt::Failed(reason)) => Err(reason),
+            Err(Attempt::Unsent(_)) => Err(Reason::UpstreamUnreachable),
+        };
+    }
+    Err(reason)
+}
+
+/// One request on one connection, up to the head of its answer.
+async fn attempt(
+    worker: &Worker,
+    mut lease: Lease,
+    request: Request<RequestBody>,
+    ledger: &Ledger,
+) -> Result<(Response<Incoming>, Lease), Attempt> {
+    let limit = worker.gateway.settings.timeouts.response;
+    let sent = Instant::now();
+    let answer = lease.sender().try_send_request(request);
+    tokio::pin!(answer);
+    let mut deadline = sent + limit;
+    let received = loop {
+        tokio::select! {
+            biased;
+            received = &mut answer => break received,
+            () = sleep_until(deadline) => {
+                // While the client still uploads, its own timer runs; the upstream's begins with the last piece.
+                let due = ledger.upstream_waits_since(sent).unwrap_or_else(Instant::now) + limit;
+                if due <= Instant::now() {
+                    return Err(Attempt::Failed(Reason::UpstreamTimeout));
+                }
+                deadline = due;
+            }
+        }
+    };
+    match received {
+        // Nobody asked for another protocol, and none was judged.
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Attempt::Failed(Reason::UpstreamInvalid))
+        }
+        Ok(response) => Ok((response, lease)),
+        Err(fault) => Err(failed(fault, ledger)),
+    }
+}
+
+fn failed(mut fault: TrySendError<Request<RequestBody>>, ledger: &Ledger) -> Attempt {
+    if let Some(request) = fault.take_message() {
+        return Attempt::Unsent(Box::new(request));
+    }
+    let fault = fault.into_error();
+    tracing::debug!("upstream exchange: {fault}");
+    Attempt::Failed(match ledger.upload_fault() {
+        Some(UploadFault::Slow) => Reason::BodyTimeout,
+        Some(UploadFault::Broken) => Reason::BadHeader,
+        None => Reason::UpstreamInvalid,
+    })
+}
+
+/// The target as an origin server wants it (RFC 9112 section 3.2.1): path and query as they came.
+fn origin_form(target: &Uri) -> Uri {
+    match target.path_and_query() {
+        Some(path) => Uri::from(path.clone()),
+        None => Uri::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_go_out_in_origin_form_with_path_and_query_as_they_came() {
+        for (came, goes) in [
+            ("/a%2Db?x=%20&y", "/a%2Db?x=%20&y"),
+            ("http://oms.example.org/a?b", "/a?b"),
+            ("https://oms.example.org", "/"),
+            ("/", "/"),
+        ] {
+            assert_eq!(origin_form(&came.parse().unwrap()).to_string(), goes);
+        }
+    }
+}

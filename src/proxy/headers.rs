@@ -1,0 +1,702 @@
+//! What the backend and the client get to see of each other's headers. Three lists: what always goes, what the gateway
+//! sets, and what is believed only when a trusted proxy says it. Strip first, set after, so that nothing a client
+//! writes can stand where the gateway speaks.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Uri, Version};
+
+use super::trace;
+use super::{Caller, Connection};
+use crate::pep::Grounds;
+use crate::route::Application;
+use crate::telemetry::RequestId;
+
+/// The principal's id.
+const USER: HeaderName = HeaderName::from_static("x-auth-request-user");
+/// The name to show for the principal.
+const USERNAME: HeaderName = HeaderName::from_static("x-auth-request-preferred-username");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Marks answers of the gateway itself.
+pub(super) const PORTCULLIS: HeaderName = HeaderName::from_static("x-portcullis");
+
+/// Fields of one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [&str; 11] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Names in which backends believe to read who asks, by which method, for which target or from where. Sorted; names
+/// are folded before they are looked up.
+const SPEAKS_FOR_OTHERS: [&str; 70] = [
+    "appgw-client-cert",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "fastly-client-ip",
+    "from-oauth2-proxy",
+    "iv-creds",
+    "iv-groups",
+    "iv-user",
+    "kubeflow-userid",
+    "proxy",
+    "proxy-client-ip",
+    "remote-addr",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+    "remote-user",
+    "sm-user",
+    "sm-userdn",
+    "ssl-client-cert",
+    "ssl-client-dn",
+    "ssl-client-s-dn",
+    "ssl-client-subject-dn",
+    "ssl-client-verify",
+    "true-client-ip",
+    "wl-proxy-client-ip",
+    "wl-proxy-ssl",
+    "x-access-token",
+    "x-anonymous-consumer",
+    "x-arr-clientcert",
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-roles",
+    "x-auth-subject",
+    "x-auth-user",
+    "x-auth-username",
+    "x-client-cert",
+    "x-client-dn",
+    "x-client-ip",
+    "x-client-verify",
+    "x-cluster-client-ip",
+    "x-email",
+    "x-endpoint-api-userinfo",
+    "x-groups",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-id-token",
+    "x-jwt-assertion",
+    "x-jwt-payload",
+    "x-method",
+    "x-method-override",
+    "x-override-url",
+    "x-preferred-username",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+    "x-role",
+    "x-roles",
+    "x-ssl-cert",
+    "x-subject",
+    "x-tunnel-method",
+    "x-upn",
+    "x-user",
+    "x-user-email",
+    "x-user-id",
+    "x-userinfo",
+    "x-username",
+];
+
+/// The same as families of names, by how they begin.
+const SPEAKING_FAMILIES: [&str; 22] = [
+    "cf-access-",
+    "oidc-claim-",
+    "x-accel-",
+    "x-amzn-oidc-",
+    "x-auth-request-",
+    "x-authenticated-",
+    "x-authentik-",
+    "x-azure-",
+    "x-consumer-",
+    "x-credential-",
+    "x-envoy-",
+    "x-goog-authenticated-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-original-",
+    "x-originating-",
+    "x-pomerium-",
+    "x-portcullis",
+    "x-remote-",
+    "x-ssl-client",
+    "x-webauth-",
+];
+
+/// `X-Forwarded-*` and its successor as far as a trusted proxy may say them; the rest of that family (`-User`,
+/// `-Email`, `-Uri`, `-Method` ...) goes whoever sent it.
+const BELIEVED_OF_PROXIES: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"];
+
+/// Drops what `Connection` names, before the request is judged: a field that ends here (RFC 9110 section 7.6.1) must
+/// not take part in a decision about what the backend will see without it. `Connection` itself stays for the judge.
+pub(super) fn drop_connection_options(headers: &mut HeaderMap) {
+    for name in connection_options(headers) {
+        if !HOP_BY_HOP.contains(&name.as_str()) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Turns the head of a permitted request into the one that the backend gets; only its target is left to the caller.
+pub(super) fn to_backend(head: &mut Parts, grounds: &Grounds, application: &Application, caller: &Caller) {
+    let trusted = caller.connection.trusted;
+    let headers = &mut head.headers;
+    strip(headers, |name| is_dropped(name, trusted, &application.allow_headers));
+    if !application.forward_authorization {
+        headers.remove(header::AUTHORIZATION);
+    }
+    if head.version >= Version::HTTP_2 {
+        join_cookies(headers);
+    }
+    set_host(headers, &head.uri);
+    set_forwarded(headers, &caller.connection);
+    headers.insert(REQUEST_ID, caller.id_header.clone());
+    trace::keep_or_make(headers, &caller.id, caller.span);
+    let via = if head.version >= Version::HTTP_2 { "2 portcullis" } else { "1.1 portcullis" };
+    headers.append(header::VIA, HeaderValue::from_static(via));
+    if let Some(user) = grounds.principal.as_deref().and_then(visible) {
+        headers.insert(USER, user);
+    }
+    let username = grounds.token.as_ref().and_then(|token| token.username.as_deref());
+    if let Some(username) = username.and_then(|name| HeaderValue::from_str(name).ok()) {
+        headers.insert(USERNAME, username);
+    }
+}
+
+/// Turns the headers of the backend's answer into those that the client gets.
+pub(super) fn to_client(headers: &mut HeaderMap, caller: &Caller) {
+    strip(headers, |name| name.starts_with("x-portcullis") || name.starts_with("x-auth-request-"));
+    headers.insert(REQUEST_ID, caller.id_header.clone());
+}
+
+/// Marks an answer of the gateway's own with the request's id.
+pub(super) fn identify(headers: &mut HeaderMap, id: &HeaderValue) {
+    headers.insert(REQUEST_ID, id.clone());
+}
+
+/// The id that a trusted proxy gave the request, if it is one that logs and headers can carry.
+pub(super) fn given_request_id(headers: &HeaderMap) -> Option<RequestId> {
+    let text = single(headers, &REQUEST_ID)?.to_str().ok()?;
+    let sane = (8..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+    sane.then(|| RequestId::Given(text.into()))
+}
+
+/// The nearest address of a chain of trusted proxies that is not itself trusted: `X-Forwarded-For` read from the right.
+pub(super) fn client_of(headers: &HeaderMap, peer: IpAddr, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    let lines: Vec<&HeaderValue> = headers.get_all(FORWARDED_FOR).iter().collect();
+    for line in lines.iter().rev() {
+        let Ok(line) = line.to_str() else { return client };
+        for element in line.rsplit(',') {
+            let Ok(address) = element.trim().parse() else { return client };
+            client = address;
+            if !trusted(address) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first)
+}
+
+/// Removes the fields of this connection, all that any `Connection` line names, and what `also` picks, in one pass.
+fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let mut doomed = connection_options(headers);
+    doomed.extend(headers.keys().filter(|name| HOP_BY_HOP.contains(&name.as_str()) || also(name.as_str())).cloned());
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// All that any `Connection` line names. `Host` and `Content-Length` stay whatever it says: without them the message
+/// would be another one.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect()
+}
+
+/// Servers that make variables of header names (CGI, WSGI, Rack) read `_`, and some of them any other mark, as `-`. So
+/// a name is looked up as the worst of them reads it, and a name with such marks goes unless the application asks for it.
+fn is_dropped(name: &str, trusted: bool, allowed: &[Box<str>]) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.bytes().all(plain) {
+        return speaks_for_others(name, trusted);
+    }
+    let folded: String =
+        name.bytes().map(|byte| if plain(byte) { char::from(byte.to_ascii_lowercase()) } else { '-' }).collect();
+    speaks_for_others(&folded, false) || is_hop_by_hop(&folded) || !allowed.iter().any(|asked| **asked == *name)
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name) || matches!(name, "host" | "content-length" | "authorization" | "via")
+}
+
+fn speaks_for_others(name: &str, trusted: bool) -> bool {
+    // Ordinary headers leave here.
+    if !matches!(
+        name.as_bytes().first(),
+        Some(b'a' | b'c' | b'f' | b'i' | b'k' | b'o' | b'p' | b'r'..=b't' | b'w' | b'x')
+    ) {
+        return false;
+    }
+    if name.starts_with("x-forwarded-") || name == "forwarded" {
+        return !(trusted && BELIEVED_OF_PROXIES.contains(&name));
+    }
+    SPEAKS_FOR_OTHERS.binary_search(&name).is_ok() || SPEAKING_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// HTTP/2 may cut the cookie into crumbs; an HTTP/1.1 backend gets one line (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The host as it was judged: the target's if it has one (HTTP/2, absolute form), else the header's.
+fn set_host(headers: &mut HeaderMap, target: &Uri) {
+    if let Some(authority) = target.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(header::HOST, host);
+    }
+}
+
+/// `X-Forwarded-*`: what was left of them is a trusted proxy's and is extended or kept; otherwise they begin here.
+fn set_forwarded(headers: &mut HeaderMap, connection: &Connection) {
+    let before: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    let peer = &connection.peer_header;
+    let chain = match before.is_empty() {
+        true => peer.clone(),
+        false => {
+            let chain = [&before.join(&b", "[..]), peer.as_bytes()].join(&b", "[..]);
+            HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
+        }
+    };
+    headers.insert(FORWARDED_FOR, chain);
+    if let Some(forwarded) = headers.get(header::FORWARDED) {
+        // RFC 7239 section 4: an IPv6 address stands in brackets and quotes.
+        let node = match connection.peer {
+            IpAddr::V4(four) => format!(", for={four}"),
+            IpAddr::V6(six) => format!(", for=\"[{six}]\""),
+        };
+        match HeaderValue::from_bytes(&[forwarded.as_bytes(), node.as_bytes()].concat()) {
+            Ok(longer) => headers.insert(header::FORWARDED, longer),
+            Err(_) => headers.remove(header::FORWARDED),
+        };
+    }
+    let known = single(headers, &FORWARDED_PROTO).is_some_and(|proto| proto == "http" || proto == "https");
+    if !known {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if connection.secure { "https" } else { "http" }));
+    }
+    if single(headers, &FORWARDED_HOST).is_none() {
+        match headers.get(header::HOST).cloned() {
+            Some(host) => headers.insert(FORWARDED_HOST, host),
+            None => headers.remove(FORWARDED_HOST),
+        };
+    }
+}
+
+/// A name from the operators' files as a header value: what is not visible ASCII, and `%`, is percent-encoded.
+fn visible(text: &str) -> Option<HeaderValue> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    if text.bytes().all(plain) {
+        return HeaderValue::from_str(text).ok();
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    HeaderValue::from_str(&encoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::route::Upstream;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn application(allowed: &[&str]) -> Application {
+        Application {
+            name: "oms".into(),
+            upstream: Arc::new(Upstream { name: "oms".into(), servers: vec![], ca: None }),
+            forward_authorization: false,
+            allow_headers: allowed.iter().map(|name| (*name).into()).collect(),
+            full_detail: false,
+        }
+    }
+
+    fn connection(trusted: bool) -> Rc<Connection> {
+        Connection::new("192.0.2.7:4711".parse().unwrap(), true, |_| trusted)
+    }
+
+    fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {
+        let mut headers = headers(lines);
+        let application = application(allowed);
+        strip(&mut headers, |name| is_dropped(name, trusted, &application.allow_headers));
+        headers
+    }
+
+    #[test]
+    fn lists_are_sorted_and_folded() {
+        assert!(SPEAKS_FOR_OTHERS.is_sorted());
+        assert!(SPEAKING_FAMILIES.is_sorted());
+        for name in SPEAKS_FOR_OTHERS.iter().chain(&SPEAKING_FAMILIES).chain(&BELIEVED_OF_PROXIES) {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+            assert!(speaks_for_others(name, false), "{name} never gets past the first letter");
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let left = stripped(
+            &[
+                ("connection", "close"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "keep-alive"),
+                ("te", "gzip"),
+                ("trailer", "x-user"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABkAAQAAP__"),
+                ("proxy-authorization", "Basic eA=="),
+                ("accept", "*/*"),
+            ],
+            true,
+            &[],
+        );
+        assert_eq!(left, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn everything_that_any_connection_line_names_ends_here() {
+        let left = stripped(
+            &[
+                ("connection", "close, X-One"),
+                ("connection", "x-TWO ,, x-three"),
+                ("connection", "not a name, x-four"),
+                ("x-one", "1"),
+                ("x-two", "2"),
+                ("x-two", "2b"),
+                ("x-three", "3"),
+                ("x-four", "4"),
+                ("x-five", "5"),
+            ],
+            false,
+            &[],
+        );
+        assert_eq!(left, headers(&[("x-five", "5")]));
+    }
+
+    #[test]
+    fn connection_cannot_take_the_host_or_the_length() {
+        let left = stripped(
+            &[("connection", "host, content-length"), ("host", "oms.example.org"), ("content-length", "5")],
+            false,
+            &[],
+        );
+        assert_eq!(left, headers(&[("host", "oms.example.org"), ("content-length", "5")]));
+    }
+
+    #[test]
+    fn what_connection_names_is_gone_before_the_judge_looks_and_the_rest_is_not() {
+        let mut seen = headers(&[
+            ("connection", "x-territory, upgrade"),
+            ("x-territory", "USS"),
+            ("upgrade", "websocket"),
+            ("transfer-encoding", "chunked"),
+            ("authorization", "Bearer x"),
+        ]);
+        drop_connection_options(&mut seen);
+        assert_eq!(
+            seen,
+            headers(&[
+                ("connection", "x-territory, upgrade"),
+                ("upgrade", "websocket"),
+                ("transfer-encoding", "chunked"),
+                ("authorization", "Bearer x"),
+            ])
+        );
+    }
+
+    #[test]
+    fn identity_override_and_original_url_names_go_in_every_fold_whoever_sends_them() {
+        for name in [
+            "X-Auth-Request-User",
+            "x-auth-request-groups",
+            "X_Auth_Request_User",
+            "x.auth.request.user",
+            "X-Portcullis",
+            "x-portcullis-scopes",
+            "X_Portcullis_Assertion",
+            "X-Forwarded-User",
+            "x-forwarded-email",
+            "X-Forwarded-Preferred-Username",
+            "X_Forwarded_User",
+            "x-forwarded-uri",
+            "x-forwarded-method",
+            "Remote-User",
+            "REMOTE_USER",
+            "x-remote-groups",
+            "x-authenticated-user",
+            "X.Authenticated.User",
+            "x-auth-user",
+            "X-HTTP-Method-Override",
+            "X-HTTP-Method",
+            "x_http_method_override",
+            "X-Method-Override",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-Original-URI",
+            "x-original-method",
+            "X-Envoy-Original-Path",
+            "X-MS-Client-Principal-Name",
+            "X-Real-IP",
+            "true-client-ip",
+            "proxy",
+            "x-goog-iap-jwt-assertion",
+            "ssl_client_verify",
+            "x!auth!request!user",
+        ] {
+            for trusted in [true, false] {
+                let folded = name.to_ascii_lowercase();
+                assert!(is_dropped(&folded, trusted, &[]), "{name}");
+                assert!(is_dropped(&folded, trusted, &[folded.as_str().into()]), "{name} although it is asked for");
+            }
+        }
+    }
+
+    #[test]
+    fn names_with_marks_go_unless_the_application_asks_for_them() {
+        let lines = [("soap_action", "a"), ("x.trace", "b"), ("soap-action", "c")];
+        assert_eq!(stripped(&lines, false, &[]), headers(&[("soap-action", "c")]));
+        let asked = stripped(&lines, false, &["soap_action"]);
+        assert_eq!(asked, headers(&[("soap_action", "a"), ("soap-action", "c")]));
+        // Not even then, where another server would read a field that frames or authorizes.
+        for name in ["content_length", "transfer_encoding", "x_forwarded_for", "proxy_authorization", "keep.alive"] {
+            assert!(is_dropped(name, true, &[name.into()]), "{name}");
+        }
+    }
+
+    #[test]
+    fn ordinary_headers_stay() {
+        for name in [
+            "accept",
+            "accept-language",
+            "cookie",
+            "content-type",
+            "content-length",
+            "user-agent",
+            "origin",
+            "referer",
+            "if-none-match",
+            "range",
+            "sec-fetch-mode",
+            "x-requested-with",
+            "x-csrf-token",
+            "x-territory",
+            "x-api-key",
+            "soapaction",
+            "expect",
+            "priority",
+            "x-correlation-id",
+            "cache-control",
+            "authorization",
+            "forwarded-x",
+        ] {
+            assert!(!is_dropped(name, false, &[]), "{name}");
+        }
+    }
+
+    #[test]
+    fn x_forwarded_begins_here_unless_a_trusted_proxy_began_it() {
+        let sent = [
+            ("host", "oms.example.org"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-for", "198.51.100.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "public.example.org"),
+            ("x-forwarded-port", "8443"),
+            ("forwarded", "for=203.0.113.9"),
+        ];
+        let mut replaced = stripped(&sent, false, &[]);
+        set_forwarded(&mut replaced, &connection(false));
+        assert_eq!(
+            replaced,
+            headers(&[
+                ("host", "oms.example.org"),
+                ("x-forwarded-for", "192.0.2.7"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "oms.example.org"),
+            ])
+        );
+        let mut extended = stripped(&sent, true, &[]);
+        set_forwarded(&mut extended, &connection(true));
+        assert_eq!(
+            extended,
+            headers(&[
+                ("host", "oms.example.org"),
+                ("x-forwarded-for", "203.0.113.9, 198.51.100.1, 192.0.2.7"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "public.example.org"),
+                ("x-forwarded-port", "8443"),
+                ("forwarded", "for=203.0.113.9, for=192.0.2.7"),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxy_that_says_two_things_or_nonsense_is_not_believed() {
+        let mut fields = headers(&[
+            ("host", "oms.example.org"),
+            ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-host", "a"),
+            ("x-forwarded-host", "b"),
+        ]);
+        set_forwarded(&mut fields, &connection(true));
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields.get_all("x-forwarded-host").iter().collect::<Vec<_>>(), ["oms.example.org"]);
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_no_trusted_proxy_wrote_itself() {
+        let trusted = |address: IpAddr| address.to_string().starts_with("10.");
+        for (lines, client) in [
+            (&[][..], "10.0.0.1"),
+            (&[("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
+            (&[("x-forwarded-for", "198.51.100.1, 203.0.113.9, 10.0.0.2")], "203.0.113.9"),
+            (&[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "10.0.0.3")], "203.0.113.9"),
+            (&[("x-forwarded-for", "10.0.0.4")], "10.0.0.4"),
+            (&[("x-forwarded-for", "unknown, 10.0.0.5")], "10.0.0.5"),
+        ] {
+            let found = client_of(&headers(lines), "10.0.0.1".parse().unwrap(), trusted);
+            assert_eq!(found.to_string(), client, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_given_request_id_is_kept_only_if_headers_and_logs_can_carry_it() {
+        for (id, kept) in [
+            ("4bf92f3577b34da6a3ce929d0e0e4736", true),
+            ("4bf92f35-77b3-4da6-a3ce-929d0e0e4736", true),
+            ("short", false),
+            ("with spaces and \" quotes", false),
+            ("<script>alert(1)</script>", false),
+        ] {
+            assert_eq!(given_request_id(&headers(&[("x-request-id", id)])).is_some(), kept, "{id}");
+        }
+        assert!(given_request_id(&headers(&[("x-request-id", "aaaaaaaa"), ("x-request-id", "bbbbbbbb")])).is_none());
+        let long: HeaderValue = "a".repeat(129).parse().unwrap();
+        let mut fields = HeaderMap::new();
+        fields.insert(REQUEST_ID, long);
+        assert!(given_request_id(&fields).is_none());
+    }
+
+    #[test]
+    fn the_host_is_the_target_s_if_it_has_one() {
+        for (target, host) in [("/a", "old"), ("http://new:81/a", "new:81")] {
+            let mut fields = headers(&[("host", "old")]);
+            set_host(&mut fields, &target.parse().unwrap());
+            assert_eq!(fields["host"], host);
+        }
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_line() {
+        let mut fields = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+        join_cookies(&mut fields);
+        assert_eq!(fields, headers(&[("cookie", "a=1; b=2; c=3")]));
+    }
+
+    #[test]
+    fn ids_of_principals_become_visible_ascii_that_reads_back() {
+        for (id, header) in [("olga", "olga"), ("a b", "a%20b"), ("é\n", "%C3%A9%0A"), ("50%", "50%25")] {
+            assert_eq!(visible(id).unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn an_answer_keeps_only_what_is_the_backend_s_to_say() {
+        let caller = Caller {
+            connection: connection(false),
+            client: "192.0.2.7".parse().unwrap(),
+            id: RequestId::Made(1),
+            id_header: HeaderValue::from_static("ours"),
+            span: 1,
+            started: Instant::now(),
+        };
+        let mut fields = headers(&[
+            ("connection", "keep-alive, x-internal"),
+            ("keep-alive", "timeout=5"),
+            ("x-internal", "1"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x-late"),
+            ("upgrade", "h2"),
+            ("x-portcullis", "refused"),
+            ("x-portcullis-scopes", "all"),
+            ("x-auth-request-user", "root"),
+            ("x-request-id", "theirs"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("www-authenticate", "Basic realm=\"theirs\""),
+        ]);
+        to_client(&mut fields, &caller);
+        assert_eq!(
+            fields,
+            headers(&[
+                ("x-request-id", "ours"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+                ("www-authenticate", "Basic realm=\"theirs\""),
+            ])
+        );
+    }
+}

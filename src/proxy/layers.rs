@@ -1,0 +1,212 @@
+//! What wraps the gateway as a whole, in the shape of tower services: a bound on requests in flight, and a net for
+//! panics. They answer in the gateway's own words instead of erasing the outcome into a boxed error, and they never
+//! order security checks. All of them are always ready, so callers need not ask.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::Service;
+
+use super::answer::Asker;
+use super::body::Body;
+use super::{Arrival, Caller, Connection, Worker};
+use crate::model::Reason;
+
+/// The service of one client connection: the gateway inside its layers.
+pub(super) fn service(
+    worker: &Rc<Worker>,
+    connection: Rc<Connection>,
+) -> impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + use<> {
+    let judge = {
+        let worker = Rc::clone(worker);
+        Handler(move |arrival| {
+            let worker = Rc::clone(&worker);
+            async move { Ok(worker.handle(arrival).await) }
+        })
+    };
+    let guarded = CatchPanic { inner: judge, worker: Rc::clone(worker) };
+    let service = InFlight { inner: guarded, worker: Rc::clone(worker) };
+    ForHyper { service, worker: Rc::clone(worker), connection }
+}
+
+/// A place among the requests in flight and among those of its connection, held until the answer's body is gone.
+#[derive(Debug)]
+pub(super) struct Permit {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+}
+
+impl Permit {
+    /// Takes a place, whether or not one is free.
+    fn take(worker: &Rc<Worker>, connection: &Rc<Connection>) -> (Self, usize) {
+        let taken = worker.gateway.telemetry.request_started();
+        connection.request_started();
+        (Self { worker: Rc::clone(worker), connection: Rc::clone(connection) }, taken)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.worker.gateway.telemetry.request_finished();
+        self.connection.request_finished();
+    }
+}
+
+/// Turns what hyper read into an [`Arrival`].
+struct ForHyper<S> {
+    service: S,
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for ForHyper<S>
+where
+    S: Service<Arrival, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        self.service.clone().call(self.worker.arrival(request, &self.connection))
+    }
+}
+
+/// A function as the innermost service.
+#[derive(Clone)]
+struct Handler<F>(F);
+
+impl<F, Answer> Service<Arrival> for Handler<F>
+where
+    F: FnMut(Arrival) -> Answer,
+    Answer: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Answer {
+        (self.0)(arrival)
+    }
+}
+
+/// Answers 503 at once when too many requests are in flight: a queue would only add waiting to the overload.
+#[derive(Clone)]
+struct InFlight<S> {
+    inner: S,
+    worker: Rc<Worker>,
+}
+
+impl<S> Service<Arrival> for InFlight<S>
+where
+    S: Service<Arrival, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Admitted<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        let (permit, taken) = Permit::take(&self.worker, &arrival.caller.connection);
+        if taken > self.worker.gateway.settings.limits.requests {
+            let refused = self.worker.refuse_unjudged(&arrival, Reason::Overloaded);
+            return Admitted { inner: None, refused: Some(refused), permit: Some(permit) };
+        }
+        Admitted { inner: Some(self.inner.call(arrival)), refused: None, permit: Some(permit) }
+    }
+}
+
+pin_project! {
+    /// The answer of [`InFlight`].
+    struct Admitted<F> {
+        #[pin]
+        inner: Option<F>,
+        refused: Option<Response<Body>>,
+        permit: Option<Permit>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match (this.inner.as_pin_mut(), this.refused.take()) {
+            (_, Some(refused)) => refused,
+            (Some(inner), None) => {
+                let Ok(response) = ready!(inner.poll(context));
+                response
+            }
+            // Polled after its end, which hyper does not do.
+            (None, None) => return Poll::Pending,
+        };
+        if let Some(permit) = this.permit.take() {
+            response.body_mut().hold(permit);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Turns a panic into a 500: one broken request must not end a process that serves all others.
+#[derive(Clone)]
+struct CatchPanic<S> {
+    inner: S,
+    worker: Rc<Worker>,
+}
+
+impl<S> Service<Arrival> for CatchPanic<S>
+where
+    S: Service<Arrival, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Caught<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        let (asker, caller) = (arrival.asker, arrival.caller.clone());
+        Caught { inner: self.inner.call(arrival), worker: Rc::clone(&self.worker), asker, caller }
+    }
+}
+
+pin_project! {
+    /// The answer of [`CatchPanic`].
+    struct Caught<F> {
+        #[pin]
+        inner: F,
+        worker: Rc<Worker>,
+        asker: Asker,
+        caller: Caller,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Caught<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // The future is not polled again after a panic, and what it shared is either thread-local and changed in one
+        // step, or shared data that is never changed in place.
+        match catch_unwind(AssertUnwindSafe(|| this.inner.poll(context))) {
+            Ok(polled) => polled,
+            // The request's ledger was closed while the panic unwound.
+            Err(_) => Poll::Ready(Ok(this.worker.panicked(*this.asker, this.caller))),
+        }
+    }
+}

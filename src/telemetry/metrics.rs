@@ -1,0 +1,281 @@
+//! Every metric of the product: its name, its labels, and what moves it.
+//!
+//! Labels are names from the operators' own files (applications, routes, upstream servers, issuers) and codes from a
+//! closed list, never paths, users or anything else that clients choose, so the number of series is bounded.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::RequestRecord;
+
+/// Upper bounds in seconds for whole requests and upstream answers.
+const REQUEST_SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+/// Upper bounds in seconds for decisions, which take microseconds.
+const DECIDE_SECONDS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 1e-3, 1e-2];
+
+/// The labels of `portcullis_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Outcome {
+    application: Option<Arc<str>>,
+    route: Option<Arc<str>>,
+    allowed: bool,
+    reason: Option<Cow<'static, str>>,
+    class: u16,
+}
+
+impl EncodeLabelSet for Outcome {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("application", self.application.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
+        ("route", self.route.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
+        ("decision", if self.allowed { "allow" } else { "deny" }).encode(encoder.encode_label())?;
+        ("reason", self.reason.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
+        ("status", format!("{}xx", self.class)).encode(encoder.encode_label())
+    }
+}
+
+/// One label with a name from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Named {
+    label: &'static str,
+    name: Option<Arc<str>>,
+}
+
+impl Named {
+    fn new(label: &'static str, name: Option<&Arc<str>>) -> Self {
+        Self { label, name: name.cloned() }
+    }
+
+    fn of(label: &'static str, name: &str) -> Self {
+        Self { label, name: Some(name.into()) }
+    }
+}
+
+impl EncodeLabelSet for Named {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        (self.label, self.name.as_deref().unwrap_or_default()).encode(encoder.encode_label())
+    }
+}
+
+type Histograms = Family<Named, Histogram, fn() -> Histogram>;
+
+/// All metrics. The public ones are moved by [`super::Telemetry`] directly.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<Outcome, Counter>,
+    request_seconds: Histograms,
+    upstream_seconds: Histograms,
+    decide_seconds: Histogram,
+    /// Requests in flight.
+    pub(super) in_flight: Gauge,
+    /// Open client connections.
+    pub(super) connections: Gauge,
+    /// Client connections ever accepted.
+    pub(super) connections_accepted: Counter,
+    /// TLS handshakes that came to nothing.
+    pub(super) handshakes_failed: Counter,
+    /// Request heads that were not HTTP.
+    pub(super) heads_rejected: Counter,
+    /// Decision lines that were lost.
+    pub(super) lines_dropped: Counter,
+    upstream_opened: Family<Named, Counter>,
+    upstream_failed: Family<Named, Counter>,
+    serial: Gauge,
+    loaded_at: Gauge,
+    reloaded: Gauge,
+    reload_at: Gauge,
+    reloads: Family<Named, Counter>,
+    keys_fetched_at: Family<Named, Gauge>,
+    keys_failed: Family<Named, Counter>,
+}
+
+impl Metrics {
+    pub(super) fn new(version: &'static str) -> Self {
+        let whole: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("portcullis"),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(whole),
+            upstream_seconds: Family::new_with_constructor(whole),
+            decide_seconds: Histogram::new(DECIDE_SECONDS),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            connections_accepted: Counter::default(),
+            handshakes_failed: Counter::default(),
+            heads_rejected: Counter::default(),
+            lines_dropped: Counter::default(),
+            upstream_opened: Family::default(),
+            upstream_failed: Family::default(),
+            serial: Gauge::default(),
+            loaded_at: Gauge::default(),
+            reloaded: Gauge::default(),
+            reload_at: Gauge::default(),
+            reloads: Family::default(),
+            keys_fetched_at: Family::default(),
+            keys_failed: Family::default(),
+        };
+        metrics.register(version);
+        metrics
+    }
+
+    fn register(&mut self, version: &'static str) {
+        let all = &mut self.registry;
+        all.register("build", "The running version", Info::new(vec![("version", version)]));
+        all.register("requests", "Requests by what became of them", self.requests.clone());
+        let (help, seconds) = ("From the request's head to the end of its answer", self.request_seconds.clone());
+        all.register_with_unit("request_duration", help, Unit::Seconds, seconds);
+        let (help, seconds) = ("From judged to the head of the upstream's answer", self.upstream_seconds.clone());
+        all.register_with_unit("upstream_duration", help, Unit::Seconds, seconds);
+        let (help, seconds) = ("Judging a request, token included", self.decide_seconds.clone());
+        all.register_with_unit("decide_duration", help, Unit::Seconds, seconds);
+        all.register("requests_in_flight", "Requests being answered", self.in_flight.clone());
+        all.register("connections", "Open client connections", self.connections.clone());
+        all.register("connections_accepted", "Client connections accepted", self.connections_accepted.clone());
+        all.register("tls_handshakes_failed", "TLS handshakes that came to nothing", self.handshakes_failed.clone());
+        all.register("heads_rejected", "Request heads that were not HTTP", self.heads_rejected.clone());
+        all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
+        all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
+        all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
+        all.register("policy_serial", "The serial of the policy in force", self.serial.clone());
+        let (help, at) = ("When the policy in force was loaded", self.loaded_at.clone());
+        all.register_with_unit("policy_loaded_timestamp", help, Unit::Seconds, at);
+        all.register("last_reload_successful", "Whether the last reload succeeded", self.reloaded.clone());
+        let (help, at) = ("When the last reload was tried", self.reload_at.clone());
+        all.register_with_unit("last_reload_timestamp", help, Unit::Seconds, at);
+        all.register("reloads", "Reloads by outcome", self.reloads.clone());
+        let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
+        all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
+        all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());
+    }
+
+    pub(super) fn request(&self, record: &RequestRecord) {
+        let outcome = Outcome {
+            application: record.application.clone(),
+            route: record.route.clone(),
+            allowed: record.allowed,
+            reason: record.reason_code.clone(),
+            class: record.status / 100,
+        };
+        self.requests.get_or_create(&outcome).inc();
+        let application = Named::new("application", record.application.as_ref());
+        self.request_seconds.get_or_create(&application).observe(seconds(record.total_us));
+        if record.upstream_us > 0 {
+            self.upstream_seconds.get_or_create(&application).observe(seconds(record.upstream_us));
+        }
+        if record.serial > 0 {
+            self.decide_seconds.observe(seconds(record.decide_us));
+        }
+    }
+
+    pub(super) fn upstream_opened(&self, server: &str) {
+        self.upstream_opened.get_or_create(&Named::of("server", server)).inc();
+    }
+
+    pub(super) fn upstream_failed(&self, server: &str) {
+        self.upstream_failed.get_or_create(&Named::of("server", server)).inc();
+    }
+
+    pub(super) fn policy_loaded(&self, serial: u64, at: u64) {
+        self.serial.set(signed(serial));
+        self.loaded_at.set(signed(at));
+        self.reload_at.set(signed(at));
+        self.reloaded.set(1);
+        self.reloads.get_or_create(&Named::of("outcome", "published")).inc();
+    }
+
+    pub(super) fn reload_failed(&self, at: u64) {
+        self.reload_at.set(signed(at));
+        self.reloaded.set(0);
+        self.reloads.get_or_create(&Named::of("outcome", "failed")).inc();
+    }
+
+    pub(super) fn keys_fetched(&self, issuer: &str, at: u64) {
+        self.keys_fetched_at.get_or_create(&Named::of("issuer", issuer)).set(signed(at));
+    }
+
+    pub(super) fn keys_failed(&self, issuer: &str) {
+        self.keys_failed.get_or_create(&Named::of("issuer", issuer)).inc();
+    }
+
+    pub(super) fn render(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            // Writing to a string does not fail; an empty page shows as a failed scrape rather than as wrong numbers.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_those_that_dashboards_use() {
+        let metrics = Metrics::new("1.2.3");
+        metrics.request(&RequestRecord {
+            serial: 3,
+            application: Some("oms".into()),
+            route: Some("officer.read".into()),
+            reason_code: Some("right_missing".into()),
+            status: 403,
+            path: "/secret".into(),
+            principal: Some("olga".into()),
+            ..RequestRecord::default()
+        });
+        metrics.policy_loaded(3, 1000);
+        metrics.reload_failed(1001);
+        metrics.keys_fetched("https://issuer.example/v2.0", 999);
+        metrics.keys_failed("https://issuer.example/v2.0");
+        metrics.upstream_opened("http://127.0.0.1:9001");
+        let text = metrics.render();
+        for expected in [
+            "portcullis_build_info{version=\"1.2.3\"} 1",
+            "portcullis_requests_total{application=\"oms\",route=\"officer.read\",decision=\"deny\",\
+             reason=\"right_missing\",status=\"4xx\"} 1",
+            "portcullis_request_duration_seconds_count{application=\"oms\"} 1",
+            "portcullis_decide_duration_seconds_count 1",
+            "portcullis_requests_in_flight 0",
+            "portcullis_connections 0",
+            "portcullis_log_lines_dropped_total 0",
+            "portcullis_policy_serial 3",
+            "portcullis_policy_loaded_timestamp_seconds 1000",
+            "portcullis_last_reload_successful 0",
+            "portcullis_last_reload_timestamp_seconds 1001",
+            "portcullis_reloads_total{outcome=\"failed\"} 1",
+            "portcullis_keys_fetched_timestamp_seconds{issuer=\"https://issuer.example/v2.0\"} 999",
+            "portcullis_keys_fetches_failed_total{issuer=\"https://issuer.example/v2.0\"} 1",
+            "portcullis_upstream_connections_opened_total{server=\"http://127.0.0.1:9001\"} 1",
+        ] {
+            assert!(text.contains(expected), "{expected} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert!(!text.contains("/secret") && !text.contains("olga"));
+    }
+
+    #[test]
+    fn a_request_without_an_upstream_is_not_timed_as_one() {
+        let metrics = Metrics::new("1");
+        metrics.request(&RequestRecord::default());
+        assert!(!metrics.render().contains("upstream_duration_seconds_count{"));
+    }
+}
