@@ -1,1 +1,230 @@
-//! Stub.
+//! The composition root: configuration, first keys, first policy, listeners, threads; then the drain.
+//!
+//! One `current_thread` runtime for each core serves clients; one more, the control thread, fetches keys, watches
+//! files, reloads and answers operators. They share nothing but [`Live`] and what is fixed at start.
+
+mod control;
+mod error;
+mod first;
+mod sockets;
+mod workers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::proxy::Gateway;
+use crate::reload::{self, Handle, Reloader, Trigger};
+use crate::snapshot::{Live, Snapshot};
+use crate::source::file::watch::Watcher;
+use crate::telemetry::{Telemetry, log};
+use crate::token::{Issuers, Verifier};
+
+use control::{Changes, Control};
+use first::First;
+use sockets::Sockets;
+use workers::Crew;
+
+pub use error::{BindFault, StartError};
+
+/// The version of the product.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How many issuers may wait to be looked at for new keys.
+const WAKES: usize = 64;
+/// How many sets of changed files may wait to be looked at.
+const CHANGES: usize = 16;
+
+/// What the command line decides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How many threads serve clients; one for each core by default, at least one.
+    pub workers: Option<usize>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to end; requests in flight were answered, or the drain's time was up.
+    Drained,
+    /// It was told a second time and ended at once.
+    Forced,
+    /// A thread that the process cannot do without broke down; the others were drained.
+    Failed,
+}
+
+impl Ended {
+    /// The exit code of the process.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Drained => 0,
+            Self::Forced | Self::Failed => 1,
+        }
+    }
+}
+
+/// A gateway that serves. Dropping it begins the drain without waiting for its end.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    live: Arc<Live>,
+    reload: Handle,
+    drain: watch::Sender<bool>,
+    ended: watch::Receiver<Option<Ended>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything. When it returns, all listeners accept; keys that come over the network may still be missing,
+/// and then `/readyz` says so and requests that need them are answered 503.
+///
+/// # Errors
+/// [`StartError::Configuration`] when files that the configuration names have faults, with all of them;
+/// [`StartError::Bind`] when addresses cannot be listened on, with all of them; [`StartError::Io`] when the system
+/// refuses a thread or a descriptor.
+pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    log::init(&config.log.level).map_err(std::io::Error::other)?;
+    let started_at = reload::now();
+    let telemetry = Telemetry::new(VERSION, config.log.decisions);
+    // Watched before they are read, so that no change falls in between.
+    let (changed, changes) = mpsc::channel(CHANGES);
+    let watcher = Watcher::start(first::watched(&config), changed)?;
+    let first = First::read(&config, started_at)?;
+    let sockets = Sockets::bind(&config)?;
+    let (addresses, admin_address) = (sockets.addresses()?, sockets.admin_address()?);
+
+    let live = Arc::new(Live::new(Snapshot {
+        serial: 1,
+        loaded_at: started_at,
+        routes: Arc::new(first.policy.routes),
+        domains: Arc::new(first.policy.domains),
+        keys: Arc::new(first.keys),
+    }));
+    telemetry.policy_loaded(1, started_at);
+
+    let (reloader, reload) =
+        Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
+    let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers), config.rules, config.cache_entries));
+    let (wake, woken) = mpsc::channel(WAKES);
+    let gateway = Gateway::new(&live, Arc::clone(&verifier), Arc::clone(&telemetry), wake, config.settings);
+    let (drain, draining) = watch::channel(false);
+
+    let mut crew = Crew::new(drain.clone());
+    crew.prepare_workers(options.workers, &gateway, &sockets.clients, &first.tls)?;
+    let (end, ended) = watch::channel(None);
+    let admin = Admin {
+        version: VERSION,
+        started_at,
+        live: Arc::clone(&live),
+        verifier,
+        telemetry: Arc::clone(&telemetry),
+        reload: reload.clone(),
+        draining,
+        token_file: config.admin.and_then(|admin| admin.token_file),
+    };
+    let control = Control {
+        sources: config.keys,
+        live: Arc::clone(&live),
+        telemetry,
+        woken,
+        changes: Changes::new(changes, &config.listeners, first.tls, config.path, reload.clone()),
+        reloader,
+        admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
+        drain: drain.clone(),
+    };
+    let threads = crew.start(control, end)?;
+    Ok(Running { addresses, admin_address, live, reload, drain, ended, threads })
+}
+
+impl Running {
+    /// The addresses where clients connect, in the order of `listeners`.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    /// The address where operators connect, if there is one.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// What requests are judged by.
+    pub const fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Asks for a reload of the live documents, as SIGHUP does.
+    pub fn reload(&self) {
+        self.reload.ask(Trigger::Signal);
+    }
+
+    /// Begins the drain: no connection is accepted any more, requests in flight are answered within
+    /// `timeouts.drain`.
+    pub fn shutdown(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Waits until it has ended, which it does after [`shutdown`](Self::shutdown) or when a thread breaks down.
+    pub fn wait(mut self) -> Ended {
+        for thread in self.threads.drain(..) {
+            // A thread that broke down has said so and is counted in how the run ended.
+            let _broken = thread.join();
+        }
+        self.ended.borrow().unwrap_or(Ended::Failed)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Serves until a signal ends it: SIGTERM and SIGINT begin the drain, a second one of them ends at once; SIGHUP
+/// reloads the live documents.
+pub fn run_until_signal(running: Running) -> Ended {
+    let ended = workers::runtime().and_then(|runtime| runtime.block_on(watch_signals(&running)));
+    match ended {
+        Ok(Ended::Forced) => Ended::Forced,
+        Ok(Ended::Drained | Ended::Failed) => running.wait(),
+        Err(error) => {
+            tracing::error!("signals cannot be watched, so nothing could end the process in order: {error}");
+            running.shutdown();
+            running.wait();
+            Ended::Failed
+        }
+    }
+}
+
+async fn watch_signals(running: &Running) -> std::io::Result<Ended> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut ended = running.ended.clone();
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => running.reload(),
+            () = either(&mut ends) => {
+                if *running.drain.borrow() {
+                    tracing::warn!("told to end a second time: ending at once");
+                    return Ok(Ended::Forced);
+                }
+                tracing::info!("told to end: draining");
+                running.shutdown();
+            }
+            // An error means that the control thread broke down, which `wait` finds out too.
+            how = ended.wait_for(Option::is_some) => {
+                return Ok(how.ok().and_then(|how| *how).unwrap_or(Ended::Failed));
+            }
+        }
+    }
+}
+
+async fn either([one, other]: &mut [Signal; 2]) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}

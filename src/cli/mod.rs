@@ -1,4 +1,149 @@
-//! One file a verb.
+//! The command line: one file a verb, and what they share (exit codes, `--config`, `--output`, printing).
+
+mod check;
+mod client;
+mod demo;
+mod files;
+mod identity;
+mod init;
+mod reload;
+mod serve;
+mod status;
+mod token;
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
-/// Runs the command line.
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A reverse proxy that decides every request before it reaches an application.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 ok, 1 failed or not ready, 2 usage, 3 configuration invalid, 5 not reachable.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What can be asked for. Every verb here works.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the gateway.
+    Serve(serve::Options),
+    /// Run the gateway in front of a made-up application with made-up users; nothing else is needed.
+    Demo(demo::Options),
+    /// Write a first configuration and a development key into a directory.
+    Init(init::Options),
+    /// Say everything that is wrong in gateway.yaml and the files that it names.
+    Check(check::Options),
+    /// Work with access tokens.
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Ask a running gateway how it is.
+    Status(status::Options),
+    /// Tell a running gateway to read its route maps and grants again.
+    Reload(reload::Options),
+}
+
+/// The exit codes of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Ran, and the answer is bad news: a taken port, a gateway that is not ready, a reload that was not taken.
+    Findings = 1,
+    /// The command line does not make sense.
+    Usage = 2,
+    /// A configuration file cannot be used.
+    Configuration = 3,
+    /// The running gateway did not answer.
+    Unreachable = 5,
+}
+
+/// Why a verb could not do its work: the exit code, and what standard error says.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `--config`, the same for every verb that reads it.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The gateway's configuration; the files that it names are relative to it.
+    #[arg(long = "config", value_name = "FILE", default_value = "gateway.yaml")]
+    path: PathBuf,
+}
+
+/// Runs the command line of this process and says how it ended. Messages go to standard error, results to
+/// standard output.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell if even this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let ended = match cli.verb {
+        Verb::Serve(options) => serve::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Init(options) => init::run(&options),
+        Verb::Check(options) => check::run(&options),
+        Verb::Token(token::Verb::Mint(options)) => token::run(&options),
+        Verb::Status(options) => status::run(&options),
+        Verb::Reload(options) => reload::run(&options),
+    };
+    let exit = ended.unwrap_or_else(|failure| {
+        complain(failure.message.trim_end());
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Prints a result. A closed pipe (`portcullis ... | head`) is no reason to fail.
+fn say(text: impl Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints a message for the operator.
+fn complain(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The command line's clock, in seconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "time enters the command line here")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -150,4 +150,3 @@ pub struct LogDocument {
     /// Lowest level of the process log on standard error: `error`, `warn`, `info` (default) or `debug`.
     pub level: Located<String>,
 }
-pub(super) fn decode(_root: &super::parse::Node, _env: &dyn Fn(&str) -> Option<String>, _report: &mut crate::diag::Report) -> Option<GatewayDocument> { todo!() }

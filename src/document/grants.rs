@@ -155,4 +155,3 @@ pub enum GrantDocument {
         at: Vec<Located<String>>,
     },
 }
-pub(super) fn decode(_root: &super::parse::Node, _report: &mut crate::diag::Report) -> Option<GrantsDocument> { todo!() }

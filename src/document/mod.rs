@@ -8,7 +8,9 @@ mod decode;
 pub mod gateway;
 pub mod grants;
 mod parse;
+mod position;
 pub mod routes;
+mod syntax;
 
 use crate::diag::{Place, Report, SourceId};
 
@@ -45,24 +47,19 @@ pub enum Literal {
 }
 
 /// Reads a `gateway.yaml`. Faults go to `report`; `None` when no document could be made at all.
-/// `environment` answers the values of `${NAME}` in secrets.
-pub fn read_gateway(
-    source: SourceId,
-    environment: &dyn Fn(&str) -> Option<String>,
-    report: &mut Report,
-) -> Option<gateway::GatewayDocument> {
+pub fn read_gateway(source: SourceId, report: &mut Report) -> Option<gateway::GatewayDocument> {
     let root = parse::parse(source, &Limits::default(), report)?;
-    gateway::decode(&root, environment, report)
+    decode::gateway(&root, report)
 }
 
 /// Reads a `routes.yaml`. Faults go to `report`; `None` when no document could be made at all.
 pub fn read_routes(source: SourceId, report: &mut Report) -> Option<routes::RoutesDocument> {
     let root = parse::parse(source, &Limits::default(), report)?;
-    routes::decode(&root, report)
+    decode::routes(&root, report)
 }
 
 /// Reads a `grants.yaml`. Faults go to `report`; `None` when no document could be made at all.
 pub fn read_grants(source: SourceId, report: &mut Report) -> Option<grants::GrantsDocument> {
     let root = parse::parse(source, &Limits::grants(), report)?;
-    grants::decode(&root, report)
+    decode::grants(&root, report)
 }

@@ -1,9 +1,370 @@
-//! Stub.
+//! Text to a tree of nodes, each with its place, within bounds.
+//!
+//! The subset of YAML that configuration needs: maps with plain keys, lists, scalars, anchors and aliases. What makes
+//! a file mean something else than it seems to (duplicate keys, merge keys, tags, several documents) is refused. The
+//! tree is built from events with a stack of its own, so hostile nesting reaches a limit before it reaches the stack;
+//! aliased nodes are shared, and what they would amount to if written out is bounded.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::position::Positions;
+use super::syntax;
 use crate::diag::{Place, Report, SourceId};
-/// Bounds.
-#[derive(Default)]
-pub struct Limits {}
-impl Limits { /// For grants.
- pub fn grants() -> Self { Self {} } }
-pub(super) struct Node { pub place: Place }
-pub(super) fn parse(_s: SourceId, _l: &Limits, _r: &mut Report) -> Option<Node> { todo!() }
+
+/// Bounds on a text and what it stands for.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest text in bytes.
+    pub bytes: usize,
+    /// Most levels of nesting.
+    pub depth: usize,
+    /// What all aliases together may stand for: bytes of text and [`NODE_WEIGHT`] for each node.
+    pub aliased: usize,
+}
+
+/// What a node counts for beside its text.
+const NODE_WEIGHT: usize = 64;
+
+const MIB: usize = 1024 * 1024;
+
+/// Maps with more entries find duplicate keys by hashing.
+const FEW: usize = 16;
+
+impl Default for Limits {
+    /// For what people write by hand: 8 MiB.
+    fn default() -> Self {
+        Self { bytes: 8 * MIB, depth: 64, aliased: 16 * MIB }
+    }
+}
+
+impl Limits {
+    /// For lists of principals, which machines write: 256 MiB.
+    pub fn grants() -> Self {
+        Self { bytes: 256 * MIB, ..Self::default() }
+    }
+}
+
+/// A value as it was written.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// A scalar, or as much of a collection as is on its first line. An alias stands where the alias is written.
+    pub(super) place: Place,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Own(Shape),
+    /// Of nodes with an anchor and of the aliases that point to them.
+    Shared(Rc<Shape>),
+}
+
+/// The three shapes of a value.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// Text. `plain`: without quotes and no block scalar, so it may mean a number, a truth value or nothing.
+    Scalar { text: Box<str>, plain: bool },
+    /// `- a` or `[a]`.
+    List(Vec<Node>),
+    /// `a: b` or `{a: b}`, in the order of writing; the keys are distinct.
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Where the key stands.
+    pub(super) place: Place,
+    /// The key, whatever type it would have as a value.
+    pub(super) key: Box<str>,
+    pub(super) value: Node,
+}
+
+impl Node {
+    pub(super) fn shape(&self) -> &Shape {
+        match &self.content {
+            Content::Own(shape) => shape,
+            Content::Shared(shape) => shape,
+        }
+    }
+}
+
+/// Reads one document. Faults that leave a tree (such as duplicate keys) are reported and the tree is returned for
+/// further checks; `None` when the text is no document at all or exceeds a bound.
+pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> Option<Node> {
+    let text = report.text(source);
+    let whole = Place { source, start: 0, end: 0 };
+    if text.len() > limits.bytes.min(MOST_BYTES) {
+        let most = limits.bytes.min(MOST_BYTES) / MIB;
+        report
+            .error(
+                "too_large",
+                whole,
+                format!("the file has {} bytes, of which {most} MiB are read at most", text.len()),
+            )
+            .help("split it into several files");
+        return None;
+    }
+    let positions = Positions::new(source, &text);
+    let mut builder =
+        Builder { limits, report, positions, open: Vec::new(), anchors: HashMap::new(), aliased: 0, root: None };
+    let mut parser = Parser::new_from_str(builder.positions.text());
+    while let Some(event) = parser.next_event() {
+        match event {
+            Ok((event, span)) => match builder.take(event, span) {
+                Next::Go => {}
+                Next::Stop => break,
+                Next::Fail => return None,
+            },
+            Err(error) => {
+                builder.refuse(&error);
+                return None;
+            }
+        }
+    }
+    match builder.root {
+        Some(root) if !root.is_nothing() => Some(root),
+        _ => {
+            report.error("empty", whole, "the file is empty").help("it must have at least `version: 1`");
+            None
+        }
+    }
+}
+
+/// Places count bytes in 32 bits.
+const MOST_BYTES: usize = u32::MAX as usize;
+
+enum Next {
+    Go,
+    /// The rest of the text is not read.
+    Stop,
+    /// There is no tree.
+    Fail,
+}
+
+/// A collection of which more is to come.
+struct Open {
+    place: Place,
+    anchor: usize,
+    /// Written in brackets.
+    flow: bool,
+    /// Levels below this one.
+    height: usize,
+    weight: usize,
+    content: Growing,
+}
+
+enum Growing {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, keys: Option<HashMap<Box<str>, Place>>, next: Slot },
+}
+
+/// What the next node of a map is.
+enum Slot {
+    Key,
+    Value(Place, Box<str>),
+    /// The value of a key that was refused.
+    Dropped,
+}
+
+/// An anchored node that is complete.
+struct Anchored {
+    shape: Rc<Shape>,
+    weight: usize,
+    height: usize,
+}
+
+struct Builder<'r, 't> {
+    limits: &'r Limits,
+    report: &'r mut Report,
+    positions: Positions<'t>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Anchored>,
+    aliased: usize,
+    root: Option<Node>,
+}
+
+impl Builder<'_, '_> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Next {
+        match event {
+            Event::DocumentStart(_) if self.root.is_some() => {
+                let place = self.positions.place(&span);
+                self.report
+                    .error("several_documents", place, "a second document starts here")
+                    .help("a file has one document; put the rest into another file, or remove the `---`");
+                Next::Stop
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let place = self.positions.place(&span);
+                self.refuse_tag(place, tag.as_deref());
+                let weight = NODE_WEIGHT + text.len();
+                let shape = Shape::Scalar { text: text.into(), plain: style == ScalarStyle::Plain };
+                self.finish(place, shape, anchor, weight, 0)
+            }
+            Event::SequenceStart(anchor, tag) => self.start(&span, anchor, tag.as_ref(), Growing::List(Vec::new())),
+            Event::MappingStart(anchor, tag) => {
+                let content = Growing::Map { entries: Vec::new(), keys: None, next: Slot::Key };
+                self.start(&span, anchor, tag.as_ref(), content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(&span),
+            Event::Alias(anchor) => self.alias(&span, anchor),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                Next::Go
+            }
+        }
+    }
+
+    fn start(&mut self, span: &Span, anchor: usize, tag: Option<&Cow<'_, Tag>>, content: Growing) -> Next {
+        let mut place = self.positions.place(span);
+        self.refuse_tag(place, tag.map(AsRef::as_ref));
+        if self.open.len() >= self.limits.depth {
+            return self.too_deep(place);
+        }
+        let flow = self.positions.read(place).ends_with(['[', '{']);
+        if !flow && matches!(content, Growing::List(_)) {
+            // The hyphen of the first entry.
+            place.end = place.end.max(place.start.saturating_add(1));
+        }
+        self.open.push(Open { place, anchor, flow, height: 1, weight: NODE_WEIGHT, content });
+        Next::Go
+    }
+
+    fn end(&mut self, span: &Span) -> Next {
+        let Some(open) = self.open.pop() else {
+            return Next::Fail;
+        };
+        let mut place = open.place;
+        if open.flow {
+            place.end = self.positions.place(span).start.saturating_add(1);
+        }
+        let shape = match open.content {
+            Growing::List(nodes) => Shape::List(nodes),
+            Growing::Map { entries, .. } => Shape::Map(entries),
+        };
+        self.finish(place, shape, open.anchor, open.weight, open.height)
+    }
+
+    fn alias(&mut self, span: &Span, anchor: usize) -> Next {
+        let place = self.positions.place(span);
+        let Some(anchored) = self.anchors.get(&anchor) else {
+            self.report.error("alias_cycle", place, "the alias stands inside of what it points to");
+            return Next::Fail;
+        };
+        let (shape, weight, height) = (Rc::clone(&anchored.shape), anchored.weight, anchored.height);
+        self.aliased = self.aliased.saturating_add(weight);
+        if self.aliased > self.limits.aliased {
+            self.report
+                .error("alias_bomb", place, "the aliases of this file stand for more than is allowed")
+                .help("write out less with aliases, or give what repeats a name under `define`");
+            return Next::Fail;
+        }
+        if self.open.len() + height > self.limits.depth {
+            return self.too_deep(place);
+        }
+        self.attach(Node { place, content: Content::Shared(shape) }, weight, height);
+        Next::Go
+    }
+
+    fn finish(&mut self, place: Place, shape: Shape, anchor: usize, weight: usize, height: usize) -> Next {
+        let content = if anchor == 0 {
+            Content::Own(shape)
+        } else {
+            let shape = Rc::new(shape);
+            self.anchors.insert(anchor, Anchored { shape: Rc::clone(&shape), weight, height });
+            Content::Shared(shape)
+        };
+        self.attach(Node { place, content }, weight, height);
+        Next::Go
+    }
+
+    /// Puts a complete node where it belongs.
+    fn attach(&mut self, node: Node, weight: usize, height: usize) {
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        parent.weight = parent.weight.saturating_add(weight);
+        parent.height = parent.height.max(height + 1);
+        let (entries, keys, next) = match &mut parent.content {
+            Growing::List(nodes) => return nodes.push(node),
+            Growing::Map { entries, keys, next } => (entries, keys, next),
+        };
+        match std::mem::replace(next, Slot::Key) {
+            Slot::Key => {
+                if entries.is_empty() && !parent.flow {
+                    parent.place.end = parent.place.end.max(node.place.end);
+                }
+                *next = key(&node, entries, keys, self.report);
+            }
+            Slot::Value(place, key) => {
+                if let Some(keys) = keys {
+                    keys.insert(key.clone(), place);
+                } else if entries.len() == FEW {
+                    *keys = Some(entries.iter().map(|entry| (entry.key.clone(), entry.place)).collect());
+                    keys.as_mut().map(|keys| keys.insert(key.clone(), place));
+                }
+                entries.push(Entry { place, key, value: node });
+            }
+            Slot::Dropped => {}
+        }
+    }
+
+    fn refuse_tag(&mut self, place: Place, tag: Option<&Tag>) {
+        if tag.is_some() {
+            self.report
+                .error("tag", place, "tags (`!name`) mean nothing here")
+                .help("remove the tag; quotes make a text of what looks like a number");
+        }
+    }
+
+    fn too_deep(&mut self, place: Place) -> Next {
+        syntax::too_deep(place, self.limits.depth, self.report);
+        Next::Fail
+    }
+
+    fn refuse(&mut self, error: &ScanError) {
+        let opened = self.open.iter().rev().find(|open| open.flow).map(|open| open.place);
+        syntax::refuse(error, &mut self.positions, opened, self.limits.depth, self.report);
+    }
+}
+
+/// Checks a node in the place of a key.
+fn key(node: &Node, entries: &[Entry], keys: &Option<HashMap<Box<str>, Place>>, report: &mut Report) -> Slot {
+    let Shape::Scalar { text, plain } = node.shape() else {
+        syntax::non_scalar_key(node, report);
+        return Slot::Dropped;
+    };
+    if *plain && &**text == "<<" {
+        report
+            .error("merge_key", node.place, "merge keys (`<<`) are not read")
+            .help("write the entries out, or use an alias for the whole value");
+        return Slot::Dropped;
+    }
+    if text.is_empty() {
+        report.error("empty_key", node.place, "an entry has no key");
+        return Slot::Dropped;
+    }
+    let first = match keys {
+        Some(keys) => keys.get(text).copied(),
+        None => entries.iter().find(|entry| entry.key == *text).map(|entry| entry.place),
+    };
+    if let Some(first) = first {
+        report
+            .error("duplicate_key", node.place, format!("the key `{text}` stands here for the second time"))
+            .help("remove one of the two")
+            .also(first, "first here");
+        return Slot::Dropped;
+    }
+    Slot::Value(node.place, text.clone())
+}
+
+impl Node {
+    /// An entry without a value, `~` or `null`.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+    }
+}

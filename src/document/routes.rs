@@ -277,4 +277,3 @@ pub struct TestDocument {
     /// How the code of the denial must begin.
     pub reason: Option<Located<String>>,
 }
-pub(super) fn decode(_root: &super::parse::Node, _report: &mut crate::diag::Report) -> Option<RoutesDocument> { todo!() }

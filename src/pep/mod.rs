@@ -1,50 +1,132 @@
-//! Enforcement, pure: turns a request head into a permission or a refusal.
-use std::sync::Arc;
-use http::request::Parts;
-use crate::model::Reason;
-use crate::route::Application;
-use crate::snapshot::Snapshot;
-use crate::token::{IssuerId, Verified, Verifier};
+//! Enforcement, pure: turns a request head into a permission or a refusal. One synchronous function of the snapshot,
+//! the head and the time; it reads no clock, opens no socket and waits for no lock.
 
-/// The permission to forward one request; only this module can make one.
-#[derive(Debug)]
-pub struct Permitted { head: Parts, grounds: Grounds }
-impl Permitted {
-    /// The judged head and why it may pass, for the forwarder.
-    pub fn into_parts(self) -> (Parts, Grounds) { (self.head, self.grounds) }
-}
-/// What is known of a request once it was judged: for the log, and for what the backend is told.
-#[derive(Clone, Debug)]
-pub struct Grounds { /// The snapshot that judged.
- pub snapshot: Arc<Snapshot>, /// The application, once found.
- pub application: Option<Arc<Application>>, /// The id of the route, once found.
- pub route: Option<Arc<str>>, /// What the token says, once verified.
- pub token: Option<Arc<Verified>>, /// The principal's id, once found.
- pub principal: Option<Arc<str>> }
-/// The gateway's no.
-#[derive(Debug)]
-pub struct Refusal { /// Why.
- pub reason: Reason,
- /// Methods for `Allow` of a 405.
- pub allow: Option<Arc<str>>,
- /// An issuer whose keys should be fetched.
- pub wake: Option<IssuerId>,
- full: String }
-impl Refusal {
-    /// A refusal that the data plane itself decides on (timeouts, upstream faults, overload).
-    pub fn of(reason: Reason) -> Self { Self { reason, allow: None, wake: None, full: String::new() } }
-    /// The stable code without its subject.
-    pub fn code(&self) -> &str { todo!() }
-    /// The code with its subject, for the log.
-    pub fn full_code(&self) -> String { self.full.clone() }
-}
+mod credentials;
+mod facts;
+mod permit;
+mod refusal;
+mod target;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::model::Reason;
+use crate::policy::decide;
+use crate::route::canonical::{self, CanonicalPath};
+use crate::route::{Access, Application, Gate, Route, query};
+use crate::snapshot::Snapshot;
+use crate::token::{Verified, Verifier};
+
+use facts::RequestFacts;
+pub use permit::{Grounds, Permitted};
+pub use refusal::Refusal;
+
+/// What a 405 of the gateway itself names in `Allow`.
+const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What came of judging a request.
 #[derive(Debug)]
-pub enum Verdict { /// It may pass.
- Permitted(Permitted), /// It may not; the head comes back for the answer's sake.
- Refused { /// The head as it came.
-  head: Parts, /// Why not.
-  refusal: Refusal, /// What is known.
-  grounds: Grounds } }
-/// Judges one request head at `now` (Unix seconds).
-pub fn authorize(_snapshot: &Arc<Snapshot>, _verifier: &Verifier, _head: Parts, _now: u64) -> Verdict { todo!() }
+pub enum Verdict {
+    /// It may pass.
+    Permitted(Permitted),
+    /// It may not.
+    Refused {
+        /// The head as it came, for the answer's sake.
+        head: Parts,
+        /// Why not.
+        refusal: Refusal,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
+}
+
+/// Judges one request head at `now` (seconds since the Unix epoch). `verifier` only remembers: what it answers depends
+/// on nothing but the token, the snapshot's keys and `now`.
+pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, now: u64) -> Verdict {
+    let mut grounds =
+        Grounds { snapshot: Arc::clone(snapshot), application: None, route: None, token: None, principal: None };
+    let judged = judge(snapshot, verifier, &head, now, &mut grounds).and_then(|()| target::settle(&mut head));
+    match judged {
+        Ok(()) => Verdict::Permitted(Permitted::new(head, grounds)),
+        Err(refusal) => Verdict::Refused { head, refusal, grounds },
+    }
+}
+
+/// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
+fn judge(
+    snapshot: &Snapshot,
+    verifier: &Verifier,
+    head: &Parts,
+    now: u64,
+    grounds: &mut Grounds,
+) -> Result<(), Refusal> {
+    // 1. one canonical form
+    if canonical::is_forbidden(&head.method) {
+        return Err(Refusal::of(Reason::MethodForbidden).allowing(FORWARDED_METHODS));
+    }
+    let bad_target = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
+    canonical::check_target(&head.uri).map_err(bad_target)?;
+    let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
+    let host = target::host(head)?;
+
+    // 2. application and route
+    let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
+    grounds.application = Some(Arc::clone(application));
+    let route = application.route(&path, &head.method);
+    grounds.route = route.map(|route| Arc::clone(&route.id));
+
+    // 3. public routes ask for nothing
+    if let Some(Route { access: Access::Public, .. }) = route {
+        return Ok(());
+    }
+
+    // 4. a token, and only then whether there is a route at all
+    let token = credentials::bearer(&head.headers).map_err(Refusal::of)?;
+    let verified = verifier.verify(token, &snapshot.keys, now)?;
+    let verified: &Verified = grounds.token.insert(verified);
+    let route = route.ok_or_else(|| no_route(application, &path))?;
+
+    // 5. the gate
+    gate(&application.gate, verified)?;
+    let rules = match &route.access {
+        Access::Public | Access::GateOnly => return Ok(()),
+        Access::Rules(rules) => rules,
+    };
+
+    // 6. the principal
+    let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
+    let principal = domain.principal(verified.principal).ok_or_else(|| Refusal::of(Reason::PrincipalUnknown))?;
+    grounds.principal = Some(Arc::clone(&principal.id));
+
+    // 7. and 8. scopes and requirement
+    let query = head.uri.query().unwrap_or_default();
+    query::check(query, rules.query_names()).map_err(bad_target)?;
+    let facts = RequestFacts { path: &path, query, headers: &head.headers };
+    decide(domain, rules, principal, &facts, route.level(&head.method))
+        .map_err(|denial| Refusal::denied(&denial, domain, rules))
+    // 9. the caller wraps the head into a `Permitted`
+}
+
+fn no_route(application: &Application, path: &CanonicalPath<'_>) -> Refusal {
+    let methods = application.methods(path);
+    if methods.is_empty() {
+        Refusal::of(Reason::NoRoute)
+    } else {
+        Refusal::about(Reason::NoRouteMethod, "method").allowing(&methods.join(", "))
+    }
+}
+
+fn gate(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
+    let any = |asked: &[Box<str>], held: &[Box<str>]| asked.iter().any(|name| held.contains(name));
+    if !gate.tenants.contains(&token.principal.tenant) {
+        return Err(Refusal::of(Reason::GateTenant));
+    }
+    if !any(&gate.audiences, &token.audiences) {
+        return Err(Refusal::of(Reason::GateAudience));
+    }
+    if !gate.app_roles.is_empty() && !any(&gate.app_roles, &token.roles) {
+        return Err(Refusal::of(Reason::GateAppRole));
+    }
+    Ok(())
+}

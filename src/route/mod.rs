@@ -1,26 +1,142 @@
-//! Which route a request takes and what that route asks, pure.
+//! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
+//! `host` and `query` bring what a request says into its one form, `table` finds the route.
+
+pub mod canonical;
+mod compile;
+pub mod host;
+mod pattern;
+pub mod query;
+mod table;
+mod upstream;
+
 use std::sync::Arc;
-/// Applications, routes and upstreams, compiled.
+
+use http::Method;
+
+use crate::model::{Guid, Level};
+use crate::policy::{DomainId, Map, Rules};
+use canonical::CanonicalPath;
+use host::Host;
+
+pub use compile::{Compiled, Inputs, compile};
+pub use upstream::{Server, Upstream};
+
+/// Applications by host.
 #[derive(Debug, Default)]
-pub struct RouteMap {}
-/// What is protected: the parts of an application that the data plane needs.
+pub struct RouteMap {
+    hosts: Map<Box<str>, Arc<Application>>,
+    /// `.suffix` of hosts written `*.suffix`, the longest first.
+    suffixes: Vec<(Box<str>, Arc<Application>)>,
+    applications: Vec<Arc<Application>>,
+    /// Whether any host is written with a port of its own.
+    names_ports: bool,
+}
+
+impl RouteMap {
+    /// The application of a host: an entry with the request's port, then one without, then the longest wildcard.
+    pub fn application(&self, host: &Host<'_>) -> Option<&Arc<Application>> {
+        if let (true, Some(port)) = (self.names_ports, host.port)
+            && let Some(found) = self.hosts.get(format!("{}:{port}", host.name).as_str())
+        {
+            return Some(found);
+        }
+        if let Some(found) = self.hosts.get(&*host.name) {
+            return Some(found);
+        }
+        let fits = |suffix: &str| host.name.len() > suffix.len() && host.name.ends_with(suffix);
+        self.suffixes.iter().find(|(suffix, _)| fits(suffix)).map(|(_, application)| application)
+    }
+
+    /// All applications, in the order of the files.
+    pub fn applications(&self) -> &[Arc<Application>] {
+        &self.applications
+    }
+
+    /// Applications and routes, for status pages.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.applications.len(), self.applications.iter().map(|application| application.routes.len()).sum())
+    }
+}
+
+/// What is protected: one backend under one gate.
 #[derive(Debug)]
-pub struct Application { /// Its name.
- pub name: Arc<str>, /// Where permitted requests go.
- pub upstream: Arc<Upstream>, /// Whether `Authorization` goes on.
- pub forward_authorization: bool, /// Header names (lower case) with `_` or `.` that go on.
- pub allow_headers: Vec<Box<str>>, /// Whether clients see the subject of a reason.
- pub full_detail: bool }
-/// A backend.
-#[derive(Debug, PartialEq)]
-pub struct Upstream { /// Its name.
- pub name: Arc<str>, /// Its servers, at least one.
- pub servers: Vec<Server>, /// PEM certificate authorities for https in place of the public ones.
- pub ca: Option<Arc<[u8]>> }
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Server { /// `http://host:port` as logs and metrics name it.
- pub name: Arc<str>, /// Whether TLS is spoken.
- pub tls: bool, /// Host name or address (no brackets).
- pub host: Arc<str>, /// Port.
- pub port: u16 }
+pub struct Application {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where permitted requests go.
+    pub upstream: Arc<Upstream>,
+    /// Who may come in at all.
+    pub gate: Gate,
+    /// The domain that decides.
+    pub domain: DomainId,
+    /// Whether the caller's `Authorization` goes on to the backend.
+    pub forward_authorization: bool,
+    /// Header names (lower case) with `_` or `.` that go on to the backend.
+    pub allow_headers: Vec<Box<str>>,
+    /// Whether clients read the subject of a reason.
+    pub full_detail: bool,
+    routes: Vec<Route>,
+    table: table::Table,
+}
+
+impl Application {
+    /// The route of a request.
+    pub fn route(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<&Route> {
+        self.routes.get(self.table.find(path, method)?)
+    }
+
+    /// The methods that routes of this path have; empty if no route has it.
+    pub fn methods(&self, path: &CanonicalPath<'_>) -> Vec<&str> {
+        self.table.methods(path)
+    }
+
+    /// Its routes, in the order of the file.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+/// Who may come in to an application at all. Tells nothing about permission.
+#[derive(Debug)]
+pub struct Gate {
+    /// Tenants by id.
+    pub tenants: Vec<Guid>,
+    /// Audiences, compared whole.
+    pub audiences: Vec<Box<str>>,
+    /// App roles, one of which is needed if there are any.
+    pub app_roles: Vec<Box<str>>,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its id, for logs and metrics.
+    pub id: Arc<str>,
+    /// What it asks.
+    pub access: Access,
+    levels: Vec<(Method, Level)>,
+}
+
+/// What a route asks.
+#[derive(Debug)]
+pub enum Access {
+    /// Nothing, not even a token.
+    Public,
+    /// A token that passes the gate.
+    GateOnly,
+    /// A principal that meets these rules.
+    Rules(Rules),
+}
+
+impl Route {
+    /// The level that a method means on this route where the requirement says `by_method`.
+    pub fn level(&self, method: &Method) -> Level {
+        let named = self.levels.iter().find(|(known, _)| known == method).map(|(_, level)| *level);
+        named.unwrap_or(match *method {
+            Method::GET | Method::HEAD | Method::OPTIONS => Level::Read,
+            Method::POST | Method::PUT | Method::PATCH => Level::Write,
+            // DELETE, and whatever else a route lists: nothing less than the top will do.
+            _ => Level::Delete,
+        })
+    }
+}

@@ -1,21 +1,22 @@
 //! Diagnostics: what is wrong in a file, where, and what to do about it.
+//!
+//! Every reader of the configuration takes a [`Report`], puts in what it finds and goes on, so that one run shows all
+//! faults of all files. [`Report::render`] turns them into text for people.
+
+mod render;
+mod sources;
+mod suggest;
 
 use std::sync::Arc;
 
-/// One file (or other text) that was read, by its number in [`Sources`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(u32);
+pub use sources::{Location, Place, SourceId};
+pub use suggest::suggest;
 
-/// A stretch of a source, in bytes from its start; `start == end` points between two characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// The source.
-    pub source: SourceId,
-    /// First byte.
-    pub start: u32,
-    /// One past the last byte.
-    pub end: u32,
-}
+use sources::Sources;
+
+/// How many findings are kept with all their details; further ones are only counted. A file of a hundred megabytes
+/// with a fault in each line must not fill the memory or the terminal.
+const MOST: usize = 1_000;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,28 +58,15 @@ impl Diagnostic {
     }
 }
 
-/// The texts that were read, for excerpts and for turning places into lines and columns.
-#[derive(Debug, Default)]
-pub struct Sources {
-    files: Vec<(Arc<str>, Arc<str>)>,
-}
-
-/// A place as people read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// The source's name, as it was written by whoever named it.
-    pub file: Arc<str>,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
 /// The sources of one load and everything found in them. Faults are collected, never thrown one by one.
 #[derive(Debug, Default)]
 pub struct Report {
     sources: Sources,
     diagnostics: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+    /// The newest finding beyond [`MOST`]: whoever found it may still add to it.
+    excess: Option<Diagnostic>,
 }
 
 impl Report {
@@ -89,24 +77,17 @@ impl Report {
 
     /// Takes a text in. `name` is what diagnostics call it: the path as written.
     pub fn add_source(&mut self, name: &str, text: &str) -> SourceId {
-        let id = SourceId(u32::try_from(self.sources.files.len()).unwrap_or(u32::MAX));
-        self.sources.files.push((name.into(), text.into()));
-        id
+        self.sources.add(name, text)
     }
 
     /// The text of a source.
     pub fn text(&self, source: SourceId) -> Arc<str> {
-        self.file(source).1
+        self.sources.text(source)
     }
 
     /// The name of a source.
     pub fn name(&self, source: SourceId) -> Arc<str> {
-        self.file(source).0
-    }
-
-    fn file(&self, source: SourceId) -> (Arc<str>, Arc<str>) {
-        let file = usize::try_from(source.0).ok().and_then(|index| self.sources.files.get(index));
-        file.cloned().unwrap_or_else(|| (Arc::from(""), Arc::from("")))
+        self.sources.name(source)
     }
 
     /// Records an error.
@@ -129,34 +110,65 @@ impl Report {
         self.add(Severity::Warning, code, place.into(), message.into())
     }
 
-    /// Everything found so far, in the order of finding.
+    /// What was found so far, in the order of finding. Beyond the first thousand, findings are counted only.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
     /// Whether anything found forbids the use of the configuration.
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|found| found.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// How many errors were found.
     pub fn errors(&self) -> usize {
-        self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count()
+        self.errors
     }
 
-    fn add(&mut self, severity: Severity, code: &'static str, place: Option<Place>, message: String) -> &mut Diagnostic {
-        self.diagnostics.push(Diagnostic { severity, code, message, place, help: None, related: Vec::new() });
-        let last = self.diagnostics.len() - 1;
-        &mut self.diagnostics[last]
+    /// How many warnings were found.
+    pub fn warnings(&self) -> usize {
+        self.warnings
+    }
+
+    fn add(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        place: Option<Place>,
+        message: String,
+    ) -> &mut Diagnostic {
+        let found = Diagnostic { severity, code, message, place, help: None, related: Vec::new() };
+        // A definition that many routes name is compiled once for each; its fault is one fault.
+        let same = |known: &Diagnostic| known.place == place && known.code == code && known.message == found.message;
+        let mut index = place.and_then(|_| self.diagnostics.iter().position(same));
+        if index.is_none() {
+            match severity {
+                Severity::Error => self.errors += 1,
+                Severity::Warning => self.warnings += 1,
+            }
+            if self.diagnostics.len() < MOST {
+                index = Some(self.diagnostics.len());
+                self.diagnostics.push(found.clone());
+            }
+        }
+        match index.and_then(|index| self.diagnostics.get_mut(index)) {
+            Some(known) => {
+                known.related.clear();
+                known
+            }
+            None => self.excess.insert(found),
+        }
     }
 
     /// Line and column of a place's start.
-    pub fn locate(&self, _place: Place) -> Location {
-        todo!()
+    pub fn locate(&self, place: Place) -> Location {
+        self.sources.locate(place)
     }
 
-    /// All findings as people read them: sorted by source and position, each with excerpt, caret and help.
+    /// All findings as people read them: sorted by source and position, those without a place first, each with
+    /// excerpt, caret and help; then how many there are. Empty when nothing was found. Long lines are cut around the
+    /// caret, and control characters are made visible.
     pub fn render(&self) -> String {
-        todo!()
+        render::render(self)
     }
 }

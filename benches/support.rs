@@ -1,0 +1,53 @@
+//! What the benchmarks share: a world of a chosen size, made as text and compiled by the real compilers.
+
+use std::fmt::Write as _;
+
+pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+
+/// The object id of a principal by number.
+pub fn object_id(number: usize) -> String {
+    format!("{number:08x}-0000-4000-8000-000000000000")
+}
+
+/// `gateway.yaml` with one tenant.
+pub fn gateway() -> String {
+    format!("version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{{name: t, id: {TENANT}}}]\n")
+}
+
+/// A route map with so many routes, each with two variables, a scope and a requirement of a flag and two rights.
+pub fn routes(count: usize, upstream: &str) -> String {
+    let mut text = format!(
+        "version: 1\nupstreams: {{app: {{servers: [\"{upstream}\"]}}}}\napplications:\n  - name: app\n    hosts: [app.example.org]\n    domain: d\n    upstream: app\n    gate: {{tenants: [t], audiences: [api://app], app_roles: [Access]}}\n    routes:\n"
+    );
+    for number in 0..count {
+        writeln!(
+            text,
+            "      - {{id: r{number}, match: {{methods: [GET], path: \"/module{number}/territories/{{territory}}/items/{{item}}\"}}, scopes: {{main: {{from: path.territory, kind: territory}}}}, require: [{{flag: app.user}}, app.territory, \"app.module{number}:read\"]}}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// A grants document with so many principals over 100 territories, each with three grants; every tenth is in a group
+/// that denies something else.
+pub fn grants(principals: usize) -> String {
+    let mut text = String::from("version: 1\ndomain: d\nscopes:\n  forest:\n");
+    for territory in 0..100 {
+        writeln!(text, "    \"territory:T{territory}\": root").unwrap();
+    }
+    text.push_str("groups: {NoAdmin: {grants: [\"admin:deny\"]}}\nprincipals:\n");
+    for number in 0..principals {
+        let groups = if number % 10 == 0 { "[NoAdmin]" } else { "[]" };
+        writeln!(
+            text,
+            "  - {{id: p{number}, tenant: t, oid: {}, flags: [app.user], groups: {groups}, grants: [\"app.territory @territory:T{}\", \"app:read @territory:T{}\", \"other:write @territory:T{}\"]}}",
+            object_id(number),
+            number % 100,
+            number % 100,
+            (number + 7) % 100
+        )
+        .unwrap();
+    }
+    text
+}

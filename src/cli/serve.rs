@@ -1,0 +1,56 @@
+//! `portcullis serve`: runs the gateway until it is told to stop.
+
+use clap::Args;
+
+use crate::cli::{ConfigFile, Exit, Failure, complain};
+use crate::config::{self, Config};
+use crate::diag::Report;
+use crate::serve::{self, Ended, Running, StartError};
+use crate::telemetry::log;
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Worker threads [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+}
+
+/// Starts the gateway and stays until a signal ends it. Standard output is left to the decision log.
+pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let mut report = Report::new();
+    let config = config::load(&options.config.path, &mut report);
+    let Some(config) = config.filter(|_| !report.has_errors()) else {
+        return Err(Failure::new(Exit::Configuration, report.render()));
+    };
+    let running = start(config, options.workers.map(usize::from))?;
+    for address in running.addresses() {
+        complain(format_args!("portcullis: serving on {address}"));
+    }
+    if let Some(address) = running.admin_address() {
+        complain(format_args!("portcullis: admin listener on {address}"));
+    }
+    Ok(stay(running))
+}
+
+/// Serves until a signal ends it.
+pub(super) fn stay(running: Running) -> Exit {
+    match serve::run_until_signal(running) {
+        Ended::Drained => Exit::Ok,
+        Ended::Forced | Ended::Failed => Exit::Findings,
+    }
+}
+
+/// Sets the process log up and starts a gateway; `workers` as on the command line.
+///
+/// # Errors
+/// Exit code 3 when the configuration cannot be used, 1 when a port is taken or the system refuses something.
+pub(super) fn start(config: Config, workers: Option<usize>) -> Result<Running, Failure> {
+    log::init(&config.log.level).map_err(|fault| Failure::new(Exit::Configuration, fault))?;
+    serve::start(config, serve::Options { workers }).map_err(|error| match error {
+        StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
+        StartError::Bind(_) | StartError::Io(_) => Failure::new(Exit::Findings, error),
+    })
+}

@@ -1,0 +1,290 @@
+//! Reads `routes.yaml`.
+
+use super::term::{missing, term};
+use super::{Field, Name, conflict, entries, fields, scalar, unknown, version};
+use crate::diag::Report;
+use crate::document::parse::{Entry, Node};
+use crate::document::routes::{
+    AccessDocument, ApplicationDocument, Definition, GateDocument, MissingDocument, ObjectDocument, OriginDocument,
+    RouteDocument, RoutesDocument, ScopeDocument, TestDocument, UpstreamDocument,
+};
+use crate::document::{Literal, Located};
+use crate::model::Level;
+
+/// Reads the whole file. `None` when it is no map or of another version.
+pub(in crate::document) fn routes(root: &Node, report: &mut Report) -> Option<RoutesDocument> {
+    let keys = ["version", "settings", "upstreams", "define", "applications", "tests"];
+    let [written, settings, upstreams, define, applications, tests] = fields(root, "this file", keys, report)?;
+    version(written, report)?;
+    Some(RoutesDocument {
+        settings: literals(settings, report),
+        upstreams: upstreams
+            .entries(report)
+            .iter()
+            .filter_map(|entry| upstream(entry.name(), &entry.value, report))
+            .collect(),
+        define: definitions(define, report),
+        applications: applications.items(report).iter().filter_map(|node| application(node, report)).collect(),
+        tests: tests.items(report).iter().filter_map(|node| test(node, report)).collect(),
+    })
+}
+
+fn upstream(name: Located<String>, node: &Node, report: &mut Report) -> Option<UpstreamDocument> {
+    let [servers, ca] = fields(node, "this upstream", ["servers", "ca"], report)?;
+    Some(UpstreamDocument { name, servers: servers.some_texts(report), ca: ca.text(report) })
+}
+
+fn definitions(field: Field<'_>, report: &mut Report) -> Vec<Definition> {
+    let entries = field.entries(report);
+    let definition = |entry: &Entry| {
+        let requirement = term(&entry.value, report)?;
+        Some(Definition { name: entry.name(), requirement })
+    };
+    entries.iter().filter_map(definition).collect()
+}
+
+fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> {
+    let keys = [
+        "name",
+        "hosts",
+        "domain",
+        "upstream",
+        "gate",
+        "define",
+        "routes",
+        "forward_authorization",
+        "allow_headers",
+        "detail_to_client",
+    ];
+    let [name, hosts, domain, upstream, gate, define, routes, forward_authorization, allow_headers, detail] =
+        fields(node, "this application", keys, report)?;
+    let name = name.need_text(report);
+    let hosts = hosts.some_texts(report);
+    let domain = domain.need_text(report);
+    let upstream = upstream.need_text(report);
+    let gate = gate.need(report).and_then(|node| self::gate(node, report));
+    let define = definitions(define, report);
+    routes.need(report);
+    let routes = routes.items(report).iter().filter_map(|node| route(node, report)).collect();
+    let forward_authorization = forward_authorization.flag(false, report);
+    let allow_headers = allow_headers.texts(report);
+    let full_detail = detail.choice(&[("code", false), ("full", true)], report);
+    Some(ApplicationDocument {
+        name: name?,
+        hosts,
+        domain: domain?,
+        upstream: upstream?,
+        gate: gate?,
+        define,
+        routes,
+        forward_authorization,
+        allow_headers,
+        full_detail,
+    })
+}
+
+fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
+    let [tenants, audiences, app_roles] = fields(node, "this gate", ["tenants", "audiences", "app_roles"], report)?;
+    Some(GateDocument {
+        place: node.place,
+        tenants: tenants.some_texts(report),
+        audiences: audiences.some_texts(report),
+        app_roles: app_roles.texts(report),
+    })
+}
+
+fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
+    let keys = ["id", "match", "levels", "object", "scopes", "public", "gate_only", "require"];
+    let [id, matching, levels, object, scopes, public, gate_only, require] = fields(node, "this route", keys, report)?;
+    let id = id.need_text(report);
+    let matching = matching.need(report).and_then(|node| {
+        let [methods, path] = fields(node, "this `match`", ["methods", "path"], report)?;
+        let methods = methods.some_texts(report);
+        check_methods(&methods, report);
+        Some((methods, path.need_text(report)?))
+    });
+    let levels = self::levels(levels, report);
+    let object = object.node.and_then(|node| {
+        let [kind, key] = fields(node, "this object", ["kind", "key"], report)?;
+        let (kind, key) = (kind.need_text(report), key.need_text(report));
+        Some(ObjectDocument { kind: kind?, key: key? })
+    });
+    let scopes = scopes.entries(report).iter().filter_map(|entry| scope(entry.name(), &entry.value, report)).collect();
+    let access = access(node, [public, gate_only, require], report);
+    let (methods, path) = matching?;
+    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, access: access? })
+}
+
+/// Methods are tokens (RFC 9110, section 9.1), case-sensitive; all in use are written in upper case.
+fn check_methods(methods: &[Located<String>], report: &mut Report) {
+    for (index, method) in methods.iter().enumerate() {
+        let token = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c);
+        if !method.value.chars().all(token) || method.value.is_empty() {
+            let message = format!("`{}` is no method", method.value);
+            let found = report.error("bad_value", method.place, message);
+            found.help(format!("write methods in upper case, such as `{}`", example(&method.value)));
+        } else if let Some(first) = methods.iter().take(index).find(|first| first.value == method.value) {
+            report
+                .error(
+                    "duplicate_value",
+                    method.place,
+                    format!("`{}` stands in this list for the second time", method.value),
+                )
+                .also(first.place, "first here");
+        }
+    }
+}
+
+fn example(method: &str) -> String {
+    let upper = method.to_ascii_uppercase();
+    if !upper.is_empty() && upper.chars().all(|c| c.is_ascii_uppercase()) { upper } else { "GET".to_owned() }
+}
+
+fn levels(field: Field<'_>, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
+    let levels = field.pairs(report);
+    let known = [Level::Read, Level::Write, Level::Delete].map(Level::name);
+    for (method, level) in &levels {
+        check_methods(std::slice::from_ref(method), report);
+        if Level::parse(&level.value).is_none() {
+            let subject = format!("level `{}`", level.value);
+            unknown("unknown_value", level.place, &subject, &level.value, &known, report);
+        }
+    }
+    levels
+}
+
+fn scope(name: Located<String>, node: &Node, report: &mut Report) -> Option<ScopeDocument> {
+    let keys = ["from", "kind", "node", "missing"];
+    let [from, kind, fixed, absent] = fields(node, "this scope", keys, report)?;
+    let missing = match absent.node {
+        Some(node) => missing(node, report),
+        None => Some(Located::new(node.place, MissingDocument::Deny)),
+    };
+    let origin = match (fixed.node, from.node.map(|node| (from.key, node)).or(kind.node.map(|node| (kind.key, node)))) {
+        (Some(fixed), Some(other)) => {
+            conflict(("node", fixed), other, "a scope has either `node`, or `from` and `kind`", report);
+            None
+        }
+        (Some(_), None) => {
+            if let Some(absent) = absent.node {
+                conflict(
+                    ("node", absent),
+                    ("missing", absent),
+                    "a fixed node is never missing: remove `missing`",
+                    report,
+                );
+            }
+            fixed.need_text(report).map(OriginDocument::Node)
+        }
+        (None, _) => {
+            let from = from.some_texts(report);
+            let kind = kind.need_text(report);
+            kind.map(|kind| OriginDocument::Request { from, kind })
+        }
+    };
+    Some(ScopeDocument { name, origin: origin?, missing: missing? })
+}
+
+/// Exactly one of `public: true`, `gate_only: true` and `require`.
+fn access(route: &Node, ways: [Field<'_>; 3], report: &mut Report) -> Option<AccessDocument> {
+    let [public, gate_only, require] = ways;
+    let mut written = ways.into_iter().filter_map(|way| Some((way.key, way.node?)));
+    let first = written.next();
+    let mut sound = true;
+    for second in written {
+        sound = false;
+        if let Some(first) = first {
+            conflict(
+                first,
+                second,
+                "a route has exactly one of `public: true`, `gate_only: true` and `require`",
+                report,
+            );
+        }
+    }
+    if first.is_none() {
+        report
+            .error("missing_access", route.place, "this route says nothing about who may use it")
+            .help("add one of `require: ...`, `gate_only: true`, `public: true`");
+    }
+    let public = switch(public, report);
+    let gate_only = switch(gate_only, report);
+    let require = require.node.map(|node| term(node, report));
+    match (sound, public, gate_only, require) {
+        (true, Some(on), _, _) => on.then_some(AccessDocument::Public),
+        (true, None, Some(on), _) => on.then_some(AccessDocument::GateOnly),
+        (true, None, None, Some(term)) => term.map(AccessDocument::Require),
+        _ => None,
+    }
+}
+
+/// `public` and `gate_only` can only be true: false would say what the other keys say.
+fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
+    let node = field.node?;
+    let on = scalar::flag(node, field.key, report);
+    if on == Some(false) {
+        report
+            .error("bad_value", node.place, format!("`{}` can only be `true`", field.key))
+            .help(format!("remove `{}` and say with `require` who may use the route", field.key));
+    }
+    Some(on.unwrap_or(false))
+}
+
+fn literals(field: Field<'_>, report: &mut Report) -> Vec<(Located<String>, Literal)> {
+    field
+        .entries(report)
+        .iter()
+        .filter_map(|entry| Some((entry.name(), scalar::literal(&entry.value, Name::Key(&entry.key), report)?)))
+        .collect()
+}
+
+fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
+    let keys = ["id", "as", "request", "headers", "token", "settings", "expect", "reason"];
+    let [id, principal, request, headers, token, settings, expect, reason] = fields(node, "this test", keys, report)?;
+    let id = id.need_text(report);
+    let principal = principal.text(report);
+    let request = request.need_text(report);
+    if let Some(request) = &request
+        && request.value.split_once(' ').is_none_or(|(method, url)| method.is_empty() || url.trim().is_empty())
+    {
+        report
+            .error("bad_value", request.place, "`request` must be a method and a URL")
+            .help("write `GET https://host/path`");
+    }
+    let headers = headers.pairs(report);
+    let token = token.node.map(|node| claims(node, report)).unwrap_or_default();
+    let settings = literals(settings, report);
+    let reason = reason.text(report);
+    let words = [("allow", true), ("deny", false)];
+    let allow = expect.need(report).and_then(|node| scalar::choice(node, "expect", &words, report));
+    if let (Some(true), Some(reason)) = (allow, &reason) {
+        report
+            .error("conflict", reason.place, "a request that is allowed has no `reason`")
+            .help("remove `reason`, or write `expect: deny`");
+    }
+    Some(TestDocument {
+        place: node.place,
+        id: id?,
+        principal,
+        request: request?,
+        headers,
+        token,
+        settings,
+        allow: allow?,
+        reason,
+    })
+}
+
+fn claims(node: &Node, report: &mut Report) -> Vec<(Located<String>, Located<Literal>)> {
+    // The keys are checked, then read in the order of writing.
+    if fields(node, "this token", ["tenant", "aud", "roles"], report).is_none() {
+        return Vec::new();
+    }
+    entries(node, Name::Key("token"), report)
+        .iter()
+        .filter_map(|entry| {
+            let value = scalar::literal(&entry.value, Name::Key(&entry.key), report)?;
+            Some((entry.name(), Located::new(entry.value.place, value)))
+        })
+        .collect()
+}

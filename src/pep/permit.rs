@@ -1,0 +1,60 @@
+//! Permission as a type: the only key to the forwarder, and only this layer can make one.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::route::Application;
+use crate::snapshot::Snapshot;
+use crate::token::Verified;
+
+/// The permission to forward one request. The head that was judged lives inside it, so what is forwarded is what was
+/// judged. It cannot be made outside this layer:
+///
+/// ```compile_fail,E0451
+/// # fn forge(head: http::request::Parts, grounds: portcullis::pep::Grounds) -> portcullis::pep::Permitted {
+/// portcullis::pep::Permitted { head, grounds }
+/// # }
+/// ```
+///
+/// nor copied once it was used:
+///
+/// ```compile_fail,E0382
+/// # fn twice(permitted: portcullis::pep::Permitted) {
+/// let first = permitted.into_parts();
+/// let second = permitted.into_parts();
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Permitted {
+    head: Parts,
+    grounds: Grounds,
+}
+
+impl Permitted {
+    /// For [`super::authorize`] alone.
+    pub(super) const fn new(head: Parts, grounds: Grounds) -> Self {
+        Self { head, grounds }
+    }
+
+    /// Uses the permission up: the judged head, and what is known of the request. The head has exactly one `Host`,
+    /// the one that was judged.
+    pub fn into_parts(self) -> (Parts, Grounds) {
+        (self.head, self.grounds)
+    }
+}
+
+/// What is known of a request once it was judged: for the log, and for what the backend is told.
+#[derive(Clone, Debug)]
+pub struct Grounds {
+    /// The snapshot that judged.
+    pub snapshot: Arc<Snapshot>,
+    /// The application, once found.
+    pub application: Option<Arc<Application>>,
+    /// The id of the route, once found.
+    pub route: Option<Arc<str>>,
+    /// What the token says, once verified.
+    pub token: Option<Arc<Verified>>,
+    /// The principal's id, once found.
+    pub principal: Option<Arc<str>>,
+}

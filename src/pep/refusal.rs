@@ -1,0 +1,85 @@
+//! The gateway's no, whatever the cause. The causes themselves are listed in [`Reason`].
+
+use std::sync::Arc;
+
+use crate::model::Reason;
+use crate::policy::{Denial, Domain, Rules};
+use crate::token::{IssuerId, TokenFault};
+
+/// Why a request goes no further, and what the answer and the log need to say so.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The methods that a 405 names in `Allow`, separated by commas.
+    pub allow: Option<Arc<str>>,
+    /// An issuer whose keys should be fetched.
+    pub wake: Option<IssuerId>,
+    /// The code that the configuration gives instead of the reason's own.
+    code: Option<Arc<str>>,
+    /// The code with its subject, where it has one.
+    full: Option<Box<str>>,
+    right: Option<Box<str>>,
+    scope: Option<Box<str>>,
+}
+
+impl Refusal {
+    /// A refusal without a subject, such as the data plane itself decides on (timeouts, upstream faults, overload).
+    pub const fn of(reason: Reason) -> Self {
+        Self { reason, allow: None, wake: None, code: None, full: None, right: None, scope: None }
+    }
+
+    /// A refusal with a word about what exactly was wrong.
+    pub(super) fn about(reason: Reason, subject: &str) -> Self {
+        Self { full: Some(format!("{}:{subject}", reason.code()).into()), ..Self::of(reason) }
+    }
+
+    /// A refusal that names the methods which would have been right.
+    pub(super) fn allowing(self, methods: &str) -> Self {
+        Self { allow: Some(methods.into()), ..self }
+    }
+
+    /// A denial of the policy.
+    pub(super) fn denied(denial: &Denial, domain: &Domain, rules: &Rules) -> Self {
+        let code = denial.code(rules);
+        Self {
+            code: (code != denial.reason.code()).then(|| code.into()),
+            full: Some(denial.text(domain, rules).into()),
+            right: denial.right(domain).map(Box::from),
+            scope: denial.scope(domain).map(Box::from),
+            ..Self::of(denial.reason)
+        }
+    }
+
+    /// The stable code without its subject.
+    pub fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or(self.reason.code())
+    }
+
+    /// The code with its subject, for the log.
+    pub fn full_code(&self) -> &str {
+        self.full.as_deref().unwrap_or(self.code())
+    }
+
+    /// The right that was asked for, if the refusal is about one.
+    pub fn right(&self) -> Option<&str> {
+        self.right.as_deref()
+    }
+
+    /// The scope node that it was asked at, if the refusal is about a right.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        match fault {
+            TokenFault::Invalid(word) => Self::about(Reason::InvalidToken, word),
+            TokenFault::UnknownKey(issuer) => {
+                Self { wake: Some(issuer), ..Self::about(Reason::InvalidToken, "unknown_key") }
+            }
+            TokenFault::KeysUnavailable(issuer) => Self { wake: Some(issuer), ..Self::of(Reason::KeysUnavailable) },
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Where a request goes, as the head says it: the host that names the application, in one form.
+
+use http::HeaderValue;
+use http::header::HOST;
+use http::request::Parts;
+
+use super::Refusal;
+use crate::model::Reason;
+use crate::route::host::Host;
+
+/// The host of a request: the authority of an absolute target or of HTTP/2, or else the one `Host` header; where both
+/// are there, they must agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1). No host at all is refused in every version.
+///
+/// # Errors
+/// A refusal that says which rule was broken.
+pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
+    let refuse = |subject| Refusal::about(Reason::BadHeader, subject);
+    let parse = |text| Host::parse(text).map_err(|_| refuse("host"));
+    let mut lines = head.headers.get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(refuse("host_repeated"));
+    }
+    let header = match line {
+        Some(value) => Some(parse(value.to_str().map_err(|_| refuse("host"))?)?),
+        None => None,
+    };
+    let target = match head.uri.authority() {
+        Some(authority) => Some(parse(authority.as_str())?),
+        None => None,
+    };
+    match (target, header) {
+        (Some(target), Some(header)) if same(&target, &header) => Ok(target),
+        (Some(_), Some(_)) => Err(refuse("host_disagrees")),
+        (Some(host), None) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(refuse("host_missing")),
+    }
+}
+
+/// Gives the head the one `Host` that was judged, as it was written.
+pub(super) fn settle(head: &mut Parts) -> Result<(), Refusal> {
+    let Some(authority) = head.uri.authority() else { return Ok(()) };
+    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::about(Reason::BadHeader, "host"))?;
+    head.headers.insert(HOST, value);
+    Ok(())
+}
+
+fn same(a: &Host<'_>, b: &Host<'_>) -> bool {
+    let port = |host: &Host<'_>| host.port.filter(|port| !matches!(port, 80 | 443));
+    a.name == b.name && port(a) == port(b)
+}

@@ -1,0 +1,360 @@
+//! Who holds what: roles are expanded, groups closed, boundaries applied, and equal sets of grants stored once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Builder, text, unknown};
+use crate::diag::Report;
+use crate::document::Located;
+use crate::document::grants::{GrantDocument, GrantsDocument, PrincipalDocument, RightsShape, RoleDocument};
+use crate::model::{Effect, Guid, PrincipalKey, Status};
+use crate::policy::domain::{Domain, FlagId, Principal, RightId, Run, ScopeId};
+use crate::policy::hierarchy::Interval;
+use crate::policy::precedence::Grant;
+
+/// What a role or a grant gives: a right and an effect.
+type Given = (RightId, Effect);
+
+/// A group with all that it inherits.
+#[derive(Clone, Default)]
+struct Group {
+    flags: u128,
+    inactive: bool,
+    /// Itself and every group above it, by number.
+    sources: Vec<usize>,
+}
+
+/// Compiles roles, groups and principals into the builder's domain.
+pub(super) fn compile(
+    builder: &mut Builder,
+    document: &GrantsDocument,
+    tenants: &[(Arc<str>, Guid)],
+    report: &mut Report,
+) {
+    let roles = expand_roles(builder, &document.roles, report);
+    let mut compiler = Compiler { builder, document, roles, runs: HashMap::new() };
+    let own: Vec<Vec<Grant>> = document.groups.iter().map(|group| compiler.grants(&group.grants, report)).collect();
+    let groups = compiler.close_groups(report);
+    let tenants: HashMap<&str, Guid> = tenants.iter().map(|(name, id)| (&**name, *id)).collect();
+    let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
+    for principal in &document.principals {
+        if let Some(first) = ids.insert(&principal.id.value, &principal.id) {
+            let message = format!("two principals have the id `{}`", principal.id.value);
+            report.error("duplicate_principal", principal.id.place, message).also(first.place, "the other one");
+        }
+        compiler.principal(principal, &groups, &own, &tenants, report);
+    }
+}
+
+/// Turns the rights of grants, which are names so far, into intervals. To be called once all names are known.
+pub(super) fn seal(domain: &mut Domain) {
+    let intervals = &domain.right_intervals;
+    for grant in &mut domain.grants {
+        let interval = usize::try_from(grant.right.first).ok().and_then(|index| intervals.get(index));
+        grant.right = interval.copied().unwrap_or(Interval { first: u32::MAX, end: u32::MAX });
+    }
+}
+
+struct Compiler<'c> {
+    builder: &'c mut Builder,
+    document: &'c GrantsDocument,
+    roles: HashMap<&'c str, Vec<Given>>,
+    /// Sets of grants that are stored already.
+    runs: HashMap<Vec<Grant>, Run>,
+}
+
+impl Compiler<'_> {
+    /// The grants of one source. Until [`seal`], a grant's right is its number and not yet an interval.
+    fn grants(&mut self, written: &[GrantDocument], report: &mut Report) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for grant in written {
+            match grant {
+                GrantDocument::Right(written) => {
+                    let parts = text::split(&written.value);
+                    let node = match parts.at {
+                        None => Some(ScopeId::ROOT),
+                        Some(at) => self.builder.node(&Located::new(written.place, at.to_owned()), report),
+                    };
+                    let given = self.given(written, report);
+                    if let (Some(given), Some(node)) = (given, node) {
+                        self.place(&[given], node, &mut grants);
+                    }
+                }
+                GrantDocument::Role { role, at, .. } => {
+                    let Some(given) = self.roles.get(role.value.as_str()).cloned() else {
+                        let message = format!("there is no role `{}`", role.value);
+                        unknown(report, role.place, message, &role.value, self.roles.keys().copied());
+                        continue;
+                    };
+                    self.at_each(at, &given, &mut grants, report);
+                }
+                GrantDocument::Rights { rights, at, .. } => {
+                    let mut given = Vec::new();
+                    for written in rights {
+                        if text::split(&written.value).at.is_some() {
+                            let message = "a right in `rights:` has its nodes in `at:`";
+                            report.error("bad_grant", written.place, message);
+                        }
+                        given.extend(self.given(written, report));
+                    }
+                    self.at_each(at, &given, &mut grants, report);
+                }
+            }
+        }
+        grants.sort_unstable();
+        grants.dedup();
+        grants
+    }
+
+    fn given(&mut self, written: &Located<String>, report: &mut Report) -> Option<Given> {
+        given(self.builder, written, report)
+    }
+
+    fn at_each(&self, at: &[Located<String>], given: &[Given], grants: &mut Vec<Grant>, report: &mut Report) {
+        if at.is_empty() {
+            self.place(given, ScopeId::ROOT, grants);
+        }
+        for node in at {
+            if let Some(node) = self.builder.node(node, report) {
+                self.place(given, node, grants);
+            }
+        }
+    }
+
+    fn place(&self, given: &[Given], node: ScopeId, grants: &mut Vec<Grant>) {
+        let Some(scope) = self.interval(node) else { return };
+        grants.extend(given.iter().map(|(right, effect)| Grant {
+            scope,
+            right: Interval { first: right.0, end: right.0 },
+            effect: *effect,
+        }));
+    }
+
+    fn interval(&self, node: ScopeId) -> Option<Interval> {
+        let scopes = &self.builder.domain.scopes;
+        usize::try_from(node.0).ok().and_then(|index| scopes.get(index)).map(|(_, interval)| *interval)
+    }
+
+    /// Closes the groups over their parents; a group that is its own ancestor is a fault.
+    fn close_groups(&mut self, report: &mut Report) -> HashMap<String, Group> {
+        let written = &self.document.groups;
+        let numbers: HashMap<&str, usize> =
+            written.iter().enumerate().map(|(number, group)| (group.name.value.as_str(), number)).collect();
+        let mut parents: Vec<Vec<usize>> = Vec::new();
+        for group in written {
+            let found = group.parents.iter().filter_map(|parent| {
+                let number = numbers.get(parent.value.as_str()).copied();
+                if number.is_none() {
+                    let message = format!("there is no group `{}`", parent.value);
+                    unknown(report, parent.place, message, &parent.value, numbers.keys().copied());
+                }
+                number
+            });
+            parents.push(found.collect());
+        }
+        let mut closed = HashMap::new();
+        for (number, group) in written.iter().enumerate() {
+            let mut all = Group::default();
+            let mut next = vec![number];
+            while let Some(current) = next.pop() {
+                if all.sources.contains(&current) {
+                    continue;
+                }
+                all.sources.push(current);
+                let above = parents.get(current).map_or(&[][..], |above| above);
+                if above.contains(&number) {
+                    let message = format!("the group `{}` is its own parent", group.name.value);
+                    report.error("cycle", group.name.place, message).help("remove one `parents` entry of the cycle");
+                }
+                next.extend(above);
+                if let Some(group) = written.get(current) {
+                    all.inactive |= group.status != Status::Active;
+                    all.flags |= self.flags(&group.flags, report);
+                }
+            }
+            closed.insert(group.name.value.clone(), all);
+        }
+        closed
+    }
+
+    fn flags(&mut self, names: &[Located<String>], report: &mut Report) -> u128 {
+        names.iter().map(|name| self.builder.flag(name, report)).map(FlagId::mask).fold(0, |all, flag| all | flag)
+    }
+
+    fn principal(
+        &mut self,
+        written: &PrincipalDocument,
+        groups: &HashMap<String, Group>,
+        of_groups: &[Vec<Grant>],
+        tenants: &HashMap<&str, Guid>,
+        report: &mut Report,
+    ) {
+        let tenant = tenants.get(written.tenant.value.as_str()).copied();
+        if tenant.is_none() {
+            let message = format!("gateway.yaml has no tenant `{}`", written.tenant.value);
+            unknown(report, written.tenant.place, message, &written.tenant.value, tenants.keys().copied());
+        }
+        let object: Option<Guid> = written.oid.value.parse().ok();
+        if object.is_none() {
+            let message = format!("`{}` is no object id", written.oid.value);
+            let help = "an object id is a GUID such as 0f6f1c2e-5d3a-4c1b-9b57-3f1f3a7f9e10";
+            report.error("bad_guid", written.oid.place, message).help(help);
+        }
+        let boundary = self.boundary(written, report);
+        let mut flags = self.flags(&written.flags, report);
+        let mut status = written.status;
+        let mut sources: Vec<usize> = Vec::new();
+        for name in &written.groups {
+            let Some(group) = groups.get(&name.value) else {
+                let message = format!("there is no group `{}`", name.value);
+                unknown(report, name.place, message, &name.value, groups.keys().map(String::as_str));
+                continue;
+            };
+            flags |= group.flags;
+            if group.inactive && status == Status::Active {
+                status = Status::Inactive;
+            }
+            sources.extend(&group.sources);
+        }
+        sources.sort_unstable();
+        sources.dedup();
+        let mut own = self.grants(&written.grants, report);
+        let keep =
+            |grant: &Grant| boundary.as_ref().is_none_or(|nodes| nodes.iter().any(|node| node.contains(grant.scope)));
+        own.retain(keep);
+        let own = self.store(own);
+        let of_groups = sources.iter().filter_map(|group| of_groups.get(*group));
+        let bounded: Vec<Vec<Grant>> =
+            of_groups.map(|grants| grants.iter().copied().filter(keep).collect::<Vec<_>>()).collect();
+        let groups = bounded.into_iter().filter(|grants| !grants.is_empty()).map(|grants| self.store(grants)).collect();
+        let principal = Principal { id: written.id.value.as_str().into(), status, flags, own, groups };
+        let (Some(tenant), Some(object)) = (tenant, object) else { return };
+        let domain = &mut self.builder.domain;
+        let number = u32::try_from(domain.principals.len()).unwrap_or(u32::MAX);
+        domain.principals.push(principal);
+        if domain.by_key.insert(PrincipalKey { tenant, object }, number).is_some() {
+            let message = format!("another principal has the object id of `{}` in this tenant", written.id.value);
+            report.error("duplicate_principal", written.oid.place, message).help("give each principal its own oid");
+        }
+    }
+
+    /// The subtrees in which a principal exists; `None` where the domain has no boundaries.
+    fn boundary(&self, written: &PrincipalDocument, report: &mut Report) -> Option<Vec<Interval>> {
+        match (&written.boundary, self.document.strategy.boundary) {
+            (None, false) => None,
+            (None, true) => Some(Vec::new()),
+            (Some(_), false) => {
+                let message = format!("`{}` has a boundary, but this domain has none", written.id.value);
+                let help = "set `strategy: {boundary: true}`, or remove it";
+                report.error("boundary_unused", written.id.place, message).help(help);
+                None
+            }
+            (Some(nodes), true) => {
+                let nodes = nodes.iter().filter_map(|node| self.builder.node(node, report));
+                Some(nodes.collect::<Vec<_>>().into_iter().filter_map(|node| self.interval(node)).collect())
+            }
+        }
+    }
+
+    fn store(&mut self, grants: Vec<Grant>) -> Run {
+        if let Some(run) = self.runs.get(&grants) {
+            return *run;
+        }
+        let all = &mut self.builder.domain.grants;
+        let start = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        all.extend(&grants);
+        let run = Run { start, end: u32::try_from(all.len()).unwrap_or(u32::MAX) };
+        self.runs.insert(grants, run);
+        run
+    }
+}
+
+fn given(builder: &mut Builder, written: &Located<String>, report: &mut Report) -> Option<Given> {
+    let parts = text::split(&written.value);
+    let effect = text::effect(parts.suffix, written.place, report);
+    let right = builder.granted_right(written, parts.name, report);
+    Some((right?, effect?))
+}
+
+/// Expands every role over those that it includes.
+fn expand_roles<'d>(
+    builder: &mut Builder,
+    roles: &'d [RoleDocument],
+    report: &mut Report,
+) -> HashMap<&'d str, Vec<Given>> {
+    let mut own: HashMap<&str, Vec<Given>> = HashMap::new();
+    for role in roles {
+        let mut rights = Vec::new();
+        for written in &role.rights {
+            if text::split(&written.value).at.is_some() {
+                let message = "a role names rights, not places";
+                report.error("bad_grant", written.place, message).help("say where in the grant: `{role: R, at: NODE}`");
+            }
+            rights.extend(given(builder, written, report));
+        }
+        own.insert(&role.name.value, rights);
+    }
+    let by_name: HashMap<&str, &RoleDocument> = roles.iter().map(|role| (role.name.value.as_str(), role)).collect();
+    let mut done = HashMap::new();
+    for role in roles {
+        expand(builder, role, &own, &by_name, &mut Vec::new(), &mut done, report);
+    }
+    done
+}
+
+fn expand<'d>(
+    builder: &Builder,
+    role: &'d RoleDocument,
+    own: &HashMap<&str, Vec<Given>>,
+    by_name: &HashMap<&'d str, &'d RoleDocument>,
+    path: &mut Vec<&'d str>,
+    done: &mut HashMap<&'d str, Vec<Given>>,
+    report: &mut Report,
+) -> Vec<Given> {
+    let name = role.name.value.as_str();
+    if let Some(rights) = done.get(name) {
+        return rights.clone();
+    }
+    // A chain longer than the number of roles is a cycle too, but 64 is deeper than anybody means.
+    if path.contains(&name) || path.len() > 64 {
+        report
+            .error("cycle", role.name.place, format!("the role `{name}` includes itself"))
+            .help("remove one `includes` entry of the cycle");
+        return Vec::new();
+    }
+    path.push(name);
+    let mut rights = Vec::new();
+    for included in &role.includes {
+        match by_name.get(included.value.as_str()) {
+            Some(other) => rights.extend(expand(builder, other, own, by_name, path, done, report)),
+            None => {
+                let message = format!("there is no role `{}`", included.value);
+                unknown(report, included.place, message, &included.value, by_name.keys().copied());
+            }
+        }
+    }
+    path.pop();
+    for removed in &role.without {
+        let before = rights.len();
+        rights.retain(|(right, _)| !covers(builder, &removed.value, builder.domain.rights.name(right.0)));
+        if rights.len() == before {
+            let message = format!("`{}` is in none of the included roles", removed.value);
+            let help = "`without` takes away whole rights of included roles, with all below them";
+            report.error("bad_role", removed.place, message).help(help);
+        }
+    }
+    rights.extend(own.get(name).into_iter().flatten());
+    rights.sort_unstable_by_key(|(right, effect)| (right.0, *effect));
+    rights.dedup();
+    done.insert(name, rights.clone());
+    rights
+}
+
+/// Whether `wide` is `name` or, in a tree, a prefix of it.
+fn covers(builder: &Builder, wide: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(wide);
+    match builder.shape() {
+        RightsShape::Flat => rest == Some(""),
+        RightsShape::Tree => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+    }
+}

@@ -1,0 +1,341 @@
+//! From documents to a domain: names become numbers, hierarchies are closed, every fault is reported with its place.
+//!
+//! A domain is compiled in three steps, since rights are named in grants and in routes alike: [`Builder::new`] takes
+//! the grants document in, [`Builder::rules`] compiles what routes ask (and may name rights that nobody holds yet),
+//! and [`Builder::finish`] closes the tables.
+
+mod condition;
+mod grants;
+mod requirement;
+mod rules;
+mod text;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, MAX_FLAGS, Object, RightId, ScopeId};
+use super::hierarchy::{Interval, number};
+use crate::diag::{Place, Report, suggest};
+use crate::document::grants::{GrantsDocument, RightsShape};
+use crate::document::{Literal, Located};
+use crate::model::Guid;
+
+pub use rules::Asking;
+
+/// A domain that is being compiled.
+#[derive(Debug)]
+pub struct Builder {
+    domain: Domain,
+    shape: RightsShape,
+    /// Scope nodes by their full names.
+    nodes: HashMap<Arc<str>, ScopeId>,
+    /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
+    known: Vec<u32>,
+    catalogued: bool,
+}
+
+impl Builder {
+    /// Takes a grants document in. `tenants` are the names and ids of `gateway.yaml`.
+    pub fn new(document: &GrantsDocument, tenants: &[(Arc<str>, Guid)], report: &mut Report) -> Self {
+        let mut builder = Self {
+            domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
+            shape: document.strategy.rights,
+            nodes: HashMap::from([("root".into(), ScopeId::ROOT)]),
+            known: Vec::new(),
+            catalogued: document.rights.is_some(),
+        };
+        builder.scopes(document, report);
+        builder.catalogue(document, report);
+        builder.strategy(document, report);
+        builder.implications(document, report);
+        grants::compile(&mut builder, document, tenants, report);
+        builder.objects(document, report);
+        if !builder.catalogued {
+            builder.known = (0..builder.domain.rights.len()).filter_map(|number| u32::try_from(number).ok()).collect();
+        }
+        builder
+    }
+
+    /// Closes the tables.
+    pub fn finish(mut self, report: &mut Report) -> Domain {
+        let intervals = self.number_rights();
+        let placeless = Interval { first: u32::MAX, end: u32::MAX };
+        self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
+        grants::seal(&mut self.domain);
+        self.close_implications();
+        if self.domain.flags.len() > MAX_FLAGS {
+            let message = format!("domain `{}` has more than {MAX_FLAGS} flags", self.domain.name);
+            report.error("too_many_flags", None, message).help("merge flags that always go together");
+        }
+        self.domain
+    }
+
+    /// The shape of its rights' names.
+    pub(super) const fn shape(&self) -> RightsShape {
+        self.shape
+    }
+
+    fn scopes(&mut self, document: &GrantsDocument, report: &mut Report) {
+        let mut index: HashMap<&str, usize> = HashMap::from([("root", 0)]);
+        for (position, (name, _)) in document.forest.iter().enumerate() {
+            if name.value == "root" {
+                report.error("reserved_name", name.place, "`root` is the node above all others and cannot be declared");
+            }
+            index.insert(&name.value, position + 1);
+        }
+        let mut parents = vec![None];
+        for (name, parent) in &document.forest {
+            parents.push(index.get(parent.value.as_str()).copied().or_else(|| {
+                let message = format!("`{}` lies below `{}`, which is no node", name.value, parent.value);
+                unknown(report, parent.place, message, &parent.value, index.keys().copied());
+                Some(0)
+            }));
+        }
+        let intervals = number(&parents);
+        let mut nodes: Vec<(Arc<str>, Interval)> = vec![("root".into(), Interval { first: 0, end: 1 }); parents.len()];
+        let names = std::iter::once(None).chain(document.forest.iter().map(|(name, _)| Some(name)));
+        for (name, interval) in names.zip(&intervals) {
+            match (interval, name) {
+                (Some(interval), name) => {
+                    let text = name.map_or("root", |name| name.value.as_str());
+                    if let Some(slot) = usize::try_from(interval.first).ok().and_then(|slot| nodes.get_mut(slot)) {
+                        *slot = (text.into(), *interval);
+                    }
+                    self.nodes.insert(text.into(), ScopeId(interval.first));
+                    if let Some((kind, value)) = text.split_once(':') {
+                        self.name_scope(kind, value, ScopeId(interval.first));
+                    }
+                }
+                (None, Some(name)) => {
+                    let message = format!("`{}` lies below itself", name.value);
+                    report.error("cycle", name.place, message).help("give one node of the cycle the parent `root`");
+                }
+                (None, None) => {}
+            }
+        }
+        self.domain.scopes = nodes;
+        self.aliases(document, report);
+    }
+
+    fn aliases(&mut self, document: &GrantsDocument, report: &mut Report) {
+        for (kind, values) in &document.aliases {
+            for (value, node) in values {
+                let Some(scope) = self.node(node, report) else { continue };
+                let known = self.domain.kinds.find(&kind.value).and_then(|kind| {
+                    self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str()).copied()
+                });
+                if known.is_some_and(|known| known != scope) {
+                    let message = format!("`{}:{}` is already the name of another node", kind.value, value.value);
+                    report.error("alias_clash", value.place, message).help("use another kind, or the node itself");
+                } else {
+                    self.name_scope(&kind.value, &value.value, scope);
+                }
+            }
+        }
+    }
+
+    fn name_scope(&mut self, kind: &str, value: &str, scope: ScopeId) {
+        let kind = self.kind(kind);
+        if let Some(values) = usize::try_from(kind).ok().and_then(|kind| self.domain.values.get_mut(kind)) {
+            values.insert(value.into(), scope);
+        }
+    }
+
+    fn kind(&mut self, kind: &str) -> u32 {
+        let kind = self.domain.kinds.intern(kind);
+        self.domain.values.resize_with(self.domain.kinds.len(), Default::default);
+        kind
+    }
+
+    /// Finds a node by its full name, or reports that there is none.
+    fn node(&self, name: &Located<String>, report: &mut Report) -> Option<ScopeId> {
+        let found = self.nodes.get(name.value.as_str()).copied();
+        if found.is_none() {
+            let nodes = self.nodes.keys().map(|name| &**name);
+            unknown(report, name.place, format!("there is no scope node `{}`", name.value), &name.value, nodes);
+        }
+        found
+    }
+
+    fn catalogue(&mut self, document: &GrantsDocument, report: &mut Report) {
+        for right in document.rights.iter().flatten() {
+            if text::right_name(&right.value, self.shape, right.place, report) {
+                let number = self.domain.rights.intern(&right.value);
+                self.known.push(number);
+            }
+        }
+    }
+
+    fn strategy(&mut self, document: &GrantsDocument, report: &mut Report) {
+        self.domain.strategy.within = document.strategy.within;
+        self.domain.strategy.across = document.strategy.across;
+        for (flag, level) in &document.strategy.caps {
+            let flag = self.flag(flag, report);
+            self.domain.strategy.caps.push((flag, level.value));
+        }
+    }
+
+    fn implications(&mut self, document: &GrantsDocument, report: &mut Report) {
+        for (bringer, brought) in &document.implies {
+            let Some(bringer) = self.granted_right(bringer, &bringer.value, report) else { continue };
+            for right in brought {
+                let Some(right) = self.granted_right(right, &right.value, report) else { continue };
+                let index = usize::try_from(right.0).unwrap_or(usize::MAX);
+                if self.domain.implied_by.len() <= index {
+                    self.domain.implied_by.resize_with(index + 1, Box::default);
+                }
+                if let Some(bringers) = self.domain.implied_by.get_mut(index) {
+                    *bringers = bringers.iter().copied().chain([bringer]).collect();
+                }
+            }
+        }
+    }
+
+    /// Makes `implied_by` transitive. A right on a cycle brings the others of it, which is no fault.
+    fn close_implications(&mut self) {
+        let direct = std::mem::take(&mut self.domain.implied_by);
+        let of = |right: RightId| usize::try_from(right.0).ok().and_then(|index| direct.get(index));
+        self.domain.implied_by = direct
+            .iter()
+            .enumerate()
+            .map(|(index, bringers)| {
+                let mut all: Vec<RightId> = Vec::new();
+                let mut next: Vec<RightId> = bringers.to_vec();
+                while let Some(right) = next.pop() {
+                    if usize::try_from(right.0).ok() != Some(index) && !all.contains(&right) {
+                        all.push(right);
+                        next.extend(of(right).into_iter().flat_map(|more| more.iter().copied()));
+                    }
+                }
+                all.into()
+            })
+            .collect();
+    }
+
+    /// A right named by a grant, role or implication: must be well formed and, with a catalogue, in it.
+    fn granted_right<T>(&mut self, at: &Located<T>, name: &str, report: &mut Report) -> Option<RightId> {
+        if !text::right_name(name, self.shape, at.place, report) {
+            return None;
+        }
+        if self.catalogued && !self.is_known(name) {
+            let known = self.known.iter().map(|right| self.domain.rights.name(*right));
+            unknown(report, at.place, format!("the catalogue has no right `{name}`"), name, known);
+            return None;
+        }
+        Some(RightId(self.domain.rights.intern(name)))
+    }
+
+    /// Whether the grants document knows a right: by name or, in a tree, above or below a name that it knows.
+    fn is_known(&self, name: &str) -> bool {
+        let below = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'));
+        self.known.iter().map(|right| self.domain.rights.name(*right)).any(|known| match self.shape {
+            RightsShape::Flat => known == name,
+            RightsShape::Tree if self.catalogued => known == name || below(known, name),
+            RightsShape::Tree => known == name || below(known, name) || below(name, known),
+        })
+    }
+
+    fn flag(&mut self, flag: &Located<String>, report: &mut Report) -> FlagId {
+        if flag.value.is_empty() || flag.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            let message = format!("`{}` is no name for a flag", flag.value);
+            report.error("bad_name", flag.place, message).help("use letters, digits, `.`, `_` and `-`");
+        }
+        FlagId(u8::try_from(self.domain.flags.intern(&flag.value)).unwrap_or(u8::MAX))
+    }
+
+    fn objects(&mut self, document: &GrantsDocument, report: &mut Report) {
+        for (name, attributes) in &document.objects {
+            let Some((kind, key)) =
+                name.value.split_once(':').filter(|(kind, key)| !kind.is_empty() && !key.is_empty())
+            else {
+                let message = format!("`{}` is no name for an object", name.value);
+                report.error("bad_name", name.place, message).help("write `KIND:KEY`, such as `officer:1001`");
+                continue;
+            };
+            let mut object = Object::default();
+            for (attribute, value) in attributes {
+                let id = super::domain::AttributeId(self.domain.attributes.intern(&attribute.value));
+                let texts = scalars(value).into_iter().map(String::into_boxed_str).collect();
+                object.attributes.push((id, Attribute { value: value.clone(), texts }));
+            }
+            let kind = self.kind(kind);
+            self.domain.objects.entry(kind).or_default().insert(key.into(), object);
+        }
+    }
+
+    fn number_rights(&mut self) -> Vec<Option<Interval>> {
+        match self.shape {
+            RightsShape::Flat => number(&vec![None; self.domain.rights.len()]),
+            RightsShape::Tree => {
+                let mut parents = Vec::new();
+                let mut next = 0;
+                // Prefixes are rights too; interning one makes the table longer while it is walked.
+                while let Some(name) = self.domain.rights.all().get(next).cloned() {
+                    let parent = name.rsplit_once('.').map(|(prefix, _)| self.domain.rights.intern(prefix));
+                    parents.push(parent.and_then(|parent| usize::try_from(parent).ok()));
+                    next += 1;
+                }
+                number(&parents)
+            }
+        }
+    }
+}
+
+/// The texts of a constant that may name scopes: of a list, each element.
+fn scalars(literal: &Literal) -> Vec<String> {
+    match literal {
+        Literal::Bool(value) => vec![value.to_string()],
+        Literal::Int(value) => vec![value.to_string()],
+        Literal::Text(value) => vec![value.clone()],
+        Literal::List(list) => list.iter().flat_map(scalars).collect(),
+    }
+}
+
+/// Reports a name that does not resolve, with the nearest that would.
+fn unknown<'n>(
+    report: &mut Report,
+    place: Place,
+    message: String,
+    name: &str,
+    candidates: impl Iterator<Item = &'n str>,
+) {
+    let help = suggest(name, candidates).map(|near| format!("did you mean `{near}`?"));
+    let found = report.error("unknown_name", place, message);
+    if let Some(help) = help {
+        found.help(help);
+    }
+}
+
+/// All domains of a load, while they are compiled.
+#[derive(Debug, Default)]
+pub struct Builders(Vec<Builder>);
+
+impl Builders {
+    /// Takes all grants documents in; two for one domain are an error.
+    pub fn new(documents: &[GrantsDocument], tenants: &[(Arc<str>, Guid)], report: &mut Report) -> Self {
+        for (index, document) in documents.iter().enumerate() {
+            let name = &document.domain;
+            if let Some(first) = documents.iter().take(index).find(|other| other.domain.value == name.value) {
+                let message = format!("domain `{}` has two grants documents", name.value);
+                report.error("duplicate_domain", name.place, message).also(first.domain.place, "the other one");
+            }
+        }
+        Self(documents.iter().map(|document| Builder::new(document, tenants, report)).collect())
+    }
+
+    /// The domain of this name, or a report that there is none.
+    pub fn find(&mut self, name: &Located<String>, report: &mut Report) -> Option<(DomainId, &mut Builder)> {
+        let index = self.0.iter().position(|builder| *builder.domain.name == *name.value);
+        if index.is_none() {
+            let known = self.0.iter().map(|builder| &*builder.domain.name);
+            let message = format!("no grants document has the domain `{}`", name.value);
+            unknown(report, name.place, message, &name.value, known);
+        }
+        index.and_then(|index| Some((DomainId(index), self.0.get_mut(index)?)))
+    }
+
+    /// Closes the tables of all.
+    pub fn finish(self, report: &mut Report) -> Domains {
+        Domains(self.0.into_iter().map(|builder| builder.finish(report)).collect())
+    }
+}

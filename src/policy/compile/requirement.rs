@@ -1,0 +1,380 @@
+//! A requirement as a short list of steps: definitions are put in where they are named, settings are decided, and
+//! alternatives become jumps.
+
+use super::condition::{self, Folded};
+use super::rules::{Asking, header_name, query_name};
+use super::{Builder, text, unknown};
+use crate::diag::{Place, Report};
+use crate::document::routes::{Comparison, Definition, Term};
+use crate::document::{Literal, Located};
+use crate::model::Level;
+use crate::policy::domain::{FlagId, RightId};
+use crate::policy::rules::{Asked, At, Check, Operand, RightRef, Rules, Step, Variable};
+
+/// The deepest nesting of definitions within definitions.
+const MAX_DEPTH: usize = 32;
+/// The most steps of one requirement.
+const MAX_STEPS: usize = 1_000;
+
+/// A place to jump to: a number into `Writer::labels` until all steps are written, then the step's own number.
+type Label = u16;
+
+/// Writes the steps of one route.
+pub(super) struct Writer<'w, 'd> {
+    builder: &'w mut Builder,
+    asking: Asking<'d>,
+    rules: &'w mut Rules,
+    report: &'w mut Report,
+    labels: Vec<u16>,
+    /// Definitions that are being put in, outermost first.
+    within: Vec<&'d str>,
+    /// Path variables whose values an earlier `in` of the same list has bounded.
+    closed: Vec<Closed>,
+}
+
+/// A path variable with a closed list of values.
+#[derive(Clone)]
+struct Closed {
+    variable: Variable,
+    values: Vec<Box<str>>,
+    code: u16,
+}
+
+impl<'w, 'd> Writer<'w, 'd> {
+    pub(super) fn new(
+        builder: &'w mut Builder,
+        asking: Asking<'d>,
+        rules: &'w mut Rules,
+        report: &'w mut Report,
+    ) -> Self {
+        Self { builder, asking, rules, report, labels: Vec::new(), within: Vec::new(), closed: Vec::new() }
+    }
+
+    /// Writes the whole requirement.
+    pub(super) fn whole(&mut self) {
+        let requirement = self.asking.requirement;
+        self.term(requirement, None);
+        let labels = &self.labels;
+        let target = |label: u16| labels.get(usize::from(label)).copied().unwrap_or(u16::MAX);
+        for step in &mut self.rules.steps {
+            match step {
+                Step::Jump(to) | Step::Check { otherwise: Some(to), .. } => *to = target(*to),
+                Step::Check { otherwise: None, .. } => {}
+            }
+        }
+    }
+
+    fn term(&mut self, term: &'d Located<Term>, otherwise: Option<Label>) {
+        let place = term.place;
+        match &term.value {
+            Term::All(list) => list.iter().for_each(|term| self.term(term, otherwise)),
+            Term::Any(list) => self.any(list, place, otherwise),
+            Term::Right(written) => match self.definition(written) {
+                Some(definition) => self.put_in(definition, place, otherwise),
+                None => self.right(written, place, otherwise),
+            },
+            Term::Flag(name) => {
+                let flag = self.flag(name, place);
+                self.check(Check::Flag(flag), place, otherwise);
+            }
+            Term::NotFlag(name) => {
+                let flag = self.flag(name, place);
+                self.check(Check::NotFlag(flag), place, otherwise);
+            }
+            Term::UnlessDenied(written) => self.unless_denied(written, place, otherwise),
+            Term::When { condition, then, otherwise: instead } => {
+                self.when(condition, then, instead.as_deref(), otherwise);
+            }
+            Term::Condition { condition, reason } => {
+                let code = self.code(reason);
+                match condition::fold(condition, self.asking.settings, self.report) {
+                    Folded::Known(true) | Folded::Faulty => {}
+                    Folded::Known(false) => self.check(Check::Never { code }, place, otherwise),
+                    Folded::Bit { of, map, mask } => self.bit(of, map, mask, code, otherwise),
+                }
+            }
+            Term::Compare { comparison, left, right, reason } => {
+                self.compare(*comparison, left, right, reason, place, otherwise);
+            }
+        }
+    }
+
+    fn any(&mut self, list: &'d [Located<Term>], place: Place, otherwise: Option<Label>) {
+        let Some((last, first)) = list.split_last() else {
+            self.report.error("never", place, "`any` of nothing never holds").help("name at least one alternative");
+            return;
+        };
+        let end = self.label();
+        let closed = self.closed.len();
+        for term in first {
+            let next = self.label();
+            self.term(term, Some(next));
+            self.step(Step::Jump(end), place);
+            self.here(next);
+            self.closed.truncate(closed);
+        }
+        self.term(last, otherwise);
+        self.closed.truncate(closed);
+        self.here(end);
+    }
+
+    fn when(
+        &mut self,
+        condition: &'d Located<crate::document::routes::Condition>,
+        then: &'d Located<Term>,
+        instead: Option<&'d Located<Term>>,
+        otherwise: Option<Label>,
+    ) {
+        let closed = self.closed.len();
+        match condition::fold(condition, self.asking.settings, self.report) {
+            Folded::Known(true) => self.term(then, otherwise),
+            Folded::Known(false) => instead.into_iter().for_each(|term| self.term(term, otherwise)),
+            Folded::Faulty => {}
+            Folded::Bit { of, map, mask } => {
+                let (not, end) = (self.label(), self.label());
+                let code = self.number_of_code("condition");
+                self.bit(of, map, mask, code, Some(not));
+                self.term(then, otherwise);
+                self.step(Step::Jump(end), condition.place);
+                self.here(not);
+                instead.into_iter().for_each(|term| self.term(term, otherwise));
+                self.here(end);
+            }
+        }
+        self.closed.truncate(closed);
+    }
+
+    fn definition(&self, name: &str) -> Option<&'d Definition> {
+        let of = |list: &'d [Definition]| list.iter().find(|definition| definition.name.value == name);
+        self.asking.definitions.iter().find_map(|list| of(list))
+    }
+
+    fn put_in(&mut self, definition: &'d Definition, place: Place, otherwise: Option<Label>) {
+        let name = definition.name.value.as_str();
+        if self.within.contains(&name) || self.within.len() >= MAX_DEPTH {
+            let message = format!("the definition `{name}` needs itself");
+            self.report.error("cycle", place, message).also(definition.name.place, "defined here");
+            return;
+        }
+        if self.builder.known.iter().any(|right| self.builder.domain.rights.name(*right) == name) {
+            let message = format!("`{name}` is both a definition and a right of domain `{}`", self.builder.domain.name);
+            self.report.error("ambiguous_name", definition.name.place, message).help("rename the definition");
+            return;
+        }
+        self.within.push(name);
+        self.term(&definition.requirement, otherwise);
+        self.within.pop();
+    }
+
+    fn right(&mut self, written: &str, place: Place, otherwise: Option<Label>) {
+        let parts = text::split(written);
+        let level = match parts.suffix {
+            None => Asked::Level(Level::Read),
+            Some("by_method") => Asked::ByMethod,
+            Some(level) => match Level::parse(level) {
+                Some(level) => Asked::Level(level),
+                None => {
+                    let message = format!("`{level}` is no level that can be asked for");
+                    let help = "use `read`, `write`, `delete` or `by_method`";
+                    self.report.error("bad_level", place, message).help(help);
+                    return;
+                }
+            },
+        };
+        let (at, below) = match parts.at.map(|at| at.strip_suffix("/*").map_or((at, false), |at| (at, true))) {
+            None => (self.asking.scope("main").map_or(At::Root, At::Scope), false),
+            Some((at, below)) => match self.at(at, place) {
+                Some(at) => (at, below),
+                None => return,
+            },
+        };
+        if let Some(right) = self.right_ref(parts.name, place) {
+            self.check(Check::Right { right, level, at, below }, place, otherwise);
+        }
+    }
+
+    fn unless_denied(&mut self, written: &str, place: Place, otherwise: Option<Label>) {
+        let parts = text::split(written);
+        if parts.suffix.is_some() || parts.at.is_some_and(|at| at.ends_with("/*")) {
+            let message = "`unless_denied` asks for no level and looks at one scope";
+            self.report.error("bad_level", place, message).help("write `RIGHT` or `RIGHT @SCOPE`");
+            return;
+        }
+        let at = match parts.at {
+            None => Some(self.asking.scope("main").map_or(At::Root, At::Scope)),
+            Some(at) => self.at(at, place),
+        };
+        if let (Some(at), Some(right)) = (at, self.right_ref(parts.name, place)) {
+            self.check(Check::UnlessDenied { right, at }, place, otherwise);
+        }
+    }
+
+    fn at(&mut self, name: &str, place: Place) -> Option<At> {
+        if name == "root" {
+            return Some(At::Root);
+        }
+        let found = self.asking.scope(name).map(At::Scope);
+        if found.is_none() {
+            let known = self.asking.route.scopes.iter().map(|scope| scope.name.value.as_str());
+            unknown(self.report, place, format!("the route has no scope `{name}`"), name, known);
+        }
+        found
+    }
+
+    /// A right by name, or by a template whose variable has a closed list.
+    fn right_ref(&mut self, name: &str, place: Place) -> Option<RightRef> {
+        let Some((before, rest)) = name.split_once('{') else {
+            return self.asked_right(name, place).map(RightRef::Fixed);
+        };
+        let Some((variable, after)) = rest.split_once('}').filter(|(_, after)| !after.contains(['{', '}'])) else {
+            let message = format!("`{name}` is no name for a right");
+            self.report.error("bad_name", place, message).help("one `{variable}` may stand in it");
+            return None;
+        };
+        let at = Located::new(place, ());
+        let variable_name = variable;
+        let variable = self.asking.variable(variable, &at, self.report)?;
+        let Some(closed) = self.closed.iter().find(|closed| closed.variable == variable).cloned() else {
+            let message = format!("nothing bounds the values of `{{{variable_name}}}`, which names a right");
+            let help = format!("put `{{in: [path.{variable_name}, ...], reason: ...}}` before it in the same list");
+            self.report.error("open_right", place, message).help(help);
+            return None;
+        };
+        let mut rights = Vec::new();
+        for value in closed.values {
+            let right = self.asked_right(&format!("{before}{value}{after}"), place)?;
+            rights.push((value, right));
+        }
+        Some(RightRef::Named { variable, rights, code: closed.code })
+    }
+
+    /// A right that routes ask for need not be held by anybody, but with a catalogue it must be in it.
+    fn asked_right(&mut self, name: &str, place: Place) -> Option<RightId> {
+        let builder = &mut *self.builder;
+        if !text::right_name(name, builder.shape(), place, self.report) {
+            return None;
+        }
+        if builder.catalogued && !builder.is_known(name) {
+            let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
+            unknown(self.report, place, format!("the catalogue has no right `{name}`"), name, known);
+            return None;
+        }
+        Some(RightId(builder.domain.rights.intern(name)))
+    }
+
+    fn flag(&mut self, name: &str, place: Place) -> FlagId {
+        self.builder.flag(&Located::new(place, name.to_owned()), self.report)
+    }
+
+    fn compare(
+        &mut self,
+        comparison: Comparison,
+        left: &Located<Literal>,
+        right: &Located<Literal>,
+        reason: &Located<String>,
+        place: Place,
+        otherwise: Option<Label>,
+    ) {
+        let code = self.code(reason);
+        let (Some(left_side), Some(right_side)) = (self.operand(left), self.operand(right)) else { return };
+        if matches!(comparison, Comparison::In | Comparison::NotIn) {
+            match &right_side {
+                Operand::Constant(Literal::List(list)) => {
+                    if let (Comparison::In, Operand::Path(variable)) = (comparison, &left_side) {
+                        let values = list.iter().flat_map(super::scalars).map(String::into_boxed_str).collect();
+                        self.closed.push(Closed { variable: *variable, values, code });
+                    }
+                }
+                Operand::Object(_) => {}
+                _ => {
+                    let help = "the second operand is a list, a setting with a list, or an object's attribute";
+                    self.report.error("wrong_type", right.place, "this is no list").help(help);
+                    return;
+                }
+            }
+        }
+        self.check(Check::Compare { comparison, left: left_side, right: right_side, code }, place, otherwise);
+    }
+
+    fn operand(&mut self, written: &Located<Literal>) -> Option<Operand> {
+        let Literal::Text(text) = &written.value else { return Some(Operand::Constant(written.value.clone())) };
+        let report = &mut *self.report;
+        if let Some(inner) = text.strip_prefix("count(").and_then(|inner| inner.strip_suffix(')')) {
+            let Some(name) = inner.strip_prefix("object.") else {
+                let message = format!("`{inner}` cannot be counted");
+                report.error("bad_reference", written.place, message).help("write `count(object.NAME)`");
+                return None;
+            };
+            return self.builder.attribute(name, written, &self.asking, report).map(Operand::Count);
+        }
+        match text.split_once('.') {
+            Some(("path", name)) => self.asking.variable(name, written, report).map(Operand::Path),
+            Some(("query", name)) => Some(Operand::Query(query_name(name, self.rules))),
+            Some(("header", name)) => header_name(name, written, report).map(Operand::Header),
+            Some(("object", name)) => self.builder.attribute(name, written, &self.asking, report).map(Operand::Object),
+            Some(("setting", name)) => {
+                let value = condition::find(name, written.place, self.asking.settings, report)?;
+                Some(Operand::Constant(value.clone()))
+            }
+            Some(("principal", "id")) => Some(Operand::PrincipalId),
+            _ => Some(Operand::Constant(written.value.clone())),
+        }
+    }
+
+    fn bit(
+        &mut self,
+        of: &Located<String>,
+        map: &[(Located<String>, Located<i64>)],
+        mask: i64,
+        code: u16,
+        otherwise: Option<Label>,
+    ) {
+        let Some(operand) = self.operand(&Located::new(of.place, Literal::Text(of.value.clone()))) else { return };
+        let bits = map.iter().map(|(name, bit)| (Literal::Text(name.value.clone()), bit.value)).collect();
+        self.check(Check::Bit { of: operand, bits, mask, code }, of.place, otherwise);
+    }
+
+    fn code(&mut self, reason: &Located<String>) -> u16 {
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if reason.value.is_empty() || reason.value.len() > 64 || !reason.value.chars().all(letters) {
+            let message = format!("`{}` is no reason code", reason.value);
+            let help = "use lower-case letters, digits and `_`, at most 64";
+            self.report.error("bad_name", reason.place, message).help(help);
+        }
+        self.number_of_code(&reason.value)
+    }
+
+    fn number_of_code(&mut self, code: &str) -> u16 {
+        let codes = &mut self.rules.codes;
+        let number = codes.iter().position(|known| **known == *code).unwrap_or_else(|| {
+            codes.push(code.into());
+            codes.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX)
+    }
+
+    fn check(&mut self, check: Check, place: Place, otherwise: Option<Label>) {
+        self.step(Step::Check { check, otherwise }, place);
+    }
+
+    fn step(&mut self, step: Step, place: Place) {
+        if self.rules.steps.len() == MAX_STEPS {
+            let message = format!("the requirement has more than {MAX_STEPS} steps");
+            self.report.error("too_long", place, message).help("name a right that stands for all of this");
+        }
+        self.rules.steps.push(step);
+    }
+
+    fn label(&mut self) -> Label {
+        self.labels.push(u16::MAX);
+        u16::try_from(self.labels.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Puts a label at the next step to be written.
+    fn here(&mut self, label: Label) {
+        let position = u16::try_from(self.rules.steps.len()).unwrap_or(u16::MAX);
+        if let Some(slot) = self.labels.get_mut(usize::from(label)) {
+            *slot = position;
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the decision may ask of a request. The policy knows neither HTTP nor files: whoever enforces it answers.
+
+use std::borrow::Cow;
+
+/// The values that a request brings. Names are those of the configuration; values are decoded once.
+pub trait Facts {
+    /// The path segment with this index, decoded.
+    fn segment(&self, index: usize) -> Option<&str>;
+
+    /// The path from the segment with this index to its end, decoded.
+    fn rest(&self, index: usize) -> Option<&str>;
+
+    /// Calls `each` with every value of a query parameter, in order.
+    fn query<'r>(&'r self, name: &str, each: &mut dyn FnMut(Cow<'r, str>));
+
+    /// The value of a header.
+    fn header(&self, name: &str) -> HeaderValue<'_>;
+}
+
+/// The value of a header, or why it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderValue<'r> {
+    /// The header is not there.
+    Absent,
+    /// It stands there once, and is text.
+    One(&'r str),
+    /// It stands there more than once, or cannot be read as text.
+    Unclear,
+}

@@ -1,0 +1,192 @@
+//! Which nodes a request acts in: every named scope of its route, resolved before anything is asked.
+
+use std::borrow::Cow;
+
+use super::denial::{Denial, Subject};
+use super::domain::{Domain, KindId, Object, ScopeId};
+use super::facts::{Facts, HeaderValue};
+use super::rules::{MAX_SCOPES, Missing, Origin, Rules, ScopeRule, Spot, Variable};
+use crate::model::Reason;
+
+/// The most values that all scopes of one request may name together.
+const MAX_NODES: usize = 16;
+
+/// The nodes of every scope of a route, without a heap.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    nodes: [ScopeId; MAX_NODES],
+    used: usize,
+    spans: [(usize, usize); MAX_SCOPES],
+}
+
+impl Resolved {
+    /// The nodes of the scope with this number; none if it was skipped.
+    pub(super) fn nodes(&self, scope: u8) -> &[ScopeId] {
+        let (start, end) = self.spans.get(usize::from(scope)).copied().unwrap_or_default();
+        self.nodes.get(start..end).unwrap_or_default()
+    }
+
+    fn push(&mut self, node: ScopeId) -> Result<(), Reason> {
+        let slot = self.nodes.get_mut(self.used).ok_or(Reason::ScopeAmbiguous)?;
+        *slot = node;
+        self.used += 1;
+        Ok(())
+    }
+}
+
+/// Resolves all scopes of a route, in the order of the file; the first that cannot be resolved is the denial.
+pub(super) fn resolve(
+    domain: &Domain,
+    rules: &Rules,
+    object: Option<&Object>,
+    facts: &impl Facts,
+) -> Result<Resolved, Denial> {
+    let mut resolved = Resolved { nodes: [ScopeId::ROOT; MAX_NODES], used: 0, spans: [(0, 0); MAX_SCOPES] };
+    for (index, rule) in rules.scopes.iter().enumerate() {
+        let start = resolved.used;
+        one(domain, rule, object, facts, &mut resolved)
+            .map_err(|reason| Denial::new(reason, Subject::Scope(u8::try_from(index).unwrap_or(u8::MAX))))?;
+        if let Some(span) = resolved.spans.get_mut(index) {
+            *span = (start, resolved.used);
+        }
+    }
+    for (index, rule) in rules.scopes.iter().enumerate() {
+        let Missing::SameAs(other) = rule.missing else { continue };
+        let other = resolved.spans.get(usize::from(other)).copied();
+        if let (Some(span), Some(other)) = (resolved.spans.get_mut(index), other)
+            && span.0 == span.1
+        {
+            *span = other;
+        }
+    }
+    Ok(resolved)
+}
+
+fn one(
+    domain: &Domain,
+    rule: &ScopeRule,
+    object: Option<&Object>,
+    facts: &impl Facts,
+    resolved: &mut Resolved,
+) -> Result<(), Reason> {
+    let (places, kind) = match &rule.origin {
+        Origin::Node(node) => return resolved.push(*node),
+        Origin::Request { places, kind } => (places, *kind),
+    };
+    let mut said: Option<Values<'_>> = None;
+    for place in places {
+        let values = read(place, object, facts)?;
+        if values.is_empty() {
+            continue;
+        }
+        match &said {
+            None => said = Some(values),
+            Some(first) if first.same(&values) => {}
+            Some(_) => return Err(Reason::ScopeConflict),
+        }
+    }
+    match (said, rule.missing) {
+        (Some(values), _) => values.each(|value| resolved.push(node(domain, kind, value)?)),
+        (None, Missing::Deny) => Err(Reason::ScopeMissing),
+        (None, Missing::Skip | Missing::SameAs(_)) => Ok(()),
+        (None, Missing::Node(node)) => resolved.push(node),
+    }
+}
+
+fn node(domain: &Domain, kind: KindId, value: &str) -> Result<ScopeId, Reason> {
+    domain.scope(kind, value).ok_or(Reason::ScopeUnknown)
+}
+
+/// The values that one place of a request holds.
+struct Values<'r> {
+    list: [Option<Cow<'r, str>>; MAX_NODES],
+    len: usize,
+}
+
+impl<'r> Values<'r> {
+    fn none() -> Self {
+        Self { list: [const { None }; MAX_NODES], len: 0 }
+    }
+
+    fn one(value: &'r str) -> Self {
+        let mut values = Self::none();
+        // The first of many places is always free.
+        let _ = values.push(Cow::Borrowed(value));
+        values
+    }
+
+    fn push(&mut self, value: Cow<'r, str>) -> Result<(), Reason> {
+        if self.contains(&value) {
+            return Ok(());
+        }
+        let slot = self.list.get_mut(self.len).ok_or(Reason::ScopeAmbiguous)?;
+        *slot = Some(value);
+        self.len += 1;
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map_while(Option::as_deref)
+    }
+
+    fn contains(&self, value: &str) -> bool {
+        self.iter().any(|known| known == value)
+    }
+
+    fn same(&self, other: &Values<'_>) -> bool {
+        self.len == other.len && self.iter().all(|value| other.contains(value))
+    }
+
+    fn each(&self, mut act: impl FnMut(&str) -> Result<(), Reason>) -> Result<(), Reason> {
+        self.iter().try_for_each(&mut act)
+    }
+}
+
+fn read<'r>(place: &'r Spot, object: Option<&'r Object>, facts: &'r impl Facts) -> Result<Values<'r>, Reason> {
+    match place {
+        Spot::Path(variable) => Ok(path(*variable, facts).map_or_else(Values::none, Values::one)),
+        Spot::Query(name) => query(name, facts),
+        Spot::Header(name) => match facts.header(name) {
+            HeaderValue::Absent => Ok(Values::none()),
+            HeaderValue::One(value) if !value.contains(',') => Ok(Values::one(value)),
+            HeaderValue::One(_) | HeaderValue::Unclear => Err(Reason::ScopeAmbiguous),
+        },
+        Spot::Object(attribute) => {
+            let mut values = Values::none();
+            if let Some(attribute) = object.and_then(|object| object.attribute(*attribute)) {
+                for text in &attribute.texts {
+                    values.push(Cow::Borrowed(text))?;
+                }
+            }
+            Ok(values)
+        }
+    }
+}
+
+/// The value of a path variable.
+pub(super) fn path<'r>(variable: Variable, facts: &'r impl Facts) -> Option<&'r str> {
+    match variable {
+        Variable::Segment(index) => facts.segment(index),
+        Variable::Rest(index) => facts.rest(index),
+    }
+}
+
+/// Values of a query parameter count each, repeated or separated by commas.
+fn query<'r>(name: &str, facts: &'r impl Facts) -> Result<Values<'r>, Reason> {
+    let mut values = Values::none();
+    let mut outcome = Ok(());
+    facts.query(name, &mut |value| {
+        if outcome.is_err() {
+            return;
+        }
+        outcome = match value {
+            Cow::Borrowed(value) => value.split(',').try_for_each(|part| values.push(Cow::Borrowed(part))),
+            Cow::Owned(value) => value.split(',').try_for_each(|part| values.push(Cow::Owned(part.to_owned()))),
+        };
+    });
+    outcome.map(|()| values)
+}

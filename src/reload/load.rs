@@ -1,0 +1,209 @@
+//! Reads all live documents and compiles them; knows from their content whether they say anything new.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use crate::diag::{Report, SourceId};
+use crate::document;
+use crate::document::Located;
+use crate::document::grants::GrantsDocument;
+use crate::document::routes::RoutesDocument;
+use crate::model::Guid;
+use crate::policy::Domains;
+use crate::route::{self, Compiled, Inputs, RouteMap};
+use crate::source::file;
+
+/// Where the live documents are, and what they may refer to.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyFiles {
+    /// Route maps: files, or directories of `*.yaml` and `*.yml`.
+    pub routes: Vec<PathBuf>,
+    /// Grants: files, or directories of `*.yaml` and `*.yml`.
+    pub grants: Vec<PathBuf>,
+    /// Names and ids of the tenants that gates and principals may name.
+    pub tenants: Vec<(Arc<str>, Guid)>,
+}
+
+type Digest = [u8; 32];
+
+/// What was read for a policy, as SHA-256 of each file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    documents: BTreeMap<PathBuf, Digest>,
+    /// Files that the documents name, such as certificate authorities.
+    named: BTreeMap<PathBuf, Digest>,
+}
+
+impl Content {
+    /// Files that the documents name.
+    pub fn named(&self) -> impl Iterator<Item = PathBuf> {
+        self.named.keys().cloned()
+    }
+}
+
+/// What came of reading and compiling.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The policy; `None` when the report has errors. Taken out by whoever publishes it.
+    pub compiled: Option<Compiled>,
+    /// What it was made of.
+    pub content: Content,
+}
+
+/// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
+/// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
+pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
+    let fetched = fetch(files, report);
+    compile(files, fetched, report)
+}
+
+/// Reads all documents for their faults of shape only, where not all of them can be read.
+pub fn check_shape(files: &PolicyFiles, report: &mut Report) {
+    let fetched = fetch(files, report);
+    decode(fetched, report);
+}
+
+/// As [`load`], for those who want the policy only.
+pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled> {
+    load(files, report).compiled
+}
+
+/// What a look at the files brought.
+pub(super) enum Change {
+    /// They say what they said.
+    None,
+    /// They can be published.
+    Good { loaded: Loaded, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
+    /// They cannot.
+    Faulty { errors: usize, report: String },
+}
+
+/// Loads, unless everything reads as it did when `known` was loaded.
+pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
+    let mut report = Report::new();
+    let fetched = fetch(files, &mut report);
+    if !report.has_errors() && fetched.digests() == known.documents && same(&known.named) {
+        return Change::None;
+    }
+    let mut loaded = compile(files, fetched, &mut report);
+    let rendered = report.render();
+    match loaded.compiled.take() {
+        Some(Compiled { routes, domains }) => {
+            Change::Good { loaded, routes: Arc::new(routes), domains: Arc::new(domains), report: rendered }
+        }
+        None => Change::Faulty { errors: report.errors(), report: rendered },
+    }
+}
+
+/// Whether all of these files still read so.
+fn same(named: &BTreeMap<PathBuf, Digest>) -> bool {
+    named.iter().all(|(path, known)| file::read(path, file::MAX_SECRET).is_ok_and(|bytes| sha256(&bytes) == *known))
+}
+
+/// The texts of all documents.
+struct Fetched {
+    routes: Vec<(PathBuf, Vec<u8>)>,
+    grants: Vec<(PathBuf, Vec<u8>)>,
+    /// Whether every file could be read.
+    complete: bool,
+}
+
+impl Fetched {
+    fn digests(&self) -> BTreeMap<PathBuf, Digest> {
+        self.routes.iter().chain(&self.grants).map(|(path, bytes)| (path.clone(), sha256(bytes))).collect()
+    }
+}
+
+fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
+    let before = report.errors();
+    let (routes, grants) = (fetch_all(&files.routes, report), fetch_all(&files.grants, report));
+    Fetched { routes, grants, complete: report.errors() == before }
+}
+
+fn fetch_all(paths: &[PathBuf], report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut fetched = Vec::new();
+    let mut unreadable = |path: &Path, error: String| {
+        report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
+    };
+    for path in paths {
+        match file::documents(path) {
+            Err(error) => unreadable(path, error),
+            Ok(documents) => {
+                for document in documents {
+                    match file::read(&document, file::MAX_DOCUMENT) {
+                        Ok(bytes) => fetched.push((document, bytes)),
+                        Err(error) => unreadable(&document, error),
+                    }
+                }
+            }
+        }
+    }
+    fetched
+}
+
+/// All documents as they are written.
+struct Decoded {
+    routes: Vec<RoutesDocument>,
+    grants: Vec<GrantsDocument>,
+    /// Where relative paths of each document start.
+    directories: HashMap<SourceId, PathBuf>,
+    /// Whether a document could be made of every file.
+    complete: bool,
+}
+
+fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
+    let files = fetched.routes.len() + fetched.grants.len();
+    let mut decoded = Decoded { routes: Vec::new(), grants: Vec::new(), directories: HashMap::new(), complete: false };
+    for (path, bytes) in fetched.routes {
+        if let Some(source) = file::add_document(&path, bytes, report) {
+            decoded.directories.insert(source, path.parent().map(Path::to_owned).unwrap_or_default());
+            decoded.routes.extend(document::read_routes(source, report));
+        }
+    }
+    for (path, bytes) in fetched.grants {
+        if let Some(source) = file::add_document(&path, bytes, report) {
+            decoded.grants.extend(document::read_grants(source, report));
+        }
+    }
+    decoded.complete = fetched.complete && decoded.routes.len() + decoded.grants.len() == files;
+    decoded
+}
+
+fn compile(files: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Loaded {
+    let documents = fetched.digests();
+    let decoded = decode(fetched, report);
+    if !decoded.complete {
+        return Loaded::default();
+    }
+    let Decoded { routes, grants, directories, complete: _ } = decoded;
+    let named = Named { directories, read: RefCell::default() };
+    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &|name| named.read(name) };
+    let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
+    Loaded { compiled, content: Content { documents, named: named.read.into_inner() } }
+}
+
+/// Reads the files that documents name, relative to the document, and remembers what they said.
+struct Named {
+    directories: HashMap<SourceId, PathBuf>,
+    read: RefCell<BTreeMap<PathBuf, Digest>>,
+}
+
+impl Named {
+    fn read(&self, name: &Located<String>) -> Result<Vec<u8>, String> {
+        let directory = self.directories.get(&name.place.source).map(PathBuf::as_path).unwrap_or(Path::new(""));
+        let path = directory.join(&name.value);
+        let bytes = file::read(&path, file::MAX_SECRET)?;
+        self.read.borrow_mut().insert(path, sha256(&bytes));
+        Ok(bytes)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    digest
+}

@@ -1,0 +1,303 @@
+//! From documents to a route map, and with it to the domains that its routes ask.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::host::Host;
+use super::pattern::Pattern;
+use super::table::Table;
+use super::{Access, Application, Gate, Route, RouteMap, Server, Upstream};
+use crate::diag::{Place, Report, suggest};
+use crate::document::Located;
+use crate::document::grants::GrantsDocument;
+use crate::document::routes::{AccessDocument, ApplicationDocument, GateDocument, RouteDocument, RoutesDocument};
+use crate::model::{Guid, Level};
+use crate::policy::{Asking, Builders, Domains};
+
+/// Reads a file that a document names; the message of a failure is for operators.
+pub type ReadFile<'i> = &'i dyn Fn(&Located<String>) -> Result<Vec<u8>, String>;
+
+/// Everything that a policy is compiled from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'i> {
+    /// All route maps.
+    pub routes: &'i [RoutesDocument],
+    /// All grants documents.
+    pub grants: &'i [GrantsDocument],
+    /// Names and ids of the tenants of `gateway.yaml`.
+    pub tenants: &'i [(Arc<str>, Guid)],
+    /// Reads the files that route maps name.
+    pub files: ReadFile<'i>,
+}
+
+/// A policy without faults.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Applications, routes and upstreams.
+    pub routes: RouteMap,
+    /// Who holds what.
+    pub domains: Domains,
+}
+
+/// Compiles a policy. All faults are reported; `None` if the report has errors, whoever put them there.
+pub fn compile(inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
+    let mut builders = Builders::new(inputs.grants, inputs.tenants, report);
+    let mut compiler = Compiler { inputs, map: RouteMap::default(), hosts: HashMap::new(), names: HashMap::new() };
+    for file in inputs.routes {
+        compiler.file(file, &mut builders, report);
+    }
+    let mut routes = compiler.map;
+    routes.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    let domains = builders.finish(report);
+    if report.has_errors() { None } else { Some(Compiled { routes, domains }) }
+}
+
+struct Compiler<'i> {
+    inputs: Inputs<'i>,
+    map: RouteMap,
+    /// Hosts that are taken, and where.
+    hosts: HashMap<String, Place>,
+    /// Applications that are named, and where.
+    names: HashMap<&'i str, Place>,
+}
+
+impl<'i> Compiler<'i> {
+    fn file(&mut self, file: &'i RoutesDocument, builders: &mut Builders, report: &mut Report) {
+        let upstreams = self.upstreams(file, report);
+        for application in &file.applications {
+            if let Some(first) = self.names.insert(&application.name.value, application.name.place) {
+                let message = format!("two applications have the name `{}`", application.name.value);
+                report.error("duplicate_name", application.name.place, message).also(first, "the other one");
+            }
+            let upstream = upstreams.get(application.upstream.value.as_str()).cloned();
+            if upstream.is_none() {
+                let message = format!("there is no upstream `{}`", application.upstream.value);
+                unknown(report, &application.upstream, message, upstreams.keys().copied());
+            }
+            let gate = self.gate(&application.gate, report);
+            let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
+            let mut table = Table::default();
+            let mut routes = Vec::new();
+            let mut ids: HashMap<&str, Place> = HashMap::new();
+            for route in &application.routes {
+                if let Some(first) = ids.insert(&route.id.value, route.id.place) {
+                    let message = format!("two routes have the id `{}`", route.id.value);
+                    report.error("duplicate_name", route.id.place, message).also(first, "the other one");
+                }
+                let pattern = pattern(route, report);
+                let variables = pattern.as_ref().map(Pattern::variables).unwrap_or_default();
+                let access = match &route.access {
+                    AccessDocument::Public => Access::Public,
+                    AccessDocument::GateOnly => Access::GateOnly,
+                    AccessDocument::Require(requirement) => {
+                        let definitions = [application.define.as_slice(), file.define.as_slice()];
+                        let settings = &file.settings;
+                        let variables = &variables;
+                        let asking = Asking { route, requirement, variables, settings, definitions };
+                        Access::Rules(builder.rules(asking, report))
+                    }
+                };
+                if let Some(pattern) = pattern {
+                    enter(&mut table, &pattern, routes.len(), application, route, report);
+                }
+                let levels = levels(route, report);
+                routes.push(Route { id: route.id.value.as_str().into(), access, levels });
+            }
+            let hosts = self.hosts(application, report);
+            let Some(upstream) = upstream else { continue };
+            let application = Arc::new(Application {
+                name: application.name.value.as_str().into(),
+                upstream,
+                gate,
+                domain,
+                forward_authorization: application.forward_authorization,
+                allow_headers: application
+                    .allow_headers
+                    .iter()
+                    .map(|name| name.value.to_ascii_lowercase().into())
+                    .collect(),
+                full_detail: application.full_detail,
+                routes,
+                table,
+            });
+            for host in hosts {
+                match host.strip_prefix('*') {
+                    Some(suffix) => self.map.suffixes.push((suffix.into(), Arc::clone(&application))),
+                    None => {
+                        self.map.hosts.insert(host.into(), Arc::clone(&application));
+                    }
+                }
+            }
+            self.map.applications.push(application);
+        }
+    }
+
+    fn upstreams(&self, file: &'i RoutesDocument, report: &mut Report) -> HashMap<&'i str, Arc<Upstream>> {
+        let mut upstreams = HashMap::new();
+        for upstream in &file.upstreams {
+            let mut servers = Vec::new();
+            for server in &upstream.servers {
+                match Server::parse(&server.value) {
+                    Ok(server) => servers.push(server),
+                    Err(message) => {
+                        let help = "write `http://HOST:PORT` or `https://HOST:PORT`";
+                        report.error("bad_url", server.place, message).help(help);
+                    }
+                }
+            }
+            if upstream.servers.is_empty() {
+                let message = format!("the upstream `{}` has no servers", upstream.name.value);
+                report.error("empty", upstream.name.place, message).help("name at least one under `servers:`");
+            }
+            let ca = upstream.ca.as_ref().and_then(|file| match (self.inputs.files)(file) {
+                Ok(pem) => Some(Arc::from(pem)),
+                Err(message) => {
+                    report.error("unreadable", file.place, message);
+                    None
+                }
+            });
+            let name: Arc<str> = upstream.name.value.as_str().into();
+            upstreams.insert(upstream.name.value.as_str(), Arc::new(Upstream { name, servers, ca }));
+        }
+        upstreams
+    }
+
+    fn gate(&self, gate: &GateDocument, report: &mut Report) -> Gate {
+        let mut tenants = Vec::new();
+        for tenant in &gate.tenants {
+            match self.inputs.tenants.iter().find(|(name, _)| **name == *tenant.value) {
+                Some((_, id)) => tenants.push(*id),
+                None => {
+                    let message = format!("gateway.yaml has no tenant `{}`", tenant.value);
+                    unknown(report, tenant, message, self.inputs.tenants.iter().map(|(name, _)| &**name));
+                }
+            }
+        }
+        for (list, name) in [(&gate.tenants, "tenants"), (&gate.audiences, "audiences")] {
+            if list.is_empty() {
+                let message = format!("the gate names no {name}, so nobody could come in");
+                report.error("empty", gate.place, message).help(format!("name at least one under `{name}:`"));
+            }
+        }
+        let texts = |list: &[Located<String>]| list.iter().map(|item| item.value.as_str().into()).collect();
+        Gate { tenants, audiences: texts(&gate.audiences), app_roles: texts(&gate.app_roles) }
+    }
+
+    /// The hosts of an application in canonical form; wildcards as `*.suffix`.
+    fn hosts(&mut self, application: &'i ApplicationDocument, report: &mut Report) -> Vec<String> {
+        let mut hosts = Vec::new();
+        if application.hosts.is_empty() {
+            let message = format!("the application `{}` has no hosts", application.name.value);
+            report.error("empty", application.name.place, message).help("name at least one under `hosts:`");
+        }
+        for written in &application.hosts {
+            let (wildcard, name) = match written.value.strip_prefix("*.") {
+                Some(name) => ("*.", name),
+                None => ("", written.value.as_str()),
+            };
+            let canonical = match Host::parse(name) {
+                Ok(Host { name, port: None | Some(80 | 443) }) => format!("{wildcard}{name}"),
+                Ok(Host { name, port: Some(port) }) if wildcard.is_empty() => {
+                    self.map.names_ports = true;
+                    format!("{name}:{port}")
+                }
+                Ok(_) | Err(_) => {
+                    let message = format!("`{}` is no host", written.value);
+                    let help = "write `oms.example.org`, `oms.example.org:8443` or `*.example.org`";
+                    report.error("bad_host", written.place, message).help(help);
+                    continue;
+                }
+            };
+            if let Some(first) = self.hosts.insert(canonical.clone(), written.place) {
+                let message = format!("the host `{canonical}` belongs to two applications");
+                report.error("duplicate_host", written.place, message).also(first, "the other one");
+            }
+            hosts.push(canonical);
+        }
+        hosts
+    }
+}
+
+fn pattern(route: &RouteDocument, report: &mut Report) -> Option<Pattern> {
+    match Pattern::parse(&route.path.value) {
+        Ok(pattern) => Some(pattern),
+        Err((message, help)) => {
+            report.error("bad_path", route.path.place, message).help(help);
+            None
+        }
+    }
+}
+
+fn enter(
+    table: &mut Table,
+    pattern: &Pattern,
+    number: usize,
+    application: &ApplicationDocument,
+    route: &RouteDocument,
+    report: &mut Report,
+) {
+    for written in &route.methods {
+        let Some(method) = method(written, report) else { continue };
+        let Err(other) = table.insert(pattern, &method, number) else { continue };
+        let message = format!("two routes take the same requests: {method} {}", route.path.value);
+        let found = report.error("ambiguous_route", route.path.place, message);
+        found.help("make one path more specific, or give each its own methods");
+        if let Some(other) = application.routes.get(other) {
+            found.also(other.path.place, format!("also taken by `{}`", other.id.value));
+        }
+    }
+}
+
+fn method(written: &Located<String>, report: &mut Report) -> Option<Method> {
+    let refuse = |report: &mut Report, message: String, help: &str| {
+        report.error("bad_method", written.place, message).help(help);
+        None
+    };
+    match Method::from_bytes(written.value.as_bytes()) {
+        Ok(Method::CONNECT | Method::TRACE) => {
+            let message = format!("{} is never forwarded", written.value);
+            refuse(report, message, "remove it")
+        }
+        Ok(Method::HEAD) => refuse(report, "HEAD always needs what GET needs".into(), "list GET instead"),
+        Ok(method) if written.value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => Some(method),
+        Ok(_) | Err(_) => refuse(report, format!("`{}` is no method", written.value), "write it in capitals"),
+    }
+}
+
+fn levels(route: &RouteDocument, report: &mut Report) -> Vec<(Method, Level)> {
+    let mut levels = Vec::new();
+    for (written, level) in &route.levels {
+        let parsed = Level::parse(&level.value);
+        if parsed.is_none() {
+            let message = format!("`{}` is no level", level.value);
+            report.error("bad_level", level.place, message).help("use `read`, `write` or `delete`");
+        }
+        if !route.methods.iter().any(|listed| listed.value == written.value) {
+            let message = format!("the route does not list {}", written.value);
+            report.error("unused_level", written.place, message).help("add it to `methods`, or remove its level");
+        }
+        if let (Some(method), Some(level)) = (method(written, report), parsed) {
+            // HEAD takes what GET takes.
+            if method == Method::GET {
+                levels.push((Method::HEAD, level));
+            }
+            levels.push((method, level));
+        }
+    }
+    levels
+}
+
+fn unknown<'n>(
+    report: &mut Report,
+    name: &Located<String>,
+    message: String,
+    candidates: impl Iterator<Item = &'n str>,
+) {
+    let help = suggest(&name.value, candidates).map(|near| format!("did you mean `{near}`?"));
+    let found = report.error("unknown_name", name.place, message);
+    if let Some(help) = help {
+        found.help(help);
+    }
+}

@@ -1,0 +1,124 @@
+//! Path patterns: `/a/{name}/b` and `/files/{rest...}`.
+
+use super::canonical::CanonicalPath;
+use crate::policy::Variable;
+
+/// A path pattern in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The segments, in order.
+    pub segments: Vec<Segment>,
+}
+
+/// One segment of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Exactly this text, decoded.
+    Literal(Box<str>),
+    /// Any one segment that is not empty.
+    Variable(Box<str>),
+    /// The rest of the path, not empty; only at the end.
+    Rest(Box<str>),
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it, as a message and a help text.
+    pub fn parse(text: &str) -> Result<Self, (String, &'static str)> {
+        let Some(inner) = text.strip_prefix('/') else {
+            return Err((
+                format!("the path `{text}` does not begin with `/`"),
+                "write the path from the root of the host",
+            ));
+        };
+        let mut segments: Vec<Segment> = Vec::new();
+        for part in inner.split('/') {
+            if let Some(Segment::Rest(name)) = segments.last() {
+                return Err((format!("`{{{name}...}}` is not at the end"), "a rest takes everything up to the end"));
+            }
+            let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+                Some(name) => match name.strip_suffix("...") {
+                    Some(name) => Segment::Rest(variable(name, &segments)?),
+                    None => Segment::Variable(variable(name, &segments)?),
+                },
+                None => Segment::Literal(literal(part)?),
+            };
+            segments.push(segment);
+        }
+        let middle = segments.split_last().map_or(&[][..], |(_, middle)| middle);
+        if middle.iter().any(|segment| *segment == Segment::Literal("".into())) {
+            return Err((
+                format!("the path `{text}` has an empty segment"),
+                "requests with `//` are refused; write one `/`",
+            ));
+        }
+        Ok(Self { segments })
+    }
+
+    /// The variables, by name, and where their values stand in a path.
+    pub fn variables(&self) -> Vec<(Box<str>, Variable)> {
+        let place = |(index, segment): (usize, &Segment)| match segment {
+            Segment::Literal(_) => None,
+            Segment::Variable(name) => Some((name.clone(), Variable::Segment(index))),
+            Segment::Rest(name) => Some((name.clone(), Variable::Rest(index))),
+        };
+        self.segments.iter().enumerate().filter_map(place).collect()
+    }
+}
+
+fn variable(name: &str, before: &[Segment]) -> Result<Box<str>, (String, &'static str)> {
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(letters) {
+        return Err((format!("`{{{name}}}` is no variable"), "use letters, digits, `_` and `-`"));
+    }
+    let taken = before.iter().any(|segment| match segment {
+        Segment::Literal(_) => false,
+        Segment::Variable(other) | Segment::Rest(other) => **other == *name,
+    });
+    if taken {
+        return Err((format!("the variable `{{{name}}}` stands twice"), "give each variable its own name"));
+    }
+    Ok(name.into())
+}
+
+fn literal(part: &str) -> Result<Box<str>, (String, &'static str)> {
+    if part.contains(['{', '}', '*']) {
+        let help = "a variable takes a whole segment: `/{name}/`; the rest of a path is `{name...}`";
+        return Err((format!("`{part}` is no path segment"), help));
+    }
+    let path = format!("/{part}");
+    let path = CanonicalPath::new(&path).map_err(|bad| {
+        (format!("no request may have the segment `{part}` ({})", bad.0), "write it in canonical form")
+    })?;
+    Ok(path.segment(0).unwrap_or_default().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_have_literals_variables_and_a_rest() {
+        let pattern = Pattern::parse("/shops/{shop}/a%20b/{tail...}").unwrap();
+        let expected = [
+            Segment::Literal("shops".into()),
+            Segment::Variable("shop".into()),
+            Segment::Literal("a b".into()),
+            Segment::Rest("tail".into()),
+        ];
+        assert_eq!(pattern.segments, expected);
+        assert_eq!(pattern.variables(), [("shop".into(), Variable::Segment(1)), ("tail".into(), Variable::Rest(3))]);
+        assert_eq!(Pattern::parse("/").unwrap().segments, [Segment::Literal("".into())]);
+    }
+
+    #[test]
+    fn what_no_request_can_match_is_refused() {
+        for text in
+            ["", "a", "//", "/a//b", "/{}", "/{a}/{a}", "/{a...}/b", "/x{a}", "/{a b}", "/*", "/a/../b", "/%61", "/a;b"]
+        {
+            assert!(Pattern::parse(text).is_err(), "{text}");
+        }
+    }
+}

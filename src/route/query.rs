@@ -1,0 +1,120 @@
+//! Query parameters: `name=value` pairs separated by `&`, decoded once (WHATWG URL, application/x-www-form-urlencoded).
+
+use std::borrow::Cow;
+
+use super::canonical::{BadTarget, hex_pair};
+
+/// Calls `each` with every value of the parameter of exactly this name. Values that do not decode are left out; the
+/// query was checked before ([`check`]).
+pub fn values<'r>(query: &'r str, name: &str, each: &mut dyn FnMut(Cow<'r, str>)) {
+    for (found, value) in pairs(query) {
+        if found == name
+            && let Some(value) = decode(value)
+        {
+            each(value);
+        }
+    }
+}
+
+/// Checks the query of a route whose decision reads the parameters `names`: every pair must decode, and no parameter
+/// may have a name that some backend reads as one of these without being it (`%74erritory`, `Territory`,
+/// `territory[]`).
+///
+/// # Errors
+/// The query could be read in two ways.
+pub fn check<'n>(query: &str, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), BadTarget> {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return Ok(());
+    }
+    // Some servers separate pairs by `;` too.
+    if query.contains(';') {
+        return Err(BadTarget("query_semicolon"));
+    }
+    for (raw, value) in pairs(query) {
+        let name = decode(raw).ok_or(BadTarget("query_encoding"))?;
+        if decode(value).is_none_or(|value| value.chars().any(char::is_control)) {
+            return Err(BadTarget("query_encoding"));
+        }
+        if names.clone().any(|wanted| raw != wanted && looks_like(&name, wanted)) {
+            return Err(BadTarget("query_name"));
+        }
+    }
+    Ok(())
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Whether a name folds to the wanted one: letter case, brackets, surrounding blanks, and the separators that PHP and
+/// others turn into one another count for nothing.
+fn looks_like(name: &str, wanted: &str) -> bool {
+    let end = name.find(['[', '\0']).unwrap_or(name.len());
+    let fold = |c: char| if matches!(c, '.' | '-' | ' ' | '+') { '_' } else { c };
+    let folded = name.get(..end).unwrap_or(name).trim().chars().flat_map(char::to_lowercase).map(fold);
+    folded.eq(wanted.chars().flat_map(char::to_lowercase).map(fold))
+}
+
+/// Decodes once: `+` is a blank, `%` starts two hexadecimal digits, the result is UTF-8.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => hex_pair(rest.next(), rest.next())?,
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(query: &str, name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        values(query, name, &mut |value| found.push(value.into_owned()));
+        found
+    }
+
+    #[test]
+    fn every_value_of_a_parameter_counts() {
+        assert_eq!(all("territory=USS&x=1&territory=U%53W", "territory"), ["USS", "USW"]);
+        assert_eq!(all("a=b+c&a=&a", "a"), ["b c", "", ""]);
+        assert_eq!(all("b=1", "a"), [""; 0]);
+        assert_eq!(all("", "a"), [""; 0]);
+    }
+
+    #[test]
+    fn look_alikes_of_a_parameter_that_decides_are_refused() {
+        let names = ["territory"];
+        for query in ["", "territory=USS", "territory=USS&territory=USW", "other=%C3%A9+x", "territories=1"] {
+            assert_eq!(check(query, names.into_iter()), Ok(()), "{query}");
+        }
+        let cases = [
+            ("%74erritory=USS", "query_name"),
+            ("Territory=USS", "query_name"),
+            ("territory[]=USS", "query_name"),
+            ("territory[0]=USS", "query_name"),
+            ("%20territory=USS", "query_name"),
+            ("a=1;territory=USS", "query_semicolon"),
+            ("territory=%", "query_encoding"),
+            ("x=%ff", "query_encoding"),
+            ("territory=a%00b", "query_encoding"),
+        ];
+        for (query, reason) in cases {
+            assert_eq!(check(query, names.into_iter()), Err(BadTarget(reason)), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_decides_nothing_is_the_backends_own_matter() {
+        assert_eq!(check("x=%ff;y", std::iter::empty()), Ok(()));
+    }
+}

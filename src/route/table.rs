@@ -1,0 +1,190 @@
+//! Which route a path and method take: a tree of segments. Literal beats variable beats rest, segment by segment from
+//! the left; the method is part of the match; the order of the file never matters.
+
+use http::Method;
+
+use super::canonical::CanonicalPath;
+use super::pattern::{Pattern, Segment};
+use crate::policy::Map;
+
+/// The routes of one application, by path and method.
+#[derive(Debug)]
+pub struct Table {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literals: Map<Box<str>, usize>,
+    variable: Option<usize>,
+    /// Routes that end here.
+    ends: Vec<(Method, usize)>,
+    /// Routes that take the rest from here.
+    rests: Vec<(Method, usize)>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()] }
+    }
+}
+
+impl Table {
+    /// Adds a route by its number.
+    ///
+    /// # Errors
+    /// The number of the route that takes the very same requests.
+    pub fn insert(&mut self, pattern: &Pattern, method: &Method, route: usize) -> Result<(), usize> {
+        let mut at = 0;
+        let mut rest = false;
+        for segment in &pattern.segments {
+            let next = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+            at = match segment {
+                Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(next),
+                Segment::Variable(_) => *node.variable.get_or_insert(next),
+                Segment::Rest(_) => {
+                    rest = true;
+                    break;
+                }
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+        let ends = if rest { &mut node.rests } else { &mut node.ends };
+        match find(ends, method) {
+            Some(other) => Err(other),
+            None => {
+                ends.push((method.clone(), route));
+                Ok(())
+            }
+        }
+    }
+
+    /// The route of a request. HEAD takes the route of GET.
+    pub fn find(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<usize> {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let mut found = None;
+        self.walk(0, path, 0, &mut |ends| {
+            found = find(ends, method);
+            found.is_some()
+        });
+        found
+    }
+
+    /// The methods that routes of this path have, sorted; empty if no route has it.
+    pub fn methods(&self, path: &CanonicalPath<'_>) -> Vec<&str> {
+        let mut methods: Vec<&str> = Vec::new();
+        self.walk(0, path, 0, &mut |ends| {
+            methods.extend(ends.iter().map(|(method, _)| method.as_str()));
+            false
+        });
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.dedup();
+        methods
+    }
+
+    /// Visits the ends that a path reaches, the most specific first, until `done`. The depth is that of the path,
+    /// which is bounded, and no node is visited twice, since each has one parent.
+    fn walk<'t>(
+        &'t self,
+        at: usize,
+        path: &CanonicalPath<'_>,
+        index: usize,
+        done: &mut impl FnMut(&'t [(Method, usize)]) -> bool,
+    ) -> bool {
+        let Some(node) = self.nodes.get(at) else { return false };
+        let Some(segment) = path.segment(index) else { return done(&node.ends) };
+        if let Some(next) = node.literals.get(segment)
+            && self.walk(*next, path, index + 1, done)
+        {
+            return true;
+        }
+        if segment.is_empty() {
+            return false;
+        }
+        if let Some(next) = node.variable
+            && self.walk(next, path, index + 1, done)
+        {
+            return true;
+        }
+        done(&node.rests)
+    }
+}
+
+fn find(ends: &[(Method, usize)], method: &Method) -> Option<usize> {
+    ends.iter().find(|(known, _)| known == method).map(|(_, route)| *route)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: [(&str, &str); 8] = [
+        ("GET", "/"),
+        ("GET", "/a/{x}"),
+        ("GET", "/a/b"),
+        ("POST", "/a/{y}"),
+        ("GET", "/a/{x}/c"),
+        ("GET", "/{p}/b/d"),
+        ("GET", "/files/{rest...}"),
+        ("GET", "/a/"),
+    ];
+
+    fn table() -> Table {
+        let mut table = Table::default();
+        for (number, (method, path)) in ROUTES.iter().enumerate() {
+            let pattern = Pattern::parse(path).unwrap();
+            table.insert(&pattern, &method.parse().unwrap(), number).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_most_specific_route_takes_the_request() {
+        let table = table();
+        let cases = [
+            ("GET", "/", Some(0)),
+            ("GET", "/a/x", Some(1)),
+            ("GET", "/a/b", Some(2)),
+            ("HEAD", "/a/b", Some(2)),
+            // the literal has no POST, the variable has
+            ("POST", "/a/b", Some(3)),
+            ("GET", "/a/b/c", Some(4)),
+            // literal `a` first, but nothing below it ends in /b/d
+            ("GET", "/a/b/d", Some(5)),
+            ("GET", "/files/x/y/z", Some(6)),
+            ("GET", "/files/x/", Some(6)),
+            ("GET", "/files/", None),
+            ("GET", "/files", None),
+            ("GET", "/a/", Some(7)),
+            ("GET", "/a", None),
+            ("GET", "/A/b", None),
+            ("DELETE", "/a/b", None),
+            ("OPTIONS", "/a/b", None),
+        ];
+        for (method, path, expected) in cases {
+            let found = table.find(&CanonicalPath::new(path).unwrap(), &method.parse().unwrap());
+            assert_eq!(found, expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_without_the_method_says_which_methods_it_has() {
+        let table = table();
+        assert_eq!(table.methods(&CanonicalPath::new("/a/b").unwrap()), ["GET", "HEAD", "POST"]);
+        assert!(table.methods(&CanonicalPath::new("/nowhere").unwrap()).is_empty());
+    }
+
+    #[test]
+    fn two_routes_for_the_same_requests_clash() {
+        let mut table = table();
+        let clash = table.insert(&Pattern::parse("/a/{other}").unwrap(), &Method::GET, 9);
+        assert_eq!(clash, Err(1));
+    }
+}

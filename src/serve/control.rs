@@ -1,0 +1,136 @@
+//! The control thread: keys, changed files, reloads, operators, and the freeing of old snapshots.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Admin};
+use crate::config::Listener;
+use crate::proxy::tls::ServerTls;
+use crate::reload::{Handle, Reloader, Trigger};
+use crate::snapshot::Live;
+use crate::source::jwks::{self, KeySource};
+use crate::telemetry::Telemetry;
+use crate::token::IssuerId;
+
+/// How often replaced snapshots that no request uses any more are freed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the control thread works with.
+pub(super) struct Control {
+    pub(super) sources: Vec<KeySource>,
+    pub(super) live: Arc<Live>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) woken: mpsc::Receiver<IssuerId>,
+    pub(super) changes: Changes,
+    pub(super) reloader: Reloader,
+    pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
+    pub(super) drain: watch::Sender<bool>,
+}
+
+impl Control {
+    /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
+    /// keys would grow old, or changes would go unnoticed, so the process is drained.
+    pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
+        let Self { sources, live, telemetry, woken, changes, reloader, admin, drain } = self;
+        let mut parts = JoinSet::new();
+        if !sources.is_empty() {
+            parts.spawn_local(jwks::keep(sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
+        }
+        parts.spawn_local(changes.run());
+        parts.spawn_local(reloader.run());
+        parts.spawn_local(sweep(live));
+        if let Some((socket, admin)) = admin {
+            parts.spawn_local(operators(socket, admin));
+        }
+        tokio::pin!(workers_done);
+        let whole = tokio::select! {
+            () = &mut workers_done => true,
+            _ended = parts.join_next() => {
+                tracing::error!("a part of the control thread broke down: draining");
+                drain.send_replace(true);
+                workers_done.await;
+                false
+            }
+        };
+        telemetry.flush();
+        whole
+    }
+}
+
+async fn sweep(live: Arc<Live>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        live.sweep();
+    }
+}
+
+async fn operators(socket: TcpListener, admin: Arc<Admin>) {
+    match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => admin::serve(socket, admin).await,
+        Err(error) => tracing::error!("the admin listener cannot be used: {error}"),
+    }
+}
+
+/// What to do about changed files.
+pub(super) struct Changes {
+    changes: mpsc::Receiver<Vec<PathBuf>>,
+    /// Each certificate with the files it is read from.
+    certificates: Vec<(Arc<ServerTls>, [PathBuf; 2])>,
+    /// All of those files.
+    certificate_files: HashSet<PathBuf>,
+    gateway_file: PathBuf,
+    reload: Handle,
+}
+
+impl Changes {
+    pub(super) fn new(
+        changes: mpsc::Receiver<Vec<PathBuf>>,
+        listeners: &[Listener],
+        tls: Vec<Option<Arc<ServerTls>>>,
+        gateway_file: PathBuf,
+        reload: Handle,
+    ) -> Self {
+        let files = listeners.iter().map(|listener| listener.tls.clone());
+        let certificates: Vec<_> =
+            tls.into_iter().zip(files).filter_map(|(tls, files)| Some((tls?, <[PathBuf; 2]>::from(files?)))).collect();
+        let certificate_files = certificates.iter().flat_map(|(_, files)| files.clone()).collect();
+        Self { changes, certificates, certificate_files, gateway_file, reload }
+    }
+
+    async fn run(mut self) {
+        while let Some(changed) = self.changes.recv().await {
+            if changed.contains(&self.gateway_file) {
+                tracing::warn!("{} changed; it takes effect at the next start", self.gateway_file.display());
+            }
+            for (tls, files) in &self.certificates {
+                if files.iter().any(|file| changed.contains(file)) {
+                    reload_certificate(Arc::clone(tls), files).await;
+                }
+            }
+            let policy = |path: &PathBuf| *path != self.gateway_file && !self.certificate_files.contains(path);
+            if changed.iter().any(policy) {
+                self.reload.ask(Trigger::FileChange);
+            }
+        }
+    }
+}
+
+async fn reload_certificate(tls: Arc<ServerTls>, [certificate, key]: &[PathBuf; 2]) {
+    let (certificate, key) = (certificate.display(), key.display());
+    match tokio::task::spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(())) => tracing::info!("certificate {certificate} with key {key} is in use"),
+        Ok(Err(fault)) => {
+            tracing::error!("certificate {certificate} with key {key} rejected, the old one stays: {fault}")
+        }
+        Err(_panicked_or_cancelled) => tracing::error!("loading certificate {certificate} broke, the old one stays"),
+    }
+}

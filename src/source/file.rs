@@ -1,0 +1,161 @@
+//! Documents, certificates and keys on disk: bounded reading, directories of documents, and notice of changes.
+//!
+//! Paths appear in messages as they were given, because that is what the operator wrote and can look for.
+
+pub mod watch;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::diag::{Place, Report, SourceId};
+
+/// The largest document (`routes.yaml`, `grants.yaml`, `gateway.yaml`) that is read at all, in bytes; the parser has
+/// tighter bounds of its own for each kind.
+pub const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
+
+/// The largest certificate, key, key set or token file that is read, in bytes.
+pub const MAX_SECRET: u64 = 4 * 1024 * 1024;
+
+/// Reads a regular file of at most `most` bytes. Anything else is refused, pipes and devices too, because reading
+/// those could block for ever.
+///
+/// # Errors
+/// The operating system's words, or `not a regular file`, or that the file is too large; without the path.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let told = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !told.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::with_capacity(usize::try_from(told.len().min(most)).unwrap_or(0));
+    // The length may have changed since, so the bound is on what is read rather than on what was told.
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+        return Err(format!("larger than {most} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// Reads a document into `report`, where excerpts are taken from. Faults become diagnostics: a file that cannot be
+/// read (`unreadable_file`) or is not UTF-8 (`not_utf8`, with the place of the first byte that is not).
+pub fn read_document(path: &Path, report: &mut Report) -> Option<SourceId> {
+    let bytes = match read(path, MAX_DOCUMENT) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
+            return None;
+        }
+    };
+    add_document(path, bytes, report)
+}
+
+/// Takes the bytes of a document into `report`; `None` and a diagnostic when they are not UTF-8.
+pub fn add_document(path: &Path, bytes: Vec<u8>, report: &mut Report) -> Option<SourceId> {
+    let name = path.display().to_string();
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(report.add_source(&name, &text)),
+        Err(fault) => {
+            // What precedes the fault is the same in the replaced text, so the place is right for the excerpt.
+            let start = u32::try_from(fault.utf8_error().valid_up_to()).unwrap_or(u32::MAX);
+            let source = report.add_source(&name, &String::from_utf8_lossy(fault.as_bytes()));
+            let replaced = u32::try_from(char::REPLACEMENT_CHARACTER.len_utf8()).unwrap_or(0);
+            let place = Place { source, start, end: start.saturating_add(replaced) };
+            report.error("not_utf8", place, "this byte is not UTF-8").help("save the file as UTF-8");
+            None
+        }
+    }
+}
+
+/// The documents that a path stands for: the file itself, or the `*.yaml` and `*.yml` files of a directory in the
+/// order of their names, hidden ones left out (editors and Kubernetes keep their own there).
+///
+/// # Errors
+/// The operating system's words, or that the directory holds no document; without the path.
+pub fn documents(path: &Path) -> Result<Vec<PathBuf>, String> {
+    if !fs::metadata(path).map_err(|error| error.to_string())?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| error.to_string())? {
+        let entry = entry.map_err(|error| error.to_string())?.path();
+        let hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && entry.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            found.push(entry);
+        }
+    }
+    if found.is_empty() {
+        return Err("the directory has no `*.yaml` or `*.yml` file".to_owned());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file, or a directory with documents, is there and may be opened.
+///
+/// # Errors
+/// As [`read`] and [`documents`].
+pub fn probe(path: &Path) -> Result<(), String> {
+    let told = fs::metadata(path).map_err(|error| error.to_string())?;
+    if told.is_dir() {
+        return documents(path).map(|_| ());
+    }
+    if !told.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    File::open(path).map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_file_up_to_the_bound_and_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(read(&path, 4).unwrap_err(), "larger than 4 bytes");
+    }
+
+    #[test]
+    fn names_the_reason_when_a_file_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(&dir.path().join("none"), 10).unwrap_err().contains("os error 2"));
+        assert_eq!(read(dir.path(), 10).unwrap_err(), "not a regular file");
+        assert_eq!(read(Path::new("/dev/zero"), 10).unwrap_err(), "not a regular file");
+    }
+
+    #[test]
+    fn a_missing_document_is_named_as_given() {
+        let mut report = Report::new();
+        assert!(read_document(Path::new("no/such.yaml"), &mut report).is_none());
+        let message = &report.diagnostics()[0].message;
+        assert!(message.starts_with("cannot read `no/such.yaml`: "), "{message}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_a_fault_with_their_place() {
+        let mut report = Report::new();
+        assert!(add_document(Path::new("a.yaml"), b"name: \xff\xfe".to_vec(), &mut report).is_none());
+        let found = &report.diagnostics()[0];
+        assert_eq!((found.code, found.place.unwrap().start), ("not_utf8", 6));
+    }
+
+    #[test]
+    fn a_directory_stands_for_its_documents_in_the_order_of_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.yml", "a.yaml", ".hidden.yaml", "notes.txt", "c.yaml~"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let names: Vec<_> = documents(dir.path()).unwrap();
+        assert_eq!(names, [dir.path().join("a.yaml"), dir.path().join("b.yml")]);
+    }
+
+    #[test]
+    fn a_directory_without_documents_is_a_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(documents(dir.path()).unwrap_err().contains("no `*.yaml`"));
+    }
+}

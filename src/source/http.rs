@@ -1,0 +1,255 @@
+//! Fetching one small document over HTTPS, or over plain HTTP from this machine, with every bound that a fetch from
+//! the network needs: size, time, no redirects.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Largest body that is taken, in bytes.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// How long a fetch may take, from the name's resolution to the last byte.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest response head, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// An address that may be fetched from: https, or plain http on this machine.
+#[derive(Clone, Debug)]
+pub struct Url {
+    uri: Uri,
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl Url {
+    /// Reads an absolute URL (RFC 9110 section 4.2).
+    ///
+    /// # Errors
+    /// A clause that says what is wrong: not an absolute URL, another scheme, user information, or plain HTTP to
+    /// another machine, whose answer anybody on the way could write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|_| format!("`{}` is not a URL", text.escape_debug()))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(format!("`{uri}` is not an absolute `https` URL")),
+        };
+        let Some(authority) = uri.authority() else {
+            return Err(format!("`{uri}` has no host"));
+        };
+        if authority.as_str().contains('@') || text.contains('#') {
+            return Err(format!("`{}` has user information or a fragment", text.escape_debug()));
+        }
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
+            return Err(format!("`{uri}` has no host, or a port that is not a number"));
+        }
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let url = Self { host, port, tls, uri };
+        if !tls && !url.is_local() {
+            return Err(format!("`{url}` is plain HTTP, which is allowed on a loopback address only; use `https`"));
+        }
+        Ok(url)
+    }
+
+    /// Whether TLS is spoken.
+    pub fn is_https(&self) -> bool {
+        self.tls
+    }
+
+    fn is_local(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost") || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(out)
+    }
+}
+
+/// Fetches documents.
+#[derive(Clone)]
+pub struct Client {
+    tls: TlsConnector,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Client")
+    }
+}
+
+impl Client {
+    /// A client that trusts the certificate authorities in `ca` (PEM), or the public ones.
+    ///
+    /// # Errors
+    /// `ca` holds no certificate, or a broken one.
+    pub fn new(ca: Option<&[u8]>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        match ca {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    let certificate = certificate.map_err(|error| format!("the `ca` file is not PEM: {error}"))?;
+                    roots.add(certificate).map_err(|error| format!("the `ca` file has a bad certificate: {error}"))?;
+                }
+                if roots.is_empty() {
+                    return Err("the `ca` file has no certificate".into());
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Fetches a document with one GET.
+    ///
+    /// # Errors
+    /// A clause that names the URL and the cause: no connection, bad certificate, another status than 200 (redirects
+    /// are not followed), more than [`BODY_BYTES`], or more than [`TIMEOUT`] altogether.
+    pub async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
+        match tokio::time::timeout(TIMEOUT, self.exchange(url)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(cause)) => Err(format!("`{url}`: {cause}")),
+            Err(_) => Err(format!("`{url}`: no complete answer within {} s", TIMEOUT.as_secs())),
+        }
+    }
+
+    async fn exchange(&self, url: &Url) -> Result<Vec<u8>, String> {
+        let stream = connect(url).await?;
+        if !url.tls {
+            return request(url, stream).await;
+        }
+        let name = ServerName::try_from(url.host.clone()).map_err(|_| "the host is not a name".to_owned())?;
+        let stream = self.tls.connect(name, stream).await.map_err(|error| format!("TLS failed: {error}"))?;
+        request(url, stream).await
+    }
+}
+
+async fn connect(url: &Url) -> Result<TcpStream, String> {
+    let found = tokio::net::lookup_host((url.host.as_str(), url.port))
+        .await
+        .map_err(|error| format!("the host is not known: {error}"))?;
+    // `localhost` is what the resolver says it is, so the addresses are checked, too.
+    let addresses: Vec<SocketAddr> = found.filter(|address| url.tls || address.ip().is_loopback()).collect();
+    let mut cause = String::from("the host has no address that may be used");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => cause = format!("no connection to {address}: {error}"),
+        }
+    }
+    Err(cause)
+}
+
+async fn request<S>(url: &Url, stream: S) -> Result<Vec<u8>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let response = sender.send_request(head(url)?).await.map_err(|error| format!("no answer: {error}"))?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if status.is_redirection() => return Err(format!("answered {status}; redirects are not followed")),
+            status => return Err(format!("answered {status}")),
+        }
+        let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                format!("the answer is larger than {BODY_BYTES} bytes")
+            } else {
+                format!("the answer broke off: {error}")
+            }
+        })?;
+        Ok(body.to_bytes().to_vec())
+    };
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        result = &mut exchange => result,
+        // The connection may end first, when the server closes it after the last byte.
+        _ = &mut connection => exchange.await,
+    }
+}
+
+fn head(url: &Url) -> Result<Request<Empty<Bytes>>, String> {
+    let target = url.uri.path_and_query().map_or("/", |target| target.as_str());
+    let host = url.uri.authority().map_or("", |authority| authority.as_str());
+    Request::get(target)
+        .header(HOST, host)
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for (text, expected) in [
+            ("https://login.example.org/keys", None),
+            ("https://login.example.org:8443/keys?appid=1", None),
+            ("http://127.0.0.1:8080/keys", None),
+            ("http://127.8.9.10/keys", None),
+            ("http://[::1]:8080/keys", None),
+            ("http://localhost:8080/keys", None),
+            ("http://login.example.org/keys", Some("loopback")),
+            ("http://127.0.0.1.example.org/keys", Some("loopback")),
+            ("http://10.0.0.1/keys", Some("loopback")),
+            ("http://0.0.0.0/keys", Some("loopback")),
+            ("http://localhost.example.org/keys", Some("loopback")),
+            ("http://[::ffff:10.0.0.1]/keys", Some("loopback")),
+            ("/keys", Some("absolute")),
+            ("login.example.org", Some("absolute")),
+            ("ftp://login.example.org/keys", Some("absolute")),
+            ("https://user@login.example.org/keys", Some("user information")),
+            ("http://127.0.0.1@login.example.org/keys", Some("user information")),
+            ("https://login.example.org/keys#a", Some("fragment")),
+            ("https://login.example.org:99999/keys", Some("port")),
+            ("https:///keys", Some("not a URL")),
+            ("https://a b/", Some("not a URL")),
+            ("", Some("not a URL")),
+        ] {
+            match (Url::parse(text), expected) {
+                (Ok(_), None) => {}
+                (Err(why), Some(part)) if why.contains(part) => {}
+                (other, _) => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_ca_file_must_have_a_certificate() {
+        assert!(Client::new(None).is_ok());
+        assert!(Client::new(Some(b"nonsense")).unwrap_err().contains("no certificate"));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(Client::new(Some(broken)).unwrap_err().contains("bad certificate"));
+    }
+}

@@ -1,0 +1,3 @@
+//! What several test files share. Each includes the parts that it needs.
+
+pub mod world;

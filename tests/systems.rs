@@ -1,0 +1,29 @@
+//! The example systems decide as their rules say: every entry of `tests:` in the route maps under examples/ is judged
+//! by the real enforcement function with a real token.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::world::World;
+
+fn examples() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.join("routes.yaml").is_file()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_case_of_every_example_is_decided_as_expected() {
+    let examples = examples();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let world = World::load(&example);
+        assert!(world.routes.tests.len() >= 20, "{} has too few cases to mean anything", example.display());
+        let faults: Vec<String> = world.routes.tests.iter().filter_map(|test| world.run(test).err()).collect();
+        assert!(faults.is_empty(), "{}:\n{}", example.display(), faults.join("\n"));
+    }
+}
