@@ -44,13 +44,13 @@ impl Asker {
 pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller: &Caller) -> (Response<Body>, usize) {
     let status = StatusCode::from_u16(refusal.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let full = full_detail && status != StatusCode::UNAUTHORIZED;
-    let reason = if full { refusal.full_code() } else { refusal.code().to_owned() };
+    let reason = if full { refusal.full_code() } else { refusal.code() };
     let id = caller.id.to_string();
     let title = refusal.reason.title();
     let (kind, text) = if asker.html {
-        ("text/html; charset=utf-8", page(status, title, &reason, &id))
+        ("text/html; charset=utf-8", page(status, title, reason, &id))
     } else {
-        ("application/problem+json", problem(status, title, &reason, &id))
+        ("application/problem+json", problem(status, title, reason, &id))
     };
     let length = text.len();
     let body = if asker.head_only { Bytes::new() } else { Bytes::from(text) };

@@ -116,9 +116,9 @@ impl Ledger {
         self.note(|record| {
             record.status = refusal.reason.status();
             record.reason_code = Some(code(refusal));
-            record.reason = Some(refusal.full_code());
-            record.right = refusal.right();
-            record.scope = refusal.scope();
+            record.reason = Some(refusal.full_code().to_owned());
+            record.right = refusal.right().map(str::to_owned);
+            record.scope = refusal.scope().map(str::to_owned);
             record.bytes_out = bytes as u64;
         });
     }

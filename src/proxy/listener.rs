@@ -45,20 +45,20 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` (each with its TLS side,
-/// if it has one) until `drain` turns true, then lets running requests end, for `timeouts.drain` at most.
-///
-/// # Errors
-/// A listener cannot be registered with the runtime.
+/// if it has one) until `drain` turns true, then lets running requests end, for `timeouts.drain` at most. Returns before
+/// a drain only if a listener cannot be registered with the runtime, which the process log then says.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listeners: Vec<(std::net::TcpListener, Option<Arc<ServerTls>>)>,
     mut drain: watch::Receiver<bool>,
-) -> io::Result<()> {
+) {
     let house = House::new(Worker::new(Arc::clone(&gateway)));
     let mut accepting = Vec::new();
     for (listener, tls) in listeners {
-        let listener = TcpListener::from_std(listener)?;
-        accepting.push(spawn_local(Rc::clone(&house).accept(listener, tls)));
+        match TcpListener::from_std(listener) {
+            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, tls))),
+            Err(fault) => return tracing::error!("a listener cannot be used: {fault}"),
+        }
     }
     let ticking = spawn_local(tick(Rc::clone(&house.worker)));
     // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
@@ -71,7 +71,6 @@ pub async fn serve(
         tracing::warn!("{} connections did not end in time and are closed", house.open.get());
     }
     ticking.abort();
-    Ok(())
 }
 
 async fn tick(worker: Rc<Worker>) {
