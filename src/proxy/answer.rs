@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use serde::Serialize;
 
 use super::Caller;
 use super::body::Body;
@@ -105,14 +106,17 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
 
 /// RFC 9457. The texts come from this program and from the operators' files; they are escaped all the same.
 fn problem(status: StatusCode, title: &str, reason: &str, id: &str) -> String {
-    serde_json::json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "reason": reason,
-        "request_id": id,
-    })
-    .to_string()
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'a str,
+        title: &'a str,
+        status: u16,
+        reason: &'a str,
+        request_id: &'a str,
+    }
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), reason, request_id: id };
+    // Plain texts and a number cannot fail to be written; the status says the most even without them.
+    serde_json::to_string(&problem).unwrap_or_default()
 }
 
 fn page(status: StatusCode, title: &str, reason: &str, id: &str) -> String {
