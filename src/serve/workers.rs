@@ -65,9 +65,7 @@ impl Crew {
             threads.push(watchdog.spawn(move || {
                 // Held until the thread ends, however it ends.
                 let _working = working;
-                if let Err(error) = LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining)) {
-                    tracing::error!("a worker cannot serve: {error}");
-                }
+                LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining));
             })?);
         }
         drop(working);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+/// The one tenant.
 pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The object id of a principal by number.
