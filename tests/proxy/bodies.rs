@@ -1,6 +1,5 @@
 //! Bodies: streamed in bounded memory, and never complete-looking when they broke off.
 
-use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,9 +57,14 @@ fn warehouse() -> Backend {
         while let Some(mut seen) = read_head(number, &mut stream, &mut buffer) {
             record.head();
             if seen.line().starts_with("GET") {
-                stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {GIB}\r\n\r\n").as_bytes()).unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {GIB}\r\n\r\n");
                 let block = block();
-                (0..GIB / MIB).for_each(|_| stream.write_all(&block).unwrap());
+                // A client may go away before the end.
+                if say(&mut stream, head.as_bytes()) == Then::Close
+                    || (0..GIB / MIB).any(|_| say(&mut stream, &block) == Then::Close)
+                {
+                    return;
+                }
             } else {
                 let mut compared = Compared::new();
                 let length = seen.header("content-length").unwrap().parse().unwrap();
@@ -201,7 +205,10 @@ fn mortal() -> Backend {
             "length" => say(stream, format!("{head}Content-Length: 1000\r\n\r\nonly a part").as_bytes()),
             "chunks" => say(stream, format!("{head}Transfer-Encoding: chunked\r\n\r\nb\r\nonly a part\r\n").as_bytes()),
             "chunk" => say(stream, format!("{head}Transfer-Encoding: chunked\r\n\r\nff\r\nonly a part").as_bytes()),
-            "garbage" => say(stream, format!("{head}Transfer-Encoding: chunked\r\n\r\nb\r\nonly a part\r\nzz\r\n").as_bytes()),
+            "close" => say(stream, format!("{head}\r\nonly a part").as_bytes()),
+            "garbage" => {
+                say(stream, format!("{head}Transfer-Encoding: chunked\r\n\r\nb\r\nonly a part\r\nzz\r\n").as_bytes())
+            }
             other => panic!("{other}"),
         };
         // What was written arrives before the end does.
@@ -213,7 +220,7 @@ fn mortal() -> Backend {
     })
 }
 
-const DEATHS: [&str; 8] = [
+const DEATHS: [&str; 9] = [
     "length/close",
     "length/reset",
     "chunks/close",
@@ -222,6 +229,8 @@ const DEATHS: [&str; 8] = [
     "chunk/reset",
     "garbage/close",
     "garbage/reset",
+    // Without a length an orderly close is the end, as it should be; a reset is not.
+    "close/reset",
 ];
 
 #[test]
@@ -261,7 +270,8 @@ fn an_answer_that_broke_off_looks_broken_http2() {
         let mut client = http2(gateway.tls, &gateway.certificate()).await;
         for death in DEATHS {
             let target = format!("/things/{death}");
-            let answer = client.send_request(h2_request("GET", &target, &token("olga"), Repeated::none())).await.unwrap();
+            let answer =
+                client.send_request(h2_request("GET", &target, &token("olga"), Repeated::none())).await.unwrap();
             assert_eq!(answer.status().as_u16(), 200);
             assert!(answer.into_body().collect().await.is_err(), "{death}");
         }
@@ -269,6 +279,23 @@ fn an_answer_that_broke_off_looks_broken_http2() {
         let answer = client.send_request(h2_request("GET", "/secrets/1", &token("olga"), Repeated::none())).await;
         assert_eq!(answer.unwrap().status().as_u16(), 403);
     });
+}
+
+#[test]
+fn an_answer_that_ends_with_its_connection_is_complete() {
+    let backend = Backend::start(|_, stream| {
+        say(stream, b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it");
+        Then::Close
+    });
+    let gateway = Setup::before(&backend).start();
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        let answer = client.ask(get("/things/1", &token("olga")));
+        assert_eq!((answer.status, answer.text().as_str(), answer.whole), (200, "all of it", true));
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    }
+    let old = gateway.ask(get("/things/1", &token("olga")).replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!((old.text().as_str(), old.whole), ("all of it", true));
 }
 
 #[test]

@@ -9,8 +9,14 @@ use bytes::Bytes;
 fn an_allowed_request_reaches_the_backend_exactly_as_judged() {
     let backend = Backend::hello();
     let gateway = Setup::before(&backend).start();
-    let target = "/things/a%2Db/C?x=%20&y==&&z=%C3%A4";
-    let answer = gateway.ask(request("PATCH", target, &token("olga"), "Content-Type: text/x-test\r\nX-Own: 1\r\n", "one\r\ntwo"));
+    let target = "/things/a%20b/%c3%A4?x=%20&y==&&z=%c3%A4";
+    let answer = gateway.ask(request(
+        "PATCH",
+        target,
+        &token("olga"),
+        "Content-Type: text/x-test\r\nX-Own: 1\r\n",
+        "one\r\ntwo",
+    ));
     assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
     let seen = backend.only();
     assert_eq!(seen.line(), format!("PATCH {target} HTTP/1.1"));
@@ -118,7 +124,9 @@ fn statuses_and_answers_come_back_as_the_backend_gave_them() {
         "/things/same" => say(stream, b"HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"),
         "/things/denied" => reply(stream, "403 Forbidden", b"the application's own no"),
         "/things/broken" => reply(stream, "500 Oops", b"oops"),
-        "/things/cookies" => say(stream, b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n"),
+        "/things/cookies" => {
+            say(stream, b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n")
+        }
         "/things/early" => {
             say(stream, b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
             reply(stream, "200 OK", b"late")
@@ -166,7 +174,10 @@ fn head_needs_what_get_needs_and_gets_no_body() {
     // The connection is still in step.
     client.send(request("HEAD", "/things/2", &token("olga"), "", ""));
     assert_eq!(client.answer_to_head().status, 200);
-    assert_eq!(backend.seen().iter().map(|seen| seen.line()).collect::<Vec<_>>(), ["HEAD /things/1 HTTP/1.1", "HEAD /things/2 HTTP/1.1"]);
+    assert_eq!(
+        backend.seen().iter().map(|seen| seen.line()).collect::<Vec<_>>(),
+        ["HEAD /things/1 HTTP/1.1", "HEAD /things/2 HTTP/1.1"]
+    );
 }
 
 #[test]
@@ -217,14 +228,51 @@ fn http2_over_tls_reaches_the_backend_as_http1() {
 }
 
 #[test]
-fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+fn a_client_that_asks_before_it_sends_is_told_to_go_on_only_if_it_may() {
     let backend = Backend::hello();
     let gateway = Setup::before(&backend).start();
     let mut client = gateway.connect();
     let lines = "Expect: 100-continue\r\nContent-Length: 4\r\n";
     client.send(request("PUT", "/things/1", &token("olga"), lines, ""));
-    // The client of this test never waits for the 100, but it must not be an obstacle.
-    let answer = client.ask("body");
-    assert_eq!(answer.status, 200);
+    assert_eq!(client.interim(), 100);
+    assert_eq!(client.ask("body").status, 200);
     assert_eq!(backend.only().body, b"body");
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/1", &token("vera"), lines, ""));
+    assert_eq!(client.interim(), 403);
+    assert_eq!(backend.heads(), 1);
+}
+
+#[test]
+fn trusted_proxies_are_believed_and_extended() {
+    let backend = Backend::hello();
+    let gateway = Setup { more: "trusted_proxies: [127.0.0.0/8]\n".into(), ..Setup::before(&backend) }.start();
+    let lines = "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: front.test\r\n\
+                 X-Request-Id: given-by-the-proxy\r\nX-Forwarded-User: admin\r\nX-Auth-Request-User: admin\r\n";
+    let answer = gateway.ask(request("GET", "/things/1", &token("olga"), lines, ""));
+    let seen = backend.only();
+    assert_eq!(seen.header("x-forwarded-for"), Some("6.6.6.6, 127.0.0.1"));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(seen.header("x-forwarded-host"), Some("front.test"));
+    assert_eq!(seen.header("x-request-id"), Some("given-by-the-proxy"));
+    assert_eq!(answer.header("x-request-id"), Some("given-by-the-proxy"));
+    assert!(!seen.head.contains("admin"), "who asks is never a proxy's to say:\n{}", seen.head);
+}
+
+#[test]
+fn header_names_that_fold_into_others_pass_only_where_they_are_listed() {
+    let backend = Backend::hello();
+    let mut setup = Setup::before(&backend);
+    setup.routes = setup
+        .routes
+        .replace("    upstream: app\n", "    upstream: app\n    allow_headers: [X_Listed, X_Auth_Request_User]\n");
+    let gateway = setup.start();
+    let lines =
+        "X_Listed: 1\r\nX_Other: 1\r\nX.Other: 1\r\nX_Auth_Request_User: admin\r\nTransfer_Encoding: chunked\r\n";
+    gateway.ask(request("GET", "/things/1", &token("olga"), lines, ""));
+    let seen = backend.only();
+    assert_eq!(seen.header("x_listed"), Some("1"));
+    for name in ["x_other", "x.other", "x_auth_request_user", "transfer_encoding"] {
+        assert!(seen.all(name).is_empty(), "{name}:\n{}", seen.head);
+    }
 }

@@ -22,7 +22,9 @@ struct Nginx {
 impl Nginx {
     /// Starts nginx; nothing if it is not installed, which only a machine that runs all checks must have.
     fn start() -> Option<Self> {
-        let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().find(|path| Path::new(path).exists());
+        let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"]
+            .into_iter()
+            .find(|path| Path::new(path).exists());
         let Some(program) = program else {
             assert!(std::env::var_os("CI").is_none(), "nginx is not installed, and CI is set");
             eprintln!("skipped: nginx is not installed");

@@ -19,7 +19,11 @@ fn the_admin_listener_answers_its_pages() {
     assert_eq!(version, json!({"name": "portcullis", "version": env!("CARGO_PKG_VERSION")}));
     let status = gateway.admin("GET", "/status", "").json();
     let counts = json!({"applications": 1, "routes": 9, "domains": 1, "principals": 4, "grants": 6});
-    assert_eq!((&status["serial"], &status["ready"], &status["counts"]), (&json!(1), &json!(true), &counts), "{status:#}");
+    assert_eq!(
+        (&status["serial"], &status["ready"], &status["counts"]),
+        (&json!(1), &json!(true), &counts),
+        "{status:#}"
+    );
     let metrics = gateway.admin("GET", "/metrics", "");
     assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let metrics = metrics.text();
@@ -80,7 +84,11 @@ fn without_keys_the_gateway_starts_and_waits_for_them() {
             let body = match seen.target() {
                 target if target.ends_with("/keys") => KEY.jwks(),
                 target => {
-                    let issuer = if target.contains("/v2.0/") { format!("{base}/{HOME}/v2.0") } else { format!("{base}/{HOME}/") };
+                    let issuer = if target.contains("/v2.0/") {
+                        format!("{base}/{HOME}/v2.0")
+                    } else {
+                        format!("{base}/{HOME}/")
+                    };
                     json!({"issuer": issuer, "jwks_uri": format!("{base}/{HOME}/keys")}).to_string()
                 }
             };
@@ -105,8 +113,27 @@ fn the_decision_log_says_everything_but_secrets() {
     let mut fields: Vec<&str> = entry.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     let mut expected = [
-        "time", "request_id", "serial", "application", "route", "method", "host", "path", "tenant", "principal", "client",
-        "decision", "reason", "right", "scope", "status", "upstream", "bytes_in", "bytes_out", "decide_us", "upstream_us",
+        "time",
+        "request_id",
+        "serial",
+        "application",
+        "route",
+        "method",
+        "host",
+        "path",
+        "tenant",
+        "principal",
+        "client",
+        "decision",
+        "reason",
+        "right",
+        "scope",
+        "status",
+        "upstream",
+        "bytes_in",
+        "bytes_out",
+        "decide_us",
+        "upstream_us",
         "total_us",
     ];
     expected.sort_unstable();
@@ -131,7 +158,10 @@ fn the_decision_log_says_everything_but_secrets() {
     ] {
         assert_eq!(entry[field], value, "{field}: {line}");
     }
-    assert!(entry["upstream_us"].as_u64().unwrap() > 0 && entry["total_us"].as_u64() >= entry["upstream_us"].as_u64(), "{line}");
+    assert!(
+        entry["upstream_us"].as_u64().unwrap() > 0 && entry["total_us"].as_u64() >= entry["upstream_us"].as_u64(),
+        "{line}"
+    );
 
     gateway.ask(get("/places/east?token=secret-query", &token));
     let refused_line = gateway.decision_line();
@@ -154,6 +184,21 @@ fn the_decision_log_says_everything_but_secrets() {
     for line in [&line, &refused_line, &forged, &gateway.log()] {
         assert!(!line.contains("secret-") && !line.contains(&token) && !line.contains(&token[..40]), "{line}");
     }
+}
+
+#[test]
+fn a_client_that_did_not_wait_for_its_answer_is_in_the_log() {
+    let backend = Backend::start(|_, _| {
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        crate::backend::Then::Close
+    });
+    let gateway = Setup { decisions: true, ..Setup::before(&backend) }.spawn();
+    let mut client = gateway.connect();
+    client.send(get("/things/1", &token("olga")));
+    until(|| backend.heads() == 1, "the request at the backend");
+    drop(client);
+    let line = gateway.decision();
+    assert_eq!((&line["decision"], &line["status"]), (&json!("allow"), &json!(499)), "{line}");
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn a_drain_lets_running_http2_streams_end() {
     let mut gateway = Setup { timeouts: "drain: 10s".into(), ..Setup::before(&backend) }.spawn();
     block_on(async {
         let mut client = http2(gateway.tls, &gateway.certificate()).await;
-        let answer = client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await.unwrap();
+        let answer =
+            client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await.unwrap();
         gateway.signal("TERM");
         gateway.logs("draining");
         release.send(()).unwrap();

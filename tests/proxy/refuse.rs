@@ -38,8 +38,26 @@ const CASES: &[Case] = &[
     ("olga", "GET", "/things/a%2fb", "", 400, "bad_target", "", ""),
     ("olga", "GET", "/find?%70lace=north", "", 400, "bad_target", "", ""),
     ("olga", "GET", "/things/1", "Host: app.test\r\n", 400, "bad_header", "", ""),
-    ("olga", "GET", "/things/1", "Authorization: Bearer x\r\n", 400, "malformed_credentials", "Bearer realm=\"portcullis\", error=\"invalid_request\"", ""),
-    ("", "GET", "/things/1", "Authorization: Bearer a b\r\n", 400, "malformed_credentials", "Bearer realm=\"portcullis\", error=\"invalid_request\"", ""),
+    (
+        "olga",
+        "GET",
+        "/things/1",
+        "Authorization: Bearer x\r\n",
+        400,
+        "malformed_credentials",
+        "Bearer realm=\"portcullis\", error=\"invalid_request\"",
+        "",
+    ),
+    (
+        "",
+        "GET",
+        "/things/1",
+        "Authorization: Bearer a b\r\n",
+        400,
+        "malformed_credentials",
+        "Bearer realm=\"portcullis\", error=\"invalid_request\"",
+        "",
+    ),
     ("olga", "TRACE", "/things/1", "", 405, "method_forbidden", "", FORWARDED),
     ("", "GET", "/things/1", "", 401, "no_token", REALM, ""),
     ("", "GET", "/no/such/path", "", 401, "no_token", REALM, ""),
@@ -159,10 +177,17 @@ fn browsers_get_a_page() {
 fn clients_learn_the_subject_of_a_reason_only_where_the_application_tells() {
     let backend = Backend::hello();
     let mut setup = Setup::before(&backend);
-    let told = Setup { routes: setup.routes.replace("    domain: app\n", "    domain: app\n    detail_to_client: full\n"), ..Setup::before(&backend) };
+    let told = Setup {
+        routes: setup.routes.replace("    domain: app\n", "    domain: app\n    detail_to_client: full\n"),
+        ..Setup::before(&backend)
+    };
     let gateway = told.start();
     assert_eq!(gateway.ask(get("/staff", &pass("olga"))).verdict(), (403, "flag_missing:staff".into()));
-    assert_eq!(gateway.ask(get("/things/1", &pass("expired"))).verdict(), (401, "invalid_token".into()), "never in a 401");
+    assert_eq!(
+        gateway.ask(get("/things/1", &pass("expired"))).verdict(),
+        (401, "invalid_token".into()),
+        "never in a 401"
+    );
     setup.workers = 1;
     let gateway = setup.start();
     assert_eq!(gateway.ask(get("/staff", &pass("olga"))).verdict(), (403, "flag_missing".into()));
@@ -188,4 +213,3 @@ fn too_many_requests_at_once_are_refused_at_once() {
     assert_eq!(gateway.ask(get("/things/1", &pass("olga"))).status, 200, "the place is free again");
     assert_eq!(backend.heads(), 2);
 }
-

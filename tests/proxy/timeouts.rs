@@ -58,7 +58,8 @@ fn a_quiet_connection_is_closed() {
     assert!(in_time("HTTP/1.1", || client.is_ended()));
     block_on(async {
         let mut client = http2(gateway.tls, &gateway.certificate()).await;
-        let answer = client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await.unwrap();
+        let answer =
+            client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await.unwrap();
         answer.into_body().collect().await.unwrap();
         let begun = Instant::now();
         while !client.is_closed() {

@@ -23,7 +23,8 @@ fn sequential_requests_share_one_upstream_connection() {
         let target = format!("/things/{number}");
         let asked = match number % 3 {
             0 => request("PUT", &target, &token, "", "body"),
-            1 => request("PUT", &target, &token, "Transfer-Encoding: chunked\r\n", "").replace("\r\n\r\n", "\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
+            1 => request("PUT", &target, &token, "Transfer-Encoding: chunked\r\n", "")
+                .replace("\r\n\r\n", "\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
             _ => get(&target, &token),
         };
         assert_eq!(client.ask(asked).status, 200, "{number}");
@@ -69,7 +70,10 @@ fn an_upstream_that_nobody_answers_for_is_a_502_and_the_log_names_the_server() {
     assert!(!answer.text().contains("127.0.0.1"), "clients do not learn where the backend is");
     gateway.logs(&url);
     let line = gateway.decision();
-    assert_eq!((&line["upstream"], &line["reason"], &line["status"]), (&url.as_str().into(), &"upstream_unreachable".into(), &502.into()));
+    assert_eq!(
+        (&line["upstream"], &line["reason"], &line["status"]),
+        (&url.as_str().into(), &"upstream_unreachable".into(), &502.into())
+    );
 }
 
 #[test]
@@ -82,16 +86,18 @@ fn an_answer_that_is_no_http_is_a_502() {
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         "HTTP/2.0 200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: a",
+        &format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "y".repeat(300_000)),
         "",
     ] {
+        let said = nonsense.to_owned();
         let backend = Backend::start(move |_, stream| {
-            say(stream, nonsense.as_bytes());
+            say(stream, said.as_bytes());
             Then::Close
         });
         let gateway = Setup { workers: 1, ..Setup::before(&backend) }.start();
         let answer = gateway.ask(get("/things/1", &token("olga")));
-        assert_eq!(answer.verdict(), (502, "upstream_invalid".into()), "{nonsense:?}");
-        assert_eq!(backend.connections(), 1, "{nonsense:?}: what may have been done is not done again");
+        assert_eq!(answer.verdict(), (502, "upstream_invalid".into()), "{nonsense:.60?}");
+        assert_eq!(backend.connections(), 1, "{nonsense:.60?}: what may have been done is not done again");
     }
 }
 
@@ -163,6 +169,73 @@ fn an_answer_that_comes_before_the_body_was_read_is_relayed() {
     if client.try_send(get("/things/2", &token("olga"))).is_ok() {
         assert!(client.answer_if_any().is_none_or(|answer| answer.status != 200));
     }
+    assert_eq!(backend.heads(), 1);
+}
+
+#[test]
+fn an_early_answer_leaves_the_connection_in_step_or_unused() {
+    // Answers at the head, keeps the connection, and reads the body afterwards.
+    let backend = Backend::raw(|number, mut stream, record| {
+        let mut buffer = Vec::new();
+        while let Some(mut seen) = read_head(number, &mut stream, &mut buffer) {
+            record.head();
+            reply(&mut stream, "200 OK", seen.target().as_bytes());
+            crate::backend::read_body(&mut seen, &mut stream, &mut buffer);
+            let whole = seen.whole;
+            record.seen(seen);
+            if !whole {
+                return;
+            }
+        }
+    });
+    let gateway = Setup { workers: 1, ..Setup::before(&backend) }.start();
+    let token = token("olga");
+    let ask = |target: &str| gateway.ask(get(target, &token)).text();
+    // The client sends the rest of its body late.
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/late", &token, "Content-Length: 8\r\n", "")).send("half");
+    assert_eq!(client.answer().text(), "/things/late");
+    assert_eq!(ask("/things/1"), "/things/1");
+    let _ = client.try_send("half");
+    assert_eq!(ask("/things/2"), "/things/2");
+    // The client goes away in the middle.
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/gone", &token, "Content-Length: 8\r\n", "")).send("half");
+    assert_eq!(client.answer().text(), "/things/gone");
+    client.reset();
+    for number in 3..6 {
+        let target = format!("/things/{number}");
+        assert_eq!(ask(&target), target);
+    }
+    let seen = backend.wait_for(7);
+    assert!(seen.iter().all(|seen| seen.whole || seen.line().starts_with("PUT")), "{seen:#?}");
+    assert!(seen.iter().any(|seen| seen.target() == "/things/gone" && !seen.whole), "{seen:#?}");
+}
+
+#[test]
+fn an_https_upstream_is_believed_only_with_its_authority() {
+    let backend = Backend::hello();
+    let mut inner = Setup::before(&backend);
+    inner.routes = inner.routes.replace("    upstream: app\n", "    upstream: app\n    forward_authorization: true\n");
+    let inner = inner.start();
+    let url = format!("https://localhost:{}", inner.tls.port());
+    let outer = |authority: &std::path::Path| {
+        let mut setup = Setup::to(std::slice::from_ref(&url));
+        let with_authority = format!("\"], ca: \"{}\"}}\n", authority.display());
+        setup.routes = setup.routes.replacen("\"]}\n", &with_authority, 1);
+        setup.routes =
+            setup.routes.replace("    upstream: app\n", "    upstream: app\n    forward_authorization: true\n");
+        setup.start()
+    };
+    let right = outer(&inner.file("tls.crt"));
+    let answer = right.ask(get("/things/1", &token("olga")));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    let seen = backend.only();
+    assert_eq!(seen.all("via"), ["1.1 portcullis", "1.1 portcullis"]);
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    // Another gateway's certificate is no authority for this one.
+    let wrong = outer(&right.file("tls.crt"));
+    assert_eq!(wrong.ask(get("/things/1", &token("olga"))).verdict(), (502, "upstream_unreachable".into()));
     assert_eq!(backend.heads(), 1);
 }
 

@@ -156,7 +156,9 @@ impl Setup {
         Self {
             routes: routes(servers),
             grants: GRANTS.to_owned(),
-            tenants: format!("{{name: home, id: {HOME}, keys: dev.jwks.json}}, {{name: away, id: {AWAY}, keys: dev.jwks.json}}"),
+            tenants: format!(
+                "{{name: home, id: {HOME}, keys: dev.jwks.json}}, {{name: away, id: {AWAY}, keys: dev.jwks.json}}"
+            ),
             timeouts: "drain: 1s".to_owned(),
             limits: String::new(),
             more: String::new(),
@@ -251,7 +253,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
 
 /// A new certificate for `app.test` and its key, PEM.
 pub fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["app.test".into()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["app.test".into(), "localhost".into()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
@@ -369,7 +371,11 @@ impl Process {
 
     /// The next line of its decision log, as it came.
     pub fn decision_line(&self) -> String {
-        self.decisions.lock().unwrap().recv_timeout(SOON).unwrap_or_else(|_| panic!("no line; the process log:\n{}", self.log()))
+        self.decisions
+            .lock()
+            .unwrap()
+            .recv_timeout(SOON)
+            .unwrap_or_else(|_| panic!("no line; the process log:\n{}", self.log()))
     }
 
     /// The next line of its decision log.

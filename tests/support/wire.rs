@@ -123,24 +123,34 @@ impl Client {
         self.head().expect("an answer")
     }
 
+    /// Reads the next head, final or not: its status.
+    pub fn interim(&mut self) -> u16 {
+        self.any_head().expect("an answer").status
+    }
+
     /// Reads the head of a final answer.
     pub fn head(&mut self) -> Option<Answer> {
         loop {
-            let end = loop {
-                if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                    break end;
-                }
-                if fill(&mut self.wire, &mut self.buffer) == 0 {
-                    assert!(self.buffer.is_empty(), "a broken head: {:?}", String::from_utf8_lossy(&self.buffer));
-                    return None;
-                }
-            };
-            let head: String = self.buffer.drain(..end + 4).take(end).map(char::from).collect();
-            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-            if status >= 200 || status == 101 {
-                return Some(Answer { status, head, body: Vec::new(), length: 0, whole: true });
+            let answer = self.any_head()?;
+            if answer.status >= 200 || answer.status == 101 {
+                return Some(answer);
             }
         }
+    }
+
+    fn any_head(&mut self) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            if fill(&mut self.wire, &mut self.buffer) == 0 {
+                assert!(self.buffer.is_empty(), "a broken head: {:?}", String::from_utf8_lossy(&self.buffer));
+                return None;
+            }
+        };
+        let head: String = self.buffer.drain(..end + 4).take(end).map(char::from).collect();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some(Answer { status, head, body: Vec::new(), length: 0, whole: true })
     }
 
     /// Reads the body that belongs to a head, as far as it comes. Each piece is shown to `each`, the beginning is kept.
@@ -179,6 +189,12 @@ impl Client {
     /// Whether the other side ends the connection without another byte.
     pub fn is_ended(&mut self) -> bool {
         self.buffer.is_empty() && fill(&mut self.wire, &mut self.buffer) == 0
+    }
+
+    /// Reads all bytes to the end of the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while fill(&mut self.wire, &mut self.buffer) > 0 {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// Says that nothing more will be sent.
