@@ -11,7 +11,9 @@ pub fn object_id(number: usize) -> String {
 
 /// `gateway.yaml` with one tenant.
 pub fn gateway() -> String {
-    format!("version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{{name: t, id: {TENANT}}}]\n")
+    format!(
+        "version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{{name: t, id: {TENANT}}}]\n"
+    )
 }
 
 /// A route map with so many routes, each with two variables, a scope and a requirement of a flag and two rights.

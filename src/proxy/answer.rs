@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use serde::Serialize;
 
 use super::Caller;
 use super::body::Body;
@@ -48,9 +49,9 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     let id = caller.id.to_string();
     let title = refusal.reason.title();
     let (kind, text) = if asker.html {
-        ("text/html; charset=utf-8", page(status, title, &reason, &id))
+        ("text/html; charset=utf-8", page(status, title, reason, &id))
     } else {
-        ("application/problem+json", problem(status, title, &reason, &id))
+        ("application/problem+json", problem(status, title, reason, &id))
     };
     let length = text.len();
     let body = if asker.head_only { Bytes::new() } else { Bytes::from(text) };
@@ -105,14 +106,17 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
 
 /// RFC 9457. The texts come from this program and from the operators' files; they are escaped all the same.
 fn problem(status: StatusCode, title: &str, reason: &str, id: &str) -> String {
-    serde_json::json!({
-        "type": "about:blank",
-        "title": title,
-        "status": status.as_u16(),
-        "reason": reason,
-        "request_id": id,
-    })
-    .to_string()
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'a str,
+        title: &'a str,
+        status: u16,
+        reason: &'a str,
+        request_id: &'a str,
+    }
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), reason, request_id: id };
+    // Plain texts and a number cannot fail to be written; the status says the most even without them.
+    serde_json::to_string(&problem).unwrap_or_default()
 }
 
 fn page(status: StatusCode, title: &str, reason: &str, id: &str) -> String {

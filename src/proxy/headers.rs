@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Uri, Version};
 
 use super::trace;
 use super::{Caller, Connection};
@@ -156,7 +156,8 @@ pub(super) fn drop_connection_options(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns the head of a permitted request into the one that the backend gets; only its target is left to the caller.
+/// Turns the head of a permitted request into the one that the backend gets; only its target is left to the caller. Its
+/// `Host` is the one that was judged.
 pub(super) fn to_backend(head: &mut Parts, grounds: &Grounds, application: &Application, caller: &Caller) {
     let trusted = caller.connection.trusted;
     let headers = &mut head.headers;
@@ -167,7 +168,6 @@ pub(super) fn to_backend(head: &mut Parts, grounds: &Grounds, application: &Appl
     if head.version >= Version::HTTP_2 {
         join_cookies(headers);
     }
-    set_host(headers, &head.uri);
     set_forwarded(headers, &caller.connection);
     headers.insert(REQUEST_ID, caller.id_header.clone());
     trace::keep_or_make(headers, &caller.id, caller.span);
@@ -285,15 +285,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The host as it was judged: the target's if it has one (HTTP/2, absolute form), else the header's.
-fn set_host(headers: &mut HeaderMap, target: &Uri) {
-    if let Some(authority) = target.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        headers.insert(header::HOST, host);
-    }
-}
-
 /// `X-Forwarded-*`: what was left of them is a trusted proxy's and is extended or kept; otherwise they begin here.
 fn set_forwarded(headers: &mut HeaderMap, connection: &Connection) {
     let before: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
@@ -349,12 +340,10 @@ fn visible(text: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
-    use std::sync::Arc;
 
     use tokio::time::Instant;
 
     use super::*;
-    use crate::route::Upstream;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -364,24 +353,14 @@ mod tests {
         headers
     }
 
-    fn application(allowed: &[&str]) -> Application {
-        Application {
-            name: "oms".into(),
-            upstream: Arc::new(Upstream { name: "oms".into(), servers: vec![], ca: None }),
-            forward_authorization: false,
-            allow_headers: allowed.iter().map(|name| (*name).into()).collect(),
-            full_detail: false,
-        }
-    }
-
     fn connection(trusted: bool) -> Rc<Connection> {
         Connection::new("192.0.2.7:4711".parse().unwrap(), true, |_| trusted)
     }
 
     fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {
         let mut headers = headers(lines);
-        let application = application(allowed);
-        strip(&mut headers, |name| is_dropped(name, trusted, &application.allow_headers));
+        let allowed: Vec<Box<str>> = allowed.iter().map(|name| (*name).into()).collect();
+        strip(&mut headers, |name| is_dropped(name, trusted, &allowed));
         headers
     }
 
@@ -638,15 +617,6 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(REQUEST_ID, long);
         assert!(given_request_id(&fields).is_none());
-    }
-
-    #[test]
-    fn the_host_is_the_target_s_if_it_has_one() {
-        for (target, host) in [("/a", "old"), ("http://new:81/a", "new:81")] {
-            let mut fields = headers(&[("host", "old")]);
-            set_host(&mut fields, &target.parse().unwrap());
-            assert_eq!(fields["host"], host);
-        }
     }
 
     #[test]

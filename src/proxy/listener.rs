@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_local;
@@ -22,6 +23,8 @@ use super::io::{ClientIo, Socket};
 use super::tls::ServerTls;
 use super::{Gateway, Settings, Worker, layers};
 
+/// Connections that wait in the system to be accepted; the system may have a lower bound of its own.
+const BACKLOG: i32 = 4096;
 /// How long accepting pauses when the system has no more descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
@@ -38,27 +41,28 @@ const HYPER_HEADERS: usize = 100;
 /// # Errors
 /// The address is taken, not this machine's, or not allowed.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    // The standard library sets SO_REUSEADDR and the system's longest backlog, and no SO_REUSEPORT.
+    // The standard library sets SO_REUSEADDR and no SO_REUSEPORT, as wanted, but a backlog of 128 loses clients in a burst.
     let listener = std::net::TcpListener::bind(address)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
 /// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` (each with its TLS side,
-/// if it has one) until `drain` turns true, then lets running requests end, for `timeouts.drain` at most.
-///
-/// # Errors
-/// A listener cannot be registered with the runtime.
+/// if it has one) until `drain` turns true, then lets running requests end, for `timeouts.drain` at most. Returns before
+/// a drain only if a listener cannot be registered with the runtime, which the process log then says.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listeners: Vec<(std::net::TcpListener, Option<Arc<ServerTls>>)>,
     mut drain: watch::Receiver<bool>,
-) -> io::Result<()> {
+) {
     let house = House::new(Worker::new(Arc::clone(&gateway)));
     let mut accepting = Vec::new();
     for (listener, tls) in listeners {
-        let listener = TcpListener::from_std(listener)?;
-        accepting.push(spawn_local(Rc::clone(&house).accept(listener, tls)));
+        match TcpListener::from_std(listener) {
+            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, tls))),
+            Err(fault) => return tracing::error!("a listener cannot be used: {fault}"),
+        }
     }
     let ticking = spawn_local(tick(Rc::clone(&house.worker)));
     // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
@@ -71,7 +75,6 @@ pub async fn serve(
         tracing::warn!("{} connections did not end in time and are closed", house.open.get());
     }
     ticking.abort();
-    Ok(())
 }
 
 async fn tick(worker: Rc<Worker>) {
@@ -97,8 +100,8 @@ impl House {
         let Settings { limits, timeouts, .. } = &worker.gateway.settings;
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(timeouts.client_head);
-        // hyper panics below 8 KiB.
-        http1.max_buf_size(limits.head_bytes.max(8 * 1024));
+        // hyper panics below 8 KiB. The buffer alone is no exact bound, because it is filled before it is looked at.
+        http1.max_buf_size(limits.head_bytes.max(8 * 1024)).max_header_size(limits.head_bytes);
         if limits.headers != HYPER_HEADERS {
             http1.max_headers(limits.headers);
         }

@@ -65,7 +65,9 @@ impl Crew {
             threads.push(watchdog.spawn(move || {
                 // Held until the thread ends, however it ends.
                 let _working = working;
-                LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining));
+                if let Err(error) = LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining)) {
+                    tracing::error!("a worker cannot serve: {error}");
+                }
             })?);
         }
         drop(working);

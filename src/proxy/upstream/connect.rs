@@ -26,7 +26,7 @@ use crate::route::Server;
 use crate::telemetry::Telemetry;
 
 /// The most TLS set-ups that are remembered; a route map has one for each distinct `ca`.
-const REMEMBERED: usize = 64;
+const MOST_REMEMBERED: usize = 64;
 
 /// Why a server could not be connected to.
 #[derive(Debug)]
@@ -46,12 +46,15 @@ impl fmt::Display for ConnectFault {
     }
 }
 
+/// A TLS set-up and the authorities (PEM) that it believes; none means the public ones.
+type Remembered = (Option<Arc<[u8]>>, TlsConnector);
+
 /// Opens connections for one worker thread.
 pub(in crate::proxy) struct Connector {
     telemetry: Arc<Telemetry>,
     within: Duration,
     http: http1::Builder,
-    remembered: RefCell<Vec<(Option<Arc<[u8]>>, TlsConnector)>>,
+    remembered: RefCell<Vec<Remembered>>,
 }
 
 impl Connector {
@@ -123,7 +126,7 @@ impl Connector {
             return Ok(tls.clone());
         }
         let tls = TlsConnector::from(Arc::new(client_config(ca.map(|pem| &**pem))?));
-        if remembered.len() >= REMEMBERED {
+        if remembered.len() >= MOST_REMEMBERED {
             remembered.clear();
         }
         remembered.push((ca.cloned(), tls.clone()));
