@@ -45,7 +45,7 @@ impl Admin {
             std::fs::read_to_string(config).map_err(|error| invalid(format!("cannot read `{name}`: {error}")))?;
         let mut report = Report::new();
         let source = report.add_source(&name.to_string(), &text);
-        let document = document::read_gateway(source, &|name| std::env::var(name).ok(), &mut report);
+        let document = document::read_gateway(source, &mut report);
         let Some(document) = document else { return Err(invalid(report.render())) };
         let Some(admin) = document.admin else {
             return Err(invalid(format!(

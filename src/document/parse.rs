@@ -22,7 +22,7 @@ pub struct Limits {
     pub bytes: usize,
     /// Most levels of nesting.
     pub depth: usize,
-    /// What all aliases together may stand for: bytes of text and [`NODE_WEIGHT`] for each node.
+    /// What all aliases together may stand for if written out: bytes of text, and 64 for each node.
     pub aliased: usize,
 }
 
@@ -69,9 +69,9 @@ pub(super) enum Shape {
     /// Text. `plain`: without quotes and no block scalar, so it may mean a number, a truth value or nothing.
     Scalar { text: Box<str>, plain: bool },
     /// `- a` or `[a]`.
-    List(Vec<Node>),
+    List(Box<[Node]>),
     /// `a: b` or `{a: b}`, in the order of writing; the keys are distinct.
-    Map(Vec<Entry>),
+    Map(Box<[Entry]>),
 }
 
 /// A key and its value.
@@ -112,7 +112,7 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
     let positions = Positions::new(source, &text);
     let mut builder =
         Builder { limits, report, positions, open: Vec::new(), anchors: HashMap::new(), aliased: 0, root: None };
-    let mut parser = Parser::new_from_str(builder.positions.text());
+    let mut parser = Parser::new_from_iter(builder.positions.text().chars());
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => match builder.take(event, span) {
@@ -242,8 +242,8 @@ impl Builder<'_, '_> {
             place.end = self.positions.place(span).start.saturating_add(1);
         }
         let shape = match open.content {
-            Growing::List(nodes) => Shape::List(nodes),
-            Growing::Map { entries, .. } => Shape::Map(entries),
+            Growing::List(nodes) => Shape::List(nodes.into()),
+            Growing::Map { entries, .. } => Shape::Map(entries.into()),
         };
         self.finish(place, shape, open.anchor, open.weight, open.height)
     }
@@ -366,5 +366,193 @@ impl Node {
     /// An entry without a value, `~` or `null`.
     pub(super) fn is_nothing(&self) -> bool {
         matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_yaml::Value;
+
+    use super::*;
+
+    fn tree(text: &str) -> (Option<Node>, Report) {
+        let mut report = Report::new();
+        let source = report.add_source("x.yaml", text);
+        (parse(source, &Limits::default(), &mut report), report)
+    }
+
+    /// Whether a scalar as it was written is the value that serde_yaml sees.
+    fn same_scalar(text: &str, plain: bool, value: &Value) -> bool {
+        match value {
+            Value::String(other) => text == other,
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                plain && serde_yaml::from_str::<Value>(text).is_ok_and(|read| read == *value)
+            }
+            Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_) => false,
+        }
+    }
+
+    fn same(node: &Node, value: &Value) -> bool {
+        match (node.shape(), value) {
+            (Shape::Scalar { text, plain }, value) => same_scalar(text, *plain, value),
+            (Shape::List(nodes), Value::Sequence(values)) => {
+                nodes.len() == values.len() && nodes.iter().zip(values).all(|(node, value)| same(node, value))
+            }
+            (Shape::Map(entries), Value::Mapping(map)) => {
+                entries.len() == map.len()
+                    && entries
+                        .iter()
+                        .zip(map)
+                        .all(|(entry, (key, value))| same_scalar(&entry.key, true, key) && same(&entry.value, value))
+            }
+            _ => false,
+        }
+    }
+
+    /// Every scalar that is written on one line without quotes must be found at its place, and so must every key.
+    fn check_places(node: &Node, text: &str) {
+        let written = |place: Place| &text[place.start as usize..place.end as usize];
+        match node.shape() {
+            Shape::Scalar { text: content, plain } => {
+                let found = written(node.place);
+                let aside = found.contains('\n') || found.starts_with(['&', '*']);
+                assert!(!plain || aside || found == &**content, "{found:?} is not {content:?}");
+            }
+            Shape::List(nodes) => nodes.iter().for_each(|node| check_places(node, text)),
+            Shape::Map(entries) => {
+                for entry in entries {
+                    let found = written(entry.place);
+                    assert!(
+                        found == &*entry.key || found.starts_with(['"', '\'', '&', '*']),
+                        "{found:?} is not {:?}",
+                        entry.key
+                    );
+                    check_places(&entry.value, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tree_of_valid_documents_is_that_of_serde_yaml() {
+        let texts = [
+            "a: 1\nb: two\nc: [x, 'y', \"z\"]\nd: {e: f, g: {h: [i]}}\n",
+            "- a\n- - b\n  - c\n-\n  - d\n- e: f\n  g: h\n",
+            "a:\n- b\n- c\nd:\n  - e\n",
+            "plain: a b  c\nsingle: 'it''s'\ndouble: \"tab\\t\\u00e9\\n\"\nempty: ''\nnothing:\ntilde: ~\nnull: null\n",
+            "true: TRUE\nno: no\nnumber: -12\nfloat: 1.5\nhex: 0x1F\nversion: 1.2.3\ntime: 12:30\n",
+            "literal: |\n  one\n   two\n\n  three\nfolded: >-\n  one\n  two\n\n  three\nkeep: |+\n  x\n\nnext: y\n",
+            "long: one\n  two\n  three\nquoted: \"one\n  two\\\n  three\"\n",
+            "base: &base {a: [1, 2]}\ncopy: *base\nlist: [*base, &x y, *x]\n*x : z\n",
+            "&root a: &value b\n? c\n: d\n",
+            "größe: ü€😀\n\"schlüssel\": [ä, 'ö', \"ß\"]\nflow: {ключ: значение}\n",
+            "crlf: a\r\nlist:\r\n  - b\r\n  - c d\r\nlast: |\r\n  x\r\n  y\r\n",
+            "# comment\n---\na: b # c\nurl: http://host:80/#x\ngrant: object:write @company:ABC\n...\n",
+            "a: {}\nb: []\nc: [ ]\nd: { }\ne: [a, b,]\nf: {g: h,}\n",
+            "- {id: a, grants: [x @y:z, {role: r, at: [n, 'm']}]}   # ä\n- {id: \"b c\", x: [1000, 'k']}\n",
+            "1000: org:11\n1001: org:12\n",
+            "\"a b\": c\n'd': e\nf g: h\n",
+            "x: [a,\n  b,\n  c: d]\n",
+            "word",
+            "[a, {b: c}]",
+        ];
+        for text in texts {
+            let (node, report) = tree(text);
+            let value: Value = serde_yaml::from_str(text).unwrap();
+            let node = node.unwrap_or_else(|| panic!("{text:?}\n{}", report.render()));
+            assert!(same(&node, &value), "{text:?}\n{node:#?}\n{value:#?}");
+            assert_eq!(report.render(), "");
+            check_places(&node, text);
+        }
+    }
+
+    #[test]
+    fn places_are_bytes_of_the_text_with_its_byte_order_mark() {
+        let text = "\u{feff}ä: ß\r\nö: [ü , {x: 'y' }]  # z\r\n";
+        let (node, _) = tree(text);
+        let node = node.unwrap();
+        check_places(&node, text);
+        let Shape::Map(entries) = node.shape() else { panic!() };
+        let written = |place: Place| &text[place.start as usize..place.end as usize];
+        assert_eq!(written(entries[1].value.place), "[ü , {x: 'y' }]");
+        let Shape::List(nodes) = entries[1].value.shape() else { panic!() };
+        assert_eq!(written(nodes[1].place), "{x: 'y' }");
+        let Shape::Map(inner) = nodes[1].shape() else { panic!() };
+        assert_eq!(written(inner[0].value.place), "'y'");
+    }
+
+    #[test]
+    fn an_alias_stands_where_it_is_written_and_its_content_where_the_anchor_is() {
+        let text = "a: &x [b]\nc: *x\n";
+        let (node, _) = tree(text);
+        let node = node.unwrap();
+        let Shape::Map(entries) = node.shape() else { panic!() };
+        let written = |place: Place| &text[place.start as usize..place.end as usize];
+        assert_eq!(written(entries[1].value.place), "*x");
+        let Shape::List(nodes) = entries[1].value.shape() else { panic!() };
+        assert_eq!(nodes[0].place.start, 7);
+    }
+
+    #[test]
+    fn duplicate_keys_are_found_in_small_and_large_maps_whatever_their_quotes() {
+        for size in [2, FEW, FEW + 1, FEW + 2, 1_000] {
+            let mut text: String = (0..size).map(|number| format!("k{number}: v\n")).collect();
+            text.push_str(&format!("\"k{}\": w\nlast: x\n'k0': y\nlast: z\n", size - 1));
+            let (node, report) = tree(&text);
+            let found = report.diagnostics();
+            assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["duplicate_key"; 3], "{size}");
+            assert_eq!(report.locate(found[0].place.unwrap()).line, size + 1);
+            assert_eq!(report.locate(found[0].related[0].0).line, size);
+            let Some(Shape::Map(entries)) = node.as_ref().map(Node::shape) else { panic!() };
+            assert_eq!(entries.len(), size + 1, "the first of each is kept");
+        }
+    }
+
+    /// Documents of maps, lists and texts, as serde_yaml writes them.
+    fn documents() -> impl Strategy<Value = Value> {
+        let text = prop_oneof![
+            "[ -~äß€😀\n\t]{0,12}",
+            "[a-z]{1,6}",
+            Just("true".to_owned()),
+            Just("~".to_owned()),
+            Just("1000".to_owned()),
+            Just("- a".to_owned()),
+            Just("a: b".to_owned()),
+            Just(" {id}/x #".to_owned()),
+        ];
+        let leaf = prop_oneof![
+            text.prop_map(Value::String),
+            any::<i64>().prop_map(|number| Value::Number(number.into())),
+            any::<bool>().prop_map(Value::Bool),
+            Just(Value::Null),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            let entry = ("[ -~äß€]{1,8}", inner.clone());
+            prop_oneof![
+                prop::collection::vec(inner, 0..5).prop_map(Value::Sequence),
+                prop::collection::vec(entry, 0..5).prop_map(|entries| {
+                    Value::Mapping(entries.into_iter().map(|(key, value)| (Value::String(key), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_yaml_writes_is_read_alike(value in documents()) {
+            let text = serde_yaml::to_string(&value).unwrap();
+            let json = serde_json::to_string(&value).unwrap();
+            // A merge key and a document of nothing are valid YAML that is not read.
+            prop_assume!(!text.contains("<<") && value != Value::Null);
+            for text in [&text, &json] {
+                let (node, report) = tree(text);
+                let keys_or_nothing = |code: &str| matches!(code, "empty" | "empty_key");
+                if report.diagnostics().iter().any(|found| keys_or_nothing(found.code)) {
+                    continue;
+                }
+                prop_assert!(node.as_ref().is_some_and(|node| same(node, &value)), "{text}\n{}", report.render());
+            }
+        }
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn too_deep(place: Place, depth: usize, report: &mut Report) {
 pub(super) fn non_scalar_key(node: &Node, report: &mut Report) {
     let found = report.error("non_scalar_key", node.place, "a key must be one word or a quoted text");
     if let Some(variable) = lone_variable(node) {
-        found.help(format!("put it in double quotes: `\"{variable}\"`"));
+        found.help(format!("put the key in double quotes: `\"{variable}\"`"));
     }
 }
 
@@ -115,16 +115,21 @@ pub(super) fn lone_variable(node: &Node) -> Option<String> {
     let Shape::Map(entries) = node.shape() else {
         return None;
     };
-    let [entry] = entries.as_slice() else {
+    let [entry] = &**entries else {
         return None;
     };
-    entry.value.is_nothing().then(|| format!("{{{}}}", entry.key))
+    // In brackets the map begins ahead of its first key.
+    let written = node.place.start < entry.place.start && entry.value.is_nothing();
+    written.then(|| format!("{{{}}}", entry.key))
 }
 
 fn unquoted(place: Place, value: &str, report: &mut Report) {
-    report
-        .error("unquoted_braces", place, "`{` begins a map when it is not in quotes")
-        .help(format!("put the value in double quotes: `\"{value}\"`"));
+    report.error("unquoted_braces", place, "`{` begins a map when it is not in quotes").help(quote(value));
+}
+
+/// What to do about a value in which YAML sees a map.
+pub(super) fn quote(value: &str) -> String {
+    format!("put the value in double quotes: `\"{value}\"`")
 }
 
 /// Finds a variable such as `{id}` at which, or behind which, the parser gave up, and the value around it.

@@ -55,11 +55,14 @@ impl Url {
             return Err(format!("`{}` has user information or a fragment", text.escape_debug()));
         }
         let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host).unwrap_or_default() {
+            "" => Some(if tls { 443 } else { 80 }),
+            written => written.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port > 0),
+        };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
-        if host.is_empty() || (authority.port().is_some() && authority.port_u16().is_none()) {
-            return Err(format!("`{uri}` has no host, or a port that is not a number"));
-        }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let (false, Some(port)) = (host.is_empty(), port) else {
+            return Err(format!("`{uri}` has no host, or a port that is not a number from 1 to 65535"));
+        };
         let url = Self { host, port, tls, uri };
         if !tls && !url.is_local() {
             return Err(format!("`{url}` is plain HTTP, which is allowed on a loopback address only; use `https`"));

@@ -264,8 +264,8 @@ fn adopt(source: &KeySource, keys: KeySet, live: &Live, telemetry: &Telemetry, i
     };
     if worth {
         live.publish_keys(&Arc::new(ring));
-        telemetry.keys_fetched(&source.url, now);
     }
+    telemetry.keys_fetched(&source.url, now);
 }
 
 fn warn_of_refused(issuer: &str, keys: &KeySet) {

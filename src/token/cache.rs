@@ -29,11 +29,9 @@ pub(super) struct Remembered {
 impl Memory {
     /// Room for `entries` tokens of up to 2 KiB; a longer one counts as more, so that memory is bounded too.
     pub(super) fn new(entries: u64) -> Self {
-        let cache = moka::sync::Cache::builder()
+        let cache = moka::sync::Cache::<Box<str>, Remembered>::builder()
             .max_capacity(entries.saturating_mul(ENTRY_BYTES))
-            .weigher(|token: &Box<str>, _: &Remembered| {
-                u32::try_from((token.len() as u64).max(ENTRY_BYTES)).unwrap_or(u32::MAX)
-            })
+            .weigher(|token, _| u32::try_from((token.len() as u64).max(ENTRY_BYTES)).unwrap_or(u32::MAX))
             .build_with_hasher(RandomState::default());
         Self(cache)
     }

@@ -80,7 +80,7 @@ impl Cast {
     pub(super) fn read() -> Result<Self, String> {
         let mut report = Report::new();
         let gateway = report.add_source("examples/ips-oms/gateway.yaml", GATEWAY);
-        let gateway = document::read_gateway(gateway, &|_| None, &mut report);
+        let gateway = document::read_gateway(gateway, &mut report);
         let grants = report.add_source("examples/ips-oms/grants.yaml", GRANTS);
         let grants = document::read_grants(grants, &mut report);
         let (Some(gateway), Some(grants)) = (gateway, grants) else { return Err(report.render()) };

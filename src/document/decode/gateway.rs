@@ -1,6 +1,6 @@
 //! Reads `gateway.yaml`.
 
-use super::{Field, fields, scalar, version};
+use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
@@ -34,9 +34,8 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "timeouts",
         "log",
     ];
-    let [written, listeners, admin, routes, grants, tenants, issuers, tokens, trusted, limits, timeouts, log] =
-        fields(root, "this file", keys, report)?;
-    version(written, report)?;
+    let [_, listeners, admin, routes, grants, tenants, issuers, tokens, trusted, limits, timeouts, log] =
+        file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
     }
@@ -183,5 +182,108 @@ fn log(section: Field<'_>, report: &mut Report) -> LogDocument {
     LogDocument {
         decisions: decisions.flag(true, report),
         level: word(level, &LOG_LEVELS, report).unwrap_or_else(default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::diag::Report;
+    use crate::document::read_gateway;
+
+    fn read(text: &str) -> (crate::document::gateway::GatewayDocument, Report) {
+        let mut report = Report::new();
+        let source = report.add_source("gateway.yaml", text);
+        (read_gateway(source, &mut report).unwrap(), report)
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_default_of_its_field() {
+        let (document, report) = read("version: 1\nlisteners: [{address: 127.0.0.1:1}]\nroutes: r\ngrants: [g, h]\n");
+        assert_eq!(report.render(), "");
+        assert!(!document.listeners[0].insecure_plaintext && document.listeners[0].tls.is_none());
+        assert_eq!((document.routes.len(), document.grants.len()), (1, 2));
+        assert!(document.admin.is_none() && document.tenants.is_empty() && document.trusted_proxies.is_empty());
+        let tokens = &document.tokens;
+        assert_eq!(tokens.leeway.value, Duration::from_secs(60));
+        assert_eq!(tokens.max_lifetime.value, Duration::from_secs(28 * 3600));
+        assert_eq!(tokens.cache_entries, 100_000);
+        let algorithms: Vec<&str> = tokens.algorithms.iter().map(|name| name.value.as_str()).collect();
+        assert_eq!(algorithms, ["RS256", "ES256"]);
+        let limits = &document.limits;
+        assert_eq!((limits.connections, limits.requests, limits.head_bytes), (16_384, 8_192, 65_536));
+        assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (100, 128, 128));
+        let timeouts = &document.timeouts;
+        let seconds = [
+            timeouts.handshake,
+            timeouts.client_head,
+            timeouts.client_body,
+            timeouts.connect,
+            timeouts.response,
+            timeouts.response_body,
+            timeouts.upstream_idle,
+            timeouts.drain,
+        ];
+        assert_eq!(seconds.map(|time| time.as_secs()), [10, 30, 30, 5, 60, 60, 30, 30]);
+        assert!(document.log.decisions);
+        assert_eq!(document.log.level.value, "info");
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let (document, report) = read(
+            "version: 1
+listeners:
+  - {address: 0.0.0.0:8443, tls: {certificate: a.crt, key: a.key}}
+  - {address: 0.0.0.0:80, insecure_plaintext: true}
+admin: {address: 127.0.0.1:9901, token_file: admin.token}
+routes: [routes.yaml, maps]
+grants: grants.yaml
+tenants:
+  - {name: uss, id: 1111, cloud: usgov, authority: https://login, keys: k.json, ca: ca.pem}
+issuers: []
+tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0}
+trusted_proxies: [10.0.0.0/8]
+limits: {connections: 1, requests: 2, head_bytes: 1MiB, headers: 3, streams: 4, upstream_idle: 5}
+timeouts: {handshake: 1s, client_head: 2s, client_body: 3s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
+log: {decisions: false, level: debug}
+",
+        );
+        assert_eq!(report.render(), "");
+        let tls = document.listeners[0].tls.as_ref().unwrap();
+        assert_eq!((tls.certificate.value.as_str(), tls.key.value.as_str()), ("a.crt", "a.key"));
+        assert!(document.listeners[1].insecure_plaintext);
+        let admin = document.admin.unwrap();
+        assert_eq!(admin.address.value, "127.0.0.1:9901");
+        assert_eq!(admin.token_file.unwrap().value, "admin.token");
+        let tenant = &document.tenants[0];
+        assert_eq!((tenant.name.value.as_str(), tenant.id.value.as_str()), ("uss", "1111"));
+        let optional = [&tenant.cloud, &tenant.authority, &tenant.keys, &tenant.ca];
+        let optional = optional.map(|value| value.as_ref().map(|text| text.value.as_str()));
+        assert_eq!(optional, [Some("usgov"), Some("https://login"), Some("k.json"), Some("ca.pem")]);
+        assert_eq!(document.tokens.leeway.value, Duration::ZERO);
+        assert_eq!(document.tokens.max_lifetime.value, Duration::from_secs(30_000));
+        assert_eq!((document.tokens.algorithms.len(), document.tokens.cache_entries), (1, 0));
+        assert_eq!(document.trusted_proxies[0].value, "10.0.0.0/8");
+        let limits = &document.limits;
+        assert_eq!((limits.connections, limits.requests, limits.head_bytes), (1, 2, 1_048_576));
+        assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (3, 4, 5));
+        let timeouts = &document.timeouts;
+        assert_eq!(timeouts.connect, Duration::from_millis(400));
+        assert_eq!(timeouts.response, Duration::from_secs(300));
+        assert_eq!(timeouts.response_body, Duration::from_secs(21_600));
+        assert_eq!(timeouts.drain, Duration::ZERO);
+        assert!(!document.log.decisions);
+        assert_eq!(document.log.level.value, "debug");
+    }
+
+    #[test]
+    fn other_issuers_are_refused_one_by_one() {
+        let text = "version: 1\nlisteners: [{address: a}]\nroutes: r\ngrants: g\nissuers: [{name: a}, {name: b}]\n";
+        let (document, report) = read(text);
+        assert_eq!(document.issuers.len(), 2);
+        assert_eq!(report.errors(), 2);
+        assert!(report.diagnostics().iter().all(|found| found.code == "unsupported"));
     }
 }

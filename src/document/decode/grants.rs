@@ -1,13 +1,13 @@
 //! Reads `grants.yaml`.
 
-use super::{Field, Name, conflict, fields, quoted, scalar, texts, version, wrong};
+use super::{Field, Name, conflict, fields, file, quoted, scalar, texts, wrong};
 use crate::diag::Report;
+use crate::document::Located;
 use crate::document::grants::{
     Across, GrantDocument, GrantsDocument, GroupDocument, PrincipalDocument, RightsShape, RoleDocument,
     StrategyDocument, Within,
 };
 use crate::document::parse::{Entry, Node, Shape};
-use crate::document::{Literal, Located};
 use crate::model::{Level, Status};
 
 const SHAPES: [(&str, RightsShape); 2] = [("tree", RightsShape::Tree), ("flat", RightsShape::Flat)];
@@ -37,9 +37,7 @@ const GROUP_STATUS: [(&str, Status); 2] = [("active", Status::Active), ("inactiv
 pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<GrantsDocument> {
     let keys =
         ["version", "domain", "strategy", "rights", "scopes", "implies", "roles", "groups", "principals", "objects"];
-    let [written, domain, strategy, rights, scopes, implies, roles, groups, principals, objects] =
-        fields(root, "this file", keys, report)?;
-    version(written, report)?;
+    let [_, domain, strategy, rights, scopes, implies, roles, groups, principals, objects] = file(root, keys, report)?;
     let domain = domain.need_text(report);
     let strategy = strategy.node.and_then(|node| self::strategy(node, report)).unwrap_or_default();
     let rights = Some(rights.texts(report)).filter(|rights| !rights.is_empty());
@@ -49,7 +47,11 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
     let roles = roles.entries(report).iter().filter_map(|entry| role(entry, report)).collect();
     let groups = groups.entries(report).iter().filter_map(|entry| group(entry, report)).collect();
     let principals = principals.items(report).iter().filter_map(|node| principal(node, report)).collect();
-    let objects = objects.entries(report).iter().map(|entry| (entry.name(), attributes(entry, report))).collect();
+    let objects = objects
+        .entries(report)
+        .iter()
+        .map(|entry| (entry.name(), scalar::literals(&entry.value, Name::Key(&entry.key), report)))
+        .collect();
     Some(GrantsDocument {
         domain: domain?,
         strategy,
@@ -169,12 +171,123 @@ fn grant(node: &Node, report: &mut Report) -> Option<GrantDocument> {
     }
 }
 
-fn attributes(entry: &Entry, report: &mut Report) -> Vec<(Located<String>, Literal)> {
-    super::entries(&entry.value, Name::Key(&entry.key), report)
-        .iter()
-        .filter_map(|attribute| {
-            let value = scalar::literal(&attribute.value, Name::Key(&attribute.key), report)?;
-            Some((attribute.name(), value))
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Literal, read_grants};
+
+    const EVERY_SHAPE: &str = r#"
+version: 1
+domain: d
+strategy: {rights: flat, within: nearest, across: most_restrictive, boundary: true, caps: {ro: read}}
+rights: [a, b.c]
+scopes:
+  forest:
+    org:1: root      # comment
+    "org:10": org:1
+  aliases:
+    shopId: {1000: org:1, 1001: org:10}
+    shopName: {Test Shop DE: org:10}
+implies: {api.write: [api.read], api.all: api.write}
+roles:
+  Data Entry: {rights: [
+    a:read, b:write]}
+  Chief: {includes: Data Entry, without: [a], rights: b, reserved: true}
+  Empty: {}
+groups:
+  TeamA: {parents: [Operators], flags: ro, status: inactive, grants: [operations:write, object:deny @company:ABC]}
+principals:
+  - {id: a, tenant: t, oid: af2facf6-51e1-5546-8211-837b70c9cfec}
+  - {id: 1000, tenant: t, oid: 2, status: reserved, flags: [x, y], groups: TeamA, boundary: [], grants: [r @territory:USS]}
+  - id: IOM Admin
+    tenant: t
+    oid: 3
+    status: deleted
+    boundary: org:1
+    grants:
+      - {role: Data Entry}
+      - {role: Chief, at: org:10}
+      - {rights: [object:write], at: [x:1, "y:2"]}
+objects:
+  invoice:J3: {kind: journal, paid: true, count: 3, approvals: [fay, gil], none: []}
+"#;
+
+    fn read(text: &str) -> (GrantsDocument, Report) {
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", text);
+        (read_grants(source, &mut report).unwrap(), report)
+    }
+
+    fn plain(texts: &[Located<String>]) -> Vec<&str> {
+        texts.iter().map(|text| text.value.as_str()).collect()
+    }
+
+    fn pairs(texts: &[(Located<String>, Located<String>)]) -> Vec<(&str, &str)> {
+        texts.iter().map(|(left, right)| (left.value.as_str(), right.value.as_str())).collect()
+    }
+
+    #[test]
+    fn every_shape_is_read() {
+        let (document, report) = read(EVERY_SHAPE);
+        assert_eq!(report.render(), "");
+        assert_eq!(document.domain.value, "d");
+        let strategy = &document.strategy;
+        assert_eq!((strategy.rights, strategy.within), (RightsShape::Flat, Within::Nearest));
+        assert_eq!((strategy.across, strategy.boundary), (Across::MostRestrictive, true));
+        assert_eq!(strategy.caps[0].1.value, Level::Read);
+        assert_eq!(plain(document.rights.as_ref().unwrap()), ["a", "b.c"]);
+        assert_eq!(pairs(&document.forest), [("org:1", "root"), ("org:10", "org:1")]);
+        assert_eq!(document.aliases[0].0.value, "shopId");
+        assert_eq!(pairs(&document.aliases[0].1), [("1000", "org:1"), ("1001", "org:10")]);
+        assert_eq!(pairs(&document.aliases[1].1), [("Test Shop DE", "org:10")]);
+        assert_eq!(plain(&document.implies[0].1), ["api.read"]);
+        assert_eq!(plain(&document.implies[1].1), ["api.write"]);
+        assert_eq!(plain(&document.roles[0].rights), ["a:read", "b:write"]);
+        let chief = &document.roles[1];
+        assert_eq!((plain(&chief.includes), plain(&chief.without)), (vec!["Data Entry"], vec!["a"]));
+        assert!(chief.reserved && !document.roles[2].reserved);
+        let team = &document.groups[0];
+        assert_eq!((plain(&team.parents), plain(&team.flags)), (vec!["Operators"], vec!["ro"]));
+        assert_eq!((team.status, team.grants.len()), (Status::Inactive, 2));
+        let [first, second, third] = document.principals.as_slice() else { panic!() };
+        assert_eq!((first.status, first.boundary.is_none()), (Status::Active, true));
+        assert_eq!((second.id.value.as_str(), second.status), ("1000", Status::Reserved));
+        assert_eq!((plain(&second.flags), plain(&second.groups)), (vec!["x", "y"], vec!["TeamA"]));
+        assert!(second.boundary.as_ref().unwrap().is_empty());
+        assert!(matches!(&second.grants[0], GrantDocument::Right(text) if text.value == "r @territory:USS"));
+        assert_eq!((third.id.value.as_str(), third.status), ("IOM Admin", Status::Deleted));
+        assert_eq!(plain(third.boundary.as_ref().unwrap()), ["org:1"]);
+        assert!(matches!(&third.grants[0], GrantDocument::Role { at, .. } if at.is_empty()));
+        assert!(matches!(&third.grants[1], GrantDocument::Role { at, .. } if plain(at) == ["org:10"]));
+        assert!(matches!(&third.grants[2], GrantDocument::Rights { at, .. } if plain(at) == ["x:1", "y:2"]));
+        let (name, attributes) = &document.objects[0];
+        assert_eq!(name.value, "invoice:J3");
+        let text = |word: &str| Literal::Text(word.to_owned());
+        let values: Vec<Literal> = attributes.iter().map(|(_, value)| value.clone()).collect();
+        let approvals = Literal::List(vec![text("fay"), text("gil")]);
+        assert_eq!(values, [text("journal"), Literal::Bool(true), Literal::Int(3), approvals, Literal::List(vec![])]);
+    }
+
+    #[test]
+    fn little_is_needed_and_an_empty_catalogue_is_none() {
+        let (document, report) = read("version: 1\ndomain: d\nrights: []\nroles: {}\nprincipals: []\n");
+        assert_eq!(report.render(), "");
+        assert!(document.rights.is_none());
+        assert_eq!(document.strategy.across, Across::DenyOverrides);
+    }
+
+    #[test]
+    fn a_status_that_is_not_known_does_not_leave_the_account_in_use() {
+        let (document, report) = read("version: 1\ndomain: d\nprincipals: [{id: a, tenant: t, oid: 1, status: of}]\n");
+        assert_eq!(report.errors(), 1);
+        assert_eq!(document.principals[0].status, Status::Inactive);
+    }
+
+    #[test]
+    fn without_a_domain_there_is_no_document_but_all_faults_are_reported() {
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", "version: 1\nroles: []\nprincipals: {}\n");
+        assert!(read_grants(source, &mut report).is_none());
+        assert_eq!(report.errors(), 3);
+    }
 }

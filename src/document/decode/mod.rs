@@ -15,9 +15,9 @@ pub(super) use routes::routes;
 
 use std::fmt::{self, Display, Formatter};
 
-use super::Located;
 use super::parse::{Entry, Node, Shape};
-use super::syntax::lone_variable;
+use super::syntax::{lone_variable, quote};
+use super::{Literal, Located};
 use crate::diag::{Place, Report, suggest};
 
 /// How a value is called in messages.
@@ -148,7 +148,12 @@ impl<'n> Field<'n> {
 
     /// The entries of a map whose keys are names; none where the key is absent.
     fn entries(self, report: &mut Report) -> &'n [Entry] {
-        self.node.map(|node| entries(node, Name::Key(self.key), report)).unwrap_or_default()
+        self.node.and_then(|node| entries(node, Name::Key(self.key), report)).unwrap_or_default()
+    }
+
+    /// A map of names to constants.
+    fn literals(self, report: &mut Report) -> Vec<(Located<String>, Literal)> {
+        self.node.map(|node| scalar::literals(node, Name::Key(self.key), report)).unwrap_or_default()
     }
 
     /// A map of names to texts.
@@ -166,12 +171,13 @@ impl Entry {
     }
 }
 
-fn entries<'n>(node: &'n Node, name: Name<'_>, report: &mut Report) -> &'n [Entry] {
+/// The entries of a map; `None` when the node is none.
+fn entries<'n>(node: &'n Node, name: Name<'_>, report: &mut Report) -> Option<&'n [Entry]> {
     let Shape::Map(entries) = node.shape() else {
         wrong(node, name, "a map", report);
-        return &[];
+        return None;
     };
-    entries
+    Some(entries)
 }
 
 /// A list of texts, or a single one in place of a list.
@@ -189,27 +195,33 @@ fn not_empty(node: &Node, key: &str, report: &mut Report) {
     }
 }
 
-/// Checks `version`. A version that this build does not read ends the reading: what its keys mean is not known.
-fn version(field: Field<'_>, report: &mut Report) -> Option<()> {
-    let Some(node) = field.node else {
-        report
-            .error("missing_key", field.map, "`version` is missing")
-            .help("begin the file with `version: 1`, the one version that this build reads");
-        return Some(());
-    };
-    match scalar::integer(node, Name::Key("version"), report)? {
-        1 => Some(()),
-        other => {
+/// Reads the map that a whole file is, `version` among its keys. Another version ends the reading, for what its other
+/// keys mean is not known.
+fn file<'n, const N: usize>(root: &'n Node, keys: [&'static str; N], report: &mut Report) -> Option<[Field<'n>; N]> {
+    const WHAT: &str = "this file";
+    let entries = entries(root, Name::Kind(WHAT), report)?;
+    match entries.iter().find(|entry| &*entry.key == "version").map(|entry| &entry.value) {
+        Some(node) => match scalar::integer(node, Name::Key("version"), report) {
+            Some(1) | None => {}
+            Some(other) => {
+                report
+                    .error("version", node.place, format!("this build reads version 1 of this file, not {other}"))
+                    .help("use a build that reads it, or write the file for version 1");
+                return None;
+            }
+        },
+        None => {
             report
-                .error("version", node.place, format!("this build reads version 1 of this file, not version {other}"))
-                .help("use a build that reads it, or write the file for version 1");
-            None
+                .error("missing_key", root.place, "`version` is missing in this file")
+                .help("begin the file with `version: 1`, the one version that this build reads");
         }
     }
+    fields(root, WHAT, keys, report)
 }
 
 /// Reports two keys of which only one may stand in a map.
 fn conflict(first: (&str, &Node), second: (&str, &Node), help: &str, report: &mut Report) {
+    let (first, second) = if first.1.place <= second.1.place { (first, second) } else { (second, first) };
     let message = format!("`{}` and `{}` exclude each other", first.0, second.0);
     report.error("conflict", second.1.place, message).help(help).also(first.1.place, format!("`{}` is here", first.0));
 }
@@ -236,11 +248,12 @@ fn wrong<'r>(node: &Node, name: impl Display, wanted: &str, report: &'r mut Repo
         Shape::Scalar { plain: false, .. } => "a quoted text",
         Shape::Scalar { .. } => "a word",
         Shape::List(_) => "a list",
+        Shape::Map(entries) if entries.is_empty() => "an empty map",
         Shape::Map(_) => "a map",
     };
     let found = report.error("wrong_type", node.place, format!("{name} must be {wanted}, but is {is}"));
     if let Some(variable) = lone_variable(node) {
-        found.help(format!("`{{` begins a map: put the whole value in double quotes: `\"{variable}\"`"));
+        found.help(quote(&variable));
     } else if node.is_nothing() {
         found.help("write the value, or leave the key out");
     }

@@ -1,7 +1,7 @@
 //! Reads `routes.yaml`.
 
 use super::term::{missing, term};
-use super::{Field, Name, conflict, entries, fields, scalar, unknown, version};
+use super::{Field, Name, conflict, entries, fields, file, scalar, unknown};
 use crate::diag::Report;
 use crate::document::parse::{Entry, Node};
 use crate::document::routes::{
@@ -14,10 +14,9 @@ use crate::model::Level;
 /// Reads the whole file. `None` when it is no map or of another version.
 pub(in crate::document) fn routes(root: &Node, report: &mut Report) -> Option<RoutesDocument> {
     let keys = ["version", "settings", "upstreams", "define", "applications", "tests"];
-    let [written, settings, upstreams, define, applications, tests] = fields(root, "this file", keys, report)?;
-    version(written, report)?;
+    let [_, settings, upstreams, define, applications, tests] = file(root, keys, report)?;
     Some(RoutesDocument {
-        settings: literals(settings, report),
+        settings: settings.literals(report),
         upstreams: upstreams
             .entries(report)
             .iter()
@@ -165,10 +164,10 @@ fn scope(name: Located<String>, node: &Node, report: &mut Report) -> Option<Scop
             conflict(("node", fixed), other, "a scope has either `node`, or `from` and `kind`", report);
             None
         }
-        (Some(_), None) => {
+        (Some(node), None) => {
             if let Some(absent) = absent.node {
                 conflict(
-                    ("node", absent),
+                    ("node", node),
                     ("missing", absent),
                     "a fixed node is never missing: remove `missing`",
                     report,
@@ -230,14 +229,6 @@ fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
     Some(on.unwrap_or(false))
 }
 
-fn literals(field: Field<'_>, report: &mut Report) -> Vec<(Located<String>, Literal)> {
-    field
-        .entries(report)
-        .iter()
-        .filter_map(|entry| Some((entry.name(), scalar::literal(&entry.value, Name::Key(&entry.key), report)?)))
-        .collect()
-}
-
 fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
     let keys = ["id", "as", "request", "headers", "token", "settings", "expect", "reason"];
     let [id, principal, request, headers, token, settings, expect, reason] = fields(node, "this test", keys, report)?;
@@ -253,7 +244,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
     }
     let headers = headers.pairs(report);
     let token = token.node.map(|node| claims(node, report)).unwrap_or_default();
-    let settings = literals(settings, report);
+    let settings = settings.literals(report);
     let reason = reason.text(report);
     let words = [("allow", true), ("deny", false)];
     let allow = expect.need(report).and_then(|node| scalar::choice(node, "expect", &words, report));
@@ -280,11 +271,126 @@ fn claims(node: &Node, report: &mut Report) -> Vec<(Located<String>, Located<Lit
     if fields(node, "this token", ["tenant", "aud", "roles"], report).is_none() {
         return Vec::new();
     }
-    entries(node, Name::Key("token"), report)
-        .iter()
-        .filter_map(|entry| {
-            let value = scalar::literal(&entry.value, Name::Key(&entry.key), report)?;
-            Some((entry.name(), Located::new(entry.value.place, value)))
-        })
-        .collect()
+    let entries = entries(node, Name::Key("token"), report).unwrap_or_default();
+    let claim = |entry: &Entry| {
+        let value = scalar::literal(&entry.value, Name::Key(&entry.key), report)?;
+        Some((entry.name(), Located::new(entry.value.place, value)))
+    };
+    entries.iter().filter_map(claim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::read_routes;
+
+    const EVERY_SHAPE: &str = r#"
+version: 1
+settings: {list: [a, b], on: true, mask: 7, word: x}
+upstreams:
+  oms: {servers: [http://127.0.0.1:9001, http://127.0.0.1:9002], ca: ca.pem}
+  ips: {servers: http://127.0.0.1:9003}
+define:
+  edit: [view, {flag: ips.editor}]
+applications:
+  - name: oms
+    hosts: [oms.example.org, "*.oms.example.org"]
+    domain: ips_oms
+    upstream: oms
+    gate: {tenants: [uss, usw], audiences: api://oms, app_roles: [IPS Access]}
+    define: {view: r1}
+    forward_authorization: true
+    allow_headers: [x_a]
+    detail_to_client: full
+    routes:
+      - id: a
+        match: {methods: [PUT, PATCH], path: "/t/{t}/o/{o}"}
+        levels: {DELETE: write}
+        object: {kind: officer, key: path.o}
+        scopes: &officer
+          main: {from: [path.t, object.t], kind: territory}
+          command: {from: object.command, kind: command, missing: {same_as: main}}
+          fixed: {node: org:1}
+          skipped: {from: query.s, kind: s, missing: skip}
+          other: {from: query.s, kind: s, missing: {node: company}}
+          either: {from: query.s, kind: s, missing: {when: {setting: on}, then: deny, else: {node: company}}}
+        require: [edit, oms.officer:write @command/*]
+      - {id: b, match: {methods: GET, path: /b}, scopes: *officer, public: true}
+      - {id: c, match: {methods: [GET], path: /c}, gate_only: true}
+      - {id: d, match: {methods: [GET], path: /d}, require: []}
+      - {id: e, match: {methods: [GET], path: /e}, require: r1 @root/*}
+  - name: ips
+    hosts: ips.example.org
+    domain: ips_oms
+    upstream: ips
+    gate: {tenants: uss, audiences: x}
+    routes: []
+tests:
+  - {id: T1, as: olga, request: "PUT https://oms.example.org/", headers: {X-T: USS}, token: {roles: [], aud: api://oms}, settings: {on: false, mask: 71}, expect: deny, reason: right_missing:r1}
+  - {id: T2, request: GET https://ips.example.org/, expect: allow}
+"#;
+
+    fn read(text: &str) -> (RoutesDocument, Report) {
+        let mut report = Report::new();
+        let source = report.add_source("routes.yaml", text);
+        (read_routes(source, &mut report).unwrap(), report)
+    }
+
+    fn plain(texts: &[Located<String>]) -> Vec<&str> {
+        texts.iter().map(|text| text.value.as_str()).collect()
+    }
+
+    #[test]
+    fn every_shape_is_read() {
+        let (document, report) = read(EVERY_SHAPE);
+        assert_eq!(report.render(), "");
+        let settings: Vec<&Literal> = document.settings.iter().map(|(_, value)| value).collect();
+        let text = |word: &str| Literal::Text(word.to_owned());
+        let list = Literal::List(vec![text("a"), text("b")]);
+        assert_eq!(settings, [&list, &Literal::Bool(true), &Literal::Int(7), &text("x")]);
+        assert_eq!(document.upstreams[0].servers.len(), 2);
+        assert_eq!(document.upstreams[0].ca.as_ref().unwrap().value, "ca.pem");
+        assert_eq!(plain(&document.upstreams[1].servers), ["http://127.0.0.1:9003"]);
+        assert_eq!(document.define[0].name.value, "edit");
+        let [oms, ips] = document.applications.as_slice() else { panic!() };
+        assert_eq!(plain(&oms.hosts), ["oms.example.org", "*.oms.example.org"]);
+        assert_eq!((oms.domain.value.as_str(), oms.upstream.value.as_str()), ("ips_oms", "oms"));
+        assert_eq!((plain(&oms.gate.tenants), plain(&oms.gate.audiences)), (vec!["uss", "usw"], vec!["api://oms"]));
+        assert_eq!(plain(&oms.gate.app_roles), ["IPS Access"]);
+        assert!(oms.forward_authorization && oms.full_detail && !ips.forward_authorization && !ips.full_detail);
+        assert_eq!((plain(&oms.allow_headers), oms.define.len()), (vec!["x_a"], 1));
+        assert!(ips.routes.is_empty() && ips.gate.app_roles.is_empty());
+        let [a, b, c, d, e] = oms.routes.as_slice() else { panic!() };
+        assert_eq!((plain(&a.methods), a.path.value.as_str()), (vec!["PUT", "PATCH"], "/t/{t}/o/{o}"));
+        assert_eq!((a.levels[0].0.value.as_str(), a.levels[0].1.value.as_str()), ("DELETE", "write"));
+        let object = a.object.as_ref().unwrap();
+        assert_eq!((object.kind.value.as_str(), object.key.value.as_str()), ("officer", "path.o"));
+        let missing: Vec<String> = a.scopes.iter().map(|scope| format!("{:?}", scope.missing.value)).collect();
+        let starts = ["Deny", "SameAs", "Deny", "Skip", "Node", "When"];
+        assert!(missing.iter().zip(starts).all(|(missing, start)| missing.starts_with(start)), "{missing:?}");
+        assert!(matches!(&a.scopes[0].origin, OriginDocument::Request { from, kind }
+            if plain(from) == ["path.t", "object.t"] && kind.value == "territory"));
+        assert!(matches!(&a.scopes[2].origin, OriginDocument::Node(node) if node.value == "org:1"));
+        assert_eq!(b.scopes.len(), 6);
+        assert!(matches!(b.access, AccessDocument::Public) && matches!(c.access, AccessDocument::GateOnly));
+        assert!(matches!(&d.access, AccessDocument::Require(term) if format!("{:?}", term.value) == "All([])"));
+        assert!(
+            matches!(&e.access, AccessDocument::Require(term) if format!("{:?}", term.value) == "Right(\"r1 @root/*\")")
+        );
+        let [first, second] = document.tests.as_slice() else { panic!() };
+        assert_eq!(first.principal.as_ref().unwrap().value, "olga");
+        assert_eq!((first.headers.len(), first.token.len(), first.settings.len()), (1, 2, 2));
+        assert_eq!(first.token[0].1.value, Literal::List(vec![]));
+        assert_eq!((first.allow, first.reason.as_ref().unwrap().value.as_str()), (false, "right_missing:r1"));
+        assert!(second.allow && second.principal.is_none() && second.reason.is_none());
+    }
+
+    #[test]
+    fn what_is_broken_is_left_out_and_the_rest_is_read() {
+        let text = EVERY_SHAPE.replace("id: c,", "di: c,").replace("expect: allow", "expect: alow");
+        let (document, report) = read(&text);
+        assert_eq!(report.errors(), 3);
+        assert_eq!(document.applications[0].routes.len(), 4);
+        assert_eq!(document.tests.len(), 1);
+    }
 }

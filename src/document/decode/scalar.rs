@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Field, Name, unknown, wrong};
+use super::{Field, Name, entries, unknown, wrong};
 use crate::diag::{Place, Report};
-use crate::document::parse::{Node, Shape};
+use crate::document::parse::{Entry, Node, Shape};
 use crate::document::{Literal, Located};
 
 /// A text as it is written: numbers and truth values too, but not nothing.
@@ -84,6 +84,13 @@ pub(super) fn literal(node: &Node, name: Name<'_>, report: &mut Report) -> Optio
             None
         }
     }
+}
+
+/// A map of names to constants.
+pub(super) fn literals(node: &Node, name: Name<'_>, report: &mut Report) -> Vec<(Located<String>, Literal)> {
+    let entries = entries(node, name, report).unwrap_or_default();
+    let pair = |entry: &Entry| Some((entry.name(), literal(&entry.value, Name::Key(&entry.key), report)?));
+    entries.iter().filter_map(pair).collect()
 }
 
 impl Field<'_> {

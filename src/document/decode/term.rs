@@ -5,6 +5,7 @@ use crate::diag::Report;
 use crate::document::Located;
 use crate::document::parse::{Entry, Node, Shape};
 use crate::document::routes::{Comparison, Condition, MissingDocument, SettingTest, Term};
+use crate::document::syntax::{lone_variable, quote};
 
 /// The keys that tell what a requirement in map form is.
 const FORMS: [&str; 10] = ["any", "flag", "not_flag", "unless_denied", "when", "setting", "eq", "in", "not_in", "lt"];
@@ -91,8 +92,10 @@ fn no_form(node: &Node, map: &[Entry], report: &mut Report) {
             let subject = format!("kind of requirement `{}`", entry.key);
             unknown("unknown_key", entry.place, &subject, &entry.key, &FORMS, report);
         }
-        _ => wrong(node, "a requirement", "a right, a list, or a map", report)
-            .help(&format!("a map has one of {}", quoted(&FORMS))),
+        _ => {
+            let help = lone_variable(node).map_or_else(|| format!("it needs one of {}", quoted(&FORMS)), |v| quote(&v));
+            report.error("wrong_type", node.place, "this map is no requirement").help(help);
+        }
     }
 }
 
@@ -113,12 +116,13 @@ fn compare(node: &Node, key: &'static str, comparison: Comparison, report: &mut 
     let reason = reason.need_text(report);
     let operands = operands.need(report)?;
     let pair = match operands.shape() {
-        Shape::List(items) => <&[Node; 2]>::try_from(items.as_slice()).ok(),
+        Shape::List(items) => <&[Node; 2]>::try_from(&**items).ok(),
         Shape::Scalar { .. } | Shape::Map(_) => None,
     };
     let Some([left, right]) = pair else {
-        wrong(operands, Name::Key(key), "a list of two operands", report)
-            .help(&format!("write `{key}: [path.x, value]`"));
+        report
+            .error("wrong_type", operands.place, format!("`{key}` must be a list of exactly two operands"))
+            .help(format!("write `{key}: [path.x, value]`"));
         return None;
     };
     let mut operand = |node: &Node| {
@@ -178,7 +182,7 @@ fn setting_bit(node: &Node, report: &mut Report) -> Option<SettingTest> {
     };
     let [of, map] = fields(node, "this `bit`", ["of", "map"], report)?;
     let of = of.need_text(report);
-    let values = entries(map.need(report)?, Name::Key("map"), report);
+    let values = entries(map.need(report)?, Name::Key("map"), report)?;
     let mut bits = Vec::with_capacity(values.len());
     for entry in values {
         bits.extend(bit(&entry.value, Name::EntryOf("map"), report).map(|bit| (entry.name(), bit)));
@@ -230,4 +234,83 @@ pub(super) fn missing(node: &Node, report: &mut Report) -> Option<Located<Missin
         report.error("conflict", stray.place, "`then` and `else` belong to `when`").help("remove them, or add `when`");
     }
     Some(Located::new(node.place, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::diag::Report;
+    use crate::document::read_routes;
+    use crate::document::routes::Term;
+
+    /// The requirement without its places.
+    fn read(text: &str) -> String {
+        let mut report = Report::new();
+        let source = report.add_source("x", &format!("version: 1\ndefine:\n  x: {text}\n"));
+        let document = read_routes(source, &mut report).unwrap();
+        assert_eq!(report.render(), "", "{text}");
+        short(&document.define[0].requirement.value)
+    }
+
+    fn short(term: &Term) -> String {
+        let written = format!("{term:?}");
+        let mut text = String::new();
+        let mut rest = written.as_str();
+        while let Some((before, after)) = rest.split_once("place: Place {") {
+            text.push_str(before);
+            rest = after.split_once("}, ").unwrap().1;
+        }
+        (text + rest).replace("Located { value: ", "<").replace(" }", ">")
+    }
+
+    #[test]
+    fn every_form_of_a_requirement_is_read() {
+        let cases = [
+            ("oms.view", r#"Right("oms.view")"#),
+            ("[]", "All([])"),
+            ("[a, [b]]", r#"All([<Right("a")>, <All([<Right("b")>])>])"#),
+            ("{any: [a, b]}", r#"Any([<Right("a")>, <Right("b")>])"#),
+            ("{flag: f}", r#"Flag("f")"#),
+            ("{not_flag: f}", r#"NotFlag("f")"#),
+            ("{unless_denied: \"r @main\"}", r#"UnlessDenied("r @main")"#),
+            (
+                "{eq: [object.a, 1], reason: r}",
+                r#"Compare { comparison: Eq, left: <Text("object.a")>, right: <Int(1)>, reason: <"r">>"#,
+            ),
+            (
+                "{in: [path.a, [x, true]], reason: r}",
+                r#"Compare { comparison: In, left: <Text("path.a")>, right: <List([Text("x"), Bool(true)])>, reason: <"r">>"#,
+            ),
+            (
+                "{not_in: [a, setting.b], reason: r}",
+                r#"Compare { comparison: NotIn, left: <Text("a")>, right: <Text("setting.b")>, reason: <"r">>"#,
+            ),
+            (
+                "{lt: [count(object.a), setting.b], reason: r}",
+                r#"Compare { comparison: Lt, left: <Text("count(object.a)")>, right: <Text("setting.b")>, reason: <"r">>"#,
+            ),
+            (
+                "{setting: s, reason: r}",
+                r#"Condition { condition: <Setting { name: <"s">, test: True>>, reason: <"r">>"#,
+            ),
+            (
+                "{any: [{setting: s, is: x}], reason: r}",
+                r#"Condition { condition: <Any([<Setting { name: <"s">, test: Is(<Text("x")>)>>])>, reason: <"r">>"#,
+            ),
+            (
+                "{setting: s, bit: {of: object.k, map: {a: 1, 2: 4}}, reason: r}",
+                r#"Condition { condition: <Setting { name: <"s">, test: BitOf { of: <"object.k">, map: [(<"a">, <1>), (<"2">, <4>)]>>>, reason: <"r">>"#,
+            ),
+            (
+                "{when: {setting: s, bit: 64}, then: a}",
+                r#"When { condition: <Setting { name: <"s">, test: Bit(<64>)>>, then: <Right("a")>, otherwise: None>"#,
+            ),
+            (
+                "{when: [{setting: s}, {any: [{setting: t}]}], then: [a], else: {flag: f}}",
+                r#"When { condition: <All([<Setting { name: <"s">, test: True>>, <Any([<Setting { name: <"t">, test: True>>])>])>, then: <All([<Right("a")>])>, otherwise: Some(<Flag("f")>)>"#,
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
 }

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_pool_belongs_to_a_server_and_its_authorities() {
         let upstreams = upstreams();
-        let (ca, same, other): (Arc<[u8]>, Arc<[u8]>, Arc<[u8]>) = ((*b"ca").into(), (*b"ca").into(), (*b"xx").into());
+        let [ca, same, other] = [b"ca", b"ca", b"xx"].map(|pem| Arc::<[u8]>::from(pem.as_slice()));
         let first = upstreams.pool(&server(1), Some(&ca));
         assert!(Rc::ptr_eq(&first, &upstreams.pool(&server(1), Some(&same))));
         assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), Some(&other))));

@@ -1,0 +1,718 @@
+//! Tokens through the public API, with real signatures: which are believed, why the others are not, what is remembered,
+//! and how keys are fetched, kept and replaced over real sockets.
+
+#[path = "support/identity_provider.rs"]
+mod identity_provider;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use portcullis::model::Guid;
+use portcullis::snapshot::{Live, Snapshot};
+use portcullis::source::jwks::{self, From, Intervals, KeySource};
+use portcullis::telemetry::Telemetry;
+use portcullis::token::mint::{DevelopmentKey, UserToken};
+use portcullis::token::{
+    Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules, TokenFault, Verified, Verifier,
+};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use identity_provider::{Answer, Server, Signer};
+
+const NOW: u64 = 1_790_000_000;
+const TENANT: &str = "11111111-1111-1111-1111-111111111111";
+const OBJECT: &str = "22222222-2222-2222-2222-222222222222";
+const CLIENT: &str = "33333333-3333-3333-3333-333333333333";
+const V1: IssuerId = IssuerId(0);
+const V2: IssuerId = IssuerId(1);
+const RULES: Rules = Rules { leeway: 60, max_lifetime: 28 * 3600, algorithms: Algorithms { rs256: true, es256: true } };
+
+fn v1_url() -> String {
+    format!("https://sts.windows.net/{TENANT}/")
+}
+
+fn v2_url() -> String {
+    format!("https://login.microsoftonline.com/{TENANT}/v2.0")
+}
+
+fn issuers(v1: &str, v2: &str) -> Issuers {
+    let issuer = |url: &str, kind| Issuer {
+        tenant: Arc::from("uss"),
+        tenant_id: TENANT.parse().unwrap(),
+        url: url.to_owned(),
+        kind,
+    };
+    Issuers::new(vec![issuer(v1, IssuerKind::EntraV1), issuer(v2, IssuerKind::EntraV2)])
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(issuers(&v1_url(), &v2_url()), RULES, 1000)
+}
+
+fn set(keys: &[Value]) -> Arc<KeySet> {
+    Arc::new(KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap())
+}
+
+/// A verifier, its keys and the pairs behind them.
+struct World {
+    verifier: Verifier,
+    ring: KeyRing,
+    rsa: Signer,
+    p256: Signer,
+}
+
+impl World {
+    fn new() -> Self {
+        let (rsa, p256) = (Signer::rsa(), Signer::p256());
+        let template = "https://login.microsoftonline.com/{tenantid}/v2.0";
+        let consumers = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+        let keys = set(&[
+            rsa.jwk("rsa"),
+            p256.jwk("p256"),
+            with(rsa.jwk("rsa-template"), "issuer", json!(template)),
+            with(rsa.jwk("rsa-consumers"), "issuer", json!(consumers)),
+            with(p256.jwk("p256-named"), "alg", json!("ES256")),
+        ]);
+        let ring = KeyRing::empty(2).with(V1, Arc::clone(&keys), NOW).with(V2, keys, NOW);
+        Self { verifier: verifier(), ring, rsa, p256 }
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<Verified>, TokenFault> {
+        self.verifier.verify(token, &self.ring, NOW)
+    }
+
+    /// Signs a payload with the RSA key under an ordinary header.
+    fn token(&self, payload: &Value) -> String {
+        self.rsa.sign(r#"{"typ":"JWT","alg":"RS256","kid":"rsa"}"#, &payload.to_string())
+    }
+}
+
+/// What a user's v2 token says.
+fn user() -> Value {
+    json!({
+        "aud": "api://oms", "iss": v2_url(), "iat": NOW - 300, "nbf": NOW - 300, "exp": NOW + 3600, "azp": CLIENT,
+        "azpacr": "0", "oid": OBJECT, "preferred_username": "olga@example.org", "scp": "access_as_user",
+        "sub": "pairwise", "tid": TENANT, "ver": "2.0", "roles": ["IPS Access"], "uti": "x", "rh": "y",
+    })
+}
+
+/// What a user's v1 token says.
+fn user_v1() -> Value {
+    let mut claims = without(without(user(), "azp"), "preferred_username");
+    for (name, value) in
+        [("iss", json!(v1_url())), ("ver", json!("1.0")), ("appid", json!(CLIENT)), ("upn", json!("olga@example.org"))]
+    {
+        claims = with(claims, name, value);
+    }
+    claims
+}
+
+/// What an application's own v2 token says.
+fn app() -> Value {
+    with(without(without(user(), "scp"), "preferred_username"), "sub", json!(OBJECT))
+}
+
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    object[name] = value;
+    object
+}
+
+fn without(mut object: Value, name: &str) -> Value {
+    object.as_object_mut().unwrap().remove(name);
+    object
+}
+
+#[test]
+fn good_tokens_are_believed() {
+    let world = World::new();
+    for claims in [
+        user(),
+        user_v1(),
+        app(),
+        with(app(), "idtyp", json!("app")),
+        with(with(app(), "idtyp", json!("app")), "sub", json!("pairwise")),
+        with(user(), "idtyp", json!("user")),
+        with(user(), "aud", json!(["api://oms", "api://other"])),
+        with(user(), "tid", json!(TENANT.to_uppercase())),
+        with(user(), "exp", json!(NOW - 59)),
+        with(user(), "nbf", json!(NOW + 60)),
+        with(user(), "exp", json!(1.79e9 + 3600.0)),
+        with(user(), "exp", json!(NOW - 300 + 28 * 3600)),
+        with(user(), "unknown", json!({"deep": [{"a": [1.5, -1, null, true]}]})),
+        without(user(), "roles"),
+        without(user(), "iat"),
+        without(user(), "preferred_username"),
+    ] {
+        let verified = world.verify(&world.token(&claims)).unwrap_or_else(|fault| panic!("{fault:?}: {claims}"));
+        assert_eq!(verified.principal.tenant, TENANT.parse::<Guid>().unwrap());
+        assert_eq!(verified.principal.object, OBJECT.parse::<Guid>().unwrap());
+        assert_eq!((&*verified.tenant, &*verified.audiences[0]), ("uss", "api://oms"));
+    }
+    let verified = world.verify(&world.token(&user())).unwrap();
+    assert_eq!((verified.issuer, verified.expires), (V2, NOW + 3600));
+    assert_eq!((&*verified.roles[0], verified.username.as_deref()), ("IPS Access", Some("olga@example.org")));
+    assert_eq!(world.verify(&world.token(&user_v1())).unwrap().issuer, V1);
+}
+
+#[test]
+fn good_headers_are_believed() {
+    let world = World::new();
+    let claims = user().to_string();
+    for (signer, header) in [
+        (&world.rsa, json!({"alg": "RS256", "kid": "rsa"})),
+        (&world.rsa, json!({"alg": "RS256", "kid": "rsa", "typ": "jwt", "x5t": "rsa"})),
+        (&world.rsa, json!({"alg": "RS256", "kid": "rsa-template", "typ": "at+jwt"})),
+        (&world.p256, json!({"alg": "ES256", "kid": "p256"})),
+        (&world.p256, json!({"alg": "ES256", "kid": "p256-named"})),
+    ] {
+        let token = signer.sign(&header.to_string(), &claims);
+        assert!(world.verify(&token).is_ok(), "{header}");
+    }
+    let v1 = world.rsa.sign(r#"{"alg":"RS256","kid":"rsa-template"}"#, &user_v1().to_string());
+    assert!(world.verify(&v1).is_ok(), "v1 keys are published under the v2 issuer");
+}
+
+#[test]
+fn each_fault_of_the_claims_has_its_word() {
+    let world = World::new();
+    let id_token = without(without(user(), "scp"), "azp");
+    for (claims, word) in [
+        (without(user(), "iss"), "unknown_issuer"),
+        (with(user(), "iss", json!([v2_url()])), "unknown_issuer"),
+        (with(user(), "iss", json!(format!("{}/", v2_url()))), "unknown_issuer"),
+        (with(user(), "iss", json!("https://login.microsoftonline.com/{tenantid}/v2.0")), "unknown_issuer"),
+        (without(user(), "ver"), "wrong_version"),
+        (with(user(), "ver", json!("1.0")), "wrong_version"),
+        (with(user(), "ver", json!(2.0)), "wrong_version"),
+        (with(user_v1(), "ver", json!("2.0")), "wrong_version"),
+        (without(user(), "tid"), "wrong_tenant"),
+        (with(user(), "tid", json!(OBJECT)), "wrong_tenant"),
+        (with(user(), "tid", json!([TENANT])), "wrong_tenant"),
+        (with(user(), "tid", json!(format!("{{{TENANT}}}"))), "wrong_tenant"),
+        (without(user(), "aud"), "bad_audience"),
+        (with(user(), "aud", json!("")), "bad_audience"),
+        (with(user(), "aud", json!([])), "bad_audience"),
+        (with(user(), "aud", json!(["api://oms", 1])), "bad_audience"),
+        (with(user(), "aud", json!(["api://oms", ""])), "bad_audience"),
+        (with(user(), "aud", json!({"api://oms": true})), "bad_audience"),
+        (without(user(), "exp"), "bad_times"),
+        (without(user(), "nbf"), "bad_times"),
+        (with(user(), "exp", json!(format!("{}", NOW + 3600))), "bad_times"),
+        (with(user(), "exp", json!(null)), "bad_times"),
+        (with(user(), "exp", json!(-1)), "bad_times"),
+        (with(user(), "exp", json!(NOW as f64 + 0.5)), "bad_times"),
+        (with(user(), "exp", json!(u64::MAX)), "bad_times"),
+        (with(user(), "exp", json!(1e300)), "bad_times"),
+        (with(user(), "nbf", json!("0")), "bad_times"),
+        (with(user(), "iat", json!(true)), "bad_times"),
+        (with(user(), "nbf", json!(NOW + 3601)), "bad_times"),
+        (with(user(), "exp", json!(NOW - 60)), "expired"),
+        (with(user(), "exp", json!(NOW - 300)), "expired"),
+        (with(user(), "nbf", json!(NOW + 61)), "not_yet_valid"),
+        (with(user(), "iat", json!(NOW + 61)), "not_yet_valid"),
+        (with(user(), "exp", json!(1_u64 << 53)), "lifetime_too_long"),
+        (with(user(), "exp", json!(NOW - 300 + 28 * 3600 + 61)), "lifetime_too_long"),
+        (with(user(), "nbf", json!(0)), "lifetime_too_long"),
+        (without(user(), "oid"), "bad_object_id"),
+        (with(user(), "oid", json!("olga")), "bad_object_id"),
+        (with(user(), "oid", json!([OBJECT])), "bad_object_id"),
+        (id_token, "not_an_access_token"),
+        (without(user(), "scp"), "not_an_access_token"),
+        (with(user(), "scp", json!("")), "not_an_access_token"),
+        (with(user(), "scp", json!(["access_as_user"])), "not_an_access_token"),
+        (with(app(), "scp", json!(" ")), "not_an_access_token"),
+        (with(app(), "idtyp", json!("user")), "not_an_access_token"),
+        (with(user(), "idtyp", json!("app")), "not_an_access_token"),
+        (with(user(), "idtyp", json!(["user"])), "not_an_access_token"),
+        (without(user(), "azp"), "no_client"),
+        (with(user(), "azp", json!("")), "no_client"),
+        (with(without(user(), "azp"), "appid", json!(CLIENT)), "no_client"),
+        (without(user_v1(), "appid"), "no_client"),
+        (with(user(), "cnf", json!({"kid": "x"})), "proof_of_possession"),
+        (with(user(), "cnf", json!(null)), "proof_of_possession"),
+        (with(user(), "roles", json!("IPS Access")), "bad_roles"),
+        (with(user(), "roles", json!(["IPS Access", 1])), "bad_roles"),
+        (with(user(), "roles", json!(null)), "bad_roles"),
+    ] {
+        assert_eq!(world.verify(&world.token(&claims)).unwrap_err(), TokenFault::Invalid(word), "{claims}");
+    }
+    let twice = user().to_string().replacen('{', &format!("{{\"oid\":\"{CLIENT}\","), 1);
+    let escaped = user().to_string().replacen('{', &format!("{{\"\\u006fid\":\"{CLIENT}\","), 1);
+    for (payload, word) in [
+        (twice.as_str(), "duplicate_name"),
+        (escaped.as_str(), "duplicate_name"),
+        ("[]", "malformed_payload"),
+        ("{", "malformed_payload"),
+        ("null", "malformed_payload"),
+        ("{}\u{0}", "malformed_payload"),
+    ] {
+        let token = world.rsa.sign(r#"{"alg":"RS256","kid":"rsa"}"#, payload);
+        assert_eq!(world.verify(&token).unwrap_err(), TokenFault::Invalid(word), "{payload}");
+    }
+}
+
+#[test]
+fn each_fault_of_header_key_and_signature_has_its_word() {
+    let world = World::new();
+    let claims = user().to_string();
+    for (signer, header, expected) in [
+        (&world.rsa, r#"{"alg":"RS256","kid":"p256"}"#, TokenFault::Invalid("key_mismatch")),
+        (&world.p256, r#"{"alg":"ES256","kid":"rsa"}"#, TokenFault::Invalid("key_mismatch")),
+        (&world.rsa, r#"{"alg":"RS256","kid":"rsa-consumers"}"#, TokenFault::Invalid("key_issuer")),
+        (&world.p256, r#"{"alg":"RS256","kid":"rsa"}"#, TokenFault::Invalid("bad_signature")),
+        (&world.rsa, r#"{"alg":"ES256","kid":"p256"}"#, TokenFault::Invalid("bad_signature")),
+        (&world.rsa, r#"{"alg":"RS256","kid":"new"}"#, TokenFault::UnknownKey(V2)),
+        (&world.rsa, r#"{"alg":"RS256","kid":"RSA"}"#, TokenFault::UnknownKey(V2)),
+        (&world.rsa, r#"{"alg":"none","kid":"rsa"}"#, TokenFault::Invalid("algorithm_not_allowed")),
+        (&world.rsa, r#"{"alg":"HS256","kid":"rsa"}"#, TokenFault::Invalid("algorithm_not_allowed")),
+        (&world.rsa, r#"{"alg":"RS256","kid":"rsa","crit":["b64"]}"#, TokenFault::Invalid("header_not_allowed")),
+        (&world.rsa, r#"{"alg":"RS256","kid":"rsa","typ":"JWE"}"#, TokenFault::Invalid("wrong_type")),
+        (&world.rsa, r#"{"alg":"RS256"}"#, TokenFault::Invalid("bad_key_id")),
+        (&world.rsa, r#"{"alg":"RS256","alg":"RS256","kid":"rsa"}"#, TokenFault::Invalid("duplicate_name")),
+    ] {
+        assert_eq!(world.verify(&signer.sign(header, &claims)).unwrap_err(), expected, "{header}");
+    }
+    let graph = with(user(), "aud", json!("00000003-0000-0000-c000-000000000000")).to_string();
+    let foreign = Signer::rsa().sign(r#"{"alg":"RS256","kid":"rsa","nonce":"n"}"#, &graph);
+    assert_eq!(world.verify(&foreign).unwrap_err(), TokenFault::Invalid("graph_token"));
+
+    let empty = KeyRing::empty(2);
+    let token = world.token(&user());
+    assert_eq!(world.verifier.verify(&token, &empty, NOW).unwrap_err(), TokenFault::KeysUnavailable(V2));
+}
+
+#[test]
+fn a_token_changed_in_any_byte_is_not_believed() {
+    let world = World::new();
+    for token in [world.token(&user()), world.p256.sign(r#"{"alg":"ES256","kid":"p256"}"#, &user().to_string())] {
+        assert!(world.verify(&token).is_ok());
+        // Each place once; a changed header or payload may fail before its signature does, but never passes.
+        for position in (0..token.len()).step_by(7).chain(token.len() - 4..token.len()) {
+            let mut bytes = token.clone().into_bytes();
+            bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert!(world.verify(&changed).is_err(), "changed at {position}");
+        }
+        assert!(world.verify(&token[..token.len() - 1]).is_err());
+        assert!(world.verify(&format!("{token}A")).is_err());
+    }
+}
+
+#[test]
+fn names_are_passed_on_only_if_they_can_be_shown_anywhere() {
+    let world = World::new();
+    for (name, expected) in [
+        (json!("olga@example.org"), Some("olga@example.org")),
+        (json!("olga\r\nX-Admin: yes"), None),
+        (json!("ölga"), None),
+        (json!("a\u{0}b"), None),
+        (json!(""), None),
+        (json!("x".repeat(257)), None),
+        (json!(["olga"]), None),
+    ] {
+        let verified = world.verify(&world.token(&with(user(), "preferred_username", name))).unwrap();
+        assert_eq!(verified.username.as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_remembered_token_is_the_same_verdict_without_another_verification() {
+    let world = World::new();
+    let token = world.token(&user());
+    let first = world.verify(&token).unwrap();
+    assert!(Arc::ptr_eq(&first, &world.verify(&token).unwrap()));
+    assert!(!Arc::ptr_eq(&first, &world.verify(&world.token(&with(user(), "uti", json!("other")))).unwrap()));
+}
+
+#[test]
+fn a_remembered_token_expires() {
+    let world = World::new();
+    let token = world.token(&user());
+    let at = |now| world.verifier.verify(&token, &world.ring, now);
+    assert!(at(NOW).is_ok());
+    assert!(at(NOW + 3659).is_ok());
+    assert_eq!(at(NOW + 3660).unwrap_err(), TokenFault::Invalid("expired"));
+    assert!(at(NOW).is_ok(), "a clock that is set back makes it valid again");
+    assert_eq!(at(NOW - 361).unwrap_err(), TokenFault::Invalid("not_yet_valid"));
+    assert_eq!(at(u64::MAX).unwrap_err(), TokenFault::Invalid("expired"));
+    assert_eq!(at(0).unwrap_err(), TokenFault::Invalid("not_yet_valid"));
+}
+
+#[test]
+fn a_withdrawn_key_stops_a_remembered_token_at_once() {
+    let world = World::new();
+    let token = world.token(&user());
+    assert!(world.verify(&token).is_ok());
+
+    let rotated = world.ring.with(V2, set(&[world.p256.jwk("p256")]), NOW);
+    assert_eq!(world.verifier.verify(&token, &rotated, NOW).unwrap_err(), TokenFault::UnknownKey(V2));
+    let other = world.ring.with(V2, set(&[Signer::rsa().jwk("rsa")]), NOW);
+    assert_eq!(world.verifier.verify(&token, &other, NOW).unwrap_err(), TokenFault::Invalid("bad_signature"));
+    let gone = world.ring.without(V2);
+    assert_eq!(world.verifier.verify(&token, &gone, NOW).unwrap_err(), TokenFault::KeysUnavailable(V2));
+    assert!(world.verify(&token).is_ok(), "with the old keys it is as good as before");
+}
+
+#[test]
+fn no_token_gets_the_verdict_of_another() {
+    let world = World::new();
+    let good = world.token(&user());
+    assert!(world.verify(&good).is_ok());
+    let (head, tail) = good.rsplit_once('.').unwrap();
+    let other = world.token(&with(user(), "oid", json!(CLIENT)));
+    let (other_head, _) = other.rsplit_once('.').unwrap();
+    let rest = &head[head.find('.').unwrap()..];
+    let none = format!("eyJhbGciOiJub25lIn0{rest}.{tail}");
+    for forged in
+        [format!("{other_head}.{tail}"), none, format!("{head}.AAAA"), format!("{good}="), good.to_lowercase()]
+    {
+        assert!(world.verify(&forged).is_err(), "{forged}");
+    }
+    let verified = world.verify(&other).unwrap();
+    assert_eq!(verified.principal.object, CLIENT.parse::<Guid>().unwrap());
+}
+
+#[test]
+fn memory_for_tokens_is_bounded() {
+    let world = World::new();
+    let verifier = Verifier::new(issuers(&v1_url(), &v2_url()), RULES, 0);
+    let token = world.token(&user());
+    let first = verifier.verify(&token, &world.ring, NOW).unwrap();
+    assert!(!Arc::ptr_eq(&first, &verifier.verify(&token, &world.ring, NOW).unwrap()), "nothing is remembered");
+}
+
+#[test]
+fn minted_tokens_of_both_versions_are_believed() {
+    let key = DevelopmentKey::generate().unwrap();
+    let keys = Arc::new(KeySet::parse(key.jwks().as_bytes()).unwrap());
+    assert!(keys.has_development_key());
+    assert!(!set(&[Signer::p256().jwk("p256")]).has_development_key());
+    let ring = KeyRing::empty(2).with(V1, Arc::clone(&keys), NOW).with(V2, keys, NOW);
+    for (issuer, kind) in [(v1_url(), IssuerKind::EntraV1), (v2_url(), IssuerKind::EntraV2)] {
+        let claims = UserToken {
+            tenant_id: TENANT.parse().unwrap(),
+            object_id: OBJECT.parse().unwrap(),
+            issuer: &issuer,
+            kind,
+            audience: "api://oms",
+            roles: &["IPS Access"],
+            username: "olga@example.org",
+            now: NOW,
+            lifetime: 3600,
+        }
+        .claims();
+        let verified = verifier().verify(&key.mint(&claims).unwrap(), &ring, NOW).unwrap();
+        assert_eq!(verified.username.as_deref(), Some("olga@example.org"));
+        assert_eq!((&*verified.roles[0], verified.expires), ("IPS Access", NOW + 3600));
+    }
+}
+
+/// Short intervals for tests; what is not tested lasts for ever.
+const QUICK: Intervals = Intervals {
+    refresh: Duration::from_secs(3600),
+    wake: Duration::from_secs(3600),
+    retry: Duration::from_millis(20),
+    retry_longest: Duration::from_millis(50),
+    file: Duration::from_millis(20),
+    keep: Duration::from_secs(24 * 3600),
+};
+
+/// A running key keeper.
+struct Keeping {
+    live: Arc<Live>,
+    wake: mpsc::Sender<IssuerId>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Keeping {
+    fn start(intervals: Intervals, sources: Vec<KeySource>) -> Self {
+        Self::start_with(intervals, sources, KeyRing::empty(2))
+    }
+
+    fn start_with(intervals: Intervals, sources: Vec<KeySource>, ring: KeyRing) -> Self {
+        let live = Arc::new(Live::new(Snapshot {
+            serial: 1,
+            loaded_at: NOW,
+            routes: Arc::default(),
+            domains: Arc::default(),
+            keys: Arc::new(ring),
+        }));
+        let (wake, woken) = mpsc::channel(8);
+        let telemetry = Telemetry::new("0.0.0", false);
+        let task = tokio::spawn(jwks::keep_at(intervals, sources, Arc::clone(&live), telemetry, woken));
+        Self { live, wake, task }
+    }
+
+    fn kids(&self, issuer: IssuerId) -> Vec<String> {
+        self.live.load().keys.get(issuer).map(|keys| keys.kids().map(String::from).collect()).unwrap_or_default()
+    }
+
+    async fn until(&self, issuer: IssuerId, kids: &[&str]) {
+        eventually(&format!("{issuer:?} has {kids:?}"), || self.kids(issuer) == kids).await;
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
+
+/// Long enough for a fetch that must not happen, or must not change anything, to have happened.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+const DISCOVERY: [&str; 2] = ["/.well-known/openid-configuration", "/v2.0/.well-known/openid-configuration"];
+
+/// The `iss` of an issuer whose documents `server` holds.
+fn url_at(server: &Server, issuer: IssuerId) -> String {
+    if issuer == V1 { format!("{}/", server.base) } else { format!("{}/v2.0", server.base) }
+}
+
+/// Puts an issuer's discovery document on the server and returns where to find it.
+fn discovery(server: &Server, issuer: IssuerId) -> KeySource {
+    let path = DISCOVERY[usize::from(issuer.0)];
+    let url = url_at(server, issuer);
+    server
+        .answer(path, Answer::json(&json!({"issuer": url, "jwks_uri": format!("{}/keys", server.base), "other": []})));
+    let from = From::Discovery { document: format!("{}{path}", server.base), ca: server.ca.clone() };
+    KeySource { issuer, url, from }
+}
+
+fn publish(server: &Server, keys: &[Value]) {
+    server.answer("/keys", Answer::json(&json!({ "keys": keys })));
+}
+
+#[tokio::test]
+async fn keys_come_by_discovery_of_both_versions_over_http_and_tls() {
+    for server in [Server::http().await, Server::https().await] {
+        let signer = Signer::p256();
+        publish(&server, &[signer.jwk("one")]);
+        let keeping = Keeping::start(QUICK, vec![discovery(&server, V1), discovery(&server, V2)]);
+        keeping.until(V1, &["one"]).await;
+        keeping.until(V2, &["one"]).await;
+
+        let verifier = Verifier::new(issuers(&url_at(&server, V1), &url_at(&server, V2)), RULES, 10);
+        for (claims, issuer) in [(user_v1(), V1), (user(), V2)] {
+            let claims = with(claims, "iss", json!(url_at(&server, issuer))).to_string();
+            let token = signer.sign(r#"{"alg":"ES256","kid":"one"}"#, &claims);
+            assert_eq!(verifier.verify(&token, &keeping.live.load().keys, NOW).unwrap().issuer, issuer);
+        }
+        assert!(keeping.live.load().keys.complete());
+        assert_eq!(keeping.live.load().serial, 1, "keys are not policy");
+    }
+}
+
+#[tokio::test]
+async fn bad_answers_bring_no_keys() {
+    let good = Signer::p256().jwk("one");
+    let keys = json!({ "keys": [good] });
+    let large = Answer { status: 200, headers: Vec::new(), body: vec![b' '; 1024 * 1024 + 1] };
+    let server = Server::http().await;
+    let url = url_at(&server, V2);
+    let document = |issuer: &str, jwks: &str| Answer::json(&json!({"issuer": issuer, "jwks_uri": jwks}));
+    let redirect = |to: &str| Answer {
+        status: 302,
+        headers: vec![("location", format!("{}{to}", server.base))],
+        body: Vec::new(),
+    };
+    let here = format!("{}/keys", server.base);
+    server.answer("/real-keys", Answer::json(&keys));
+    server.answer("/real-discovery", document(&url, &here));
+    for (what, discovery_answer, keys_answer) in [
+        ("another issuer", document(&format!("{url}/"), &here), Answer::json(&keys)),
+        ("a template", document("https://login.microsoftonline.com/{tenantid}/v2.0", &here), Answer::json(&keys)),
+        ("not JSON", Answer { status: 200, headers: Vec::new(), body: b"<html>".to_vec() }, Answer::json(&keys)),
+        ("no keys URL", Answer::json(&json!({"issuer": url})), Answer::json(&keys)),
+        ("a relative keys URL", document(&url, "/keys"), Answer::json(&keys)),
+        ("plain HTTP elsewhere", document(&url, "http://192.0.2.1/keys"), Answer::json(&keys)),
+        ("a redirect", redirect("/real-discovery"), Answer::json(&keys)),
+        ("a redirect of the keys", document(&url, &here), redirect("/real-keys")),
+        ("an error", Answer::status(500), Answer::json(&keys)),
+        ("no content", document(&url, &here), Answer::status(204)),
+        ("a large document", large.clone(), Answer::json(&keys)),
+        ("large keys", document(&url, &here), large),
+        ("no keys", document(&url, &here), Answer::json(&json!({"keys": []}))),
+        ("only unusable keys", document(&url, &here), Answer::json(&json!({"keys": [{"kty": "oct", "k": "AA"}]}))),
+    ] {
+        let source = discovery(&server, V2);
+        server.answer(DISCOVERY[1], discovery_answer);
+        server.answer("/keys", keys_answer);
+        let tried = server.count(DISCOVERY[1]);
+        let keeping = Keeping::start(QUICK, vec![source]);
+        eventually(what, || server.count(DISCOVERY[1]) >= tried + 2).await;
+        assert!(keeping.kids(V2).is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let (server, other) = (Server::https().await, Server::https().await);
+    publish(&server, &[Signer::p256().jwk("one")]);
+    let mut strangers = discovery(&server, V1);
+    strangers.from = From::Discovery { document: format!("{}{}", server.base, DISCOVERY[0]), ca: other.ca.clone() };
+    let mut public = discovery(&server, V2);
+    public.from = From::Discovery { document: format!("{}{}", server.base, DISCOVERY[1]), ca: None };
+    let keeping = Keeping::start(QUICK, vec![strangers, public]);
+    a_while().await;
+    assert!(keeping.kids(V1).is_empty() && keeping.kids(V2).is_empty());
+    assert_eq!(server.count(DISCOVERY[0]) + server.count(DISCOVERY[1]), 0, "nothing was sent");
+}
+
+#[tokio::test]
+async fn keys_do_not_come_over_plain_http_when_the_document_came_over_tls() {
+    let (server, plain) = (Server::https().await, Server::http().await);
+    publish(&plain, &[Signer::p256().jwk("one")]);
+    let source = discovery(&server, V2);
+    let jwks = format!("{}/keys", plain.base);
+    server.answer(DISCOVERY[1], Answer::json(&json!({"issuer": source.url, "jwks_uri": jwks})));
+    let keeping = Keeping::start(QUICK, vec![source]);
+    eventually("two attempts", || server.count(DISCOVERY[1]) >= 2).await;
+    assert_eq!((plain.count("/keys"), keeping.kids(V2).len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_wake_picks_a_rotation_up_at_once_and_then_not_again_for_a_while() {
+    let server = Server::http().await;
+    publish(&server, &[Signer::p256().jwk("one")]);
+    let keeping = Keeping::start(QUICK, vec![discovery(&server, V2)]);
+    keeping.until(V2, &["one"]).await;
+    let generation = keeping.live.load().keys.generation();
+
+    publish(&server, &[Signer::p256().jwk("two")]);
+    keeping.wake.send(V2).await.unwrap();
+    keeping.until(V2, &["two"]).await;
+    assert_ne!(keeping.live.load().keys.generation(), generation);
+
+    publish(&server, &[Signer::p256().jwk("three")]);
+    for _ in 0..20 {
+        keeping.wake.send(V2).await.unwrap();
+    }
+    keeping.wake.send(IssuerId(99)).await.unwrap();
+    a_while().await;
+    assert_eq!(keeping.kids(V2), ["two"]);
+    assert_eq!(server.count("/keys"), 2, "once at start, once for the first wake");
+}
+
+#[tokio::test]
+async fn keys_are_refreshed_in_the_background_and_bad_documents_keep_the_old_ones() {
+    let server = Server::http().await;
+    let one = Signer::p256().jwk("one");
+    publish(&server, std::slice::from_ref(&one));
+    let intervals = Intervals { refresh: Duration::from_millis(30), ..QUICK };
+    let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
+    keeping.until(V2, &["one"]).await;
+    let generation = keeping.live.load().keys.generation();
+
+    for bad in [json!({"keys": []}), json!({"keys": [{"kty": "oct"}]}), json!([])] {
+        server.answer("/keys", Answer::json(&bad));
+        let tried = server.count("/keys");
+        eventually("two fetches", || server.count("/keys") >= tried + 2).await;
+        assert_eq!(keeping.kids(V2), ["one"], "{bad}");
+    }
+    publish(&server, &[one]);
+    let tried = server.count("/keys");
+    eventually("two fetches", || server.count("/keys") >= tried + 2).await;
+    assert_eq!(keeping.live.load().keys.generation(), generation, "the same keys are the same generation");
+
+    publish(&server, &[Signer::p256().jwk("two")]);
+    keeping.until(V2, &["two"]).await;
+}
+
+#[tokio::test]
+async fn a_failure_at_start_is_retried_until_keys_come_and_holds_nobody_else_up() {
+    let (down, up) = (Server::http().await, Server::http().await);
+    publish(&up, &[Signer::p256().jwk("up")]);
+    publish(&down, &[Signer::p256().jwk("down")]);
+    let source = discovery(&down, V1);
+    down.answer(DISCOVERY[0], Answer::status(503));
+    let keeping = Keeping::start(QUICK, vec![source, discovery(&up, V2)]);
+    keeping.until(V2, &["up"]).await;
+    assert!(!keeping.live.load().keys.complete());
+    eventually("three attempts", || down.count(DISCOVERY[0]) >= 3).await;
+    discovery(&down, V1);
+    keeping.until(V1, &["down"]).await;
+    assert!(keeping.live.load().keys.complete());
+}
+
+#[tokio::test]
+async fn keys_that_nobody_confirms_for_too_long_are_withdrawn_and_come_back() {
+    let server = Server::http().await;
+    let key = Signer::p256().jwk("one");
+    publish(&server, &[key]);
+    let intervals = Intervals { refresh: Duration::from_millis(50), keep: Duration::from_secs(1), ..QUICK };
+    let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
+    keeping.until(V2, &["one"]).await;
+    server.answer(DISCOVERY[1], Answer::status(500));
+    keeping.until(V2, &[]).await;
+    discovery(&server, V2);
+    keeping.until(V2, &["one"]).await;
+}
+
+fn file_sources(path: &std::path::Path) -> Vec<KeySource> {
+    [(V1, v1_url()), (V2, v2_url())]
+        .map(|(issuer, url)| KeySource { issuer, url, from: From::File(path.to_owned()) })
+        .to_vec()
+}
+
+fn write(path: &PathBuf, keys: &[Value]) {
+    std::fs::write(path, json!({ "keys": keys }).to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn key_files_are_read_at_start_and_again_when_they_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    write(&path, &[Signer::p256().jwk("one")]);
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let sources = file_sources(&path);
+    let ring = jwks::load_files(&sources, KeyRing::empty(2), now).unwrap();
+    assert!(ring.complete() && ring.fetched_at(V1) == Some(now));
+
+    let keeping = Keeping::start_with(QUICK, sources, ring);
+    let before = keeping.live.load();
+    a_while().await;
+    assert!(Arc::ptr_eq(&before, &keeping.live.load()), "an unchanged file is not news");
+
+    write(&path, &[Signer::p256().jwk("two")]);
+    keeping.until(V1, &["two"]).await;
+    keeping.until(V2, &["two"]).await;
+
+    for bad in ["", "{\"keys\":[]}", "{\"keys\":["] {
+        std::fs::write(&path, bad).unwrap();
+        a_while().await;
+        assert_eq!(keeping.kids(V2), ["two"], "{bad}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    a_while().await;
+    assert_eq!(keeping.kids(V2), ["two"]);
+    write(&path, &[Signer::p256().jwk("three")]);
+    keeping.until(V2, &["three"]).await;
+}
+
+#[test]
+fn key_files_that_cannot_be_read_at_start_are_all_named_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (absent, empty) = (directory.path().join("absent.json"), directory.path().join("empty.json"));
+    write(&empty, &[]);
+    let sources = [file_sources(&absent), file_sources(&empty), file_sources(directory.path())].concat();
+    let faults = jwks::load_files(&sources, KeyRing::empty(2), NOW).unwrap_err();
+    let paths: Vec<_> = faults.iter().map(|(path, _)| path.as_path()).collect();
+    assert_eq!(paths, [absent.as_path(), empty.as_path(), directory.path()]);
+    assert!(faults[0].1.contains("No such file"), "{faults:?}");
+    assert!(faults[1].1.contains("no usable key"), "{faults:?}");
+    assert!(faults[2].1.contains("not a file"), "{faults:?}");
+}
