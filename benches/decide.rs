@@ -3,11 +3,11 @@
 //!
 //! Run with `cargo bench --bench decide`.
 
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
 #[path = "../tests/support/world.rs"]
 #[allow(dead_code, reason = "benchmarks use a part of what tests share")]
 mod world;
-#[allow(dead_code, reason = "each benchmark uses a part")]
-mod support;
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -46,15 +46,18 @@ fn next(state: &mut u64) -> usize {
 }
 
 fn decisions(criterion: &mut Criterion, principals: usize) {
-    let world = World::from_texts(&support::gateway(), &support::routes(1_000, "http://127.0.0.1:1"), &support::grants(principals));
+    let world = World::from_texts(
+        &support::gateway(),
+        &support::routes(1_000, "http://127.0.0.1:1"),
+        &support::grants(principals),
+    );
     let application = world.snapshot.routes.application(&Host::parse("app.example.org").unwrap()).unwrap();
     let domain = world.snapshot.domains.get(application.domain).unwrap();
     let tenant = support::TENANT.parse().unwrap();
     let keys: Vec<PrincipalKey> = (0..principals)
         .map(|number| PrincipalKey { tenant, object: support::object_id(number).parse().unwrap() })
         .collect();
-    let paths: Vec<String> =
-        (0..100).map(|territory| format!("/module7/territories/T{territory}/items/42")).collect();
+    let paths: Vec<String> = (0..100).map(|territory| format!("/module7/territories/T{territory}/items/42")).collect();
     let paths: Vec<CanonicalPath<'_>> = paths.iter().map(|path| CanonicalPath::new(path).unwrap()).collect();
     for (name, range) in [("hot", principals.min(2_000)), ("random", principals)] {
         let mut state = 0x9e37_79b9_7f4a_7c15;
@@ -73,16 +76,16 @@ fn decisions(criterion: &mut Criterion, principals: usize) {
 }
 
 fn whole_authorization(criterion: &mut Criterion) {
-    let world = World::from_texts(&support::gateway(), &support::routes(1_000, "http://127.0.0.1:1"), &support::grants(1_000));
+    let world =
+        World::from_texts(&support::gateway(), &support::routes(1_000, "http://127.0.0.1:1"), &support::grants(1_000));
     let token = format!("Bearer {}", world.token("p7", "app.example.org", &[]));
     let head = |target: &str| {
         let request = Request::get(target).header("host", "app.example.org").header("authorization", &token);
         request.body(()).unwrap().into_parts().0
     };
-    for (name, target, allowed) in [
-        ("allow", "/module7/territories/T7/items/42", true),
-        ("deny", "/module7/territories/T8/items/42", false),
-    ] {
+    for (name, target, allowed) in
+        [("allow", "/module7/territories/T7/items/42", true), ("deny", "/module7/territories/T8/items/42", false)]
+    {
         criterion.bench_function(&format!("authorize/{name}, token verified before"), |bencher| {
             bencher.iter_batched(
                 || head(target),

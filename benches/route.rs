@@ -2,11 +2,11 @@
 //!
 //! Run with `cargo bench --bench route`.
 
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
 #[path = "../tests/support/world.rs"]
 #[allow(dead_code, reason = "benchmarks use a part of what tests share")]
 mod world;
-#[allow(dead_code, reason = "each benchmark uses a part")]
-mod support;
 
 use std::hint::black_box;
 
@@ -19,10 +19,10 @@ use world::World;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     for count in [10, 1_000, 10_000] {
-        let world = World::from_texts(&support::gateway(), &support::routes(count, "http://127.0.0.1:1"), &support::grants(1));
+        let world =
+            World::from_texts(&support::gateway(), &support::routes(count, "http://127.0.0.1:1"), &support::grants(1));
         let application = world.snapshot.routes.application(&Host::parse("app.example.org").unwrap()).unwrap();
-        let paths: Vec<String> =
-            (0..count).map(|number| format!("/module{number}/territories/T1/items/42")).collect();
+        let paths: Vec<String> = (0..count).map(|number| format!("/module{number}/territories/T1/items/42")).collect();
         let mut turn = 0_usize;
         criterion.bench_function(&format!("route/canonical and match among {count}"), |bencher| {
             bencher.iter(|| {

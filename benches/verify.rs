@@ -2,11 +2,11 @@
 //!
 //! Run with `cargo bench --bench verify`.
 
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
 #[path = "../tests/support/world.rs"]
 #[allow(dead_code, reason = "benchmarks use a part of what tests share")]
 mod world;
-#[allow(dead_code, reason = "each benchmark uses a part")]
-mod support;
 
 use std::hint::black_box;
 

@@ -307,3 +307,169 @@ pub fn now() -> u64 {
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::diag::Report;
+    use crate::model::Guid;
+    use crate::snapshot::Snapshot;
+    use crate::token::KeyRing;
+
+    const ROUTES: &str = "version: 1\n\
+        upstreams: {app: {servers: [\"http://127.0.0.1:9\"], ca: ca.pem}}\n\
+        applications:\n\
+        \x20 - name: app\n\
+        \x20   hosts: [localhost]\n\
+        \x20   domain: app\n\
+        \x20   upstream: app\n\
+        \x20   gate: {tenants: [dev], audiences: [\"api://app\"]}\n\
+        \x20   routes:\n\
+        \x20     - {id: home, match: {methods: [GET], path: /}, require: app.pages}\n";
+    const GRANTS: &str = "version: 1\n\
+        domain: app\n\
+        principals:\n\
+        \x20 - {id: olga, tenant: dev, oid: 11111111-1111-1111-1111-111111111112, grants: [app]}\n";
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        live: Arc<Live>,
+        reloader: Reloader,
+        handle: Handle,
+    }
+
+    fn files(dir: &Path) -> PolicyFiles {
+        PolicyFiles {
+            routes: vec![dir.join("routes.yaml")],
+            grants: vec![dir.join("grants")],
+            tenants: vec![(Arc::from("dev"), Guid(1))],
+        }
+    }
+
+    impl Fixture {
+        /// A reloader whose live policy is what the files say.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("grants")).unwrap();
+            for (name, text) in [("routes.yaml", ROUTES), ("grants/app.yaml", GRANTS), ("ca.pem", "one")] {
+                fs::write(dir.path().join(name), text).unwrap();
+            }
+            let files = files(dir.path());
+            let mut report = Report::new();
+            let mut loaded = load(&files, &mut report);
+            assert!(!report.has_errors(), "{}", report.render());
+            let policy = loaded.compiled.take().unwrap();
+            let live = Arc::new(Live::new(Snapshot {
+                serial: 1,
+                loaded_at: 1,
+                routes: Arc::new(policy.routes),
+                domains: Arc::new(policy.domains),
+                keys: Arc::new(KeyRing::empty(0)),
+            }));
+            let (changed, _changes) = mpsc::channel(1);
+            let watcher = Watcher::start(Vec::new(), changed).unwrap();
+            let telemetry = Telemetry::new("0", false);
+            let (reloader, handle) = Reloader::new(files, loaded, Arc::clone(&live), telemetry, watcher);
+            Self { dir, live, reloader, handle }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.dir.path().join(name), text).unwrap();
+        }
+
+        async fn reload(&mut self) -> ReloadOutcome {
+            self.reloader.reload(Trigger::Signal).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_says_the_same_is_not_published_again() {
+        let mut fixture = Fixture::new();
+        let before = fixture.live.load();
+        fixture.write("routes.yaml", ROUTES);
+        assert_eq!(fixture.reload().await, ReloadOutcome::Unchanged { serial: 1 });
+        assert!(Arc::ptr_eq(&before, &fixture.live.load()));
+    }
+
+    #[tokio::test]
+    async fn a_good_edit_is_published_under_the_next_serial() {
+        let mut fixture = Fixture::new();
+        fixture.write("routes.yaml", &ROUTES.replace("[GET]", "[GET, POST]"));
+        let outcome = fixture.reload().await;
+        let counts = Counts { applications: 1, routes: 1, domains: 1, principals: 1, grants: 1 };
+        assert_eq!(outcome, ReloadOutcome::Published { serial: 2, counts, report: String::new() });
+        assert_eq!(fixture.live.load().serial, 2);
+        assert_eq!(fixture.reload().await, ReloadOutcome::Unchanged { serial: 2 });
+    }
+
+    #[tokio::test]
+    async fn a_bad_edit_keeps_the_old_policy_and_tells_every_fault() {
+        let mut fixture = Fixture::new();
+        let before = fixture.live.load();
+        fixture.write("routes.yaml", &ROUTES.replace("hosts:", "hostz:"));
+        fixture.write("grants/app.yaml", &GRANTS.replace("grants:", "grantz:"));
+        let ReloadOutcome::Rejected { serial: 1, errors, report } = fixture.reload().await else { panic!() };
+        assert!(errors >= 2 && report.contains("hostz") && report.contains("grantz"), "{report}");
+        assert!(Arc::ptr_eq(&before, &fixture.live.load()));
+        let last = fixture.handle.last().unwrap();
+        assert_eq!((last.outcome, last.good, last.errors), ("rejected", false, errors));
+    }
+
+    #[tokio::test]
+    async fn undoing_a_bad_edit_is_good_again_without_a_new_serial() {
+        let mut fixture = Fixture::new();
+        fixture.write("routes.yaml", "version: 1\nbogus: 1\n");
+        assert!(!fixture.reload().await.is_good());
+        fixture.write("routes.yaml", ROUTES);
+        assert_eq!(fixture.reload().await, ReloadOutcome::Unchanged { serial: 1 });
+        assert!(fixture.handle.last().unwrap().good);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_or_not_utf8_keeps_the_old_policy() {
+        let mut fixture = Fixture::new();
+        fs::remove_file(fixture.dir.path().join("routes.yaml")).unwrap();
+        let ReloadOutcome::Rejected { errors: 1, report, .. } = fixture.reload().await else { panic!() };
+        assert!(report.contains("routes.yaml") && report.contains("No such file"), "{report}");
+        fs::write(fixture.dir.path().join("routes.yaml"), b"version: \xff\n").unwrap();
+        let ReloadOutcome::Rejected { errors: 1, report, .. } = fixture.reload().await else { panic!() };
+        assert!(report.contains("not UTF-8"), "{report}");
+        assert_eq!(fixture.live.load().serial, 1);
+    }
+
+    #[tokio::test]
+    async fn documents_and_files_that_they_name_count_as_content() {
+        let mut fixture = Fixture::new();
+        fixture.write("grants/more.yaml", "version: 1\ndomain: more\nprincipals: []\n");
+        assert_eq!(fixture.reload().await.serial(), 2);
+        fs::remove_file(fixture.dir.path().join("grants/more.yaml")).unwrap();
+        assert_eq!(fixture.reload().await.serial(), 3);
+        assert_eq!(
+            fixture.reloader.loaded.content.named().collect::<Vec<PathBuf>>(),
+            [fixture.dir.path().join("ca.pem")]
+        );
+        fixture.write("ca.pem", "two");
+        assert_eq!(fixture.reload().await.serial(), 4);
+    }
+
+    #[tokio::test]
+    async fn more_reloads_than_can_wait_are_refused_and_the_others_answered() {
+        let Fixture { handle, reloader, dir: _dir, .. } = Fixture::new();
+        let asked: Vec<_> = (0..WAITING + 1).map(|_| handle.clone()).collect();
+        let asked = asked.into_iter().map(|handle| tokio::spawn(async move { handle.reload(Trigger::Request).await }));
+        let asked: Vec<_> = asked.collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let running = tokio::spawn(reloader.run());
+        let mut answered = 0;
+        for one in asked {
+            answered += usize::from(one.await.unwrap() == Some(ReloadOutcome::Unchanged { serial: 1 }));
+        }
+        assert_eq!(answered, WAITING);
+        drop(handle);
+        running.await.unwrap();
+    }
+}

@@ -228,3 +228,75 @@ async fn either([one, other]: &mut [Signal; 2]) {
         _ = other.recv() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config;
+    use crate::diag::Report;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        /// A folder with a configuration of these listeners, no application and no tenant.
+        fn new(listeners: &str, admin: &str) -> Self {
+            let folder = Self(tempfile::tempdir().unwrap());
+            let gateway = format!(
+                "version: 1\nlisteners: [{listeners}]\nadmin: {{address: \"{admin}\"}}\nroutes: [routes.yaml]\n\
+                 grants: [grants]\nlog: {{level: error}}\ntimeouts: {{drain: 1s}}\n"
+            );
+            fs::create_dir(folder.0.path().join("grants")).unwrap();
+            fs::write(folder.0.path().join("grants/a.yaml"), "version: 1\ndomain: a\nprincipals: []\n").unwrap();
+            fs::write(folder.0.path().join("gateway.yaml"), gateway).unwrap();
+            fs::write(folder.0.path().join("routes.yaml"), "version: 1\napplications: []\n").unwrap();
+            folder
+        }
+
+        fn start(&self) -> Result<Running, StartError> {
+            let mut report = Report::new();
+            let config = config::load(&self.0.path().join("gateway.yaml"), &mut report);
+            start(config.unwrap_or_else(|| panic!("{}", report.render())), Options { workers: Some(2) })
+        }
+    }
+
+    #[test]
+    fn serves_until_told_to_end_and_then_drains() {
+        let running = Folder::new("{address: \"127.0.0.1:0\"}, {address: \"[::1]:0\"}", "127.0.0.1:0").start();
+        let running = running.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(running.addresses().len(), 2);
+        assert!(running.addresses().iter().all(|address| address.port() != 0));
+        assert!(running.admin_address().is_some_and(|address| address.port() != 0));
+        assert_eq!(running.live().load().serial, 1);
+        let begun = Instant::now();
+        running.shutdown();
+        assert_eq!(running.wait(), Ended::Drained);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn all_taken_ports_are_told_with_their_settings_and_nothing_is_left_running() {
+        let taken = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+        let [client, admin] = taken.each_ref().map(|socket| socket.local_addr().unwrap());
+        let listeners = format!("{{address: \"127.0.0.1:0\"}}, {{address: \"{client}\"}}");
+        let Err(error) = Folder::new(&listeners, &admin.to_string()).start() else { panic!("started") };
+        let StartError::Bind(faults) = &error else { panic!("{error}") };
+        let told: Vec<_> = faults.iter().map(|fault| (fault.setting.as_str(), fault.address)).collect();
+        assert_eq!(told, [("listeners[1].address", client), ("admin.address", admin)]);
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn faults_of_the_live_documents_keep_it_from_starting() {
+        let folder = Folder::new("{address: \"127.0.0.1:0\"}", "127.0.0.1:0");
+        fs::write(folder.0.path().join("routes.yaml"), "version: 1\nbogus: 1\n").unwrap();
+        fs::write(folder.0.path().join("grants/a.yaml"), "version: 1\ndomain: a\nbogus: 1\n").unwrap();
+        let Err(error) = folder.start() else { panic!("started") };
+        assert_eq!(error.exit_code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("routes.yaml:2:1") && text.contains("a.yaml:3:1"), "{text}");
+    }
+}

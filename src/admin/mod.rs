@@ -198,3 +198,200 @@ fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::diag::Report;
+    use crate::model::Guid;
+    use crate::reload::{PolicyFiles, Reloader};
+    use crate::snapshot::Snapshot;
+    use crate::source::file::watch::Watcher;
+    use crate::token::mint::DevelopmentKey;
+    use crate::token::{Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules};
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    const ROUTES: &str = "version: 1\napplications: []\n";
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        admin: Admin,
+        drain: watch::Sender<bool>,
+    }
+
+    fn policy(dir: &Path) -> PolicyFiles {
+        PolicyFiles { routes: vec![dir.join("routes.yaml")], grants: Vec::new(), tenants: Vec::new() }
+    }
+
+    /// A listener over one issuer whose keys are not there yet; its reload task runs.
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("routes.yaml"), ROUTES).unwrap();
+        fs::write(dir.path().join("token"), TOKEN).unwrap();
+        let mut report = Report::new();
+        let mut loaded = crate::reload::load(&policy(dir.path()), &mut report);
+        let compiled = loaded.compiled.take().unwrap_or_else(|| panic!("{}", report.render()));
+        let live = Arc::new(Live::new(Snapshot {
+            serial: 1,
+            loaded_at: 5,
+            routes: Arc::new(compiled.routes),
+            domains: Arc::new(compiled.domains),
+            keys: Arc::new(KeyRing::empty(1)),
+        }));
+        let issuer = Issuer {
+            tenant: Arc::from("uss"),
+            tenant_id: Guid(1),
+            url: "https://issuer.example".to_owned(),
+            kind: IssuerKind::EntraV2,
+        };
+        let rules = Rules { leeway: 60, max_lifetime: 3600, algorithms: Algorithms { rs256: true, es256: true } };
+        let telemetry = Telemetry::new("0", false);
+        let (changed, _changes) = tokio::sync::mpsc::channel(1);
+        let watcher = Watcher::start(Vec::new(), changed).unwrap();
+        let (reloader, reload) =
+            Reloader::new(policy(dir.path()), loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
+        tokio::spawn(reloader.run());
+        let (drain, draining) = watch::channel(false);
+        let admin = Admin {
+            version: "1.2.3",
+            started_at: 5,
+            live,
+            verifier: Arc::new(Verifier::new(Issuers::new(vec![issuer]), rules, 10)),
+            telemetry,
+            reload,
+            draining,
+            token_file: Some(dir.path().join("token")),
+        };
+        Fixture { dir, admin, drain }
+    }
+
+    impl Fixture {
+        async fn ask(&self, method: &str, path: &str, authorization: Option<&str>) -> (u16, http::HeaderMap, String) {
+            let mut request = Request::builder().method(method).uri(path);
+            if let Some(value) = authorization {
+                request = request.header(AUTHORIZATION, value);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let (head, body) = self.admin.answer(&head).await.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+        }
+
+        async fn json(&self, method: &str, path: &str, authorization: Option<&str>) -> (u16, Value) {
+            let (status, headers, body) = self.ask(method, path, authorization).await;
+            assert_eq!(headers[CONTENT_TYPE], "application/json");
+            assert!(!body.contains(TOKEN), "the token shows");
+            (status, serde_json::from_str(&body).unwrap())
+        }
+
+        fn give_keys(&self) {
+            let jwks = DevelopmentKey::generate().unwrap().jwks();
+            let keys = Arc::new(KeySet::parse(jwks.as_bytes()).unwrap());
+            self.admin.live.publish_keys(&Arc::new(self.admin.live.load().keys.with(IssuerId(0), keys, 7)));
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_pages_and_other_methods_are_refused() {
+        let fixture = fixture();
+        let cases = [
+            ("GET", "/", 404, None),
+            ("GET", "/livez/", 404, None),
+            ("POST", "/livez", 405, Some("GET, HEAD")),
+            ("DELETE", "/metrics", 405, Some("GET, HEAD")),
+            ("GET", "/reload", 405, Some("POST")),
+            ("HEAD", "/livez", 200, None),
+        ];
+        for (method, path, expected, allow) in cases {
+            let (status, headers, _) = fixture.ask(method, path, None).await;
+            let told = headers.get(ALLOW).map(|value| value.to_str().unwrap());
+            assert_eq!((status, told), (expected, allow), "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_whatever_is_missing() {
+        assert_eq!(fixture().json("GET", "/livez", None).await, (200, serde_json::json!({"status": "alive"})));
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_when_all_keys_are_there_and_no_drain_has_begun() {
+        let fixture = fixture();
+        let (status, body) = fixture.json("GET", "/readyz", None).await;
+        let keys = serde_json::json!([{"what": "keys", "tenant": "uss", "issuer": "https://issuer.example"}]);
+        assert_eq!((status, &body["status"], &body["missing"]), (503, &Value::from("not_ready"), &keys));
+        assert!(fixture.ask("GET", "/readyz", None).await.1.contains_key(RETRY_AFTER));
+        fixture.give_keys();
+        let ready = serde_json::json!({"status": "ready", "serial": 1});
+        assert_eq!(fixture.json("GET", "/readyz", None).await, (200, ready));
+        fixture.drain.send_replace(true);
+        let (status, body) = fixture.json("GET", "/readyz", None).await;
+        assert_eq!((status, &body["missing"]), (503, &serde_json::json!([{"what": "draining"}])));
+    }
+
+    #[tokio::test]
+    async fn a_failed_reload_is_told_but_does_not_make_it_less_ready() {
+        let fixture = fixture();
+        fixture.give_keys();
+        fs::write(fixture.dir.path().join("routes.yaml"), "version: 1\nbogus: 1\n").unwrap();
+        let (status, body) = fixture.json("POST", "/reload", Some(&format!("Bearer {TOKEN}"))).await;
+        assert_eq!((status, &body["outcome"], &body["serial"]), (422, &Value::from("rejected"), &Value::from(1)));
+        let report = body["report"].as_str().unwrap();
+        assert!(report.contains("bogus") && report.contains("routes.yaml:2:1"), "{report}");
+        let (status, body) = fixture.json("GET", "/readyz", None).await;
+        assert_eq!((status, &body["last_reload_failed"]["outcome"]), (200, &Value::from("rejected")));
+        let (_, body) = fixture.json("GET", "/status", None).await;
+        assert_eq!(body["last_reload"]["errors"], 1);
+        assert_eq!(body["last_reload"]["trigger"], "request");
+        assert!(!body.to_string().contains("bogus"), "the content of a document shows without a token");
+    }
+
+    #[tokio::test]
+    async fn a_reload_needs_the_token() {
+        let mut fixture = fixture();
+        let good = format!("Bearer {TOKEN}");
+        let (status, headers, _) = fixture.ask("POST", "/reload", None).await;
+        assert_eq!((status, headers.contains_key(WWW_AUTHENTICATE)), (401, true));
+        assert_eq!(fixture.json("POST", "/reload", Some("Bearer wrong")).await.0, 401);
+        assert_eq!(
+            fixture.json("POST", "/reload", Some(&good)).await,
+            (200, serde_json::json!({"outcome": "unchanged", "serial": 1}))
+        );
+        fs::write(fixture.dir.path().join("routes.yaml"), format!("{ROUTES}\n# edited\n")).unwrap();
+        let (status, body) = fixture.json("POST", "/reload", Some(&good)).await;
+        assert_eq!((status, &body["outcome"], &body["serial"]), (200, &Value::from("published"), &Value::from(2)));
+        fixture.admin.token_file = None;
+        let (status, body) = fixture.json("POST", "/reload", Some(&good)).await;
+        assert_eq!((status, &body["error"]), (403, &Value::from("token_not_configured")));
+        assert!(body["message"].as_str().unwrap().contains("`admin.token_file`"));
+    }
+
+    #[tokio::test]
+    async fn status_tells_serial_counts_and_ages() {
+        let fixture = fixture();
+        let (_, body) = fixture.json("GET", "/status", None).await;
+        assert_eq!((&body["serial"], &body["policy_loaded_at"]), (&Value::from(1), &Value::from(5)));
+        assert_eq!(body["counts"]["applications"], 0);
+        assert_eq!(body["keys"][0]["age_seconds"], Value::Null);
+        assert_eq!(body["last_reload"], Value::Null);
+        fixture.give_keys();
+        let (_, body) = fixture.json("GET", "/status", None).await;
+        assert_eq!((&body["keys"][0]["keys"], &body["keys"][0]["fetched_at"]), (&Value::from(1), &Value::from(7)));
+        assert!(body["keys"][0]["age_seconds"].as_u64().unwrap() > 1_000_000);
+    }
+
+    #[tokio::test]
+    async fn metrics_and_version_have_their_types() {
+        let fixture = fixture();
+        let (status, headers, body) = fixture.ask("GET", "/metrics", None).await;
+        assert_eq!((status, &headers[CONTENT_TYPE]), (200, &HeaderValue::from_static(OPENMETRICS)));
+        assert!(body.ends_with("# EOF\n"), "{body}");
+        let version = serde_json::json!({"name": "portcullis", "version": "1.2.3"});
+        assert_eq!(fixture.json("GET", "/version", None).await, (200, version));
+    }
+}

@@ -60,6 +60,8 @@ pub enum Reason {
     RightDenied,
     /// A comparison or condition of the requirement does not hold; the requirement names the code.
     Requirement,
+    /// The request body broke off or has broken framing.
+    BadBody,
     /// The client sent its request body too slowly.
     BodyTimeout,
     /// No server of the upstream could be reached.
@@ -104,6 +106,7 @@ impl Reason {
         Self::RightLevel,
         Self::RightDenied,
         Self::Requirement,
+        Self::BadBody,
         Self::BodyTimeout,
         Self::UpstreamUnreachable,
         Self::UpstreamTimeout,
@@ -142,6 +145,7 @@ impl Reason {
             Self::RightLevel => "right_level",
             Self::RightDenied => "right_denied",
             Self::Requirement => "requirement",
+            Self::BadBody => "bad_body",
             Self::BodyTimeout => "body_timeout",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -181,6 +185,7 @@ impl Reason {
             Self::RightLevel => 403,
             Self::RightDenied => 403,
             Self::Requirement => 403,
+            Self::BadBody => 400,
             Self::BodyTimeout => 408,
             Self::UpstreamUnreachable => 502,
             Self::UpstreamTimeout => 504,
@@ -220,6 +225,7 @@ impl Reason {
             Self::RightLevel => "You may not do this",
             Self::RightDenied => "You may not do this",
             Self::Requirement => "You may not do this",
+            Self::BadBody => "The request body is malformed",
             Self::BodyTimeout => "The request body came too slowly",
             Self::UpstreamUnreachable => "The application cannot be reached",
             Self::UpstreamTimeout => "The application did not answer in time",
@@ -259,6 +265,7 @@ impl Reason {
             Self::RightLevel => "WWW-Authenticate",
             Self::RightDenied => "WWW-Authenticate",
             Self::Requirement => "WWW-Authenticate",
+            Self::BadBody => "",
             Self::BodyTimeout => "Connection",
             Self::UpstreamUnreachable => "",
             Self::UpstreamTimeout => "",
@@ -308,6 +315,7 @@ impl Reason {
             Self::Requirement => {
                 "A comparison or condition of the route does not hold. The code is the `reason` that routes.yaml gives it."
             }
+            Self::BadBody => "The framing of the request body broke, or the client went away before its end.",
             Self::BodyTimeout => "No piece of the body came within `timeouts.client_body`.",
             Self::UpstreamUnreachable => "No server of the upstream accepted a connection; the log names the server.",
             Self::UpstreamTimeout => "No response head came within `timeouts.response`.",
@@ -347,6 +355,7 @@ impl Reason {
             Self::RightLevel => "Grant the higher level.",
             Self::RightDenied => "Remove the denial.",
             Self::Requirement => "See the route's `require`.",
+            Self::BadBody => "Send a complete body.",
             Self::BodyTimeout => "Send the body faster.",
             Self::UpstreamUnreachable => "Check the application and `upstreams` in routes.yaml.",
             Self::UpstreamTimeout => "Check the application, or raise the limit.",

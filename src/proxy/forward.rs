@@ -155,7 +155,7 @@ fn failed(mut fault: TrySendError<Request<RequestBody>>, ledger: &Ledger) -> Att
     tracing::debug!("upstream exchange: {fault}");
     Attempt::Failed(match ledger.upload_fault() {
         Some(UploadFault::Slow) => Reason::BodyTimeout,
-        Some(UploadFault::Broken) => Reason::BadHeader,
+        Some(UploadFault::Broken) => Reason::BadBody,
         None => Reason::UpstreamInvalid,
     })
 }

@@ -205,7 +205,7 @@ impl<'i> Compiler<'i> {
                 }
                 Ok(_) | Err(_) => {
                     let message = format!("`{}` is no host", written.value);
-                    let help = "write `oms.example.org`, `oms.example.org:8443` or `*.example.org`";
+                    let help = "write `app.example.org`, `app.example.org:8443` or `*.example.org`";
                     report.error("bad_host", written.place, message).help(help);
                     continue;
                 }

@@ -10,7 +10,7 @@ use crate::diag::Report;
 #[derive(Debug)]
 pub enum StartError {
     /// Files that the configuration names have faults.
-    Configuration(Report),
+    Configuration(Box<Report>),
     /// Addresses cannot be listened on; at least one.
     Bind(Vec<BindFault>),
     /// The system refuses a thread or a descriptor.

@@ -69,7 +69,7 @@ impl First {
                 }
                 Ok(Self { keys, tls, policy, loaded })
             }
-            _ => Err(StartError::Configuration(report)),
+            _ => Err(StartError::Configuration(Box::new(report))),
         }
     }
 }

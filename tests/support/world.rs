@@ -51,7 +51,8 @@ impl World {
         let grants = document::read_grants(grants, &mut report);
         assert!(!report.has_errors(), "{}", report.render());
         let tenants = gateway.unwrap().tenants;
-        let tenants = tenants.iter().map(|tenant| (tenant.name.value.as_str().into(), tenant.id.value.parse().unwrap()));
+        let tenants =
+            tenants.iter().map(|tenant| (tenant.name.value.as_str().into(), tenant.id.value.parse().unwrap()));
         Self::compile(tenants.collect(), routes.unwrap(), grants.unwrap())
     }
 
@@ -76,8 +77,7 @@ impl World {
         let ring = (0..issuers.len()).fold(KeyRing::empty(issuers.len()), |ring, number| {
             ring.with(IssuerId(u16::try_from(number).unwrap()), Arc::clone(&keys), NOW)
         });
-        let rules =
-            Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, es256: true } };
+        let rules = Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, es256: true } };
         let snapshot = Snapshot {
             serial: 1,
             loaded_at: NOW,
@@ -118,7 +118,9 @@ impl World {
         };
         let expected = if test.allow { "allow" } else { "deny" };
         let reason = test.reason.as_ref().map_or("", |reason| reason.value.as_str());
-        as_expected.then_some(()).ok_or_else(|| format!("{}: expected {expected} {reason}, found {found:?}", test.id.value))
+        as_expected
+            .then_some(())
+            .ok_or_else(|| format!("{}: expected {expected} {reason}, found {found:?}", test.id.value))
     }
 
     /// The request of an entry of `tests:`, with the token of its principal.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+/// The one tenant.
 pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The object id of a principal by number.
@@ -11,7 +12,9 @@ pub fn object_id(number: usize) -> String {
 
 /// `gateway.yaml` with one tenant.
 pub fn gateway() -> String {
-    format!("version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{{name: t, id: {TENANT}}}]\n")
+    format!(
+        "version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{{name: t, id: {TENANT}}}]\n"
+    )
 }
 
 /// A route map with so many routes, each with two variables, a scope and a requirement of a flag and two rights.
