@@ -46,10 +46,13 @@ impl Gate {
         running
     }
 
-    fn get(&self, who: &str, path: &str) -> process::Done {
-        let token = self.run(&["token", "mint", "--as", who]).out;
+    fn token(&self, who: &str) -> String {
+        self.run(&["token", "mint", "--as", who]).out.trim().to_owned()
+    }
+
+    fn get(&self, token: &str, path: &str) -> String {
         let url = format!("http://localhost:{}{path}", self.port);
-        shell(self.folder.path(), &format!("curl -s -i -H 'Authorization: Bearer {}' {url}", token.trim()))
+        shell(self.folder.path(), &format!("curl -s -i -H 'Authorization: Bearer {token}' {url}")).out
     }
 }
 
@@ -194,10 +197,11 @@ fn a_taken_port_is_named_with_its_setting() {
 fn serve_status_and_reload_work_together() {
     let gate = Gate::new();
     let mut running = gate.serve();
-    assert!(gate.get("olga", "/").out.contains("from the backend"));
-    let refused = gate.get("nils", "/").out;
+    let [olga, vera, nils] = ["olga", "vera", "nils"].map(|who| gate.token(who));
+    assert!(gate.get(&olga, "/").contains("from the backend"));
+    let refused = gate.get(&nils, "/");
     assert!(refused.contains(" 403 ") && refused.contains("right_missing:app.pages"), "{refused}");
-    let refused = gate.get("vera", "/admin/x").out;
+    let refused = gate.get(&vera, "/admin/x");
     assert!(refused.contains("flag_missing:staff"), "{refused}");
 
     assert_eq!(gate.run(&["status", "--ready"]).code, 0);
@@ -212,7 +216,7 @@ fn serve_status_and_reload_work_together() {
     let rejected = gate.run(&["reload"]);
     assert_eq!(rejected.code, 3);
     assert!(rejected.err.contains("grants.yaml:") && rejected.err.contains("keeps serial 1"), "{}", rejected.err);
-    assert!(gate.get("olga", "/").out.contains("from the backend"));
+    assert!(gate.get(&olga, "/").contains("from the backend"));
     // The file watcher may be faster than the request; then there is nothing left to do.
     fs::write(gate.file("grants.yaml"), good.replace("grants: [app]", "grants: [\"app:read\"]")).unwrap();
     let taken = gate.run(&["reload"]);

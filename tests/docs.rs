@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use portcullis::diag::Report;
+use portcullis::document;
 use portcullis::model::Reason;
 
 /// Set to anything, it makes the tests write what they would compare with.
@@ -50,4 +53,151 @@ fn the_page_of_reasons_is_made_from_the_code() {
     let different = made.lines().zip(written.lines()).find(|(made, written)| made != written);
     assert_eq!(different, None, "run with {WRITE}=1 to write the page anew");
     assert_eq!(made.len(), written.len(), "run with {WRITE}=1 to write the page anew");
+}
+
+/// Documents with the key `qqq` in each map that the code reads, and the places on the page where its keys stand: what
+/// the diagnostic calls the map, and the heading.
+const GATEWAY: &str = "
+version: 1
+qqq: 1
+listeners: [{address: 'a:1', qqq: 1, tls: {certificate: c, key: k, qqq: 1}}]
+admin: {address: 'a:1', qqq: 1}
+routes: [r]
+grants: [g]
+tenants: [{name: n, id: i, qqq: 1}]
+tokens: {qqq: 1}
+limits: {qqq: 1}
+timeouts: {qqq: 1}
+log: {qqq: 1}
+";
+const ROUTES: &str = "
+version: 1
+qqq: 1
+upstreams: {u: {servers: [s], qqq: 1}}
+define:
+  a: {qqq: right}
+  b: {any: [x], qqq: 1}
+  c: {when: {setting: s, qqq: 1}, then: x, qqq: 1}
+  d: {setting: s, reason: r, qqq: 1}
+  e: {eq: [a, b], reason: r, qqq: 1}
+  f: {setting: s, reason: r, bit: {of: o, map: {}, qqq: 1}}
+applications:
+  - name: n
+    hosts: [h]
+    domain: d
+    upstream: u
+    qqq: 1
+    gate: {tenants: [t], audiences: [a], qqq: 1}
+    routes:
+      - id: i
+        qqq: 1
+        match: {methods: [GET], path: /, qqq: 1}
+        object: {kind: k, key: path.x, qqq: 1}
+        scopes: {main: {from: path.x, kind: k, qqq: 1, missing: {same_as: other, qqq: 1}}}
+        require: x
+tests: [{id: i, request: GET http://h/, expect: allow, qqq: 1, token: {qqq: 1}}]
+";
+const GRANTS: &str = "
+version: 1
+domain: d
+qqq: 1
+strategy: {qqq: 1}
+scopes: {qqq: 1}
+roles: {r: {qqq: 1}}
+groups: {g: {qqq: 1}}
+principals: [{id: i, tenant: t, oid: o, qqq: 1, grants: [{role: r, qqq: 1}]}]
+";
+
+/// Every list of keys that the code knows, with what the keys are in.
+fn known_keys() -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for (name, text) in [("gateway.yaml", GATEWAY), ("routes.yaml", ROUTES), ("grants.yaml", GRANTS)] {
+        let mut report = Report::new();
+        let source = report.add_source(name, text);
+        match name {
+            "gateway.yaml" => drop(document::read_gateway(source, &mut report)),
+            "routes.yaml" => drop(document::read_routes(source, &mut report)),
+            _ => drop(document::read_grants(source, &mut report)),
+        }
+        for finding in report.diagnostics().iter().filter(|finding| finding.message.contains("`qqq`")) {
+            let help = finding.help.as_deref().unwrap();
+            let keys = help.split("known: ").nth(1).unwrap().split(", ").map(|key| key.trim_matches('`').to_owned());
+            let what =
+                finding.message.split("`qqq`").nth(1).unwrap().trim_start_matches(" in ").replace("this file", name);
+            found.push((what, keys.collect()));
+        }
+        assert_eq!(text.matches("qqq").count(), found_in(&report), "{name}: {:#?}", report.diagnostics());
+    }
+    found
+}
+
+fn found_in(report: &Report) -> usize {
+    report.diagnostics().iter().filter(|finding| finding.message.contains("`qqq`")).count()
+}
+
+/// The section of the page that the keys of a map stand in.
+fn heading(what: &str) -> &str {
+    match what.trim_start_matches("this ").trim_matches('`') {
+        "any" | "when" | "comparison" | "" => "requirement",
+        "bit" => "condition",
+        "match" | "object" => "route",
+        "missing" => "scope",
+        "token" => "test",
+        other => other,
+    }
+}
+
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let found = page
+        .split("\n#")
+        .find(|section| section.trim_start_matches('#').lines().next() == Some(&format!(" {heading}")));
+    found.unwrap_or_else(|| panic!("no section `{heading}`"))
+}
+
+#[test]
+fn every_key_that_the_code_reads_is_in_the_reference() {
+    let page = fs::read_to_string(root("docs/configuration.md")).unwrap();
+    let known = known_keys();
+    assert!(known.len() >= 30, "{known:#?}");
+    for (what, keys) in known {
+        let section = section(&page, heading(&what));
+        for key in keys {
+            assert!(section.contains(&format!("`{key}`")), "`{key}` of {what} is not in section `{}`", heading(&what));
+        }
+    }
+}
+
+#[test]
+fn the_defaults_in_the_reference_are_those_of_the_code() {
+    let page = fs::read_to_string(root("docs/configuration.md")).unwrap();
+    let mut report = Report::new();
+    let source = report.add_source("g", "{version: 1, listeners: [{address: 'a:1'}], routes: [r], grants: [g]}");
+    let read = document::read_gateway(source, &mut report).unwrap();
+    let (limits, timeouts) = (&read.limits, &read.timeouts);
+    let seconds = |duration: Duration| format!("{}s", duration.as_secs());
+    let rows = [
+        ("tokens", "leeway", seconds(read.tokens.leeway.value)),
+        ("tokens", "max_lifetime", format!("{}h", read.tokens.max_lifetime.value.as_secs() / 3600)),
+        ("tokens", "cache_entries", read.tokens.cache_entries.to_string()),
+        ("limits", "connections", limits.connections.to_string()),
+        ("limits", "requests", limits.requests.to_string()),
+        ("limits", "head_bytes", format!("{}KiB", limits.head_bytes / 1024)),
+        ("limits", "headers", limits.headers.to_string()),
+        ("limits", "streams", limits.streams.to_string()),
+        ("limits", "upstream_idle", limits.upstream_idle.to_string()),
+        ("timeouts", "handshake", seconds(timeouts.handshake)),
+        ("timeouts", "client_head", seconds(timeouts.client_head)),
+        ("timeouts", "client_body", seconds(timeouts.client_body)),
+        ("timeouts", "connect", seconds(timeouts.connect)),
+        ("timeouts", "response", seconds(timeouts.response)),
+        ("timeouts", "response_body", seconds(timeouts.response_body)),
+        ("timeouts", "upstream_idle", seconds(timeouts.upstream_idle)),
+        ("timeouts", "drain", seconds(timeouts.drain)),
+        ("log", "decisions", read.log.decisions.to_string()),
+        ("log", "level", read.log.level.value.clone()),
+    ];
+    for (heading, key, default) in rows {
+        let row = section(&page, heading).lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
+        assert_eq!(row.split(" | ").nth(2).unwrap(), format!("`{default}`"), "{heading}.{key}");
+    }
 }

@@ -1,6 +1,6 @@
 //! `grants.yaml` as written: one domain, its scopes and roles, and who holds what.
 
-use super::{Literal, Located};
+use super::{Entries, Literal, Located};
 use crate::diag::Place;
 use crate::model::{Level, Status};
 
@@ -11,14 +11,14 @@ pub struct GrantsDocument {
     pub domain: Located<String>,
     /// How conflicts are settled.
     pub strategy: StrategyDocument,
-    /// The catalogue of rights; where it stands, a name outside it is an error.
+    /// The catalogue of rights; where it stands, a name outside it is an error. An empty list is none.
     pub rights: Option<Vec<Located<String>>>,
     /// Scope nodes and their parents (`root` for the top).
-    pub forest: Vec<(Located<String>, Located<String>)>,
+    pub forest: Entries<Located<String>>,
     /// Other names of nodes, by kind: value and node.
-    pub aliases: Vec<(Located<String>, Vec<(Located<String>, Located<String>)>)>,
+    pub aliases: Entries<Entries<Located<String>>>,
     /// A right and the rights that it brings.
-    pub implies: Vec<(Located<String>, Vec<Located<String>>)>,
+    pub implies: Entries<Vec<Located<String>>>,
     /// Roles.
     pub roles: Vec<RoleDocument>,
     /// Groups.
@@ -26,7 +26,7 @@ pub struct GrantsDocument {
     /// Principals.
     pub principals: Vec<PrincipalDocument>,
     /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
-    pub objects: Vec<(Located<String>, Vec<(Located<String>, Literal)>)>,
+    pub objects: Entries<Entries<Literal>>,
 }
 
 /// `strategy`.
@@ -41,7 +41,7 @@ pub struct StrategyDocument {
     /// `boundary`: grants count only in the principal's assigned subtrees. Default: false.
     pub boundary: bool,
     /// `caps`: a flag and the highest level that remains to whoever has it.
-    pub caps: Vec<(Located<String>, Located<Level>)>,
+    pub caps: Entries<Located<Level>>,
 }
 
 /// How names of rights relate.

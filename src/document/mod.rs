@@ -32,6 +32,9 @@ impl<T> Located<T> {
     }
 }
 
+/// A map whose keys are names, in the order of writing; the names are distinct.
+pub type Entries<T> = Vec<(Located<String>, T)>;
+
 /// A constant of the configuration: a setting, an attribute of an object, or one side of a comparison.
 /// Plain (unquoted) scalars follow the YAML 1.2 core schema for booleans and integers; all else is text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

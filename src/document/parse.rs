@@ -227,7 +227,7 @@ impl Builder<'_, '_> {
         let flow = self.positions.read(place).ends_with(['[', '{']);
         if !flow && matches!(content, Growing::List(_)) {
             // The hyphen of the first entry.
-            place.end = place.end.max(place.start.saturating_add(1));
+            place.end = place.end.max(self.positions.first(place).end);
         }
         self.open.push(Open { place, anchor, flow, height: 1, weight: NODE_WEIGHT, content });
         Next::Go
@@ -539,6 +539,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_serde_yaml_writes_is_read_alike(value in documents()) {
             let text = serde_yaml::to_string(&value).unwrap();

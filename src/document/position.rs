@@ -36,13 +36,22 @@ impl<'t> Positions<'t> {
     pub(super) fn place(&mut self, span: &Span) -> Place {
         let start = self.byte(&span.start);
         let end = self.byte(&span.end).max(start);
-        let length = self.text.get(start..end).map_or(0, |text| text.trim_end().len());
+        let length = self.text.get(start..end).map_or(0, |text| text.trim_end_matches([' ', '\t', '\r', '\n']).len());
         self.at(start, start + length)
     }
 
     /// The place of the character at a mark.
     pub(super) fn point(&mut self, mark: &Marker) -> Place {
         let start = self.byte(mark);
+        self.character_at(start)
+    }
+
+    /// The place of the first character of a place, be it empty.
+    pub(super) fn first(&self, place: Place) -> Place {
+        self.character_at(self.around(place).0.len())
+    }
+
+    fn character_at(&self, start: usize) -> Place {
         let width = self.rest(start).chars().next().map_or(0, char::len_utf8);
         self.at(start, start + width)
     }

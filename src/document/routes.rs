@@ -1,13 +1,13 @@
 //! `routes.yaml` as written: applications, their routes, and what each route requires.
 
-use super::{Literal, Located};
+use super::{Entries, Literal, Located};
 use crate::diag::Place;
 
 /// The whole file.
 #[derive(Clone, Debug, Default)]
 pub struct RoutesDocument {
     /// Deployment flags that requirements may ask for; seen by the applications of this file only.
-    pub settings: Vec<(Located<String>, Literal)>,
+    pub settings: Entries<Literal>,
     /// Backends by name.
     pub upstreams: Vec<UpstreamDocument>,
     /// Named requirements for all applications of this file.
@@ -87,7 +87,7 @@ pub struct RouteDocument {
     /// The path pattern.
     pub path: Located<String>,
     /// The level that `by_method` means for a method, in place of the table's.
-    pub levels: Vec<(Located<String>, Located<String>)>,
+    pub levels: Entries<Located<String>>,
     /// The object whose attributes scopes and comparisons may use.
     pub object: Option<ObjectDocument>,
     /// Named scopes.
@@ -251,7 +251,7 @@ pub enum SettingTest {
         /// The operand, such as `object.kind`.
         of: Located<String>,
         /// Its values and their bits.
-        map: Vec<(Located<String>, Located<i64>)>,
+        map: Entries<Located<i64>>,
     },
 }
 
@@ -267,11 +267,11 @@ pub struct TestDocument {
     /// `METHOD URL`.
     pub request: Located<String>,
     /// Headers of the request.
-    pub headers: Vec<(Located<String>, Located<String>)>,
+    pub headers: Entries<Located<String>>,
     /// Claims of the token in place of the ordinary ones (`tenant`, `aud`, `roles`).
-    pub token: Vec<(Located<String>, Located<Literal>)>,
+    pub token: Entries<Located<Literal>>,
     /// Settings in place of the file's.
-    pub settings: Vec<(Located<String>, Literal)>,
+    pub settings: Entries<Literal>,
     /// Whether the request must be allowed.
     pub allow: bool,
     /// How the code of the denial must begin.

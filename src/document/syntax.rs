@@ -32,7 +32,7 @@ const PHRASES: &[(&str, &str, &str)] = &[
     ("tab", "a tab cannot indent a line", "indent with spaces"),
     ("unexpected character", "no value can begin like this", "put the value in double quotes"),
     (
-        "unexpected end of stream",
+        "quoted scalar",
         "the quote that opens here is not closed",
         "add the closing quote; within single quotes write `''` for one",
     ),
@@ -88,7 +88,9 @@ pub(super) fn refuse(
     let phrase = PHRASES.iter().find(|(words, _, _)| error.info().contains(words));
     let at_end = positions.around(place).1.trim().is_empty();
     let found = match (opened, phrase) {
-        (Some(_), _) if at_end => report.error("syntax", place, "the file ends before a bracket is closed"),
+        (Some(_), _) if at_end => report
+            .error("syntax", place, "the file ends before a bracket is closed")
+            .help("close it, or put a value that contains `[` or `{` in double quotes"),
         (_, Some((_, message, help))) => report.error("syntax", place, *message).help(*help),
         (_, None) => report.error("syntax", place, format!("this is not valid YAML: {}", error.info())),
     };

@@ -168,7 +168,7 @@ fn read<'r>(place: &'r Spot, object: Option<&'r Object>, facts: &'r impl Facts) 
 }
 
 /// The value of a path variable.
-pub(super) fn path<'r>(variable: Variable, facts: &'r impl Facts) -> Option<&'r str> {
+pub(super) fn path(variable: Variable, facts: &impl Facts) -> Option<&str> {
     match variable {
         Variable::Segment(index) => facts.segment(index),
         Variable::Rest(index) => facts.rest(index),

@@ -210,3 +210,101 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Caught<F
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hyper::server::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::mpsc;
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+    use crate::policy::Domains;
+    use crate::proxy::{Gateway, Limits, Settings};
+    use crate::route::RouteMap;
+    use crate::snapshot::{Live, Snapshot};
+    use crate::telemetry::Telemetry;
+    use crate::token::{Algorithms, Issuers, KeyRing, Rules, Verifier};
+
+    fn worker(requests: usize) -> Rc<Worker> {
+        let live = Arc::new(Live::new(Snapshot {
+            serial: 1,
+            loaded_at: 0,
+            routes: Arc::new(RouteMap::default()),
+            domains: Arc::new(Domains::default()),
+            keys: Arc::new(KeyRing::empty(0)),
+        }));
+        let rules = Rules { leeway: 0, max_lifetime: 1, algorithms: Algorithms { rs256: true, es256: true } };
+        let verifier = Arc::new(Verifier::new(Issuers::default(), rules, 1));
+        let settings = Settings { limits: Limits { requests, ..Limits::default() }, ..Settings::default() };
+        let (wake, _) = mpsc::channel(1);
+        Worker::new(Gateway::new(&live, verifier, Telemetry::new("0", false), wake, settings))
+    }
+
+    /// What a client reads from one connection when `handler` stands where the gateway would.
+    fn ask<Answer>(worker: &Rc<Worker>, handler: impl FnMut(Arrival) -> Answer + Clone + 'static, sent: &str) -> String
+    where
+        Answer: Future<Output = Result<Response<Body>, Infallible>> + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (mut client, server) = duplex(1 << 16);
+            let guarded = CatchPanic { inner: Handler(handler), worker: Rc::clone(worker) };
+            let service = InFlight { inner: guarded, worker: Rc::clone(worker) };
+            let connection = Connection::new("192.0.2.7:1".parse().unwrap(), false, |_| false);
+            let service = ForHyper { service, worker: Rc::clone(worker), connection };
+            spawn_local(
+                http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(server), service),
+            );
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut read = String::new();
+            client.read_to_string(&mut read).await.unwrap();
+            read
+        })
+    }
+
+    const ASKED_TWICE: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+    #[test]
+    fn a_panic_becomes_a_500_and_the_connection_goes_on() {
+        async fn defect(arrival: Arrival) -> Result<Response<Body>, Infallible> {
+            drop(arrival);
+            panic!("a defect");
+        }
+        let worker = worker(10);
+        let read = ask(&worker, defect, ASKED_TWICE);
+        assert_eq!(read.matches("HTTP/1.1 500 ").count(), 2, "{read}");
+        assert_eq!(read.matches("\"reason\":\"internal\"").count(), 2, "{read}");
+        assert_eq!(worker.gateway.telemetry.in_flight(), 0);
+    }
+
+    #[test]
+    fn too_many_requests_are_refused_at_once_and_counted() {
+        async fn never(_: Arrival) -> Result<Response<Body>, Infallible> {
+            panic!("it was not refused");
+        }
+        let worker = worker(0);
+        let read = ask(&worker, never, ASKED_TWICE);
+        assert_eq!(read.matches("HTTP/1.1 503 ").count(), 2, "{read}");
+        assert_eq!(read.matches("retry-after: 1").count(), 2, "{read}");
+        assert_eq!(worker.gateway.telemetry.in_flight(), 0);
+        assert!(worker.gateway.telemetry.render().contains("reason=\"overloaded\",status=\"5xx\"} 2"));
+    }
+
+    #[test]
+    fn a_request_for_an_unknown_host_goes_through_the_whole_gateway_and_is_refused() {
+        let worker = worker(10);
+        let gateway = Rc::clone(&worker);
+        let handler = move |arrival| {
+            let worker = Rc::clone(&gateway);
+            async move { Ok(worker.handle(arrival).await) }
+        };
+        let read = ask(&worker, handler, ASKED_TWICE);
+        assert_eq!(read.matches("HTTP/1.1 421 ").count(), 2, "{read}");
+        assert_eq!(read.matches("x-portcullis: refused").count(), 2, "{read}");
+        assert_eq!(worker.gateway.telemetry.in_flight(), 0);
+    }
+}

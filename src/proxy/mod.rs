@@ -1,7 +1,7 @@
 //! The data plane: the only code that touches the sockets of clients and upstreams.
 //!
 //! One current-thread runtime per core runs [`listener::serve`]; each has its own [`Worker`] with its own upstream pools,
-//! and what they share ([`Gateway`]) is read-only, behind one pointer. [`Worker::handle`] is a whole request.
+//! and what they share ([`Gateway`]) is read-only, behind one pointer. `Worker::handle` is a whole request.
 
 mod answer;
 mod body;

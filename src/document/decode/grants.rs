@@ -2,12 +2,12 @@
 
 use super::{Field, Name, conflict, fields, file, quoted, scalar, texts, wrong};
 use crate::diag::Report;
-use crate::document::Located;
 use crate::document::grants::{
     Across, GrantDocument, GrantsDocument, GroupDocument, PrincipalDocument, RightsShape, RoleDocument,
     StrategyDocument, Within,
 };
 use crate::document::parse::{Entry, Node, Shape};
+use crate::document::{Entries, Located};
 use crate::model::{Level, Status};
 
 const SHAPES: [(&str, RightsShape); 2] = [("tree", RightsShape::Tree), ("flat", RightsShape::Flat)];
@@ -41,7 +41,9 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
     let domain = domain.need_text(report);
     let strategy = strategy.node.and_then(|node| self::strategy(node, report)).unwrap_or_default();
     let rights = Some(rights.texts(report)).filter(|rights| !rights.is_empty());
-    let (forest, aliases) = scopes.node.and_then(|node| self::scopes(node, report)).unwrap_or_default();
+    let [forest, aliases] = scopes.section("`scopes`", ["forest", "aliases"], report);
+    let forest = forest.pairs(report);
+    let aliases = aliases_of(aliases, report);
     let implies = implies.entries(report).iter().map(|entry| (entry.name(), texts(&entry.value, "implies", report)));
     let implies = implies.collect();
     let roles = roles.entries(report).iter().filter_map(|entry| role(entry, report)).collect();
@@ -83,17 +85,14 @@ fn cap(entry: &Entry, report: &mut Report) -> Option<(Located<String>, Located<L
     Some((entry.name(), Located::new(entry.value.place, level)))
 }
 
-type Pairs = Vec<(Located<String>, Located<String>)>;
-
-fn scopes(node: &Node, report: &mut Report) -> Option<(Pairs, Vec<(Located<String>, Pairs)>)> {
-    let [forest, aliases] = fields(node, "`scopes`", ["forest", "aliases"], report)?;
-    let forest = forest.pairs(report);
-    let kinds = aliases.entries(report).iter();
-    let aliases = kinds.map(|kind| {
+/// Other names of nodes, one map for each kind.
+fn aliases_of(field: Field<'_>, report: &mut Report) -> Entries<Entries<Located<String>>> {
+    let kinds = field.entries(report).iter();
+    let kinds = kinds.map(|kind| {
         let field = Field { key: "aliases", node: Some(&kind.value), map: kind.place, what: "this kind" };
         (kind.name(), field.pairs(report))
     });
-    Some((forest, aliases.collect()))
+    kinds.collect()
 }
 
 fn role(entry: &Entry, report: &mut Report) -> Option<RoleDocument> {
@@ -124,11 +123,7 @@ fn principal(node: &Node, report: &mut Report) -> Option<PrincipalDocument> {
     let keys = ["id", "tenant", "oid", "status", "flags", "groups", "boundary", "grants"];
     let [id, tenant, oid, status, flags, groups, boundary, grants] = fields(node, "this principal", keys, report)?;
     let (id, tenant, oid) = (id.need_text(report), tenant.need_text(report), oid.need_text(report));
-    let status = match status.node {
-        // A fault must not leave an account in use.
-        Some(node) => scalar::choice(node, "status", &STATUS, report).unwrap_or(Status::Inactive),
-        None => Status::Active,
-    };
+    let status = status.choice(&STATUS, report);
     let flags = flags.texts(report);
     let groups = groups.texts(report);
     let boundary = boundary.node.map(|_| boundary.texts(report));
@@ -274,13 +269,6 @@ objects:
         assert_eq!(report.render(), "");
         assert!(document.rights.is_none());
         assert_eq!(document.strategy.across, Across::DenyOverrides);
-    }
-
-    #[test]
-    fn a_status_that_is_not_known_does_not_leave_the_account_in_use() {
-        let (document, report) = read("version: 1\ndomain: d\nprincipals: [{id: a, tenant: t, oid: 1, status: of}]\n");
-        assert_eq!(report.errors(), 1);
-        assert_eq!(document.principals[0].status, Status::Inactive);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::parse::{Entry, Node, Shape};
 use super::syntax::{lone_variable, quote};
-use super::{Literal, Located};
+use super::{Entries, Literal, Located};
 use crate::diag::{Place, Report, suggest};
 
 /// How a value is called in messages.
@@ -152,12 +152,12 @@ impl<'n> Field<'n> {
     }
 
     /// A map of names to constants.
-    fn literals(self, report: &mut Report) -> Vec<(Located<String>, Literal)> {
+    fn literals(self, report: &mut Report) -> Entries<Literal> {
         self.node.map(|node| scalar::literals(node, Name::Key(self.key), report)).unwrap_or_default()
     }
 
     /// A map of names to texts.
-    fn pairs(self, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
+    fn pairs(self, report: &mut Report) -> Entries<Located<String>> {
         self.entries(report)
             .iter()
             .filter_map(|entry| Some((entry.name(), scalar::text(&entry.value, Name::EntryOf(self.key), report)?)))
@@ -184,7 +184,11 @@ fn entries<'n>(node: &'n Node, name: Name<'_>, report: &mut Report) -> Option<&'
 fn texts(node: &Node, key: &str, report: &mut Report) -> Vec<Located<String>> {
     match node.shape() {
         Shape::List(items) => items.iter().filter_map(|item| scalar::text(item, Name::EntryOf(key), report)).collect(),
-        Shape::Scalar { .. } | Shape::Map(_) => scalar::text(node, Name::Key(key), report).into_iter().collect(),
+        Shape::Scalar { .. } => scalar::text(node, Name::Key(key), report).into_iter().collect(),
+        Shape::Map(_) => {
+            wrong(node, Name::Key(key), "a text or a list of texts", report);
+            Vec::new()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::document::routes::{
     AccessDocument, ApplicationDocument, Definition, GateDocument, MissingDocument, ObjectDocument, OriginDocument,
     RouteDocument, RoutesDocument, ScopeDocument, TestDocument, UpstreamDocument,
 };
-use crate::document::{Literal, Located};
+use crate::document::{Entries, Literal, Located};
 use crate::model::Level;
 
 /// Reads the whole file. `None` when it is no map or of another version.
@@ -139,7 +139,7 @@ fn example(method: &str) -> String {
     if !upper.is_empty() && upper.chars().all(|c| c.is_ascii_uppercase()) { upper } else { "GET".to_owned() }
 }
 
-fn levels(field: Field<'_>, report: &mut Report) -> Vec<(Located<String>, Located<String>)> {
+fn levels(field: Field<'_>, report: &mut Report) -> Entries<Located<String>> {
     let levels = field.pairs(report);
     let known = [Level::Read, Level::Write, Level::Delete].map(Level::name);
     for (method, level) in &levels {
@@ -266,7 +266,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
     })
 }
 
-fn claims(node: &Node, report: &mut Report) -> Vec<(Located<String>, Located<Literal>)> {
+fn claims(node: &Node, report: &mut Report) -> Entries<Located<Literal>> {
     // The keys are checked, then read in the order of writing.
     if fields(node, "this token", ["tenant", "aud", "roles"], report).is_none() {
         return Vec::new();

@@ -4,16 +4,16 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Field, Name, entries, unknown, wrong};
-use crate::diag::{Place, Report};
+use crate::diag::{Diagnostic, Place, Report};
 use crate::document::parse::{Entry, Node, Shape};
-use crate::document::{Literal, Located};
+use crate::document::{Entries, Literal, Located};
 
 /// A text as it is written: numbers and truth values too, but not nothing.
 pub(super) fn text(node: &Node, name: Name<'_>, report: &mut Report) -> Option<Located<String>> {
     match node.shape() {
         Shape::Scalar { text, .. } if !node.is_nothing() => Some(Located::new(node.place, text.to_string())),
         _ => {
-            wrong(node, name, "a text", report).help("a text that looks like something else needs quotes");
+            wrong(node, name, "a text", report);
             None
         }
     }
@@ -39,7 +39,7 @@ pub(super) fn integer(node: &Node, name: Name<'_>, report: &mut Report) -> Optio
     match number {
         Some(Ok(number)) => Some(number),
         Some(Err(OutOfRange)) => {
-            too_large(node.place, report);
+            too_large(node, report);
             None
         }
         None => {
@@ -73,7 +73,7 @@ pub(super) fn literal(node: &Node, name: Name<'_>, report: &mut Report) -> Optio
             (Some(truth), _) => Some(Literal::Bool(truth)),
             (None, Some(Ok(number))) => Some(Literal::Int(number)),
             (None, Some(Err(OutOfRange))) => {
-                too_large(node.place, report);
+                too_large(node, report).help("put it in quotes if it is a text");
                 None
             }
             (None, None) => Some(Literal::Text(text.to_string())),
@@ -87,7 +87,7 @@ pub(super) fn literal(node: &Node, name: Name<'_>, report: &mut Report) -> Optio
 }
 
 /// A map of names to constants.
-pub(super) fn literals(node: &Node, name: Name<'_>, report: &mut Report) -> Vec<(Located<String>, Literal)> {
+pub(super) fn literals(node: &Node, name: Name<'_>, report: &mut Report) -> Entries<Literal> {
     let entries = entries(node, name, report).unwrap_or_default();
     let pair = |entry: &Entry| Some((entry.name(), literal(&entry.value, Name::Key(&entry.key), report)?));
     entries.iter().filter_map(pair).collect()
@@ -153,8 +153,8 @@ fn within(
     inside
 }
 
-fn too_large(place: Place, report: &mut Report) {
-    report.error("out_of_range", place, "the number has more than 64 bits").help("put it in quotes if it is a text");
+fn too_large<'r>(node: &Node, report: &'r mut Report) -> &'r mut Diagnostic {
+    report.error("out_of_range", node.place, "the number has more than 64 bits")
 }
 
 /// Digits and a unit. `None` when it is something else, `Some(None)` when it is too large.
