@@ -179,12 +179,14 @@ fn a_client_that_goes_away_leaves_no_complete_request_behind() {
 
 #[test]
 fn an_http2_client_that_goes_away_leaves_no_complete_request_behind() {
-    let backend = Backend::hello();
+    let backend = std::sync::Arc::new(Backend::hello());
+    let heads = std::sync::Arc::clone(&backend);
     let gateway = Setup::before(&backend).start();
     let block = Bytes::from_static(&[7; 1000]);
     block_on(async {
         let mut client = http2(gateway.tls, &gateway.certificate()).await;
-        let broken = h2_request("PUT", "/things/1", &token("olga"), Repeated::broken(&block, 5000));
+        let broken =
+            h2_request("PUT", "/things/1", &token("olga"), Repeated::broken(&block, 5000, move || heads.heads() == 1));
         // The stream is reset; the answer may be a 400 or nothing at all.
         let answer = client.send_request(broken).await;
         assert!(answer.is_err() || answer.unwrap().status().as_u16() == 400);

@@ -283,14 +283,14 @@ pub fn h2_request<B>(method: &str, target: &str, token: &str, body: B) -> http::
 pub struct Repeated {
     block: Bytes,
     left: u64,
-    /// Whether it breaks off at its end.
-    breaks: bool,
+    /// When it breaks off after its last byte, if it does.
+    breaks: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Repeated {
     /// So many bytes.
     pub fn new(block: &Bytes, length: u64) -> Self {
-        Self { block: block.clone(), left: length, breaks: false }
+        Self { block: block.clone(), left: length, breaks: None }
     }
 
     /// Nothing.
@@ -298,9 +298,9 @@ impl Repeated {
         Self::new(&Bytes::new(), 0)
     }
 
-    /// So many bytes, and then an error in place of an end.
-    pub fn broken(block: &Bytes, length: u64) -> Self {
-        Self { breaks: true, ..Self::new(block, length) }
+    /// So many bytes, and as soon as something holds, an error in place of an end.
+    pub fn broken(block: &Bytes, length: u64, when: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { breaks: Some(Box::new(when)), ..Self::new(block, length) }
     }
 }
 
@@ -308,11 +308,17 @@ impl Body for Repeated {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         if this.left == 0 {
-            let end = this.breaks.then(|| Err(io::Error::other("broken on purpose")));
-            return Poll::Ready(end);
+            return match &this.breaks {
+                None => Poll::Ready(None),
+                Some(now) if now() => Poll::Ready(Some(Err(io::Error::other("broken on purpose")))),
+                Some(_) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
         }
         let now = this.left.min(this.block.len() as u64);
         this.left -= now;
@@ -320,10 +326,10 @@ impl Body for Repeated {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0 && !self.breaks
+        self.left == 0 && self.breaks.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.breaks { SizeHint::default() } else { SizeHint::with_exact(self.left) }
+        if self.breaks.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
     }
 }
