@@ -84,6 +84,7 @@ fn within_64_mib(gateway: &Process, work: impl FnOnce(&Door)) {
     let before = gateway.peak_memory();
     work(gateway);
     let grown = gateway.peak_memory() - before;
+    eprintln!("the gateway grew by {} KiB", grown / 1024);
     assert!(grown < 64 * MIB, "the gateway grew by {grown} bytes");
 }
 

@@ -139,3 +139,35 @@ fn refusals_under_load_never_touch_the_backend() {
     });
     assert_eq!(backend.connections(), 0);
 }
+
+#[test]
+fn nothing_is_left_behind_when_all_are_gone() {
+    let backend = Backend::start(|seen, stream| match seen.target() {
+        "/things/dies" => crate::backend::Then::Reset,
+        "/things/half" => {
+            crate::backend::say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+            crate::backend::Then::Close
+        }
+        _ => reply(stream, "200 OK", b"hello"),
+    });
+    let gateway = Setup::before(&backend).timeouts("upstream_idle: 200ms").spawn();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap().count();
+    let (olga, before) = (token("olga"), open());
+    for number in 0..200 {
+        let mut client = gateway.connect();
+        match number % 5 {
+            0 => drop(client.ask(get("/things/1", &olga))),
+            1 => drop(client.ask(get("/things/dies", &olga))),
+            2 => drop(client.ask(get("/things/half", &olga))),
+            3 => drop(client.send(get("/things/1", &olga))),
+            _ => drop(
+                client.send(crate::wire::request("PUT", "/things/1", &olga, "Content-Length: 9\r\n", "")).send("half"),
+            ),
+        }
+    }
+    crate::backend::until(|| open() <= before, "all connections are closed");
+    let metrics = gateway.admin("GET", "/metrics", "").text();
+    for wanted in ["portcullis_connections 0\n", "portcullis_requests_in_flight 0\n"] {
+        assert!(metrics.contains(wanted), "{metrics}");
+    }
+}

@@ -194,3 +194,37 @@ fn an_upstream_that_accepts_no_connection_in_time_is_a_504() {
     let answer = in_time("a connection", || gateway.ask(get("/things/1", &token("olga"))));
     assert_eq!(answer.verdict(), (504, "upstream_timeout".into()));
 }
+
+#[test]
+fn an_http2_client_that_never_finishes_a_head_is_cut_off() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).timeouts("client_head: 300ms").start();
+    let trust = crate::wire::trusting(&gateway.certificate(), rustls::ALL_VERSIONS, &["h2"]);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // A HEADERS frame without END_HEADERS, after which only CONTINUATION may come.
+    let half = [preface.as_slice(), &[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82]].concat();
+    for (what, part) in [("silence", Vec::new()), ("only a preface", preface), ("half a head", half)] {
+        let (mut client, _) = Client::tls(gateway.tls, &trust).unwrap();
+        client.send(part);
+        in_time(what, || client.rest());
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn an_upstream_that_does_not_take_the_body_is_a_504() {
+    let backend = Backend::raw(|_, stream, record| {
+        record.head();
+        std::thread::sleep(WAIT);
+        drop(stream);
+    });
+    let gateway = Setup::before(&backend).timeouts("response: 300ms, client_body: 5s").start();
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/1", &token("olga"), "Content-Length: 1000000000\r\n", ""));
+    let answer = in_time("an upload that nobody takes", || {
+        while client.try_send([0; 64 * 1024]).is_ok() {}
+        client.answer_if_any()
+    });
+    // Its answer may be lost to the reset that ends a connection whose bytes nobody read.
+    assert!(answer.is_none_or(|answer| answer.verdict() == (504, "upstream_timeout".into())));
+}

@@ -244,7 +244,7 @@ fn what_a_backend_sends_after_its_answer_is_never_another_answer() {
     let backend = Backend::raw(|number, mut stream, record| {
         let mut buffer = Vec::new();
         while let Some(seen) = read_request(number, &mut stream, &mut buffer, record) {
-            let own = format!("{}", seen.target());
+            let own = seen.target().to_owned();
             record.seen(seen);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", own.len());
             say(&mut stream, format!("{head}{own}HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled").as_bytes());
