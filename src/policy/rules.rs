@@ -82,7 +82,7 @@ pub(super) enum Spot {
 pub(super) enum Missing {
     Deny,
     Skip,
-    /// The value of the scope with this number, which never points on to another.
+    /// The value of the scope with this number, which may take its own from a third; never in a circle.
     SameAs(u8),
     Node(ScopeId),
 }

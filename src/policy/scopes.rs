@@ -50,16 +50,27 @@ pub(super) fn resolve(
             *span = (start, resolved.used);
         }
     }
-    for (index, rule) in rules.scopes.iter().enumerate() {
-        let Missing::SameAs(other) = rule.missing else { continue };
-        let other = resolved.spans.get(usize::from(other)).copied();
-        if let (Some(span), Some(other)) = (resolved.spans.get_mut(index), other)
-            && span.0 == span.1
-        {
-            *span = other;
+    for index in 0..rules.scopes.len() {
+        let from = source(rules, &resolved, index);
+        let span = resolved.spans.get(from).copied();
+        if let (Some(slot), Some(span)) = (resolved.spans.get_mut(index), span) {
+            *slot = span;
         }
     }
     Ok(resolved)
+}
+
+/// The scope that a scope has its value from: itself, or the first along `same_as` that has one.
+fn source(rules: &Rules, resolved: &Resolved, index: usize) -> usize {
+    let mut at = index;
+    for _ in 0..MAX_SCOPES {
+        let empty = resolved.spans.get(at).is_some_and(|(start, end)| start == end);
+        match rules.scopes.get(at).map(|rule| rule.missing) {
+            Some(Missing::SameAs(other)) if empty => at = usize::from(other),
+            _ => break,
+        }
+    }
+    at
 }
 
 fn one(

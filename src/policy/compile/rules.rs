@@ -167,10 +167,11 @@ impl Builder {
                     return Missing::Deny;
                 }
                 let other = asking.route.scopes.get(usize::from(position));
-                match other.map(|other| self.missing(&other.missing, asking, hops + 1, report)) {
-                    Some(Missing::SameAs(beyond)) => Missing::SameAs(beyond),
-                    _ => Missing::SameAs(position),
+                // Followed here only to find cycles: whether the other has a value of its own is for each request to say.
+                if let Some(other) = other {
+                    self.missing(&other.missing, asking, hops + 1, report);
                 }
+                Missing::SameAs(position)
             }
             MissingDocument::When { condition, then, otherwise } => {
                 match condition::fold(condition, asking.settings, report) {
