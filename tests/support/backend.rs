@@ -127,12 +127,14 @@ impl Backend {
                 stream.set_nodelay(true).unwrap();
                 record.0.open.lock().unwrap().insert(number, stream.try_clone().unwrap());
                 let (record, script) = (Record(Arc::clone(&record.0)), Arc::clone(&script));
-                thread::Builder::new().stack_size(256 * 1024).spawn(move || {
-                    script(number, stream, &record);
-                    // The last handle: now it is closed.
-                    record.0.open.lock().unwrap().remove(&number);
-                })
-                .unwrap();
+                thread::Builder::new()
+                    .stack_size(256 * 1024)
+                    .spawn(move || {
+                        script(number, stream, &record);
+                        // The last handle: now it is closed.
+                        record.0.open.lock().unwrap().remove(&number);
+                    })
+                    .unwrap();
             }
         });
         Self { address, shared }

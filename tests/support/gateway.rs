@@ -156,7 +156,9 @@ impl Setup {
         Self {
             routes: routes(servers),
             grants: GRANTS.to_owned(),
-            tenants: format!("{{name: home, id: {HOME}, keys: dev.jwks.json}}, {{name: away, id: {AWAY}, keys: dev.jwks.json}}"),
+            tenants: format!(
+                "{{name: home, id: {HOME}, keys: dev.jwks.json}}, {{name: away, id: {AWAY}, keys: dev.jwks.json}}"
+            ),
             timeouts: "drain: 1s".to_owned(),
             limits: String::new(),
             more: String::new(),

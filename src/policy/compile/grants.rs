@@ -379,3 +379,29 @@ fn covers(builder: &Builder, wide: &str, name: &str) -> bool {
         RightsShape::Tree => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document;
+
+    #[test]
+    fn names_of_groups_are_closed_and_sorted_and_equal_lists_are_stored_once() {
+        let text = "version: 1\ndomain: d\ngroups: {z: {parents: [m]}, m: {parents: [a]}, a: {}, other: {}}\n\
+                    principals:\n  - {id: p, tenant: t, oid: 00000000-0000-0000-0000-000000000001, groups: [z]}\n  \
+                    - {id: q, tenant: t, oid: 00000000-0000-0000-0000-000000000002, groups: [a, z, m]}\n  \
+                    - {id: r, tenant: t, oid: 00000000-0000-0000-0000-000000000003}\n";
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", text);
+        let document = document::read_grants(source, &mut report).unwrap();
+        let domain = Builder::new(&document, &[("t".into(), Guid(7))], &mut report).finish(&mut report);
+        assert_eq!(report.render(), "");
+        let [p, q, r] = [1, 2, 3].map(|object| {
+            let key = PrincipalKey { tenant: Guid(7), object: Guid(object) };
+            domain.principal(key).unwrap()
+        });
+        assert_eq!(p.groups.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "m", "z"]);
+        assert!(Arc::ptr_eq(&p.groups, &q.groups));
+        assert!(r.groups.is_empty());
+    }
+}
