@@ -146,8 +146,9 @@ mod tests {
 
     #[test]
     fn the_list_has_the_topmost_nodes_where_the_right_is_held() {
-        // own grants, grants of the group, requirement, path, list
-        let cases: [(&str, &str, &str, &str, Option<&[&str]>); 17] = [
+        /// Own grants, grants of the group, requirement, path, list.
+        type Row = (&'static str, &'static str, &'static str, &'static str, Option<&'static [&'static str]>);
+        let cases: [Row; 17] = [
             ("view", "", "view", "a", Some(&["root"])),
             ("view @n:a", "", "view", "a", Some(&["n:a"])),
             ("view @n:a", "", "view", "a1", Some(&["n:a"])),

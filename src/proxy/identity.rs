@@ -1,6 +1,7 @@
 //! What the backend is told of the caller: its name always, its groups, its scopes and a signed assertion where the
 //! application asks for them. The names are stripped from every request before, so what stands here is the gateway's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -38,12 +39,16 @@ pub(super) struct Identity<'a> {
 impl Identity<'_> {
     /// Sets the headers that say who asks.
     pub(super) fn tell(self, headers: &mut HeaderMap, grounds: &Grounds, application: &Application, caller: &Caller) {
-        if let Some(user) = grounds.principal.as_deref().and_then(|id| HeaderValue::try_from(encoded(id, b"%")).ok()) {
+        if let Some(user) = grounds.principal.as_deref().and_then(|id| HeaderValue::from_str(&encoded(id, b"%")).ok()) {
             headers.insert(USER, user);
         }
         let username = grounds.token.as_ref().and_then(|token| token.username.as_deref());
         if let Some(username) = username.and_then(|name| HeaderValue::from_str(name).ok()) {
             headers.insert(USERNAME, username);
+        }
+        let asked = application.identity_headers;
+        if asked.scopes && grounds.scopes.is_none() && grounds.principal.is_some() {
+            tracing::debug!("request {} goes on without {SCOPES}: no list would be exact", caller.id);
         }
         for (name, names) in [(GROUPS, grounds.groups.as_deref()), (SCOPES, grounds.scopes.as_deref())] {
             match names.map(list) {
@@ -55,7 +60,7 @@ impl Identity<'_> {
                 Some(Err(TooLong)) => tracing::debug!("request {} goes on without {name}: too long a list", caller.id),
             }
         }
-        if application.identity_headers.assertion
+        if asked.assertion
             && let Some(assertion) = self.assertion(grounds, application, caller)
         {
             headers.insert(ASSERTION, assertion);
@@ -106,16 +111,20 @@ fn list(names: &[Arc<str>]) -> Result<Option<HeaderValue>, TooLong> {
 }
 
 /// A name from the operators' files for a header value: what is not visible ASCII, and `special`, is percent-encoded.
-fn encoded(text: &str, special: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
+fn encoded<'t>(text: &'t str, special: &[u8]) -> Cow<'t, str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !special.contains(&byte);
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !special.contains(&byte) {
+        if plain(byte) {
             encoded.push(char::from(byte));
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
-    encoded
+    Cow::Owned(encoded)
 }
 
 #[cfg(test)]
