@@ -12,7 +12,7 @@ use portcullis::model::Guid;
 use portcullis::snapshot::{Live, Snapshot};
 use portcullis::source::jwks::{self, From, Intervals, KeySource};
 use portcullis::telemetry::Telemetry;
-use portcullis::token::mint::{DevelopmentKey, UserToken};
+use portcullis::token::mint::{DEVELOPMENT_KID_PREFIX, DevelopmentKey, UserToken};
 use portcullis::token::{
     Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules, TokenFault, Verified, Verifier,
 };
@@ -489,7 +489,7 @@ fn discovery(server: &Server, issuer: IssuerId) -> KeySource {
     server
         .answer(path, Answer::json(&json!({"issuer": url, "jwks_uri": format!("{}/keys", server.base), "other": []})));
     let from = From::Discovery { document: format!("{}{path}", server.base), ca: server.ca.clone() };
-    KeySource { issuer, url, from }
+    KeySource { issuer, url, from, development: true }
 }
 
 fn publish(server: &Server, keys: &[Value]) {
@@ -664,7 +664,7 @@ async fn keys_that_nobody_confirms_for_too_long_are_withdrawn_and_come_back() {
 
 fn file_sources(path: &std::path::Path) -> Vec<KeySource> {
     [(V1, v1_url()), (V2, v2_url())]
-        .map(|(issuer, url)| KeySource { issuer, url, from: From::File(path.to_owned()) })
+        .map(|(issuer, url)| KeySource { issuer, url, from: From::File(path.to_owned()), development: true })
         .to_vec()
 }
 
@@ -701,6 +701,19 @@ async fn key_files_are_read_at_start_and_again_when_they_change() {
     assert_eq!(keeping.kids(V2), ["two"]);
     write(&path, &[Signer::p256().jwk("three")]);
     keeping.until(V2, &["three"]).await;
+}
+
+#[tokio::test]
+async fn a_development_key_that_turns_up_later_is_refused_where_others_can_connect() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.json");
+    write(&path, &[Signer::p256().jwk("one")]);
+    let sources: Vec<_> = file_sources(&path).into_iter().map(|s| KeySource { development: false, ..s }).collect();
+    let ring = jwks::load_files(&sources, KeyRing::empty(2), UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    let keeping = Keeping::start_with(QUICK, sources, ring);
+    write(&path, &[Signer::p256().jwk(&format!("{DEVELOPMENT_KID_PREFIX}0123456789abcdef"))]);
+    a_while().await;
+    assert_eq!(keeping.kids(V2), ["one"]);
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Tenants {
     pub(super) names: Vec<(Name, Guid)>,
     pub(super) issuers: Vec<Issuer>,
     pub(super) keys: Vec<KeySource>,
+    /// Whether development keys are believed.
+    development: bool,
 }
 
 /// The sign-in services of the clouds that Microsoft runs.
@@ -47,7 +49,7 @@ pub(super) fn resolve(
     beyond: Option<&Located<String>>,
     report: &mut Report,
 ) -> Tenants {
-    let mut tenants = Tenants::default();
+    let mut tenants = Tenants { development: beyond.is_none(), ..Tenants::default() };
     let (mut names, mut ids) = (Seen::new(), Seen::new());
     for document in documents {
         let name = &document.name;
@@ -95,7 +97,7 @@ impl Tenants {
             };
             // More than a `u16` counts is reported as a fault by the caller.
             let issuer = IssuerId(u16::try_from(self.issuers.len()).unwrap_or(u16::MAX));
-            self.keys.push(KeySource { issuer, url: url.clone(), from });
+            self.keys.push(KeySource { issuer, url: url.clone(), from, development: self.development });
             let tenant = Arc::from(document.name.value.as_str());
             self.issuers.push(Issuer { tenant, tenant_id: id, url, kind });
         }

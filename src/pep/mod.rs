@@ -76,6 +76,7 @@ fn judge(
     canonical::check_target(&head.uri).map_err(bad_target)?;
     let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let host = target::host(head)?;
+    target::check_framing(head)?;
 
     // 2. application and route
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;

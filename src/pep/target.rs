@@ -1,8 +1,8 @@
 //! Where a request goes, as the head says it: the host that names the application, in one form.
 
-use http::HeaderValue;
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::{HeaderValue, Version};
 
 use super::Refusal;
 use crate::model::Reason;
@@ -34,6 +34,22 @@ pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
         (Some(_), Some(_)) => Err(refuse("host_disagrees")),
         (Some(host), None) | (None, Some(host)) => Ok(host),
         (None, None) => Err(refuse("host_missing")),
+    }
+}
+
+/// The one transfer coding that clients may use is `chunked`, once, and never in HTTP/1.0 (RFC 9112 section 6.1):
+/// whatever else hyper can read, some backend reads differently.
+///
+/// # Errors
+/// A refusal that says so.
+pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let plain = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    if plain && head.version == Version::HTTP_11 {
+        Ok(())
+    } else {
+        Err(Refusal::about(Reason::BadHeader, "transfer_encoding"))
     }
 }
 

@@ -80,6 +80,11 @@ struct Streaming {
 }
 
 impl RequestBody {
+    /// The body of a request that has none.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Wraps a client's body whose pieces may each take `limit`. Without a body there is nothing to watch.
     pub(super) fn new(incoming: Incoming, limit: Duration) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {

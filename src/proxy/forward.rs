@@ -1,10 +1,12 @@
 //! Sends what was permitted to its upstream. Takes [`Permitted`] by value and accepts nothing else, so what is
 //! forwarded is what was judged.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use http::{Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,7 +32,9 @@ pub(super) struct Failed {
 enum Attempt {
     /// Nothing was sent: the request comes back and may be tried again.
     Unsent(Box<Request<RequestBody>>),
-    /// Something may have been sent, so that a second attempt could do the thing twice.
+    /// The request may have been sent, but the connection ended before any of an answer came.
+    Lost,
+    /// Anything else: a second attempt could do the thing twice.
     Failed(Reason),
 }
 
@@ -88,11 +92,14 @@ async fn exchange(
         ledger.tries(&server.name);
         let pool = upstreams.pool(server, upstream.ca.as_ref());
         if let Some(lease) = pool.check_out() {
-            match attempt(worker, lease, request, ledger).await {
-                Ok(answer) => return Ok(answer),
-                Err(Attempt::Failed(reason)) => return Err(reason),
+            let copy = repeatable(&request);
+            match (attempt(worker, lease, request, ledger).await, copy) {
+                (Ok(answer), _) => return Ok(answer),
                 // The server closed the pooled connection in the meantime: once more, on a new one.
-                Err(Attempt::Unsent(back)) => request = *back,
+                (Err(Attempt::Unsent(back)), _) => request = *back,
+                (Err(Attempt::Lost), Some(copy)) => request = copy,
+                (Err(Attempt::Lost), None) => return Err(Reason::UpstreamInvalid),
+                (Err(Attempt::Failed(reason)), _) => return Err(reason),
             }
         }
         let lease = match upstreams.connector.open(server, upstream.ca.as_ref(), &pool).await {
@@ -109,10 +116,25 @@ async fn exchange(
         return match attempt(worker, lease, request, ledger).await {
             Ok(answer) => Ok(answer),
             Err(Attempt::Failed(reason)) => Err(reason),
+            Err(Attempt::Lost) => Err(Reason::UpstreamInvalid),
             Err(Attempt::Unsent(_)) => Err(Reason::UpstreamUnreachable),
         };
     }
     Err(reason)
+}
+
+/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let (method, body) = (request.method(), request.body());
+    if !method.is_safe() || !body.is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::none());
+    copy.method_mut().clone_from(method);
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    *copy.version_mut() = request.version();
+    Some(copy)
 }
 
 /// One request on one connection, up to the head of its answer.
@@ -157,11 +179,21 @@ fn failed(mut fault: TrySendError<Request<RequestBody>>, ledger: &Ledger) -> Att
     }
     let fault = fault.into_error();
     tracing::debug!("upstream exchange: {fault}");
-    Attempt::Failed(match ledger.upload_fault() {
-        Some(UploadFault::Slow) => Reason::BodyTimeout,
-        Some(UploadFault::Broken) => Reason::BadBody,
-        None => Reason::UpstreamInvalid,
-    })
+    match ledger.upload_fault() {
+        Some(UploadFault::Slow) => Attempt::Failed(Reason::BodyTimeout),
+        Some(UploadFault::Broken) => Attempt::Failed(Reason::BadBody),
+        None if ended_early(&fault) => Attempt::Lost,
+        None => Attempt::Failed(Reason::UpstreamInvalid),
+    }
+}
+
+/// Whether the connection ended before any of an answer came, as a server's closing of an idle one does.
+fn ended_early(fault: &hyper::Error) -> bool {
+    let socket = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let reset = socket.is_some_and(|fault| {
+        matches!(fault.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+    });
+    reset || fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled()
 }
 
 /// The target as an origin server wants it (RFC 9112 section 3.2.1): path and query as they came.

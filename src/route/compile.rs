@@ -150,12 +150,16 @@ impl<'i> Compiler<'i> {
                     }
                 }
             }
-            if upstream.servers.is_empty() {
-                let message = format!("the upstream `{}` has no servers", upstream.name.value);
-                report.error("empty", upstream.name.place, message).help("name at least one under `servers:`");
-            }
             let ca = upstream.ca.as_ref().and_then(|file| match (self.inputs.files)(file) {
-                Ok(pem) => Some(Arc::from(pem)),
+                Ok(pem) if String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") => {
+                    Some(Arc::from(pem))
+                }
+                Ok(_) => {
+                    let message = format!("`{}` holds no certificate", file.value);
+                    let help = "it must be a PEM file with `-----BEGIN CERTIFICATE-----` blocks";
+                    report.error("bad_certificate", file.place, message).help(help);
+                    None
+                }
                 Err(message) => {
                     report.error("unreadable", file.place, message);
                     None
@@ -178,12 +182,6 @@ impl<'i> Compiler<'i> {
                 }
             }
         }
-        for (list, name) in [(&gate.tenants, "tenants"), (&gate.audiences, "audiences")] {
-            if list.is_empty() {
-                let message = format!("the gate names no {name}, so nobody could come in");
-                report.error("empty", gate.place, message).help(format!("name at least one under `{name}:`"));
-            }
-        }
         let texts = |list: &[Located<String>]| list.iter().map(|item| item.value.as_str().into()).collect();
         Gate { tenants, audiences: texts(&gate.audiences), app_roles: texts(&gate.app_roles) }
     }
@@ -191,10 +189,6 @@ impl<'i> Compiler<'i> {
     /// The hosts of an application in canonical form; wildcards as `*.suffix`.
     fn hosts(&mut self, application: &'i ApplicationDocument, report: &mut Report) -> Vec<String> {
         let mut hosts = Vec::new();
-        if application.hosts.is_empty() {
-            let message = format!("the application `{}` has no hosts", application.name.value);
-            report.error("empty", application.name.place, message).help("name at least one under `hosts:`");
-        }
         for written in &application.hosts {
             let (wildcard, name) = match written.value.strip_prefix("*.") {
                 Some(name) => ("*.", name),

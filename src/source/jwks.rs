@@ -29,6 +29,9 @@ pub struct KeySource {
     pub url: String,
     /// The place.
     pub from: From,
+    /// Whether development keys may be among them: their private halves are known to anybody, so only where nobody
+    /// beyond this machine can connect.
+    pub development: bool,
 }
 
 /// A place that keys come from.

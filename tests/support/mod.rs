@@ -1,3 +1,4 @@
-//! What several test files share. Each includes the parts that it needs.
+//! What several test files share.
 
+#[allow(dead_code, reason = "each test file uses a part")]
 pub mod world;

@@ -21,14 +21,18 @@ struct Discovery {
 
 /// Gets the keys of a source, or a clause that says from where they could not be had, and why.
 pub(super) async fn fetch(source: Arc<KeySource>) -> Result<KeySet, String> {
-    match &source.from {
+    let keys = match &source.from {
         From::Discovery { document, ca } => discover(&source.url, document, ca.as_deref()).await,
         From::File(path) => {
             let path = path.clone();
             let read = move || file(&path).map_err(|cause| format!("`{}`: {cause}", path.display()));
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
         }
+    }?;
+    if keys.has_development_key() && !source.development {
+        return Err("there is a development key among them, and other machines can reach a listener".into());
     }
+    Ok(keys)
 }
 
 /// Reads a key file.

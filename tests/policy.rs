@@ -1,0 +1,382 @@
+//! What the policy decides, as a specification: small worlds, one table for each rule of the model, and laws that hold
+//! in every world. Whole requests through the real enforcement function; nothing is mocked.
+
+mod support;
+
+use http::Request;
+use portcullis::diag::Report;
+use portcullis::document;
+use portcullis::route;
+use proptest::prelude::*;
+use support::world::World;
+
+const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+const OBJECTS: [&str; 3] = [
+    "00000000-0000-4000-8000-000000000001",
+    "00000000-0000-4000-8000-000000000002",
+    "00000000-0000-4000-8000-000000000003",
+];
+
+fn gateway() -> String {
+    format!(
+        "version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [r]\ngrants: [g]\ntenants: [{{name: t, id: {TENANT}}}]\n"
+    )
+}
+
+/// A route map of one application; `settings` and `routes` are lists in flow style.
+fn routes(settings: &str, routes: &str) -> String {
+    format!(
+        "version: 1\nsettings: {settings}\nupstreams: {{app: {{servers: [\"http://127.0.0.1:1\"]}}}}\napplications:\n  - name: app\n    hosts: [app.example.org]\n    domain: d\n    upstream: app\n    gate: {{tenants: [t], audiences: [api://app]}}\n    routes: {routes}\n"
+    )
+}
+
+/// A grants document: `head` is everything but the principals, of which `a` has the fields given.
+fn grants(head: &str, a: &str) -> String {
+    let separator = if a.is_empty() { "" } else { ", " };
+    format!("version: 1\ndomain: d\n{head}\nprincipals:\n  - {{id: a, tenant: t, oid: {}{separator}{a}}}\n", OBJECTS[0])
+}
+
+const FOREST: &str = "scopes: {forest: {\"land:N\": root, \"town:X\": \"land:N\", \"town:Y\": \"land:N\", \"land:S\": root}, aliases: {code: {77: \"town:X\"}}}";
+
+/// Judges a request of principal `a`; the code of the refusal or "allow".
+fn ask(world: &World, request: &str, headers: &[(&str, &str)]) -> String {
+    let (method, target) = request.split_once(' ').unwrap();
+    let token = world.token("a", "app.example.org", &[]);
+    let mut head = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "app.example.org")
+        .header("authorization", format!("Bearer {token}"));
+    for (name, value) in headers {
+        head = head.header(*name, *value);
+    }
+    world.judge(head.body(()).unwrap().into_parts().0).err().unwrap_or_else(|| "allow".to_owned())
+}
+
+fn world(settings: &str, route: &str, head: &str, a: &str) -> World {
+    World::from_texts(&gateway(), &routes(settings, route), &grants(head, a))
+}
+
+#[test]
+fn a_right_is_held_where_it_is_granted_and_below_in_a_tree_of_names() {
+    let route = r#"[{id: r, match: {methods: [GET, PUT, DELETE], path: "/{town}"}, scopes: {main: {from: path.town, kind: town}}, require: "m.area.item:by_method"}]"#;
+    let cases = [
+        ("grants: [\"m.area.item:read @town:X\"]", "GET /X", "allow"),
+        ("grants: [\"m.area.item:read @town:X\"]", "GET /Y", "right_missing:m.area.item@town:Y"),
+        ("grants: [\"m.area.item:read @town:X\"]", "PUT /X", "right_level:m.area.item=read<write@town:X"),
+        ("grants: [\"m.area.item:write @town:X\"]", "DELETE /X", "right_level:m.area.item=write<delete@town:X"),
+        ("grants: [\"m.area.item @town:X\"]", "DELETE /X", "allow"),
+        ("grants: [\"m.area:write @land:N\"]", "PUT /Y", "allow"),
+        ("grants: [m]", "DELETE /Y", "allow"),
+        // whole segments only
+        ("grants: [m.are]", "GET /X", "right_missing:m.area.item@town:X"),
+        ("grants: [\"m.area.item.part\"]", "GET /X", "right_missing:m.area.item@town:X"),
+        ("grants: [\"m @land:S\"]", "GET /X", "right_missing:m.area.item@town:X"),
+        ("grants: [m, \"m.area:deny @town:X\"]", "GET /X", "right_denied:m.area.item@town:X"),
+        ("grants: [m, \"m.area:deny @town:X\"]", "GET /Y", "allow"),
+        ("", "GET /X", "right_missing:m.area.item@town:X"),
+        ("grants: [m]", "GET /Nowhere", "scope_unknown:main"),
+        ("status: inactive, grants: [m]", "GET /X", "principal_inactive"),
+        ("status: deleted, grants: [m]", "GET /X", "principal_deleted"),
+        ("status: reserved, grants: [m]", "GET /X", "principal_reserved"),
+    ];
+    for (a, request, expected) in cases {
+        assert_eq!(ask(&world("{}", route, FOREST, a), request, &[]), expected, "{a}: {request}");
+    }
+}
+
+#[test]
+fn flat_rights_look_dotted_and_are_not() {
+    let route = r#"[{id: r, match: {methods: [GET], path: /}, require: m.area}]"#;
+    let head = "strategy: {rights: flat}";
+    assert_eq!(ask(&world("{}", route, head, "grants: [m]"), "GET /", &[]), "right_missing:m.area@root");
+    assert_eq!(ask(&world("{}", route, head, "grants: [m.area]"), "GET /", &[]), "allow");
+}
+
+#[test]
+fn alternatives_flags_and_conditions_are_asked_from_left_to_right() {
+    let route = |require: &str| format!("[{{id: r, match: {{methods: [GET], path: \"/{{k}}\"}}, require: {require}}}]");
+    let cases = [
+        ("[{flag: f}, x]", "flags: [f], grants: [x]", "allow"),
+        ("[{flag: f}, x]", "grants: [x]", "flag_missing:f"),
+        ("[{not_flag: f}, x]", "flags: [f], grants: [x]", "flag_forbids:f"),
+        ("{any: [x, y]}", "grants: [y]", "allow"),
+        // a failed `any` reports its last alternative
+        ("{any: [x, y]}", "", "right_missing:y@root"),
+        ("{any: [[{flag: f}, x], y]}", "flags: [f]", "right_missing:y@root"),
+        ("[{any: [x, y]}, z]", "grants: [x]", "right_missing:z@root"),
+        ("{when: {setting: s}, then: x}", "", "right_missing:x@root"),
+        ("{when: {setting: s, is: false}, then: x}", "", "allow"),
+        ("{when: {setting: s, is: false}, then: x, else: y}", "", "right_missing:y@root"),
+        ("{when: [{setting: s}, {setting: n, bit: 2}], then: x}", "", "right_missing:x@root"),
+        ("{when: {setting: n, bit: 4}, then: x}", "", "allow"),
+        ("{setting: n, bit: 4, reason: bit_unset}", "", "bit_unset"),
+        ("{eq: [path.k, one], reason: other}", "", "allow"),
+        ("{eq: [path.k, two], reason: other}", "", "other"),
+        ("{in: [path.k, setting.list], reason: outside}", "", "allow"),
+        ("{not_in: [path.k, setting.list], reason: inside}", "", "inside"),
+        ("{not_in: [query.k, setting.list], reason: absent}", "", "absent"),
+        ("{lt: [setting.n, 4], reason: too_many}", "", "allow"),
+        ("{lt: [setting.n, 3], reason: too_many}", "", "too_many"),
+        ("{unless_denied: x}", "", "allow"),
+        ("{unless_denied: x}", "grants: [\"x:deny\"]", "right_denied:x@root"),
+        ("[{in: [path.k, setting.list], reason: outside}, \"area.{k}\"]", "grants: [area.one]", "allow"),
+        (
+            "[{in: [path.k, setting.list], reason: outside}, \"area.{k}\"]",
+            "grants: [area.two]",
+            "right_missing:area.one@root",
+        ),
+        ("[]", "", "allow"),
+    ];
+    for (require, a, expected) in cases {
+        let world = world("{s: true, n: 3, list: [one, two]}", &route(require), "", a);
+        assert_eq!(ask(&world, "GET /one", &[]), expected, "{require} with {a}");
+    }
+}
+
+#[test]
+fn scopes_come_from_every_place_and_must_agree() {
+    let route = r#"[
+      {id: many, match: {methods: [GET], path: "/p/{town}"}, scopes: {main: {from: [path.town, query.town, header.X-Town], kind: town}}, require: x},
+      {id: query, match: {methods: [GET], path: /q}, scopes: {main: {from: query.town, kind: town}}, require: x},
+      {id: header, match: {methods: [GET], path: /h}, scopes: {main: {from: header.X-Town, kind: town}}, require: x},
+      {id: alias, match: {methods: [GET], path: "/c/{code}"}, scopes: {main: {from: path.code, kind: code}}, require: x},
+      {id: below, match: {methods: [GET], path: "/l/{land}"}, scopes: {main: {from: path.land, kind: land}}, require: "x @main/*"},
+      {id: same, match: {methods: [GET], path: "/s/{land}"}, scopes: {main: {from: path.land, kind: land}, t: {from: query.town, kind: town, missing: {same_as: main}}}, require: "x @t"},
+      {id: skip, match: {methods: [GET], path: /k}, scopes: {t: {from: query.town, kind: town, missing: skip}}, require: "x @t"},
+      {id: node, match: {methods: [GET], path: /n}, scopes: {t: {from: query.town, kind: town, missing: {node: "land:S"}}}, require: "x @t"},
+      {id: fixed, match: {methods: [GET], path: /f}, scopes: {t: {node: "town:X"}}, require: "x @t"}]"#;
+    let world = world("{}", route, FOREST, "grants: [\"x @town:X\"]");
+    let cases: [(&str, &[(&str, &str)], &str); 31] = [
+        ("GET /p/X", &[], "allow"),
+        ("GET /p/X?town=X", &[("x-town", "X")], "allow"),
+        ("GET /p/X?town=Y", &[], "scope_conflict:main"),
+        ("GET /p/X", &[("x-town", "Y")], "scope_conflict:main"),
+        ("GET /p/X?town=X,Y", &[], "scope_conflict:main"),
+        ("GET /q?town=X", &[], "allow"),
+        ("GET /q?town=X&town=X", &[], "allow"),
+        ("GET /q?town=%58", &[], "allow"),
+        ("GET /q?town=X,Y", &[], "right_missing:x@town:Y"),
+        ("GET /q?town=X&town=Y", &[], "right_missing:x@town:Y"),
+        ("GET /q?town=", &[], "scope_unknown:main"),
+        ("GET /q?town=X,", &[], "scope_unknown:main"),
+        ("GET /q", &[], "scope_missing:main"),
+        ("GET /q?Town=X", &[], "bad_target:query_name"),
+        ("GET /q?town[]=X", &[], "bad_target:query_name"),
+        ("GET /q?%74own=X", &[], "bad_target:query_name"),
+        ("GET /q?town=X;town=Y", &[], "bad_target:query_semicolon"),
+        ("GET /h", &[("x-town", "X")], "allow"),
+        ("GET /h", &[("x-town", "x")], "scope_unknown:main"),
+        ("GET /h", &[("x-town", "X,Y")], "scope_ambiguous:main"),
+        ("GET /h", &[("x-town", "X"), ("x-town", "X")], "scope_ambiguous:main"),
+        ("GET /h", &[], "scope_missing:main"),
+        ("GET /c/77", &[], "allow"),
+        ("GET /c/077", &[], "scope_unknown:main"),
+        ("GET /l/N", &[], "allow"),
+        ("GET /l/S", &[], "right_missing:x@land:S"),
+        ("GET /s/N", &[], "right_missing:x@land:N"),
+        ("GET /s/N?town=X", &[], "allow"),
+        ("GET /k", &[], "scope_missing:t"),
+        ("GET /n", &[], "right_missing:x@land:S"),
+        ("GET /f", &[], "allow"),
+    ];
+    for (request, headers, expected) in cases {
+        assert_eq!(ask(&world, request, headers), expected, "{request} {headers:?}");
+    }
+    let many = (0..17).map(|_| "X").collect::<Vec<_>>().join(",");
+    assert_eq!(ask(&world, &format!("GET /q?town={many}"), &[]), "allow", "the same value counts once");
+    let distinct = (0..17).map(|number| format!("t{number}")).collect::<Vec<_>>().join(",");
+    assert_eq!(ask(&world, &format!("GET /q?town={distinct}"), &[]), "scope_ambiguous:main");
+}
+
+#[test]
+fn roles_groups_boundaries_implications_and_caps_count() {
+    let route = r#"[{id: r, match: {methods: [GET, PUT], path: "/{town}"}, scopes: {main: {from: path.town, kind: town}}, require: "x:by_method"}]"#;
+    let cases = [
+        (
+            "roles: {base: {rights: [x:write, y]}, less: {includes: [base], without: [x], rights: [z]}}",
+            "grants: [{role: base, at: \"land:N\"}]",
+            "PUT /X",
+            "allow",
+        ),
+        (
+            "roles: {base: {rights: [x:write, y]}, less: {includes: [base], without: [x], rights: [z]}}",
+            "grants: [{role: less}]",
+            "GET /X",
+            "right_missing:x@town:X",
+        ),
+        (
+            "groups: {G: {grants: [\"x:read @land:N\"]}, H: {parents: [G], flags: [f]}}",
+            "groups: [H]",
+            "GET /Y",
+            "allow",
+        ),
+        (
+            "groups: {G: {status: inactive}, H: {parents: [G]}}",
+            "groups: [H], grants: [x]",
+            "GET /Y",
+            "principal_inactive",
+        ),
+        ("groups: {G: {grants: [\"x:deny\"]}}", "groups: [G], grants: [x]", "GET /Y", "right_denied:x@town:Y"),
+        (
+            "strategy: {across: individual_first}\ngroups: {G: {grants: [\"x:deny\"]}}",
+            "groups: [G], grants: [x]",
+            "GET /Y",
+            "allow",
+        ),
+        ("strategy: {within: nearest}", "grants: [\"x:deny\", \"x:read @land:N\"]", "GET /Y", "allow"),
+        ("strategy: {boundary: true}", "boundary: [\"land:N\"], grants: [\"x @town:X\"]", "GET /X", "allow"),
+        (
+            "strategy: {boundary: true}",
+            "boundary: [\"town:Y\"], grants: [\"x @land:N\"]",
+            "GET /Y",
+            "right_missing:x@town:Y",
+        ),
+        ("strategy: {boundary: true}", "grants: [x]", "GET /X", "right_missing:x@town:X"),
+        ("implies: {top: [mid], mid: [x]}", "grants: [top]", "PUT /X", "allow"),
+        ("implies: {top: [mid], mid: [x]}", "grants: [top, \"x:deny\"]", "GET /X", "right_denied:x@town:X"),
+        ("implies: {top: [mid], mid: [x]}", "grants: [\"top:deny\", x]", "GET /X", "allow"),
+        ("strategy: {caps: {ro: read}}", "flags: [ro], grants: [x]", "PUT /X", "right_level:x=read<write@town:X"),
+        ("strategy: {caps: {ro: read}}", "flags: [ro], grants: [x]", "GET /X", "allow"),
+    ];
+    for (head, a, request, expected) in cases {
+        let world = world("{}", route, &format!("{FOREST}\n{head}"), a);
+        assert_eq!(ask(&world, request, &[]), expected, "{head} {a}: {request}");
+    }
+}
+
+/// Compiles texts that have faults and returns their codes, in the order of their places.
+fn faults(routes: &str, grants: &str) -> Vec<&'static str> {
+    let mut report = Report::new();
+    let source = report.add_source("routes.yaml", routes);
+    let routes = document::read_routes(source, &mut report).unwrap();
+    let source = report.add_source("grants.yaml", grants);
+    let grants = document::read_grants(source, &mut report).unwrap();
+    assert!(!report.has_errors(), "{}", report.render());
+    let inputs = route::Inputs {
+        routes: &[routes],
+        grants: &[grants],
+        tenants: &[("t".into(), TENANT.parse().unwrap())],
+        files: &|_| Err("no files here".into()),
+    };
+    assert!(route::compile(inputs, &mut report).is_none());
+    let mut found: Vec<_> = report.diagnostics().iter().map(|fault| (fault.place, fault.code)).collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, code)| code).collect()
+}
+
+#[test]
+fn what_does_not_resolve_is_refused_at_load() {
+    let plain = grants(FOREST, "");
+    let cases = [
+        (r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: "y @nowhere"}]"#, vec!["unknown_name"]),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, scopes: {main: {from: path.z, kind: town}}, require: []}]"#,
+            vec!["unknown_name"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, scopes: {main: {from: path.x, kind: twon}}, require: []}]"#,
+            vec!["unknown_name"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, scopes: {main: {from: object.x, kind: town}}, require: []}]"#,
+            vec!["bad_reference"],
+        ),
+        (r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: "area.{x}"}]"#, vec!["open_right"]),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: {when: {setting: s}, then: y}}]"#,
+            vec!["unknown_setting"],
+        ),
+        (r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: "y:upsert"}]"#, vec!["bad_level"]),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, public: true}, {id: q, match: {methods: [GET], path: "/{y}"}, public: true}]"#,
+            vec!["ambiguous_route"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: /a}, public: true}, {id: r, match: {methods: [GET], path: /b}, public: true}]"#,
+            vec!["duplicate_name"],
+        ),
+        (r#"[{id: r, match: {methods: [HEAD, TRACE], path: /a}, public: true}]"#, vec!["bad_method", "bad_method"]),
+        (r#"[{id: r, match: {methods: [GET], path: /a//b}, public: true}]"#, vec!["bad_path"]),
+        (
+            r#"[{id: r, match: {methods: [GET], path: /a}, scopes: {a: {from: query.x, kind: town, missing: {same_as: b}}, b: {from: query.x, kind: town, missing: {same_as: a}}}, require: []}]"#,
+            vec!["cycle", "cycle"],
+        ),
+    ];
+    for (route, expected) in cases {
+        assert_eq!(faults(&routes("{}", route), &plain), expected, "{route}");
+    }
+    let fine = routes("{}", "[{id: r, match: {methods: [GET], path: /}, public: true}]");
+    let cases = [
+        ("scopes: {forest: {\"a:1\": \"a:2\", \"a:2\": \"a:1\"}}", "", vec!["cycle", "cycle"]),
+        ("scopes: {forest: {\"a:1\": nowhere}}", "", vec!["unknown_name"]),
+        ("scopes: {forest: {\"a:1\": root, \"a:2\": root}, aliases: {a: {2: \"a:1\"}}}", "", vec!["alias_clash"]),
+        ("roles: {a: {includes: [b]}, b: {includes: [a]}}", "", vec!["cycle"]),
+        ("roles: {a: {rights: [x]}, b: {includes: [a], without: [y]}}", "", vec!["bad_role"]),
+        ("groups: {a: {parents: [b]}, b: {parents: [a]}}", "", vec!["cycle", "cycle"]),
+        ("", "groups: [a]", vec!["unknown_name"]),
+        ("", "grants: [{role: a}]", vec!["unknown_name"]),
+        ("", "grants: [\"x @a:1\"]", vec!["unknown_name"]),
+        ("", "grants: [\"x:sometimes\"]", vec!["bad_level"]),
+        ("", "grants: [\"x..y\"]", vec!["bad_name"]),
+        ("", "boundary: []", vec!["boundary_unused"]),
+        ("rights: [x]", "grants: [y]", vec!["unknown_name"]),
+    ];
+    for (head, a, expected) in cases {
+        assert_eq!(faults(&fine, &grants(head, a)), expected, "{head} {a}");
+    }
+}
+
+/// Grants as they are written: right, level or denial, node.
+fn any_grants() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
+    prop::collection::vec((0..4_usize, 0..4_usize, 0..4_usize), 0..8)
+}
+
+fn written(grants: &[(usize, usize, usize)]) -> String {
+    let rights = ["m", "m.a", "m.a.i", "m.b"];
+    let effects = [":read", ":write", "", ":deny"];
+    let nodes = ["", " @land:N", " @town:X", " @land:S"];
+    let one = |(right, effect, node): &(usize, usize, usize)| {
+        format!("\"{}{}{}\"", rights[*right], effects[*effect], nodes[*node])
+    };
+    format!("grants: [{}]", grants.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+const EVERYWHERE: &str = r#"[{id: r, match: {methods: [GET, PUT, DELETE], path: "/{town}"}, scopes: {main: {from: path.town, kind: town}}, require: "m.a.i:by_method"}]"#;
+
+/// The decisions on every request that the route can take.
+fn decisions(grants: &[(usize, usize, usize)]) -> Vec<bool> {
+    let world = world("{}", EVERYWHERE, FOREST, &written(grants));
+    let requests = ["GET /X", "PUT /X", "DELETE /X", "GET /Y", "PUT /Y", "DELETE /Y"];
+    requests.iter().map(|request| ask(&world, request, &[]) == "allow").collect()
+}
+
+fn never_more(less: &[bool], more: &[bool]) -> bool {
+    less.iter().zip(more).all(|(less, more)| !less || *more)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_order_of_grants_never_matters(grants in any_grants()) {
+        let mut reversed = grants.clone();
+        reversed.reverse();
+        prop_assert_eq!(decisions(&grants), decisions(&reversed));
+    }
+
+    #[test]
+    fn a_denial_never_adds_access(grants in any_grants(), right in 0..4_usize, node in 0..4_usize) {
+        let mut denied = grants.clone();
+        denied.push((right, 3, node));
+        prop_assert!(never_more(&decisions(&denied), &decisions(&grants)));
+    }
+
+    #[test]
+    fn without_denials_removing_a_grant_never_adds_access(grants in any_grants()) {
+        let all: Vec<_> = grants.into_iter().filter(|(_, effect, _)| *effect != 3).collect();
+        if let Some((_, fewer)) = all.split_first() {
+            prop_assert!(never_more(&decisions(fewer), &decisions(&all)));
+        }
+    }
+}
