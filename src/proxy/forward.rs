@@ -68,6 +68,8 @@ pub(super) async fn forward(
             ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
             headers::to_client(&mut head.headers, caller);
+            // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
+            head.version = Version::HTTP_11;
             head.extensions.clear();
             let body = Body::relayed(incoming, lease, ledger, &caller.connection, timeouts.response_body);
             Ok(Response::from_parts(head, body))

@@ -181,6 +181,10 @@ pub(super) fn to_backend(
 
 /// Turns the headers of the backend's answer into those that the client gets.
 pub(super) fn to_client(headers: &mut HeaderMap, caller: &Caller) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // The body was read by its chunks, so that is how long it is (RFC 9112 section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip(headers, |name| name.starts_with("x-portcullis") || name.starts_with("x-auth-request-"));
     headers.insert(REQUEST_ID, caller.id_header.clone());
 }
@@ -620,6 +624,7 @@ mod tests {
             ("connection", "keep-alive, x-internal"),
             ("keep-alive", "timeout=5"),
             ("x-internal", "1"),
+            ("content-length", "5"),
             ("transfer-encoding", "chunked"),
             ("trailer", "x-late"),
             ("upgrade", "h2"),

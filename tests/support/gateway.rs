@@ -221,7 +221,7 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let decisions = lines(child.stdout.take().unwrap());
+        let decisions = Mutex::new(lines(child.stdout.take().unwrap()));
         let output = lines(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let mut addresses = Vec::new();
@@ -253,7 +253,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
 
 /// A new certificate for `app.test` and its key, PEM.
 pub fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["app.test".into()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["app.test".into(), "localhost".into()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
@@ -341,7 +341,7 @@ impl Drop for Gateway {
 pub struct Process {
     door: Door,
     child: Child,
-    decisions: Receiver<String>,
+    decisions: Mutex<Receiver<String>>,
     log: Arc<Mutex<String>>,
 }
 
@@ -371,7 +371,11 @@ impl Process {
 
     /// The next line of its decision log, as it came.
     pub fn decision_line(&self) -> String {
-        self.decisions.recv_timeout(SOON).unwrap_or_else(|_| panic!("no line; the process log:\n{}", self.log()))
+        self.decisions
+            .lock()
+            .unwrap()
+            .recv_timeout(SOON)
+            .unwrap_or_else(|_| panic!("no line; the process log:\n{}", self.log()))
     }
 
     /// The next line of its decision log.

@@ -123,24 +123,34 @@ impl Client {
         self.head().expect("an answer")
     }
 
+    /// Reads the next head, final or not: its status.
+    pub fn interim(&mut self) -> u16 {
+        self.any_head().expect("an answer").status
+    }
+
     /// Reads the head of a final answer.
     pub fn head(&mut self) -> Option<Answer> {
         loop {
-            let end = loop {
-                if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                    break end;
-                }
-                if fill(&mut self.wire, &mut self.buffer) == 0 {
-                    assert!(self.buffer.is_empty(), "a broken head: {:?}", String::from_utf8_lossy(&self.buffer));
-                    return None;
-                }
-            };
-            let head: String = self.buffer.drain(..end + 4).take(end).map(char::from).collect();
-            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-            if status >= 200 || status == 101 {
-                return Some(Answer { status, head, body: Vec::new(), length: 0, whole: true });
+            let answer = self.any_head()?;
+            if answer.status >= 200 || answer.status == 101 {
+                return Some(answer);
             }
         }
+    }
+
+    fn any_head(&mut self) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            if fill(&mut self.wire, &mut self.buffer) == 0 {
+                assert!(self.buffer.is_empty(), "a broken head: {:?}", String::from_utf8_lossy(&self.buffer));
+                return None;
+            }
+        };
+        let head: String = self.buffer.drain(..end + 4).take(end).map(char::from).collect();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Some(Answer { status, head, body: Vec::new(), length: 0, whole: true })
     }
 
     /// Reads the body that belongs to a head, as far as it comes. Each piece is shown to `each`, the beginning is kept.
@@ -179,6 +189,12 @@ impl Client {
     /// Whether the other side ends the connection without another byte.
     pub fn is_ended(&mut self) -> bool {
         self.buffer.is_empty() && fill(&mut self.wire, &mut self.buffer) == 0
+    }
+
+    /// Reads all bytes to the end of the connection.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while fill(&mut self.wire, &mut self.buffer) > 0 {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// Says that nothing more will be sent.
@@ -267,14 +283,14 @@ pub fn h2_request<B>(method: &str, target: &str, token: &str, body: B) -> http::
 pub struct Repeated {
     block: Bytes,
     left: u64,
-    /// Whether it breaks off at its end.
-    breaks: bool,
+    /// When it breaks off after its last byte, if it does.
+    breaks: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
 impl Repeated {
     /// So many bytes.
     pub fn new(block: &Bytes, length: u64) -> Self {
-        Self { block: block.clone(), left: length, breaks: false }
+        Self { block: block.clone(), left: length, breaks: None }
     }
 
     /// Nothing.
@@ -282,9 +298,9 @@ impl Repeated {
         Self::new(&Bytes::new(), 0)
     }
 
-    /// So many bytes, and then an error in place of an end.
-    pub fn broken(block: &Bytes, length: u64) -> Self {
-        Self { breaks: true, ..Self::new(block, length) }
+    /// So many bytes, and as soon as something holds, an error in place of an end.
+    pub fn broken(block: &Bytes, length: u64, when: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { breaks: Some(Box::new(when)), ..Self::new(block, length) }
     }
 }
 
@@ -292,11 +308,17 @@ impl Body for Repeated {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         if this.left == 0 {
-            let end = this.breaks.then(|| Err(io::Error::other("broken on purpose")));
-            return Poll::Ready(end);
+            return match &this.breaks {
+                None => Poll::Ready(None),
+                Some(now) if now() => Poll::Ready(Some(Err(io::Error::other("broken on purpose")))),
+                Some(_) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
         }
         let now = this.left.min(this.block.len() as u64);
         this.left -= now;
@@ -304,10 +326,10 @@ impl Body for Repeated {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0 && !self.breaks
+        self.left == 0 && self.breaks.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.breaks { SizeHint::default() } else { SizeHint::with_exact(self.left) }
+        if self.breaks.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
     }
 }

@@ -1,0 +1,22 @@
+//! The data plane on real sockets: what reaches the backend, what comes back, and what never gets that far. One binary
+//! for all of it, since each one links the whole product.
+
+#[path = "../support/backend.rs"]
+mod backend;
+#[path = "../support/gateway.rs"]
+mod gateway;
+#[path = "../support/wire.rs"]
+mod wire;
+
+mod bodies;
+mod forward;
+mod framing;
+mod load;
+mod nginx;
+mod operators;
+mod process;
+mod refuse;
+mod reload;
+mod timeouts;
+mod tls;
+mod upstream;
