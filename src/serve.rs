@@ -23,7 +23,7 @@ use crate::reload::{self, Handle, Reloader, Trigger};
 use crate::snapshot::{Live, Snapshot};
 use crate::source::file::watch::Watcher;
 use crate::telemetry::{Telemetry, log};
-use crate::token::{Issuers, Verifier};
+use crate::token::{AssertionKey, Issuers, Verifier};
 
 use control::{Changes, Control};
 use first::First;
@@ -110,7 +110,15 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
     let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers), config.rules, config.cache_entries));
     let (wake, woken) = mpsc::channel(WAKES);
-    let gateway = Gateway::new(&live, Arc::clone(&verifier), Arc::clone(&telemetry), wake, config.settings);
+    let assertions = Arc::new(AssertionKey::generate().map_err(std::io::Error::other)?);
+    let gateway = Gateway::new(
+        &live,
+        Arc::clone(&verifier),
+        Arc::clone(&assertions),
+        Arc::clone(&telemetry),
+        wake,
+        config.settings,
+    );
     let (drain, draining) = watch::channel(false);
 
     let mut crew = Crew::new(drain.clone());
@@ -121,6 +129,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         started_at,
         live: Arc::clone(&live),
         verifier,
+        assertions,
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
         draining,

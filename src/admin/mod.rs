@@ -8,6 +8,7 @@
 //! | `GET /metrics` | metrics in the OpenMetrics text format |
 //! | `GET /version` | name and version |
 //! | `GET /status` | serial, counts, ages |
+//! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file` |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
@@ -37,7 +38,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::reload::{Handle, Trigger};
 use crate::snapshot::Live;
 use crate::telemetry::Telemetry;
-use crate::token::Verifier;
+use crate::token::{AssertionKey, Verifier};
 
 /// Most connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 64;
@@ -60,6 +61,8 @@ pub struct Admin {
     pub live: Arc<Live>,
     /// Knows the issuers that keys are awaited of.
     pub verifier: Arc<Verifier>,
+    /// The key that assertions to backends are signed with.
+    pub assertions: Arc<AssertionKey>,
     /// The metrics.
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
@@ -117,12 +120,15 @@ impl Admin {
     async fn answer(&self, head: &Parts) -> Answer {
         let method = &head.method;
         match head.uri.path() {
-            "/livez" | "/readyz" | "/metrics" | "/version" | "/status" if !reads(method) => not_allowed("GET, HEAD"),
+            "/livez" | "/readyz" | "/metrics" | "/version" | "/status" | JWKS if !reads(method) => {
+                not_allowed("GET, HEAD")
+            }
             "/livez" => json(StatusCode::OK, &answer::livez()),
             "/readyz" => self.readyz(),
             "/metrics" => text(OPENMETRICS, self.telemetry.render()),
             "/version" => json(StatusCode::OK, &answer::version(self.version)),
             "/status" => json(StatusCode::OK, &answer::status(self)),
+            JWKS => text(JWK_SET, self.assertions.jwks().to_owned()),
             "/reload" if *method != Method::POST => not_allowed("POST"),
             "/reload" => self.reload(head).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "there is no such page"),
@@ -168,6 +174,9 @@ impl Admin {
     }
 }
 
+/// Where the key of assertions is looked for, and its type (RFC 7517 section 8.5.2).
+const JWKS: &str = "/.well-known/jwks.json";
+const JWK_SET: &str = "application/jwk-set+json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn reads(method: &Method) -> bool {
@@ -262,6 +271,7 @@ mod tests {
             started_at: 5,
             live,
             verifier: Arc::new(Verifier::new(Issuers::new(vec![issuer]), rules, 10)),
+            assertions: Arc::new(AssertionKey::generate().unwrap()),
             telemetry,
             reload,
             draining,
@@ -304,6 +314,7 @@ mod tests {
             ("GET", "/livez/", 404, None),
             ("POST", "/livez", 405, Some("GET, HEAD")),
             ("DELETE", "/metrics", 405, Some("GET, HEAD")),
+            ("POST", "/.well-known/jwks.json", 405, Some("GET, HEAD")),
             ("GET", "/reload", 405, Some("POST")),
             ("HEAD", "/livez", 200, None),
         ];
@@ -386,8 +397,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_and_version_have_their_types() {
+    async fn metrics_version_and_keys_have_their_types() {
         let fixture = fixture();
+        let (status, headers, body) = fixture.ask("GET", "/.well-known/jwks.json", None).await;
+        assert_eq!((status, &headers[CONTENT_TYPE]), (200, &HeaderValue::from_static(JWK_SET)));
+        assert_eq!(body, fixture.admin.assertions.jwks());
         let (status, headers, body) = fixture.ask("GET", "/metrics", None).await;
         assert_eq!((status, &headers[CONTENT_TYPE]), (200, &HeaderValue::from_static(OPENMETRICS)));
         assert!(body.ends_with("# EOF\n"), "{body}");

@@ -62,6 +62,19 @@ pub struct ApplicationDocument {
     pub allow_headers: Vec<Located<String>>,
     /// Whether refusals tell clients the code with its subject (`full`) or without (`code`, the default).
     pub full_detail: bool,
+    /// What the backend is told of the caller beside its name; each at most once. Default: nothing.
+    pub identity_headers: Vec<IdentityHeader>,
+}
+
+/// One word of `identity_headers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentityHeader {
+    /// `groups`: `X-Auth-Request-Groups`.
+    Groups,
+    /// `scopes`: `X-Portcullis-Scopes`.
+    Scopes,
+    /// `assertion`: `X-Portcullis-Assertion`.
+    Assertion,
 }
 
 /// `gate` of an application.

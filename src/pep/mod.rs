@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::model::Reason;
-use crate::policy::decide;
+use crate::policy::{decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::{Access, Application, Gate, Route, query};
 use crate::snapshot::Snapshot;
@@ -44,8 +44,15 @@ pub enum Verdict {
 /// Judges one request head at `now` (seconds since the Unix epoch). `verifier` only remembers: what it answers depends
 /// on nothing but the token, the snapshot's keys and `now`.
 pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, now: u64) -> Verdict {
-    let mut grounds =
-        Grounds { snapshot: Arc::clone(snapshot), application: None, route: None, token: None, principal: None };
+    let mut grounds = Grounds {
+        snapshot: Arc::clone(snapshot),
+        application: None,
+        route: None,
+        token: None,
+        principal: None,
+        groups: None,
+        scopes: None,
+    };
     let judged = judge(snapshot, verifier, &head, now, &mut grounds).and_then(|()| target::settle(&mut head));
     match judged {
         Ok(()) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -104,8 +111,18 @@ fn judge(
     let query = head.uri.query().unwrap_or_default();
     query::check(query, rules.query_names()).map_err(bad_target)?;
     let facts = RequestFacts { path: &path, query, headers: &head.headers };
-    decide(domain, rules, principal, &facts, route.level(&head.method))
-        .map_err(|denial| Refusal::denied(&denial, domain, rules))
+    let level = route.level(&head.method);
+    decide(domain, rules, principal, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
+
+    // what the backend is told beside the permission
+    let told = application.identity_headers;
+    if told.groups {
+        grounds.groups = Some(Arc::clone(&principal.groups));
+    }
+    if told.scopes {
+        grounds.scopes = held_scopes(domain, rules, principal, &facts, level);
+    }
+    Ok(())
     // 9. the caller wraps the head into a `Permitted`
 }
 

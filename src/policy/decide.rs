@@ -14,13 +14,13 @@ use crate::document::routes::Comparison;
 use crate::model::{Level, Reason, Status};
 
 /// Everything that one decision looks at.
-struct Case<'r, F> {
-    domain: &'r Domain,
-    rules: &'r Rules,
-    principal: &'r Principal,
+pub(super) struct Case<'r, F> {
+    pub(super) domain: &'r Domain,
+    pub(super) rules: &'r Rules,
+    pub(super) principal: &'r Principal,
     facts: &'r F,
     object: Option<&'r Object>,
-    resolved: Resolved,
+    pub(super) resolved: Resolved,
     by_method: Level,
 }
 
@@ -32,27 +32,42 @@ pub fn decide(
     facts: &impl Facts,
     by_method: Level,
 ) -> Result<(), Denial> {
-    let of_account = |reason| Err(Denial::new(reason, Subject::Principal));
-    match principal.status {
-        Status::Active => {}
-        Status::Inactive => return of_account(Reason::PrincipalInactive),
-        Status::Deleted => return of_account(Reason::PrincipalDeleted),
-        Status::Reserved => return of_account(Reason::PrincipalReserved),
-    }
-    let object = rules.object.as_ref().and_then(|rule| domain.object(rule.kind, scopes::path(rule.key, facts)?));
-    let resolved = scopes::resolve(domain, rules, object, facts)?;
-    Case { domain, rules, principal, facts, object, resolved, by_method }.run()
+    Case::open(domain, rules, principal, facts, by_method)?.run(|_| ())
 }
 
-impl<F: Facts> Case<'_, F> {
-    fn run(&self) -> Result<(), Denial> {
+impl<'c, F: Facts> Case<'c, F> {
+    /// Looks at the account, then resolves all scopes of the route. The arguments are those of [`decide`].
+    pub(super) fn open(
+        domain: &'c Domain,
+        rules: &'c Rules,
+        principal: &'c Principal,
+        facts: &'c F,
+        by_method: Level,
+    ) -> Result<Self, Denial> {
+        let of_account = |reason| Err(Denial::new(reason, Subject::Principal));
+        match principal.status {
+            Status::Active => {}
+            Status::Inactive => return of_account(Reason::PrincipalInactive),
+            Status::Deleted => return of_account(Reason::PrincipalDeleted),
+            Status::Reserved => return of_account(Reason::PrincipalReserved),
+        }
+        let object = rules.object.as_ref().and_then(|rule| domain.object(rule.kind, scopes::path(rule.key, facts)?));
+        let resolved = scopes::resolve(domain, rules, object, facts)?;
+        Ok(Self { domain, rules, principal, facts, object, resolved, by_method })
+    }
+
+    /// Checks one step after the other; `holds` is told of every check that holds.
+    pub(super) fn run(&self, mut holds: impl FnMut(&'c Check)) -> Result<(), Denial> {
         let mut next = 0_usize;
         // Jumps only lead forward, so this ends after at most one visit of each step.
         while let Some(step) = self.rules.steps.get(next) {
             next = match step {
                 Step::Jump(to) => usize::from(*to),
                 Step::Check { check, otherwise } => match (self.check(check), otherwise) {
-                    (Ok(()), _) => next + 1,
+                    (Ok(()), _) => {
+                        holds(check);
+                        next + 1
+                    }
                     (Err(_), Some(to)) => usize::from(*to),
                     (Err(denial), None) => return Err(denial),
                 },
@@ -70,11 +85,7 @@ impl<F: Facts> Case<'_, F> {
             }
             Check::NotFlag(_) => Ok(()),
             Check::Right { right, level, at, below } => {
-                let asked = match level {
-                    Asked::Level(level) => *level,
-                    Asked::ByMethod => self.by_method,
-                };
-                let right = self.right(right)?;
+                let (asked, right) = (self.level(*level), self.right(right)?);
                 self.at_each(*at, |node| self.holds(right, asked, node, *below))
             }
             Check::UnlessDenied { right, at } => {
@@ -121,7 +132,14 @@ impl<F: Facts> Case<'_, F> {
         }
     }
 
-    fn right(&self, right: &RightRef) -> Result<RightId, Denial> {
+    pub(super) const fn level(&self, asked: Asked) -> Level {
+        match asked {
+            Asked::Level(level) => level,
+            Asked::ByMethod => self.by_method,
+        }
+    }
+
+    pub(super) fn right(&self, right: &RightRef) -> Result<RightId, Denial> {
         match right {
             RightRef::Fixed(right) => Ok(*right),
             RightRef::Named { variable, rights, code } => scopes::path(*variable, self.facts)

@@ -50,9 +50,11 @@ pub struct Principal {
     pub id: Arc<str>,
     /// The state of the account.
     pub status: Status,
+    /// The names of its groups and of all groups above those, sorted. Equal lists are stored once.
+    pub groups: Arc<[Arc<str>]>,
     pub(super) flags: u128,
     pub(super) own: Run,
-    pub(super) groups: Box<[Run]>,
+    pub(super) of_groups: Box<[Run]>,
 }
 
 /// A stretch of [`Domain::grants`]: the grants of one source. Equal sets of grants are stored once.
@@ -166,7 +168,7 @@ impl Domain {
     pub fn held(&self, principal: &Principal, right: RightId, scope: ScopeId) -> Held {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |run: Run| self.held_within(run, right, *at);
-        let groups = principal.groups.iter().map(|run| of_source(*run));
+        let groups = principal.of_groups.iter().map(|run| of_source(*run));
         let held = precedence::across(self.strategy.across, of_source(principal.own), groups);
         match held {
             Held::Up(level) => {
@@ -182,10 +184,8 @@ impl Domain {
         let here = self.held(principal, right, scope);
         let Some((_, at)) = self.scope_entry(scope) else { return here };
         let mut best = here;
-        let runs = principal.groups.iter().copied().chain([principal.own]);
-        for grant in runs.flat_map(|run| self.run(run)) {
-            let below = at.contains(grant.scope) && grant.scope.first != at.first;
-            if below && self.covers(grant, right) {
+        for grant in self.covering(principal, right) {
+            if at.contains(grant.scope) && grant.scope.first != at.first {
                 let there = self.held(principal, right, ScopeId(grant.scope.first));
                 if there.level() > best.level() {
                     best = there;
@@ -193,6 +193,12 @@ impl Domain {
             }
         }
         best
+    }
+
+    /// The grants of a principal and its groups that say something of a right, denials and implications included.
+    pub(super) fn covering(&self, principal: &Principal, right: RightId) -> impl Iterator<Item = &Grant> {
+        let runs = principal.of_groups.iter().copied().chain([principal.own]);
+        runs.flat_map(|run| self.run(run)).filter(move |grant| self.covers(grant, right))
     }
 
     fn covers(&self, grant: &Grant, right: RightId) -> bool {
@@ -220,7 +226,8 @@ impl Domain {
         self.grants.get(range).unwrap_or_default()
     }
 
-    fn scope_entry(&self, scope: ScopeId) -> Option<&(Arc<str>, Interval)> {
+    /// A node's name and everything below it.
+    pub(super) fn scope_entry(&self, scope: ScopeId) -> Option<&(Arc<str>, Interval)> {
         self.scopes.get(usize::try_from(scope.0).ok()?)
     }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, RequestBody, UploadFault};
 use super::headers;
+use super::identity::Identity;
 use super::ledger::Ledger;
 use super::upstream::{ConnectFault, Lease};
 use super::{Caller, Worker};
@@ -37,12 +38,14 @@ enum Attempt {
     Failed(Reason),
 }
 
-/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming.
+/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming. `now` is in
+/// Unix seconds.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     permitted: Permitted,
     incoming: Incoming,
     caller: &Caller,
+    now: u64,
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
     let (mut head, grounds) = permitted.into_parts();
@@ -51,7 +54,8 @@ pub(super) async fn forward(
         // A permission without an application has no way to go; pep never makes one.
         return Err(Failed { reason: Reason::Internal, ledger });
     };
-    headers::to_backend(&mut head, &grounds, application, caller);
+    let identity = Identity { key: &worker.gateway.assertions, now };
+    headers::to_backend(&mut head, &grounds, application, caller, identity);
     head.uri = origin_form(&head.uri);
     head.version = Version::HTTP_11;
     head.extensions.clear();

@@ -8,16 +8,13 @@ use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use super::identity::Identity;
 use super::trace;
 use super::{Caller, Connection};
 use crate::pep::Grounds;
 use crate::route::Application;
 use crate::telemetry::RequestId;
 
-/// The principal's id.
-const USER: HeaderName = HeaderName::from_static("x-auth-request-user");
-/// The name to show for the principal.
-const USERNAME: HeaderName = HeaderName::from_static("x-auth-request-preferred-username");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -158,7 +155,13 @@ pub(super) fn drop_connection_options(headers: &mut HeaderMap) {
 
 /// Turns the head of a permitted request into the one that the backend gets; only its target is left to the caller. Its
 /// `Host` is the one that was judged.
-pub(super) fn to_backend(head: &mut Parts, grounds: &Grounds, application: &Application, caller: &Caller) {
+pub(super) fn to_backend(
+    head: &mut Parts,
+    grounds: &Grounds,
+    application: &Application,
+    caller: &Caller,
+    identity: Identity<'_>,
+) {
     let trusted = caller.connection.trusted;
     let headers = &mut head.headers;
     strip(headers, |name| is_dropped(name, trusted, &application.allow_headers));
@@ -173,13 +176,7 @@ pub(super) fn to_backend(head: &mut Parts, grounds: &Grounds, application: &Appl
     trace::keep_or_make(headers, &caller.id, caller.span);
     let via = if head.version >= Version::HTTP_2 { "2 portcullis" } else { "1.1 portcullis" };
     headers.append(header::VIA, HeaderValue::from_static(via));
-    if let Some(user) = grounds.principal.as_deref().and_then(visible) {
-        headers.insert(USER, user);
-    }
-    let username = grounds.token.as_ref().and_then(|token| token.username.as_deref());
-    if let Some(username) = username.and_then(|name| HeaderValue::from_str(name).ok()) {
-        headers.insert(USERNAME, username);
-    }
+    identity.tell(headers, grounds, application, caller);
 }
 
 /// Turns the headers of the backend's answer into those that the client gets.
@@ -322,23 +319,6 @@ fn set_forwarded(headers: &mut HeaderMap, connection: &Connection) {
             None => headers.remove(FORWARDED_HOST),
         };
     }
-}
-
-/// A name from the operators' files as a header value: what is not visible ASCII, and `%`, is percent-encoded.
-fn visible(text: &str) -> Option<HeaderValue> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
-    if text.bytes().all(plain) {
-        return HeaderValue::from_str(text).ok();
-    }
-    let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    HeaderValue::from_str(&encoded).ok()
 }
 
 #[cfg(test)]
@@ -628,13 +608,6 @@ mod tests {
         let mut fields = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
         join_cookies(&mut fields);
         assert_eq!(fields, headers(&[("cookie", "a=1; b=2; c=3")]));
-    }
-
-    #[test]
-    fn ids_of_principals_become_visible_ascii_that_reads_back() {
-        for (id, header) in [("olga", "olga"), ("a b", "a%20b"), ("é\n", "%C3%A9%0A"), ("50%", "50%25")] {
-            assert_eq!(visible(id).unwrap(), header);
-        }
     }
 
     #[test]

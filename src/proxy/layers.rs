@@ -227,7 +227,7 @@ mod tests {
     use crate::route::RouteMap;
     use crate::snapshot::{Live, Snapshot};
     use crate::telemetry::Telemetry;
-    use crate::token::{Algorithms, Issuers, KeyRing, Rules, Verifier};
+    use crate::token::{Algorithms, AssertionKey, Issuers, KeyRing, Rules, Verifier};
 
     fn worker(requests: usize) -> Rc<Worker> {
         let live = Arc::new(Live::new(Snapshot {
@@ -241,7 +241,8 @@ mod tests {
         let verifier = Arc::new(Verifier::new(Issuers::default(), rules, 1));
         let settings = Settings { limits: Limits { requests, ..Limits::default() }, ..Settings::default() };
         let (wake, _) = mpsc::channel(1);
-        Worker::new(Gateway::new(&live, verifier, Telemetry::new("0", false), wake, settings))
+        let assertions = Arc::new(AssertionKey::generate().unwrap());
+        Worker::new(Gateway::new(&live, verifier, assertions, Telemetry::new("0", false), wake, settings))
     }
 
     /// What a client reads from one connection when `handler` stands where the gateway would.

@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod forward;
 mod headers;
+mod identity;
 mod idle;
 mod io;
 mod layers;
@@ -42,7 +43,7 @@ use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
-use crate::token::{IssuerId, Verifier};
+use crate::token::{AssertionKey, IssuerId, Verifier};
 
 /// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +52,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 pub struct Gateway {
     live: Arc<Live>,
     verifier: Arc<Verifier>,
+    /// Signs what backends are told.
+    assertions: Arc<AssertionKey>,
     telemetry: Arc<Telemetry>,
     wake: mpsc::Sender<IssuerId>,
     settings: Settings,
@@ -59,16 +62,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that judges by what `live` holds, and reports issuers whose keys should be fetched to `wake`.
+    /// A gateway that judges by what `live` holds, signs what it tells backends with `assertions`, and reports issuers
+    /// whose keys should be fetched to `wake`.
     pub fn new(
         live: &Arc<Live>,
         verifier: Arc<Verifier>,
+        assertions: Arc<AssertionKey>,
         telemetry: Arc<Telemetry>,
         wake: mpsc::Sender<IssuerId>,
         settings: Settings,
     ) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { live: Arc::clone(live), verifier, telemetry, wake, settings, connections })
+        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, connections })
     }
 }
 
@@ -102,13 +107,15 @@ impl Worker {
         let Arrival { request, caller, asker } = arrival;
         let (mut head, body) = request.into_parts();
         headers::drop_connection_options(&mut head.headers);
-        let now = now_ms();
-        let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, now);
+        let at = now_ms();
+        let now = at / 1000;
+        let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
-        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, now / 1000);
+        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, now);
         ledger.judged();
         let (refusal, full_detail, mut ledger) = match verdict {
-            Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, ledger).await {
+            Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
+            {
                 Ok(response) => return response,
                 Err(Failed { reason, ledger }) => (Refusal::of(reason), false, ledger),
             },

@@ -8,11 +8,13 @@ use http::Method;
 use super::host::Host;
 use super::pattern::Pattern;
 use super::table::Table;
-use super::{Access, Application, Gate, Route, RouteMap, Server, Upstream};
+use super::{Access, Application, Gate, IdentityHeaders, Route, RouteMap, Server, Upstream};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
-use crate::document::routes::{AccessDocument, ApplicationDocument, GateDocument, RouteDocument, RoutesDocument};
+use crate::document::routes::{
+    AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
+};
 use crate::model::{Guid, Level};
 use crate::policy::{Asking, Builders, Domains};
 
@@ -119,6 +121,7 @@ impl<'i> Compiler<'i> {
                     .map(|name| name.value.to_ascii_lowercase().into())
                     .collect(),
                 full_detail: application.full_detail,
+                identity_headers: identity_headers(&application.identity_headers),
                 routes,
                 table,
             });
@@ -211,6 +214,15 @@ impl<'i> Compiler<'i> {
             hosts.push(canonical);
         }
         hosts
+    }
+}
+
+fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
+    let asks = |header| asked.contains(&header);
+    IdentityHeaders {
+        groups: asks(IdentityHeader::Groups),
+        scopes: asks(IdentityHeader::Scopes),
+        assertion: asks(IdentityHeader::Assertion),
     }
 }
 

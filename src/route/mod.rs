@@ -75,6 +75,8 @@ pub struct Application {
     pub allow_headers: Vec<Box<str>>,
     /// Whether clients read the subject of a reason.
     pub full_detail: bool,
+    /// What the backend is told of the caller beside its name.
+    pub identity_headers: IdentityHeaders,
     routes: Vec<Route>,
     table: table::Table,
 }
@@ -94,6 +96,17 @@ impl Application {
     pub fn routes(&self) -> &[Route] {
         &self.routes
     }
+}
+
+/// What a backend is told of the caller beside its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// The names of its groups, in `X-Auth-Request-Groups`.
+    pub groups: bool,
+    /// Where it holds the right that the route asks for, in `X-Portcullis-Scopes`.
+    pub scopes: bool,
+    /// A signed statement of who it is, in `X-Portcullis-Assertion`.
+    pub assertion: bool,
 }
 
 /// Who may come in to an application at all. Tells nothing about permission.

@@ -4,8 +4,9 @@
 //! - `issuer`: whose tokens are believed. `keys`, `jwk`: what they sign with.
 //! - `strict`, `jose`, `claims`: reading a token so that no two readers could read it differently.
 //! - `verify`: the order of the checks. `cache`: the verified tokens. `fault`: every way a token fails.
-//! - `mint`: signing with a development key, for the demo and for tests.
+//! - `mint`: signing with a development key, for the demo and for tests. `assertion`: signing what backends are told.
 
+pub mod assertion;
 mod cache;
 mod claims;
 pub mod fault;
@@ -17,6 +18,7 @@ pub mod mint;
 mod strict;
 pub mod verify;
 
+pub use assertion::{Assertion, AssertionKey};
 pub use fault::{Fault, TokenFault};
 pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers};
 pub use keys::{KeyRing, KeySet, KeySetFault};

@@ -5,8 +5,8 @@ use super::{Field, Name, conflict, entries, fields, file, scalar, unknown};
 use crate::diag::Report;
 use crate::document::parse::{Entry, Node};
 use crate::document::routes::{
-    AccessDocument, ApplicationDocument, Definition, GateDocument, MissingDocument, ObjectDocument, OriginDocument,
-    RouteDocument, RoutesDocument, ScopeDocument, TestDocument, UpstreamDocument,
+    AccessDocument, ApplicationDocument, Definition, GateDocument, IdentityHeader, MissingDocument, ObjectDocument,
+    OriginDocument, RouteDocument, RoutesDocument, ScopeDocument, TestDocument, UpstreamDocument,
 };
 use crate::document::{Entries, Literal, Located};
 use crate::model::Level;
@@ -54,8 +54,9 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "forward_authorization",
         "allow_headers",
         "detail_to_client",
+        "identity_headers",
     ];
-    let [name, hosts, domain, upstream, gate, define, routes, forward_authorization, allow_headers, detail] =
+    let [name, hosts, domain, upstream, gate, define, routes, forward_authorization, allow_headers, detail, identity] =
         fields(node, "this application", keys, report)?;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
@@ -68,6 +69,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     let forward_authorization = forward_authorization.flag(false, report);
     let allow_headers = allow_headers.texts(report);
     let full_detail = detail.choice(&[("code", false), ("full", true)], report);
+    let identity_headers = self::identity_headers(identity, report);
     Some(ApplicationDocument {
         name: name?,
         hosts,
@@ -79,7 +81,29 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         forward_authorization,
         allow_headers,
         full_detail,
+        identity_headers,
     })
+}
+
+fn identity_headers(field: Field<'_>, report: &mut Report) -> Vec<IdentityHeader> {
+    let known = [
+        ("groups", IdentityHeader::Groups),
+        ("scopes", IdentityHeader::Scopes),
+        ("assertion", IdentityHeader::Assertion),
+    ];
+    let written = field.texts(report);
+    check_distinct(&written, report);
+    let mut headers = Vec::new();
+    for word in &written {
+        match known.iter().find(|(name, _)| *name == word.value) {
+            Some((_, header)) => headers.push(*header),
+            None => {
+                let subject = format!("identity header `{}`", word.value);
+                unknown("unknown_value", word.place, &subject, &word.value, &known.map(|(name, _)| name), report);
+            }
+        }
+    }
+    headers
 }
 
 fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
@@ -116,20 +140,22 @@ fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
 
 /// Methods are tokens (RFC 9110, section 9.1), case-sensitive; all in use are written in upper case.
 fn check_methods(methods: &[Located<String>], report: &mut Report) {
-    for (index, method) in methods.iter().enumerate() {
+    for method in methods {
         let token = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c);
         if !method.value.chars().all(token) || method.value.is_empty() {
             let message = format!("`{}` is no method", method.value);
             let found = report.error("bad_value", method.place, message);
             found.help(format!("write methods in upper case, such as `{}`", example(&method.value)));
-        } else if let Some(first) = methods.iter().take(index).find(|first| first.value == method.value) {
-            report
-                .error(
-                    "duplicate_value",
-                    method.place,
-                    format!("`{}` stands in this list for the second time", method.value),
-                )
-                .also(first.place, "first here");
+        }
+    }
+    check_distinct(methods, report);
+}
+
+fn check_distinct(list: &[Located<String>], report: &mut Report) {
+    for (index, word) in list.iter().enumerate() {
+        if let Some(first) = list.iter().take(index).find(|first| first.value == word.value) {
+            let message = format!("`{}` stands in this list for the second time", word.value);
+            report.error("duplicate_value", word.place, message).also(first.place, "first here");
         }
     }
 }
@@ -302,6 +328,7 @@ applications:
     forward_authorization: true
     allow_headers: [x_a]
     detail_to_client: full
+    identity_headers: [groups, scopes, assertion]
     routes:
       - id: a
         match: {methods: [PUT, PATCH], path: "/t/{t}/o/{o}"}
@@ -359,6 +386,8 @@ tests:
         assert_eq!(plain(&oms.gate.app_roles), ["IPS Access"]);
         assert!(oms.forward_authorization && oms.full_detail && !ips.forward_authorization && !ips.full_detail);
         assert_eq!((plain(&oms.allow_headers), oms.define.len()), (vec!["x_a"], 1));
+        let all = [IdentityHeader::Groups, IdentityHeader::Scopes, IdentityHeader::Assertion];
+        assert_eq!((oms.identity_headers.as_slice(), ips.identity_headers.as_slice()), (&all[..], &[][..]));
         assert!(ips.routes.is_empty() && ips.gate.app_roles.is_empty());
         let [a, b, c, d, e] = oms.routes.as_slice() else { panic!() };
         assert_eq!((plain(&a.methods), a.path.value.as_str()), (vec!["PUT", "PATCH"], "/t/{t}/o/{o}"));
@@ -383,6 +412,22 @@ tests:
         assert_eq!(first.token[0].1.value, Literal::List(vec![]));
         assert_eq!((first.allow, first.reason.as_ref().unwrap().value.as_str()), (false, "right_missing:r1"));
         assert!(second.allow && second.principal.is_none() && second.reason.is_none());
+    }
+
+    #[test]
+    fn identity_headers_are_three_words_each_at_most_once() {
+        for (list, kept, messages) in [
+            ("scopes", 1, &[][..]),
+            ("[groups, group]", 1, &["unknown identity header `group`"]),
+            ("[scopes, scopes]", 2, &["`scopes` stands in this list for the second time"]),
+        ] {
+            let text = EVERY_SHAPE.replace("[groups, scopes, assertion]", list);
+            let (document, report) = read(&text);
+            let found: Vec<&str> = report.diagnostics().iter().map(|found| found.message.as_str()).collect();
+            assert_eq!((document.applications[0].identity_headers.len(), found.as_slice()), (kept, messages), "{list}");
+        }
+        let (_, report) = read(&EVERY_SHAPE.replace("[groups, scopes, assertion]", "[group]"));
+        assert!(report.render().contains("did you mean `groups`?"), "{}", report.render());
     }
 
     #[test]

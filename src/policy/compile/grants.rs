@@ -32,7 +32,9 @@ pub(super) fn compile(
     report: &mut Report,
 ) {
     let roles = expand_roles(builder, &document.roles, report);
-    let mut compiler = Compiler { builder, document, roles, runs: HashMap::new() };
+    let group_names = document.groups.iter().map(|group| group.name.value.as_str().into()).collect();
+    let (runs, name_lists) = (HashMap::new(), HashMap::new());
+    let mut compiler = Compiler { builder, document, roles, runs, group_names, name_lists };
     let own: Vec<Vec<Grant>> = document.groups.iter().map(|group| compiler.grants(&group.grants, report)).collect();
     let groups = compiler.close_groups(report);
     let tenants: HashMap<&str, Guid> = tenants.iter().map(|(name, id)| (&**name, *id)).collect();
@@ -61,6 +63,10 @@ struct Compiler<'c> {
     roles: HashMap<&'c str, Vec<Given>>,
     /// Sets of grants that are stored already.
     runs: HashMap<Vec<Grant>, Run>,
+    /// By number.
+    group_names: Vec<Arc<str>>,
+    /// Lists of names of groups that are stored already, by the numbers of the groups.
+    name_lists: HashMap<Vec<usize>, Arc<[Arc<str>]>>,
 }
 
 impl Compiler<'_> {
@@ -226,8 +232,10 @@ impl Compiler<'_> {
         let of_groups = sources.iter().filter_map(|group| of_groups.get(*group));
         let bounded: Vec<Vec<Grant>> =
             of_groups.map(|grants| grants.iter().copied().filter(keep).collect::<Vec<_>>()).collect();
-        let groups = bounded.into_iter().filter(|grants| !grants.is_empty()).map(|grants| self.store(grants)).collect();
-        let principal = Principal { id: written.id.value.as_str().into(), status, flags, own, groups };
+        let of_groups =
+            bounded.into_iter().filter(|grants| !grants.is_empty()).map(|grants| self.store(grants)).collect();
+        let groups = self.names(sources);
+        let principal = Principal { id: written.id.value.as_str().into(), status, groups, flags, own, of_groups };
         let (Some(tenant), Some(object)) = (tenant, object) else { return };
         let domain = &mut self.builder.domain;
         let number = u32::try_from(domain.principals.len()).unwrap_or(u32::MAX);
@@ -254,6 +262,19 @@ impl Compiler<'_> {
                 Some(nodes.collect::<Vec<_>>().into_iter().filter_map(|node| self.interval(node)).collect())
             }
         }
+    }
+
+    /// The names of these groups, sorted.
+    fn names(&mut self, groups: Vec<usize>) -> Arc<[Arc<str>]> {
+        if let Some(names) = self.name_lists.get(&groups) {
+            return Arc::clone(names);
+        }
+        let mut names: Vec<Arc<str>> =
+            groups.iter().filter_map(|group| self.group_names.get(*group)).cloned().collect();
+        names.sort_unstable();
+        let names: Arc<[Arc<str>]> = names.into();
+        self.name_lists.insert(groups, Arc::clone(&names));
+        names
     }
 
     fn store(&mut self, grants: Vec<Grant>) -> Run {
@@ -356,5 +377,31 @@ fn covers(builder: &Builder, wide: &str, name: &str) -> bool {
     match builder.shape() {
         RightsShape::Flat => rest == Some(""),
         RightsShape::Tree => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document;
+
+    #[test]
+    fn names_of_groups_are_closed_and_sorted_and_equal_lists_are_stored_once() {
+        let text = "version: 1\ndomain: d\ngroups: {z: {parents: [m]}, m: {parents: [a]}, a: {}, other: {}}\n\
+                    principals:\n  - {id: p, tenant: t, oid: 00000000-0000-0000-0000-000000000001, groups: [z]}\n  \
+                    - {id: q, tenant: t, oid: 00000000-0000-0000-0000-000000000002, groups: [a, z, m]}\n  \
+                    - {id: r, tenant: t, oid: 00000000-0000-0000-0000-000000000003}\n";
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", text);
+        let document = document::read_grants(source, &mut report).unwrap();
+        let domain = Builder::new(&document, &[("t".into(), Guid(7))], &mut report).finish(&mut report);
+        assert_eq!(report.render(), "");
+        let [p, q, r] = [1, 2, 3].map(|object| {
+            let key = PrincipalKey { tenant: Guid(7), object: Guid(object) };
+            domain.principal(key).unwrap()
+        });
+        assert_eq!(p.groups.iter().map(|name| &**name).collect::<Vec<_>>(), ["a", "m", "z"]);
+        assert!(Arc::ptr_eq(&p.groups, &q.groups));
+        assert!(r.groups.is_empty());
     }
 }
