@@ -16,7 +16,7 @@ use criterion::Criterion;
 
 use backend::Backend;
 use gateway::{Setup, token};
-use wire::{Client, get, request};
+use wire::{Client, request};
 
 /// What a browser sends along.
 const ORDINARY: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
@@ -31,7 +31,7 @@ fn main() {
     let (token, trust) = (token("olga"), gateway.trust());
     let allowed = request("GET", "/things/1", &token, ORDINARY, "");
     let refused = request("GET", "/secrets/1", &token, ORDINARY, "");
-    let stranger = get("/things/1", "");
+    let stranger = request("GET", "/things/1", "", ORDINARY, "");
     let mut group = criterion.benchmark_group("request");
     let mut measure = |name: &str, mut client: Client, request: &str, status: u16| {
         group.bench_function(name, |bencher| {
