@@ -355,7 +355,9 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::create_dir(dir.path().join("grants")).unwrap();
-            for (name, text) in [("routes.yaml", ROUTES), ("grants/app.yaml", GRANTS), ("ca.pem", "one")] {
+            for (name, text) in
+                [("routes.yaml", ROUTES), ("grants/app.yaml", GRANTS), ("ca.pem", "-----BEGIN CERTIFICATE----- one")]
+            {
                 fs::write(dir.path().join(name), text).unwrap();
             }
             let files = files(dir.path());
@@ -452,7 +454,7 @@ mod tests {
             fixture.reloader.loaded.content.named().collect::<Vec<PathBuf>>(),
             [fixture.dir.path().join("ca.pem")]
         );
-        fixture.write("ca.pem", "two");
+        fixture.write("ca.pem", "-----BEGIN CERTIFICATE----- two");
         assert_eq!(fixture.reload().await.serial(), 4);
     }
 

@@ -127,6 +127,8 @@ fn alternatives_flags_and_conditions_are_asked_from_left_to_right() {
             "right_missing:area.one@root",
         ),
         ("[]", "", "allow"),
+        // what is not one plain value is neither in a list nor outside it
+        ("{not_in: [query.v, [admin]], reason: no}", "", "no"),
     ];
     for (require, a, expected) in cases {
         let world = world("{s: true, n: 3, list: [one, two]}", &route(require), "", a);
@@ -147,7 +149,8 @@ fn scopes_come_from_every_place_and_must_agree() {
       {id: node, match: {methods: [GET], path: /n}, scopes: {t: {from: query.town, kind: town, missing: {node: "land:S"}}}, require: "x @t"},
       {id: fixed, match: {methods: [GET], path: /f}, scopes: {t: {node: "town:X"}}, require: "x @t"}]"#;
     let world = world("{}", route, FOREST, "grants: [\"x @town:X\"]");
-    let cases: [(&str, &[(&str, &str)], &str); 31] = [
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+    let cases: [Case; 31] = [
         ("GET /p/X", &[], "allow"),
         ("GET /p/X?town=X", &[("x-town", "X")], "allow"),
         ("GET /p/X?town=Y", &[], "scope_conflict:main"),
@@ -187,6 +190,36 @@ fn scopes_come_from_every_place_and_must_agree() {
     assert_eq!(ask(&world, &format!("GET /q?town={many}"), &[]), "allow", "the same value counts once");
     let distinct = (0..17).map(|number| format!("t{number}")).collect::<Vec<_>>().join(",");
     assert_eq!(ask(&world, &format!("GET /q?town={distinct}"), &[]), "scope_ambiguous:main");
+}
+
+#[test]
+fn a_value_taken_from_another_scope_is_the_nearest_one_that_is_there() {
+    let route = r#"[{id: r, match: {methods: [GET], path: "/{land}"}, scopes: {
+        a: {from: header.X-A, kind: town, missing: {same_as: b}}, b: {from: query.b, kind: town, missing: {same_as: c}},
+        c: {from: path.land, kind: land}}, require: "x @a"}]"#;
+    let world = world("{}", route, FOREST, "grants: [\"x @land:S\", \"x @town:X\"]");
+    for (request, headers, expected) in [
+        ("GET /S", &[][..], "allow"),
+        ("GET /S?b=X", &[], "allow"),
+        ("GET /S?b=Y", &[], "right_missing:x@town:Y"),
+        ("GET /S?b=Y", &[("x-a", "X")], "allow"),
+        ("GET /N", &[], "right_missing:x@land:N"),
+    ] {
+        assert_eq!(ask(&world, request, headers), expected, "{request} {headers:?}");
+    }
+}
+
+#[test]
+fn a_condition_on_an_object_that_is_not_known_denies() {
+    let route = r#"[{id: r, match: {methods: [GET], path: "/{id}"}, object: {kind: doc, key: path.id},
+        require: {when: {setting: n, bit: {of: object.kind, map: {a: 1, b: 2}}}, then: x}}]"#;
+    let head = "objects: {\"doc:1\": {kind: a}, \"doc:2\": {kind: b}, \"doc:3\": {kind: c}}";
+    let world = world("{n: 1}", route, head, "");
+    for (request, expected) in
+        [("GET /1", "right_missing:x@root"), ("GET /2", "allow"), ("GET /3", "condition"), ("GET /4", "condition")]
+    {
+        assert_eq!(ask(&world, request, &[]), expected, "{request}");
+    }
 }
 
 #[test]
@@ -233,6 +266,20 @@ fn roles_groups_boundaries_implications_and_caps_count() {
             "right_missing:x@town:Y",
         ),
         ("strategy: {boundary: true}", "grants: [x]", "GET /X", "right_missing:x@town:X"),
+        // a denial from outside the boundary holds inside
+        (
+            "strategy: {boundary: true}",
+            "boundary: [\"town:X\"], grants: [\"x @town:X\", \"x:deny\"]",
+            "GET /X",
+            "right_denied:x@town:X",
+        ),
+        // a denial cannot be taken away
+        (
+            "roles: {base: {rights: [x:write, x.a, x.a:deny, y]}, less: {includes: [base], without: [y]}}",
+            "grants: [{role: less}]",
+            "GET /X",
+            "allow",
+        ),
         ("implies: {top: [mid], mid: [x]}", "grants: [top]", "PUT /X", "allow"),
         ("implies: {top: [mid], mid: [x]}", "grants: [top, \"x:deny\"]", "GET /X", "right_denied:x@town:X"),
         ("implies: {top: [mid], mid: [x]}", "grants: [\"top:deny\", x]", "GET /X", "allow"),
@@ -267,7 +314,7 @@ fn faults(routes: &str, grants: &str) -> Vec<&'static str> {
 
 #[test]
 fn what_does_not_resolve_is_refused_at_load() {
-    let plain = grants(FOREST, "");
+    let plain = grants(&format!("{FOREST}\nobjects: {{\"thing:1\": {{town: X}}}}"), "");
     let cases = [
         (r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: "y @nowhere"}]"#, vec!["unknown_name"]),
         (
@@ -286,6 +333,22 @@ fn what_does_not_resolve_is_refused_at_load() {
         (
             r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: {when: {setting: s}, then: y}}]"#,
             vec!["unknown_setting"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: {not_in: [Path.x, [admin]], reason: no}}]"#,
+            vec!["constant"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: {eq: [path.x, querry.x], reason: no}}]"#,
+            vec!["bad_reference"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, object: {kind: ting, key: path.x}, require: []}]"#,
+            vec!["unknown_name"],
+        ),
+        (
+            r#"[{id: r, match: {methods: [GET], path: "/{x}"}, object: {kind: thing, key: path.x}, scopes: {main: {from: object.twon, kind: town}}, require: []}]"#,
+            vec!["unknown_name"],
         ),
         (r#"[{id: r, match: {methods: [GET], path: "/{x}"}, require: "y:upsert"}]"#, vec!["bad_level"]),
         (
@@ -313,6 +376,7 @@ fn what_does_not_resolve_is_refused_at_load() {
         ("scopes: {forest: {\"a:1\": root, \"a:2\": root}, aliases: {a: {2: \"a:1\"}}}", "", vec!["alias_clash"]),
         ("roles: {a: {includes: [b]}, b: {includes: [a]}}", "", vec!["cycle"]),
         ("roles: {a: {rights: [x]}, b: {includes: [a], without: [y]}}", "", vec!["bad_role"]),
+        ("roles: {a: {rights: [x, x.y:read]}, b: {includes: [a], without: [x.y]}}", "", vec!["bad_role"]),
         ("groups: {a: {parents: [b]}, b: {parents: [a]}}", "", vec!["cycle", "cycle"]),
         ("", "groups: [a]", vec!["unknown_name"]),
         ("", "grants: [{role: a}]", vec!["unknown_name"]),

@@ -91,6 +91,9 @@ fn judge(
 
     // 4. a token, and only then whether there is a route at all
     let token = credentials::bearer(&head.headers).map_err(Refusal::of)?;
+    if credentials::stands_in_query(head.uri.query().unwrap_or_default()) {
+        return Err(Refusal::of(Reason::MalformedCredentials));
+    }
     let verified = verifier.verify(token, &snapshot.keys, now)?;
     let verified: &Verified = grounds.token.insert(verified);
     let route = route.ok_or_else(|| no_route(application, &path))?;

@@ -62,6 +62,7 @@ impl<'c, F: Facts> Case<'c, F> {
         // Jumps only lead forward, so this ends after at most one visit of each step.
         while let Some(step) = self.rules.steps.get(next) {
             next = match step {
+                Step::Permit => return Ok(()),
                 Step::Jump(to) => usize::from(*to),
                 Step::Check { check, otherwise } => match (self.check(check), otherwise) {
                     (Ok(()), _) => {
@@ -73,7 +74,8 @@ impl<'c, F: Facts> Case<'c, F> {
                 },
             };
         }
-        Ok(())
+        // The compiler ends every list with `Permit`; steps that lead elsewhere permit nothing.
+        Err(Denial::new(Reason::Internal, Subject::Principal))
     }
 
     fn check(&self, check: &Check) -> Result<(), Denial> {
@@ -155,7 +157,9 @@ impl<'c, F: Facts> Case<'c, F> {
             (Some(left), Some(right)) => match comparison {
                 Comparison::Eq => left.same(&right),
                 Comparison::In => right.elements().is_some_and(|list| list.iter().any(|item| left.equals(item))),
-                Comparison::NotIn => right.elements().is_some_and(|list| !list.iter().any(|item| left.equals(item))),
+                Comparison::NotIn => right
+                    .elements()
+                    .is_some_and(|list| left.elements().is_none() && !list.iter().any(|item| left.may_equal(item))),
                 Comparison::Lt => matches!((left.number(), right.number()), (Some(a), Some(b)) if a < b),
             },
             _ => false,
@@ -183,7 +187,7 @@ impl<'c, F: Facts> Case<'c, F> {
         }
     }
 
-    /// A repeated parameter has no single value.
+    /// A parameter that is repeated, empty, a list, or padded with blanks has no single value.
     fn single_query<'r>(&'r self, name: &str) -> Option<Value<'r>> {
         let mut found = None;
         let mut times = 0_u32;
@@ -191,7 +195,8 @@ impl<'c, F: Facts> Case<'c, F> {
             times = times.saturating_add(1);
             found = Some(value);
         });
-        if times == 1 { found.map(Value::Text) } else { None }
+        let single = |value: &Cow<'_, str>| !value.is_empty() && !value.contains(',') && value.trim() == *value;
+        if times == 1 { found.filter(single).map(Value::Text) } else { None }
     }
 }
 
@@ -218,16 +223,32 @@ impl<'r> Value<'r> {
         Self::Text(Cow::Borrowed(text))
     }
 
-    /// Text out of a request equals a number or boolean that is written just so.
+    /// Whether both are the same thing, however each was typed: `5` equals `"5"`. Lists equal nothing.
     fn equals(&self, literal: &Literal) -> bool {
         match (self, literal) {
+            (Self::Text(text), _) => written_as(text, literal),
+            (Self::Known(Literal::Text(text)), _) => written_as(text, literal),
+            (Self::Known(known), Literal::Text(text)) => written_as(text, known),
+            (Self::Known(Literal::List(_)), _) => false,
             (Self::Known(known), _) => *known == literal,
-            (Self::Text(text), Literal::Text(other)) => *text == *other,
-            (Self::Text(text), Literal::Int(other)) => text.parse() == Ok(*other) && canonical(text),
-            (Self::Text(text), Literal::Bool(other)) => text.parse() == Ok(*other),
             (Self::Count(count), Literal::Int(other)) => count == other,
-            (Self::Text(_), Literal::List(_)) | (Self::Count(_), _) => false,
+            (Self::Count(_), _) => false,
         }
+    }
+
+    /// Whether some reader could take both for the same: `007` and `+7` may be 7. For what must not be equal.
+    fn may_equal(&self, literal: &Literal) -> bool {
+        let number = match self {
+            Self::Text(text) => text.trim().parse::<i64>().ok(),
+            Self::Known(Literal::Text(text)) => text.trim().parse().ok(),
+            Self::Known(_) | Self::Count(_) => None,
+        };
+        let other = match literal {
+            Literal::Int(other) => Some(*other),
+            Literal::Text(other) => other.trim().parse().ok(),
+            Literal::Bool(_) | Literal::List(_) => None,
+        };
+        self.equals(literal) || (number.is_some() && number == other)
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -254,6 +275,16 @@ impl<'r> Value<'r> {
             Self::Text(text) if canonical(text) => text.parse().ok(),
             Self::Text(_) | Self::Known(Literal::Bool(_) | Literal::Text(_) | Literal::List(_)) => None,
         }
+    }
+}
+
+/// Whether a text is the one way to write a constant.
+fn written_as(text: &str, literal: &Literal) -> bool {
+    match literal {
+        Literal::Text(other) => text == other,
+        Literal::Int(other) => text.parse() == Ok(*other) && canonical(text),
+        Literal::Bool(other) => text.parse() == Ok(*other),
+        Literal::List(_) => false,
     }
 }
 

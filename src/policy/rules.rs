@@ -18,12 +18,18 @@ pub struct Rules {
     pub(super) steps: Vec<Step>,
     pub(super) codes: Vec<Arc<str>>,
     pub(super) query_names: Vec<Box<str>>,
+    pub(super) header_names: Vec<Box<str>>,
 }
 
 impl Rules {
     /// Query parameters that the decision reads: look-alikes of these in a request are not to be tolerated.
     pub fn query_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.query_names.iter().map(|name| &**name)
+    }
+
+    /// Headers that the decision reads, in lower case.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.header_names.iter().map(|name| &**name)
     }
 
     pub(super) fn code(&self, code: u16) -> &str {
@@ -87,13 +93,15 @@ pub(super) enum Missing {
     Node(ScopeId),
 }
 
-/// One instruction. Steps run in order; reaching the end is permission.
+/// One instruction. Steps run in order; only [`Step::Permit`] permits.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Goes on if the check holds; otherwise jumps, or denies with the check's denial if there is nowhere to go.
     Check { check: Check, otherwise: Option<u16> },
     /// Goes on elsewhere: past the remaining alternatives of an `any`.
     Jump(u16),
+    /// The end: nothing is left to ask.
+    Permit,
 }
 
 /// One thing that must hold.

@@ -204,6 +204,11 @@ impl Body {
         Self { source: Source::Relayed(Relay { incoming, idle: Idle::new(limit), exchange, client }), permit: None }
     }
 
+    /// Whether an upstream is still sending it.
+    pub(super) const fn is_relayed(&self) -> bool {
+        matches!(self.source, Source::Relayed(_))
+    }
+
     /// Keeps a place among the requests in flight until the body is gone.
     pub(super) fn hold(&mut self, permit: Permit) {
         self.permit = Some(permit);

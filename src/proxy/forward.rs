@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -50,17 +51,23 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, Failed> {
     let (mut head, grounds) = permitted.into_parts();
     ledger.grounds(&grounds, true);
-    let Some(application) = grounds.application.as_ref() else {
+    let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
         return Err(Failed { reason: Reason::Internal, ledger });
     };
     let identity = Identity { key: &worker.gateway.assertions, now };
-    headers::to_backend(&mut head, &grounds, application, caller, identity);
+    headers::to_backend(&mut head, &grounds, &application, caller, identity);
+    // A long exchange must not keep a whole old snapshot alive.
+    drop(grounds);
     head.uri = origin_form(&head.uri);
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
     let (body, upload) = RequestBody::new(incoming, timeouts.client_body);
+    if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
+        // hyper would take a GET without either field for one without a body.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     ledger.uploads(upload);
     let request = Request::from_parts(head, body);
     match exchange(worker, &application.upstream, request, &mut ledger).await {

@@ -39,17 +39,23 @@ const HOP_BY_HOP: [&str; 11] = [
 
 /// Names in which backends believe to read who asks, by which method, for which target or from where. Sorted; names
 /// are folded before they are looked up.
-const SPEAKS_FOR_OTHERS: [&str; 70] = [
+const SPEAKS_FOR_OTHERS: [&str; 90] = [
     "appgw-client-cert",
+    "auth-user",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
     "client-ip",
     "fastly-client-ip",
     "from-oauth2-proxy",
+    "front-end-https",
+    "impersonate-user",
     "iv-creds",
     "iv-groups",
     "iv-user",
     "kubeflow-userid",
+    "logon-user",
     "proxy",
     "proxy-client-ip",
     "remote-addr",
@@ -57,6 +63,7 @@ const SPEAKS_FOR_OTHERS: [&str; 70] = [
     "remote-groups",
     "remote-name",
     "remote-user",
+    "request-uri",
     "sm-user",
     "sm-userdn",
     "ssl-client-cert",
@@ -72,10 +79,13 @@ const SPEAKS_FOR_OTHERS: [&str; 70] = [
     "x-arr-clientcert",
     "x-auth-email",
     "x-auth-groups",
+    "x-auth-id",
+    "x-auth-name",
     "x-auth-roles",
     "x-auth-subject",
     "x-auth-user",
     "x-auth-username",
+    "x-authuser",
     "x-client-cert",
     "x-client-dn",
     "x-client-ip",
@@ -83,18 +93,24 @@ const SPEAKS_FOR_OTHERS: [&str; 70] = [
     "x-cluster-client-ip",
     "x-email",
     "x-endpoint-api-userinfo",
+    "x-forward-for",
+    "x-forwarded",
     "x-groups",
     "x-host",
+    "x-http-destinationurl",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-http-verb",
     "x-id-token",
     "x-jwt-assertion",
     "x-jwt-payload",
     "x-method",
     "x-method-override",
+    "x-on-behalf-of",
     "x-override-url",
     "x-preferred-username",
+    "x-proxy-user",
     "x-proxyuser-ip",
     "x-real-ip",
     "x-rewrite-uri",
@@ -107,9 +123,13 @@ const SPEAKS_FOR_OTHERS: [&str; 70] = [
     "x-upn",
     "x-user",
     "x-user-email",
+    "x-user-groups",
     "x-user-id",
+    "x-user-name",
+    "x-user-roles",
     "x-userinfo",
     "x-username",
+    "x-waws-unencoded-url",
 ];
 
 /// The same as families of names, by how they begin.
@@ -119,7 +139,7 @@ const SPEAKING_FAMILIES: [&str; 22] = [
     "x-accel-",
     "x-amzn-oidc-",
     "x-auth-request-",
-    "x-authenticated-",
+    "x-authenticated",
     "x-authentik-",
     "x-azure-",
     "x-consumer-",
@@ -165,7 +185,8 @@ pub(super) fn to_backend(
     let trusted = caller.connection.trusted;
     let headers = &mut head.headers;
     strip(headers, |name| is_dropped(name, trusted, &application.allow_headers));
-    if !application.forward_authorization {
+    // What nobody verified is not passed on either: a backend would take it for checked.
+    if !application.forward_authorization || grounds.token.is_none() {
         headers.remove(header::AUTHORIZATION);
     }
     if head.version >= Version::HTTP_2 {
@@ -266,7 +287,7 @@ fn speaks_for_others(name: &str, trusted: bool) -> bool {
     // Ordinary headers leave here.
     if !matches!(
         name.as_bytes().first(),
-        Some(b'a' | b'c' | b'f' | b'i' | b'k' | b'o' | b'p' | b'r'..=b't' | b'w' | b'x')
+        Some(b'a' | b'c' | b'f' | b'i' | b'k' | b'l' | b'o' | b'p' | b'r'..=b't' | b'w' | b'x')
     ) {
         return false;
     }

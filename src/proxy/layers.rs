@@ -153,7 +153,8 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted
             // Polled after its end, which hyper does not do.
             (None, None) => return Poll::Pending,
         };
-        if let Some(permit) = this.permit.take() {
+        // An answer of the gateway's own is done with: a client that never reads it must not hold a place.
+        if let Some(permit) = this.permit.take().filter(|_| response.body().is_relayed()) {
             response.body_mut().hold(permit);
         }
         Poll::Ready(Ok(response))

@@ -159,6 +159,8 @@ fn decode_segment(segment: &str, out: &mut String) -> Result<(), BadTarget> {
             b'\\' => return Err(BadTarget("encoded_backslash")),
             b'%' => return Err(BadTarget("encoded_percent")),
             b';' => return Err(BadTarget("encoded_semicolon")),
+            // Decoded once more, these would end the path.
+            b'#' | b'?' => return Err(BadTarget("encoded_delimiter")),
             0..=0x1f | 0x7f => return Err(BadTarget("encoded_control")),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 return Err(BadTarget("needless_encoding"));
@@ -168,8 +170,11 @@ fn decode_segment(segment: &str, out: &mut String) -> Result<(), BadTarget> {
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| BadTarget("not_utf8"))?;
     // C1 controls and the like are as invisible as the ASCII ones.
-    if text.chars().any(char::is_control) {
+    if text.chars().any(|c| c.is_control() || is_invisible(c)) {
         return Err(BadTarget("encoded_control"));
+    }
+    if text.chars().any(is_compatible_separator) {
+        return Err(BadTarget("encoded_slash"));
     }
     out.push_str(text);
     Ok(())
@@ -178,11 +183,28 @@ fn decode_segment(segment: &str, out: &mut String) -> Result<(), BadTarget> {
 /// A segment of dots alone walks the tree; one that ends in a dot or blank loses it on some file systems, and then
 /// may become one.
 fn check_dots(segment: &str) -> Result<(), BadTarget> {
-    let trimmed = segment.trim_end_matches(['.', ' ']);
+    if segment.starts_with(char::is_whitespace) {
+        return Err(BadTarget("leading_blank"));
+    }
+    let trimmed = segment.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
     if trimmed.len() == segment.len() {
         return Ok(());
     }
     Err(BadTarget(if trimmed.is_empty() { "dot_segment" } else { "trailing_dot" }))
+}
+
+/// Characters that show nothing and that some readers drop: zero-width, joiners, direction marks, byte order mark.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Characters that compatibility normalisation (Unicode NFKC) turns into a dot, a slash or a backslash.
+const fn is_compatible_separator(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2024}'
+            ..='\u{2026}' | '\u{2044}' | '\u{2215}' | '\u{fe52}' | '\u{fe68}' | '\u{ff0e}' | '\u{ff0f}' | '\u{ff3c}'
+    )
 }
 
 /// The byte that two hexadecimal digits stand for.
@@ -226,6 +248,7 @@ mod tests {
             ("/a/./b", "dot_segment"),
             ("/a/...", "dot_segment"),
             ("/a/.%20", "dot_segment"),
+            ("/a/%20.", "leading_blank"),
             ("/a/b.", "trailing_dot"),
             ("/a/b%20", "trailing_dot"),
             ("/a;x=1/b", "semicolon"),
@@ -235,6 +258,14 @@ mod tests {
             ("/a%5cb", "encoded_backslash"),
             ("/a%252fb", "encoded_percent"),
             ("/a%3bb", "encoded_semicolon"),
+            ("/a%23b", "encoded_delimiter"),
+            ("/a%3fb", "encoded_delimiter"),
+            ("/%20a", "leading_blank"),
+            ("/a%c2%a0", "trailing_dot"),
+            ("/a%e2%80%8b", "encoded_control"),
+            ("/%ef%bb%bfa", "encoded_control"),
+            ("/a%ef%bc%8fb", "encoded_slash"),
+            ("/%ef%bc%8e%ef%bc%8e", "encoded_slash"),
             ("/a%00", "encoded_control"),
             ("/a%0ab", "encoded_control"),
             ("/a%7f", "encoded_control"),

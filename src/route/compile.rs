@@ -16,7 +16,7 @@ use crate::document::routes::{
     AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
 };
 use crate::model::{Guid, Level};
-use crate::policy::{Asking, Builders, Domains};
+use crate::policy::{Asking, Builders, Domains, Rules};
 
 /// Reads a file that a document names; the message of a failure is for operators.
 pub type ReadFile<'i> = &'i dyn Fn(&Located<String>) -> Result<Vec<u8>, String>;
@@ -108,6 +108,7 @@ impl<'i> Compiler<'i> {
                 routes.push(Route { id: route.id.value.as_str().into(), access, levels });
             }
             let hosts = self.hosts(application, report);
+            allowed_headers(application, &routes, report);
             let Some(upstream) = upstream else { continue };
             let application = Arc::new(Application {
                 name: application.name.value.as_str().into(),
@@ -223,6 +224,22 @@ fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
         groups: asks(IdentityHeader::Groups),
         scopes: asks(IdentityHeader::Scopes),
         assertion: asks(IdentityHeader::Assertion),
+    }
+}
+
+/// Backends that fold `_` and `.` in header names would read an allowed name as one that was judged, and judge again.
+fn allowed_headers(application: &ApplicationDocument, routes: &[Route], report: &mut Report) {
+    let rules = routes.iter().filter_map(|route| match &route.access {
+        Access::Rules(rules) => Some(rules),
+        Access::Public | Access::GateOnly => None,
+    });
+    let read: Vec<&str> = rules.flat_map(Rules::header_names).collect();
+    for allowed in &application.allow_headers {
+        let folded = allowed.value.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        if read.contains(&folded.as_str()) {
+            let message = format!("some backends read `{}` as `{folded}`, which decides on a route", allowed.value);
+            report.error("header_clash", allowed.place, message).help("take it off `allow_headers`");
+        }
     }
 }
 

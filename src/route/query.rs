@@ -50,7 +50,12 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Whether a name folds to the wanted one: letter case, brackets, surrounding blanks, and the separators that PHP and
 /// others turn into one another count for nothing.
 fn looks_like(name: &str, wanted: &str) -> bool {
-    let end = name.find(['[', '\0']).unwrap_or(name.len());
+    // No honest name has these: they end a name, or would be decoded a second time.
+    if name.chars().any(|c| c.is_control() || matches!(c, '%' | '&' | '=' | '\u{200b}'..='\u{200f}' | '\u{feff}')) {
+        return true;
+    }
+    let name = name.trim_start_matches(|c: char| c == '?' || c.is_whitespace());
+    let end = name.find(['[', ']', ':']).unwrap_or(name.len());
     let fold = |c: char| if matches!(c, '.' | '-' | ' ' | '+') { '_' } else { c };
     let folded = name.get(..end).unwrap_or(name).trim().chars().flat_map(char::to_lowercase).map(fold);
     folded.eq(wanted.chars().flat_map(char::to_lowercase).map(fold))
@@ -103,6 +108,12 @@ mod tests {
             ("territory[]=USS", "query_name"),
             ("territory[0]=USS", "query_name"),
             ("%20territory=USS", "query_name"),
+            ("??territory=USS", "query_name"),
+            ("territory:=USS", "query_name"),
+            ("territory%3DUKI", "query_name"),
+            ("x=1&a%26territory=UKI", "query_name"),
+            ("%2574erritory=UKI", "query_name"),
+            ("%ef%bb%bfterritory=UKI", "query_name"),
             ("a=1;territory=USS", "query_semicolon"),
             ("territory=%", "query_encoding"),
             ("x=%ff", "query_encoding"),

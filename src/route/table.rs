@@ -16,11 +16,24 @@ pub struct Table {
 #[derive(Debug, Default)]
 struct Node {
     literals: Map<Box<str>, usize>,
+    /// The same in lower case, for look-alikes.
+    folded: Map<Box<str>, ()>,
     variable: Option<usize>,
     /// Routes that end here.
     ends: Vec<(Method, usize)>,
     /// Routes that take the rest from here.
     rests: Vec<(Method, usize)>,
+}
+
+impl Node {
+    fn is_look_alike(&self, segment: &str) -> bool {
+        let folded = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.folded.contains_key(segment.to_ascii_lowercase().as_str())
+        } else {
+            self.folded.contains_key(segment)
+        };
+        folded && !self.literals.contains_key(segment)
+    }
 }
 
 impl Default for Table {
@@ -41,7 +54,10 @@ impl Table {
             let next = self.nodes.len();
             let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
             at = match segment {
-                Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(next),
+                Segment::Literal(text) => {
+                    node.folded.insert(text.to_ascii_lowercase().into(), ());
+                    *node.literals.entry(text.clone()).or_insert(next)
+                }
                 Segment::Variable(_) => *node.variable.get_or_insert(next),
                 Segment::Rest(_) => {
                     rest = true;
@@ -105,7 +121,9 @@ impl Table {
         {
             return true;
         }
-        if segment.is_empty() {
+        // A segment that differs from a literal in letter case only is not taken for a value: a backend that folds case
+        // would serve the literal's page under the variable's rule.
+        if segment.is_empty() || node.is_look_alike(segment) {
             return false;
         }
         if let Some(next) = node.variable
@@ -165,6 +183,10 @@ mod tests {
             ("GET", "/a/", Some(7)),
             ("GET", "/a", None),
             ("GET", "/A/b", None),
+            // would be the variable's, but for letter case it is the literal
+            ("GET", "/a/B", None),
+            ("POST", "/a/B", None),
+            ("GET", "/a/Bb", Some(1)),
             ("DELETE", "/a/b", None),
             ("OPTIONS", "/a/b", None),
         ];

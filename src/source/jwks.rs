@@ -224,10 +224,12 @@ impl Keeper {
                 }
                 adopt(source, keys, &self.live, &self.telemetry, &self.intervals);
             }
-            Err(cause) if entry.complaint.as_ref() == Some(&cause) => {}
             Err(cause) => {
-                tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
                 self.telemetry.keys_failed(&source.url);
+                if entry.complaint.as_ref() == Some(&cause) {
+                    return;
+                }
+                tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
                 entry.complaint = matches!(source.from, From::File(_)).then_some(cause);
             }
         }

@@ -140,7 +140,8 @@ fn grant(node: &Node, report: &mut Report) -> Option<GrantDocument> {
         Shape::Scalar { .. } => scalar::text(node, Name::EntryOf("grants"), report).map(GrantDocument::Right),
         Shape::Map(_) => {
             let [role, rights, at] = fields(node, "this grant", ["role", "rights", "at"], report)?;
-            let at = at.texts(report);
+            // An empty list is no root: whoever writes one may have meant nowhere.
+            let at = if at.node.is_some() { at.some_texts(report) } else { Vec::new() };
             match (role.node, rights.node) {
                 (Some(first), Some(second)) => {
                     conflict(("role", first), ("rights", second), "make two grants of it", report);

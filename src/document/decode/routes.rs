@@ -1,6 +1,6 @@
 //! Reads `routes.yaml`.
 
-use super::term::{missing, term};
+use super::term::{missing, requirement, term};
 use super::{Field, Name, conflict, entries, fields, file, scalar, unknown};
 use crate::diag::Report;
 use crate::document::parse::{Entry, Node};
@@ -234,7 +234,7 @@ fn access(route: &Node, ways: [Field<'_>; 3], report: &mut Report) -> Option<Acc
     }
     let public = switch(public, report);
     let gate_only = switch(gate_only, report);
-    let require = require.node.map(|node| term(node, report));
+    let require = require.node.map(|node| requirement(node, report));
     match (sound, public, gate_only, require) {
         (true, Some(on), _, _) => on.then_some(AccessDocument::Public),
         (true, None, Some(on), _) => on.then_some(AccessDocument::GateOnly),

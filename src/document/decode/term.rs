@@ -10,13 +10,24 @@ use crate::document::syntax::{lone_variable, quote};
 /// The keys that tell what a requirement in map form is.
 const FORMS: [&str; 10] = ["any", "flag", "not_flag", "unless_denied", "when", "setting", "eq", "in", "not_in", "lt"];
 
-/// Reads a requirement.
+/// Reads what a route requires. The empty list stands for every active principal.
+pub(super) fn requirement(node: &Node, report: &mut Report) -> Option<Located<Term>> {
+    match node.shape() {
+        Shape::List(items) if items.is_empty() => Some(Located::new(node.place, Term::All(Vec::new()))),
+        Shape::List(_) | Shape::Scalar { .. } | Shape::Map(_) => term(node, report),
+    }
+}
+
+/// Reads a term of a requirement. A list that asks nothing would hold for everybody, so it is taken for a mistake.
 pub(super) fn term(node: &Node, report: &mut Report) -> Option<Located<Term>> {
     let term = match node.shape() {
         Shape::Scalar { .. } => {
             scalar::text(node, Name::Kind("a requirement"), report).map(|text| Term::Right(text.value))
         }
-        Shape::List(items) => all_of(items, term, report).map(Term::All),
+        Shape::List(items) => {
+            not_empty(node, "a list of terms", report);
+            all_of(items, term, report).map(Term::All)
+        }
         Shape::Map(map) => form(node, map, report),
     };
     term.map(|term| Located::new(node.place, term))
@@ -135,7 +146,10 @@ fn compare(node: &Node, key: &'static str, comparison: Comparison, report: &mut 
 /// Reads a condition on settings.
 fn condition(node: &Node, report: &mut Report) -> Option<Located<Condition>> {
     let condition = match node.shape() {
-        Shape::List(items) => all_of(items, condition, report).map(Condition::All)?,
+        Shape::List(items) => {
+            not_empty(node, "a condition", report);
+            all_of(items, condition, report).map(Condition::All)?
+        }
         Shape::Map(map) if map.iter().any(|entry| &*entry.key == "any") => {
             let [any] = fields(node, "this `any`", ["any"], report)?;
             all_of(list(any, report)?, condition, report).map(Condition::Any)?

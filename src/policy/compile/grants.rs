@@ -162,8 +162,9 @@ impl Compiler<'_> {
         for (number, group) in written.iter().enumerate() {
             let mut all = Group::default();
             let mut next = vec![number];
+            let mut seen = vec![false; written.len()];
             while let Some(current) = next.pop() {
-                if all.sources.contains(&current) {
+                if seen.get_mut(current).is_none_or(|seen| std::mem::replace(seen, true)) {
                     continue;
                 }
                 all.sources.push(current);
@@ -225,8 +226,12 @@ impl Compiler<'_> {
         sources.sort_unstable();
         sources.dedup();
         let mut own = self.grants(&written.grants, report);
-        let keep =
-            |grant: &Grant| boundary.as_ref().is_none_or(|nodes| nodes.iter().any(|node| node.contains(grant.scope)));
+        let inside = |grant: &Grant| match &boundary {
+            None => true,
+            Some(nodes) => nodes.iter().any(|node| node.contains(grant.scope)),
+        };
+        // A denial from outside the boundary still holds inside: dropping it would give more.
+        let keep = |grant: &Grant| grant.effect == Effect::Deny || inside(grant);
         own.retain(keep);
         let own = self.store(own);
         let of_groups = sources.iter().filter_map(|group| of_groups.get(*group));
@@ -339,8 +344,8 @@ fn expand<'d>(
     // A chain longer than the number of roles is a cycle too, but 64 is deeper than anybody means.
     if path.contains(&name) || path.len() > 64 {
         report
-            .error("cycle", role.name.place, format!("the role `{name}` includes itself"))
-            .help("remove one `includes` entry of the cycle");
+            .error("cycle", role.name.place, format!("the role `{name}` includes itself, or 64 others in a row"))
+            .help("remove one `includes` entry");
         return Vec::new();
     }
     path.push(name);
@@ -357,8 +362,16 @@ fn expand<'d>(
     path.pop();
     for removed in &role.without {
         let before = rights.len();
-        rights.retain(|(right, _)| !covers(builder, &removed.value, builder.domain.rights.name(right.0)));
-        if rights.len() == before {
+        let name = |right: RightId| builder.domain.rights.name(right.0);
+        // A denial is nothing that could be taken away: without it the role would give more.
+        rights.retain(|(right, effect)| *effect == Effect::Deny || !covers(builder, &removed.value, name(*right)));
+        let wider = rights
+            .iter()
+            .find(|(right, effect)| *effect != Effect::Deny && covers(builder, name(*right), &removed.value));
+        if let Some((wider, _)) = wider {
+            let message = format!("`{}` cannot be taken away from `{}`, which covers it", removed.value, name(*wider));
+            report.error("bad_role", removed.place, message).help("take the wider right away and name what remains");
+        } else if rights.len() == before {
             let message = format!("`{}` is in none of the included roles", removed.value);
             let help = "`without` takes away whole rights of included roles, with all below them";
             report.error("bad_role", removed.place, message).help(help);

@@ -10,7 +10,7 @@ mod requirement;
 mod rules;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, MAX_FLAGS, Object, RightId, ScopeId};
@@ -29,6 +29,8 @@ pub struct Builder {
     shape: RightsShape,
     /// Scope nodes by their full names.
     nodes: HashMap<Arc<str>, ScopeId>,
+    /// By kind of object: the attributes that any object of the kind carries.
+    carried: HashMap<u32, HashSet<u32>>,
     /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
     known: Vec<u32>,
     catalogued: bool,
@@ -41,6 +43,7 @@ impl Builder {
             domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
             shape: document.strategy.rights,
             nodes: HashMap::from([("root".into(), ScopeId::ROOT)]),
+            carried: HashMap::new(),
             known: Vec::new(),
             catalogued: document.rights.is_some(),
         };
@@ -50,6 +53,10 @@ impl Builder {
         builder.implications(document, report);
         grants::compile(&mut builder, document, tenants, report);
         builder.objects(document, report);
+        for (flag, _) in &document.strategy.caps {
+            let id = builder.flag(flag, report);
+            builder.warn_of_flag(id, flag.place, report);
+        }
         if !builder.catalogued {
             builder.known = (0..builder.domain.rights.len()).filter_map(|number| u32::try_from(number).ok()).collect();
         }
@@ -200,9 +207,10 @@ impl Builder {
             .enumerate()
             .map(|(index, bringers)| {
                 let mut all: Vec<RightId> = Vec::new();
+                let mut seen: HashSet<RightId> = HashSet::new();
                 let mut next: Vec<RightId> = bringers.to_vec();
                 while let Some(right) = next.pop() {
-                    if usize::try_from(right.0).ok() != Some(index) && !all.contains(&right) {
+                    if usize::try_from(right.0).ok() != Some(index) && seen.insert(right) {
                         all.push(right);
                         next.extend(of(right).into_iter().flat_map(|more| more.iter().copied()));
                     }
@@ -243,6 +251,15 @@ impl Builder {
         FlagId(u8::try_from(self.domain.flags.intern(&flag.value)).unwrap_or(u8::MAX))
     }
 
+    /// A flag that nobody has is no fault (its last bearer may have lost it), but where it would forbid something it may
+    /// be a slip of the pen.
+    fn warn_of_flag(&self, flag: FlagId, place: Place, report: &mut Report) {
+        if !self.domain.principals.iter().any(|principal| Domain::has_flag(principal, flag)) {
+            let message = format!("no principal has the flag `{}`, so it forbids nothing", self.domain.flag_name(flag));
+            report.warning("unknown_flag", place, message);
+        }
+    }
+
     fn objects(&mut self, document: &GrantsDocument, report: &mut Report) {
         for (name, attributes) in &document.objects {
             let Some((kind, key)) =
@@ -259,6 +276,7 @@ impl Builder {
                 object.attributes.push((id, Attribute { value: value.clone(), texts }));
             }
             let kind = self.kind(kind);
+            self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
             self.domain.objects.entry(kind).or_default().insert(key.into(), object);
         }
     }
@@ -299,7 +317,9 @@ fn unknown<'n>(
     name: &str,
     candidates: impl Iterator<Item = &'n str>,
 ) {
-    let help = suggest(name, candidates).map(|near| format!("did you mean `{near}`?"));
+    // Comparing with every candidate is dear; after this many faults nobody reads the suggestions.
+    let near = if report.errors() < 100 { suggest(name, candidates) } else { None };
+    let help = near.map(|near| format!("did you mean `{near}`?"));
     let found = report.error("unknown_name", place, message);
     if let Some(help) = help {
         found.help(help);

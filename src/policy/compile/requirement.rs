@@ -4,7 +4,7 @@
 use super::condition::{self, Folded};
 use super::rules::{Asking, header_name, query_name};
 use super::{Builder, text, unknown};
-use crate::diag::{Place, Report};
+use crate::diag::{Place, Report, suggest};
 use crate::document::routes::{Comparison, Definition, Term};
 use crate::document::{Literal, Located};
 use crate::model::Level;
@@ -13,8 +13,11 @@ use crate::policy::rules::{Asked, At, Check, Operand, RightRef, Rules, Step, Var
 
 /// The deepest nesting of definitions within definitions.
 const MAX_DEPTH: usize = 32;
-/// The most steps of one requirement.
-const MAX_STEPS: usize = 1_000;
+/// The most terms of one requirement, those of its definitions included; each takes a few steps and labels at most.
+const MAX_TERMS: usize = 1_000;
+
+/// The words that references begin with.
+const REFERENCES: [&str; 6] = ["path", "query", "header", "object", "setting", "principal"];
 
 /// A place to jump to: a number into `Writer::labels` until all steps are written, then the step's own number.
 type Label = u16;
@@ -30,6 +33,8 @@ pub(super) struct Writer<'w, 'd> {
     within: Vec<&'d str>,
     /// Path variables whose values an earlier `in` of the same list has bounded.
     closed: Vec<Closed>,
+    /// How many terms were written.
+    terms: usize,
 }
 
 /// A path variable with a closed list of values.
@@ -40,6 +45,18 @@ struct Closed {
     code: u16,
 }
 
+/// Whether a constant is a reference to something in the request or the settings.
+fn is_reference(literal: &Literal) -> bool {
+    let Literal::Text(text) = literal else { return false };
+    let known = |text: &str| text.split_once('.').is_some_and(|(word, _)| REFERENCES.contains(&word));
+    known(text) || text.strip_prefix("count(").is_some_and(known)
+}
+
+/// Whether a word is one of the references but for case or a slip of the pen.
+fn nearly(word: &str, known: &str) -> bool {
+    suggest(&word.to_ascii_lowercase(), std::iter::once(known)).is_some()
+}
+
 impl<'w, 'd> Writer<'w, 'd> {
     pub(super) fn new(
         builder: &'w mut Builder,
@@ -47,25 +64,34 @@ impl<'w, 'd> Writer<'w, 'd> {
         rules: &'w mut Rules,
         report: &'w mut Report,
     ) -> Self {
-        Self { builder, asking, rules, report, labels: Vec::new(), within: Vec::new(), closed: Vec::new() }
+        Self { builder, asking, rules, report, labels: Vec::new(), within: Vec::new(), closed: Vec::new(), terms: 0 }
     }
 
     /// Writes the whole requirement.
     pub(super) fn whole(&mut self) {
         let requirement = self.asking.requirement;
         self.term(requirement, None);
+        self.rules.steps.push(Step::Permit);
         let labels = &self.labels;
         let target = |label: u16| labels.get(usize::from(label)).copied().unwrap_or(u16::MAX);
         for step in &mut self.rules.steps {
             match step {
                 Step::Jump(to) | Step::Check { otherwise: Some(to), .. } => *to = target(*to),
-                Step::Check { otherwise: None, .. } => {}
+                Step::Check { otherwise: None, .. } | Step::Permit => {}
             }
         }
     }
 
     fn term(&mut self, term: &'d Located<Term>, otherwise: Option<Label>) {
         let place = term.place;
+        self.terms += 1;
+        if self.terms > MAX_TERMS {
+            let message = format!("the requirement has more than {MAX_TERMS} terms");
+            self.report
+                .error("too_long", self.asking.requirement.place, message)
+                .help("name a right that stands for all of this");
+            return;
+        }
         match &term.value {
             Term::All(list) => list.iter().for_each(|term| self.term(term, otherwise)),
             Term::Any(list) => self.any(list, place, otherwise),
@@ -75,11 +101,12 @@ impl<'w, 'd> Writer<'w, 'd> {
             },
             Term::Flag(name) => {
                 let flag = self.flag(name, place);
-                self.check(Check::Flag(flag), place, otherwise);
+                self.check(Check::Flag(flag), otherwise);
             }
             Term::NotFlag(name) => {
                 let flag = self.flag(name, place);
-                self.check(Check::NotFlag(flag), place, otherwise);
+                self.builder.warn_of_flag(flag, place, self.report);
+                self.check(Check::NotFlag(flag), otherwise);
             }
             Term::UnlessDenied(written) => self.unless_denied(written, place, otherwise),
             Term::When { condition, then, otherwise: instead } => {
@@ -89,12 +116,12 @@ impl<'w, 'd> Writer<'w, 'd> {
                 let code = self.code(reason);
                 match condition::fold(condition, self.asking.settings, self.report) {
                     Folded::Known(true) | Folded::Faulty => {}
-                    Folded::Known(false) => self.check(Check::Never { code }, place, otherwise),
+                    Folded::Known(false) => self.check(Check::Never { code }, otherwise),
                     Folded::Bit { of, map, mask } => self.bit(of, map, mask, code, otherwise),
                 }
             }
             Term::Compare { comparison, left, right, reason } => {
-                self.compare(*comparison, left, right, reason, place, otherwise);
+                self.compare(*comparison, (left, right), reason, place, otherwise);
             }
         }
     }
@@ -109,7 +136,7 @@ impl<'w, 'd> Writer<'w, 'd> {
         for term in first {
             let next = self.label();
             self.term(term, Some(next));
-            self.step(Step::Jump(end), place);
+            self.rules.steps.push(Step::Jump(end));
             self.here(next);
             self.closed.truncate(closed);
         }
@@ -133,9 +160,11 @@ impl<'w, 'd> Writer<'w, 'd> {
             Folded::Bit { of, map, mask } => {
                 let (not, end) = (self.label(), self.label());
                 let code = self.number_of_code("condition");
+                // With a value that names no bit the condition neither holds nor fails: neither branch would be right.
+                self.bit(of, map, i64::MAX, code, otherwise);
                 self.bit(of, map, mask, code, Some(not));
                 self.term(then, otherwise);
-                self.step(Step::Jump(end), condition.place);
+                self.rules.steps.push(Step::Jump(end));
                 self.here(not);
                 instead.into_iter().for_each(|term| self.term(term, otherwise));
                 self.here(end);
@@ -189,7 +218,7 @@ impl<'w, 'd> Writer<'w, 'd> {
             },
         };
         if let Some(right) = self.right_ref(parts.name, place) {
-            self.check(Check::Right { right, level, at, below }, place, otherwise);
+            self.check(Check::Right { right, level, at, below }, otherwise);
         }
     }
 
@@ -204,8 +233,12 @@ impl<'w, 'd> Writer<'w, 'd> {
             None => Some(self.asking.scope("main").map_or(At::Root, At::Scope)),
             Some(at) => self.at(at, place),
         };
+        if !parts.name.contains('{') && !self.builder.is_known(parts.name) {
+            let message = format!("no grant and no role knows the right `{}`, so it is never denied", parts.name);
+            self.report.warning("unknown_right", place, message);
+        }
         if let (Some(at), Some(right)) = (at, self.right_ref(parts.name, place)) {
-            self.check(Check::UnlessDenied { right, at }, place, otherwise);
+            self.check(Check::UnlessDenied { right, at }, otherwise);
         }
     }
 
@@ -269,13 +302,17 @@ impl<'w, 'd> Writer<'w, 'd> {
     fn compare(
         &mut self,
         comparison: Comparison,
-        left: &Located<Literal>,
-        right: &Located<Literal>,
+        (left, right): (&Located<Literal>, &Located<Literal>),
         reason: &Located<String>,
         place: Place,
         otherwise: Option<Label>,
     ) {
         let code = self.code(reason);
+        if !is_reference(&left.value) && !is_reference(&right.value) {
+            let message = "this compares two constants";
+            self.report.error("constant", place, message).help("one side is `path.NAME`, `query.NAME` or the like");
+            return;
+        }
         let (Some(left_side), Some(right_side)) = (self.operand(left), self.operand(right)) else { return };
         if matches!(comparison, Comparison::In | Comparison::NotIn) {
             match &right_side {
@@ -293,7 +330,7 @@ impl<'w, 'd> Writer<'w, 'd> {
                 }
             }
         }
-        self.check(Check::Compare { comparison, left: left_side, right: right_side, code }, place, otherwise);
+        self.check(Check::Compare { comparison, left: left_side, right: right_side, code }, otherwise);
     }
 
     fn operand(&mut self, written: &Located<Literal>) -> Option<Operand> {
@@ -310,14 +347,22 @@ impl<'w, 'd> Writer<'w, 'd> {
         match text.split_once('.') {
             Some(("path", name)) => self.asking.variable(name, written, report).map(Operand::Path),
             Some(("query", name)) => Some(Operand::Query(query_name(name, self.rules))),
-            Some(("header", name)) => header_name(name, written, report).map(Operand::Header),
+            Some(("header", name)) => header_name(name, written, self.rules, report).map(Operand::Header),
             Some(("object", name)) => self.builder.attribute(name, written, &self.asking, report).map(Operand::Object),
             Some(("setting", name)) => {
                 let value = condition::find(name, written.place, self.asking.settings, report)?;
                 Some(Operand::Constant(value.clone()))
             }
             Some(("principal", "id")) => Some(Operand::PrincipalId),
-            _ => Some(Operand::Constant(written.value.clone())),
+            Some((word, _)) => match REFERENCES.iter().find(|known| nearly(word, known)) {
+                Some(meant) => {
+                    let message = format!("`{text}` refers to nothing");
+                    report.error("bad_reference", written.place, message).help(format!("did you mean `{meant}.`?"));
+                    None
+                }
+                None => Some(Operand::Constant(written.value.clone())),
+            },
+            None => Some(Operand::Constant(written.value.clone())),
         }
     }
 
@@ -331,7 +376,7 @@ impl<'w, 'd> Writer<'w, 'd> {
     ) {
         let Some(operand) = self.operand(&Located::new(of.place, Literal::Text(of.value.clone()))) else { return };
         let bits = map.iter().map(|(name, bit)| (Literal::Text(name.value.clone()), bit.value)).collect();
-        self.check(Check::Bit { of: operand, bits, mask, code }, of.place, otherwise);
+        self.check(Check::Bit { of: operand, bits, mask, code }, otherwise);
     }
 
     fn code(&mut self, reason: &Located<String>) -> u16 {
@@ -353,16 +398,8 @@ impl<'w, 'd> Writer<'w, 'd> {
         u16::try_from(number).unwrap_or(u16::MAX)
     }
 
-    fn check(&mut self, check: Check, place: Place, otherwise: Option<Label>) {
-        self.step(Step::Check { check, otherwise }, place);
-    }
-
-    fn step(&mut self, step: Step, place: Place) {
-        if self.rules.steps.len() == MAX_STEPS {
-            let message = format!("the requirement has more than {MAX_STEPS} steps");
-            self.report.error("too_long", place, message).help("name a right that stands for all of this");
-        }
-        self.rules.steps.push(step);
+    fn check(&mut self, check: Check, otherwise: Option<Label>) {
+        self.rules.steps.push(Step::Check { check, otherwise });
     }
 
     fn label(&mut self) -> Label {

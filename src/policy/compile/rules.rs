@@ -50,6 +50,11 @@ impl Builder {
         let mut rules = Rules::default();
         if let Some(object) = &asking.route.object {
             let kind = KindId(self.kind(&object.kind.value));
+            if !self.carried.is_empty() && !self.carried.contains_key(&kind.0) {
+                let known = self.carried.keys().map(|kind| self.domain.kinds.name(*kind));
+                let message = format!("there is no object of kind `{}`", object.kind.value);
+                unknown(report, object.kind.place, message, &object.kind.value, known);
+            }
             let key = match object.key.value.strip_prefix("path.") {
                 Some(name) => asking.variable(name, &object.key, report),
                 None => {
@@ -114,7 +119,7 @@ impl Builder {
         match place.value.split_once('.') {
             Some(("path", name)) => asking.variable(name, place, report).map(Spot::Path),
             Some(("query", name)) if !name.is_empty() => Some(Spot::Query(query_name(name, rules))),
-            Some(("header", name)) => header_name(name, place, report).map(Spot::Header),
+            Some(("header", name)) => header_name(name, place, rules, report).map(Spot::Header),
             Some(("object", name)) => self.attribute(name, place, asking, report).map(Spot::Object),
             _ => {
                 let message = format!("`{}` is no place in a request", place.value);
@@ -134,12 +139,22 @@ impl Builder {
         asking: &Asking<'_>,
         report: &mut Report,
     ) -> Option<AttributeId> {
-        if asking.route.object.is_none() {
+        let Some(object) = &asking.route.object else {
             let message = format!("`object.{name}` needs an `object:` in the route");
             report.error("bad_reference", at.place, message).help("add `object: {kind: KIND, key: path.NAME}`");
             return None;
+        };
+        let id = self.domain.attributes.intern(name);
+        // Where no object of the kind is known yet, nothing can be said about its attributes.
+        let kind = self.domain.kinds.find(&object.kind.value);
+        if let Some(carried) = kind.and_then(|kind| self.carried.get(&kind))
+            && !carried.contains(&id)
+        {
+            let known = carried.iter().map(|attribute| self.domain.attributes.name(*attribute));
+            let message = format!("no object of kind `{}` has the attribute `{name}`", object.kind.value);
+            unknown(report, at.place, message, name, known);
         }
-        Some(AttributeId(self.domain.attributes.intern(name)))
+        Some(AttributeId(id))
     }
 
     /// `hops` counts how often `same_as` was followed: a scope may take its value from one that takes its own.
@@ -198,12 +213,21 @@ pub(super) fn query_name(name: &str, rules: &mut Rules) -> Box<str> {
 }
 
 /// A header's name, in lower case as it is compared.
-pub(super) fn header_name(name: &str, at: &Located<impl Sized>, report: &mut Report) -> Option<Box<str>> {
+pub(super) fn header_name(
+    name: &str,
+    at: &Located<impl Sized>,
+    rules: &mut Rules,
+    report: &mut Report,
+) -> Option<Box<str>> {
     let token = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if name.is_empty() || !name.chars().all(token) {
         let message = format!("`{name}` is no name of a header that may be trusted");
         report.error("bad_name", at.place, message).help("use letters, digits and `-`");
         return None;
     }
-    Some(name.to_ascii_lowercase().into())
+    let name: Box<str> = name.to_ascii_lowercase().into();
+    if !rules.header_names.contains(&name) {
+        rules.header_names.push(name.clone());
+    }
+    Some(name)
 }
