@@ -19,7 +19,7 @@ fn examples() -> Vec<PathBuf> {
 #[test]
 fn every_case_of_every_example_is_decided_as_expected() {
     let examples = examples();
-    assert!(!examples.is_empty());
+    assert!(examples.iter().any(|example| example.ends_with("ips-oms")));
     for example in examples {
         let world = World::load(&example);
         assert!(world.routes.tests.len() >= 20, "{} has too few cases to mean anything", example.display());

@@ -25,9 +25,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let Some(config) = config.filter(|_| !report.has_errors()) else {
         return Err(Failure::new(Exit::Configuration, report.render()));
     };
+    let schemes: Vec<&str> =
+        config.listeners.iter().map(|listener| if listener.tls.is_some() { "https" } else { "http" }).collect();
     let running = start(config, options.workers.map(usize::from))?;
-    for address in running.addresses() {
-        complain(format_args!("portcullis: serving on {address}"));
+    for (address, scheme) in running.addresses().into_iter().zip(schemes) {
+        complain(format_args!("portcullis: serving on {scheme}://{address}"));
     }
     if let Some(address) = running.admin_address() {
         complain(format_args!("portcullis: admin listener on {address}"));

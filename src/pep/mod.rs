@@ -107,7 +107,8 @@ fn judge(
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
-    let principal = domain.principal(verified.principal).ok_or_else(|| Refusal::of(Reason::PrincipalUnknown))?;
+    let stranger = || Refusal::about(Reason::PrincipalUnknown, &verified.principal.object.to_string());
+    let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
     grounds.principal = Some(Arc::clone(&principal.id));
 
     // 7. and 8. scopes and requirement
@@ -141,13 +142,18 @@ fn no_route(application: &Application, path: &CanonicalPath<'_>) -> Refusal {
 fn gate(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
     let any = |asked: &[Box<str>], held: &[Box<str>]| asked.iter().any(|name| held.contains(name));
     if !gate.tenants.contains(&token.principal.tenant) {
-        return Err(Refusal::of(Reason::GateTenant));
+        return Err(Refusal::about(Reason::GateTenant, &token.tenant));
     }
     if !any(&gate.audiences, &token.audiences) {
-        return Err(Refusal::of(Reason::GateAudience));
+        return Err(Refusal::about(Reason::GateAudience, &offered(&token.audiences)));
     }
     if !gate.app_roles.is_empty() && !any(&gate.app_roles, &token.roles) {
-        return Err(Refusal::of(Reason::GateAppRole));
+        return Err(Refusal::about(Reason::GateAppRole, &offered(&token.roles)));
     }
     Ok(())
+}
+
+/// What a token offered instead, for whoever has to mend it: no more than fits on a log line.
+fn offered(names: &[Box<str>]) -> String {
+    names.join(",").chars().take(200).collect()
 }

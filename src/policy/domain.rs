@@ -155,9 +155,13 @@ impl Domain {
         self.flags.name(u32::from(flag.0))
     }
 
-    /// Principals and grants, for status pages. Equal sets of grants count once.
+    /// Principals, and the grants that they hold, their groups' included, for status pages.
     pub fn counts(&self) -> (usize, usize) {
-        (self.principals.len(), self.grants.len())
+        let held = |principal: &Principal| {
+            let groups: usize = principal.of_groups.iter().map(|run| self.run(*run).len()).sum();
+            self.run(principal.own).len() + groups
+        };
+        (self.principals.len(), self.principals.iter().map(held).sum())
     }
 
     pub(super) fn has_flag(principal: &Principal, flag: FlagId) -> bool {

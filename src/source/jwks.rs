@@ -229,7 +229,11 @@ impl Keeper {
                 if entry.complaint.as_ref() == Some(&cause) {
                     return;
                 }
-                tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
+                if self.live.load().keys.get(source.issuer).is_some() {
+                    tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
+                } else {
+                    tracing::warn!(issuer = source.url, cause, "no keys yet: not ready, trying again within a minute");
+                }
                 entry.complaint = matches!(source.from, From::File(_)).then_some(cause);
             }
         }

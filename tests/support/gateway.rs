@@ -228,7 +228,8 @@ impl Setup {
         while addresses.len() < 3 {
             let line = output.recv_timeout(SOON).unwrap_or_else(|_| panic!("no start:\n{}", log.lock().unwrap()));
             if let Some((_, address)) = line.strip_prefix("portcullis: ").and_then(|rest| rest.split_once(" on ")) {
-                addresses.push(address.trim().parse().unwrap());
+                let address = address.trim().trim_start_matches("http://").trim_start_matches("https://");
+                addresses.push(address.parse().unwrap());
             }
             log.lock().unwrap().push_str(&format!("{line}\n"));
         }

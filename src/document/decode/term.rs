@@ -280,7 +280,6 @@ mod tests {
     fn every_form_of_a_requirement_is_read() {
         let cases = [
             ("oms.view", r#"Right("oms.view")"#),
-            ("[]", "All([])"),
             ("[a, [b]]", r#"All([<Right("a")>, <All([<Right("b")>])>])"#),
             ("{any: [a, b]}", r#"Any([<Right("a")>, <Right("b")>])"#),
             ("{flag: f}", r#"Flag("f")"#),

@@ -6,6 +6,7 @@
 
 mod condition;
 mod grants;
+mod operand;
 mod requirement;
 mod rules;
 mod text;

@@ -2,59 +2,44 @@
 //! alternatives become jumps.
 
 use super::condition::{self, Folded};
-use super::rules::{Asking, header_name, query_name};
+use super::rules::Asking;
 use super::{Builder, text, unknown};
 use crate::diag::{Place, Report, suggest};
-use crate::document::routes::{Comparison, Definition, Term};
-use crate::document::{Literal, Located};
+use crate::document::Located;
+use crate::document::routes::{Definition, Term};
 use crate::model::Level;
 use crate::policy::domain::{FlagId, RightId};
-use crate::policy::rules::{Asked, At, Check, Operand, RightRef, Rules, Step, Variable};
+use crate::policy::rules::{Asked, At, Check, RightRef, Rules, Step, Variable};
 
 /// The deepest nesting of definitions within definitions.
 const MAX_DEPTH: usize = 32;
 /// The most terms of one requirement, those of its definitions included; each takes a few steps and labels at most.
 const MAX_TERMS: usize = 1_000;
 
-/// The words that references begin with.
-const REFERENCES: [&str; 6] = ["path", "query", "header", "object", "setting", "principal"];
-
 /// A place to jump to: a number into `Writer::labels` until all steps are written, then the step's own number.
-type Label = u16;
+pub(super) type Label = u16;
 
 /// Writes the steps of one route.
 pub(super) struct Writer<'w, 'd> {
-    builder: &'w mut Builder,
-    asking: Asking<'d>,
-    rules: &'w mut Rules,
-    report: &'w mut Report,
+    pub(super) builder: &'w mut Builder,
+    pub(super) asking: Asking<'d>,
+    pub(super) rules: &'w mut Rules,
+    pub(super) report: &'w mut Report,
     labels: Vec<u16>,
     /// Definitions that are being put in, outermost first.
     within: Vec<&'d str>,
     /// Path variables whose values an earlier `in` of the same list has bounded.
-    closed: Vec<Closed>,
+    pub(super) closed: Vec<Closed>,
     /// How many terms were written.
     terms: usize,
 }
 
 /// A path variable with a closed list of values.
 #[derive(Clone)]
-struct Closed {
-    variable: Variable,
-    values: Vec<Box<str>>,
-    code: u16,
-}
-
-/// Whether a constant is a reference to something in the request or the settings.
-fn is_reference(literal: &Literal) -> bool {
-    let Literal::Text(text) = literal else { return false };
-    let known = |text: &str| text.split_once('.').is_some_and(|(word, _)| REFERENCES.contains(&word));
-    known(text) || text.strip_prefix("count(").is_some_and(known)
-}
-
-/// Whether a word is one of the references but for case or a slip of the pen.
-fn nearly(word: &str, known: &str) -> bool {
-    suggest(&word.to_ascii_lowercase(), std::iter::once(known)).is_some()
+pub(super) struct Closed {
+    pub(super) variable: Variable,
+    pub(super) values: Vec<Box<str>>,
+    pub(super) code: u16,
 }
 
 impl<'w, 'd> Writer<'w, 'd> {
@@ -292,6 +277,15 @@ impl<'w, 'd> Writer<'w, 'd> {
             unknown(self.report, place, format!("the catalogue has no right `{name}`"), name, known);
             return None;
         }
+        if !builder.is_known(name) {
+            let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
+            let near = if self.report.errors() < 100 { suggest(name, known) } else { None };
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            let found = self.report.warning("unknown_right", place, format!("nobody and no role holds `{name}`"));
+            if let Some(help) = help {
+                found.help(help);
+            }
+        }
         Some(RightId(builder.domain.rights.intern(name)))
     }
 
@@ -299,87 +293,7 @@ impl<'w, 'd> Writer<'w, 'd> {
         self.builder.flag(&Located::new(place, name.to_owned()), self.report)
     }
 
-    fn compare(
-        &mut self,
-        comparison: Comparison,
-        (left, right): (&Located<Literal>, &Located<Literal>),
-        reason: &Located<String>,
-        place: Place,
-        otherwise: Option<Label>,
-    ) {
-        let code = self.code(reason);
-        if !is_reference(&left.value) && !is_reference(&right.value) {
-            let message = "this compares two constants";
-            self.report.error("constant", place, message).help("one side is `path.NAME`, `query.NAME` or the like");
-            return;
-        }
-        let (Some(left_side), Some(right_side)) = (self.operand(left), self.operand(right)) else { return };
-        if matches!(comparison, Comparison::In | Comparison::NotIn) {
-            match &right_side {
-                Operand::Constant(Literal::List(list)) => {
-                    if let (Comparison::In, Operand::Path(variable)) = (comparison, &left_side) {
-                        let values = list.iter().flat_map(super::scalars).map(String::into_boxed_str).collect();
-                        self.closed.push(Closed { variable: *variable, values, code });
-                    }
-                }
-                Operand::Object(_) => {}
-                _ => {
-                    let help = "the second operand is a list, a setting with a list, or an object's attribute";
-                    self.report.error("wrong_type", right.place, "this is no list").help(help);
-                    return;
-                }
-            }
-        }
-        self.check(Check::Compare { comparison, left: left_side, right: right_side, code }, otherwise);
-    }
-
-    fn operand(&mut self, written: &Located<Literal>) -> Option<Operand> {
-        let Literal::Text(text) = &written.value else { return Some(Operand::Constant(written.value.clone())) };
-        let report = &mut *self.report;
-        if let Some(inner) = text.strip_prefix("count(").and_then(|inner| inner.strip_suffix(')')) {
-            let Some(name) = inner.strip_prefix("object.") else {
-                let message = format!("`{inner}` cannot be counted");
-                report.error("bad_reference", written.place, message).help("write `count(object.NAME)`");
-                return None;
-            };
-            return self.builder.attribute(name, written, &self.asking, report).map(Operand::Count);
-        }
-        match text.split_once('.') {
-            Some(("path", name)) => self.asking.variable(name, written, report).map(Operand::Path),
-            Some(("query", name)) => Some(Operand::Query(query_name(name, self.rules))),
-            Some(("header", name)) => header_name(name, written, self.rules, report).map(Operand::Header),
-            Some(("object", name)) => self.builder.attribute(name, written, &self.asking, report).map(Operand::Object),
-            Some(("setting", name)) => {
-                let value = condition::find(name, written.place, self.asking.settings, report)?;
-                Some(Operand::Constant(value.clone()))
-            }
-            Some(("principal", "id")) => Some(Operand::PrincipalId),
-            Some((word, _)) => match REFERENCES.iter().find(|known| nearly(word, known)) {
-                Some(meant) => {
-                    let message = format!("`{text}` refers to nothing");
-                    report.error("bad_reference", written.place, message).help(format!("did you mean `{meant}.`?"));
-                    None
-                }
-                None => Some(Operand::Constant(written.value.clone())),
-            },
-            None => Some(Operand::Constant(written.value.clone())),
-        }
-    }
-
-    fn bit(
-        &mut self,
-        of: &Located<String>,
-        map: &[(Located<String>, Located<i64>)],
-        mask: i64,
-        code: u16,
-        otherwise: Option<Label>,
-    ) {
-        let Some(operand) = self.operand(&Located::new(of.place, Literal::Text(of.value.clone()))) else { return };
-        let bits = map.iter().map(|(name, bit)| (Literal::Text(name.value.clone()), bit.value)).collect();
-        self.check(Check::Bit { of: operand, bits, mask, code }, otherwise);
-    }
-
-    fn code(&mut self, reason: &Located<String>) -> u16 {
+    pub(super) fn code(&mut self, reason: &Located<String>) -> u16 {
         let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if reason.value.is_empty() || reason.value.len() > 64 || !reason.value.chars().all(letters) {
             let message = format!("`{}` is no reason code", reason.value);
@@ -398,7 +312,7 @@ impl<'w, 'd> Writer<'w, 'd> {
         u16::try_from(number).unwrap_or(u16::MAX)
     }
 
-    fn check(&mut self, check: Check, otherwise: Option<Label>) {
+    pub(super) fn check(&mut self, check: Check, otherwise: Option<Label>) {
         self.rules.steps.push(Step::Check { check, otherwise });
     }
 
