@@ -391,6 +391,37 @@ fn what_does_not_resolve_is_refused_at_load() {
     }
 }
 
+#[test]
+fn definitions_that_multiply_are_a_fault_and_no_flood() {
+    let definitions: Vec<String> = (0..28).map(|number| format!("d{number}: [d{0}, d{0}]", number + 1)).collect();
+    let text = routes("{}", "[{id: r, match: {methods: [GET], path: /}, require: d0}]");
+    let text = text.replace("applications:", &format!("define: {{{}, d28: x}}\napplications:", definitions.join(", ")));
+    assert_eq!(faults(&text, &grants("", "grants: [x]")), ["too_long"]);
+}
+
+#[test]
+fn a_header_that_backends_fold_into_a_judged_one_cannot_be_allowed() {
+    let route =
+        "[{id: r, match: {methods: [GET], path: /}, scopes: {main: {from: header.X-Town, kind: town}}, require: []}]";
+    let text = routes("{}", route).replace("    gate:", "    allow_headers: [X_Town]\n    gate:");
+    assert_eq!(faults(&text, &grants(FOREST, "")), ["header_clash"]);
+}
+
+#[test]
+fn a_grant_at_an_empty_list_of_places_is_no_grant_at_the_root() {
+    let mut report = Report::new();
+    let source = report.add_source("grants.yaml", &grants(FOREST, "grants: [{rights: [x], at: []}]"));
+    document::read_grants(source, &mut report);
+    assert_eq!(report.diagnostics().iter().map(|fault| fault.code).collect::<Vec<_>>(), ["empty_list"]);
+}
+
+#[test]
+fn a_second_token_in_the_query_is_refused() {
+    let world = world("{}", "[{id: r, match: {methods: [GET], path: /}, require: []}]", "", "");
+    assert_eq!(ask(&world, "GET /?a=b", &[]), "allow");
+    assert_eq!(ask(&world, "GET /?a=b&access_token=x", &[]), "malformed_credentials");
+}
+
 /// Grants as they are written: right, level or denial, node.
 fn any_grants() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
     prop::collection::vec((0..4_usize, 0..4_usize, 0..4_usize), 0..8)
