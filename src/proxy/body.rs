@@ -2,7 +2,7 @@
 //!
 //! hyper asks for a piece only when it can send one, so a slow receiver slows the sender down and memory stays bounded.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -166,10 +166,7 @@ impl std::error::Error for BrokenBody {}
 
 /// The body of every answer: bytes of our own, or what the upstream sends, as it comes.
 #[derive(Debug)]
-pub struct Body {
-    source: Source,
-    permit: Option<Permit>,
-}
+pub struct Body(Source);
 
 #[derive(Debug)]
 enum Source {
@@ -181,7 +178,7 @@ impl Body {
     /// Bytes of our own.
     pub(super) fn fixed(bytes: Bytes) -> Self {
         let bytes = if bytes.is_empty() { None } else { Some(bytes) };
-        Self { source: Source::Fixed(bytes), permit: None }
+        Self(Source::Fixed(bytes))
     }
 
     /// What the upstream sends. At its end the connection goes back to its pool and the ledger is closed; dropped
@@ -199,19 +196,31 @@ impl Body {
             ledger.close();
             return Self::fixed(Bytes::new());
         }
-        let exchange = Some((lease, ledger));
+        let held = Rc::new(Held {
+            exchange: RefCell::new(Some((lease, ledger))),
+            permit: RefCell::new(None),
+            // The client's side has not asked for anything yet.
+            waits_since: Cell::new(Some(Instant::now())),
+            cut: Cell::new(false),
+        });
         let client = Rc::clone(client);
-        Self { source: Source::Relayed(Relay { incoming, idle: Idle::new(limit), exchange, client }), permit: None }
+        Self(Source::Relayed(Relay { incoming, idle: Idle::new(limit), held, client }))
     }
 
-    /// Whether an upstream is still sending it.
-    pub(super) const fn is_relayed(&self) -> bool {
-        matches!(self.source, Source::Relayed(_))
+    /// What a relayed answer holds while it is sent.
+    pub(super) fn held(&self) -> Option<&Rc<Held>> {
+        match &self.0 {
+            Source::Fixed(_) => None,
+            Source::Relayed(relay) => Some(&relay.held),
+        }
     }
 
-    /// Keeps a place among the requests in flight until the body is gone.
-    pub(super) fn hold(&mut self, permit: Permit) {
-        self.permit = Some(permit);
+    /// Keeps a place among the requests in flight until a relayed answer is gone. One of our own is done with: a client
+    /// that never reads it must not hold a place.
+    pub(super) fn hold(&self, permit: Permit) {
+        if let Some(held) = self.held() {
+            held.permit.replace(Some(permit));
+        }
     }
 }
 
@@ -220,21 +229,21 @@ impl HttpBody for Body {
     type Error = BrokenBody;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        match &mut self.get_mut().source {
+        match &mut self.get_mut().0 {
             Source::Fixed(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Relayed(relay) => relay.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
+        match &self.0 {
             Source::Fixed(bytes) => bytes.is_none(),
-            Source::Relayed(relay) => relay.exchange.is_none(),
+            Source::Relayed(relay) => relay.held.is_complete(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Relayed(relay) => relay.incoming.size_hint(),
         }
@@ -245,14 +254,58 @@ impl HttpBody for Body {
 struct Relay {
     incoming: Incoming,
     idle: Idle,
-    /// Taken at the end, so that it is also the mark of being at the end.
-    exchange: Option<(Lease, Ledger)>,
+    held: Rc<Held>,
     client: Rc<Connection>,
+}
+
+/// What an answer holds while it is sent: its upstream connection, its account, its place among the requests in flight.
+/// A client that does not read would hold them for ever, and HTTP/2 never asks for the next piece then; so the worker
+/// looks after them too.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Taken at the end, so that it is also the mark of being at the end.
+    exchange: RefCell<Option<(Lease, Ledger)>>,
+    permit: RefCell<Option<Permit>>,
+    /// Since when a piece waits for the client; `None` while the upstream is to send one.
+    waits_since: Cell<Option<Instant>>,
+    cut: Cell<bool>,
+}
+
+impl Held {
+    /// Lets go of everything if the client has taken nothing for longer than `limit`. Whether there is still something
+    /// to look after.
+    pub(super) fn look_after(&self, limit: Duration) -> bool {
+        if self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
+            self.cut.set(true);
+            self.permit.take();
+            if let Some((_, mut ledger)) = self.exchange.take() {
+                ledger.broken(Reason::BodyTimeout);
+            }
+        }
+        self.exchange.borrow().is_some()
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.cut.get() && self.exchange.borrow().is_none()
+    }
+
+    /// The answer came to its end: the connection may serve another.
+    fn complete(&self) {
+        if let Some((lease, mut ledger)) = self.exchange.take() {
+            lease.give_back();
+            ledger.close();
+        }
+    }
 }
 
 impl Relay {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let Some((_, ledger)) = &mut self.exchange else { return Poll::Ready(None) };
+        let held = &self.held;
+        held.waits_since.set(None);
+        if held.cut.get() {
+            self.client.must_not_look_complete();
+            return Poll::Ready(Some(Err(BrokenBody::Slow)));
+        }
         loop {
             let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(context) else {
                 ready!(self.idle.poll_expired(context));
@@ -261,17 +314,20 @@ impl Relay {
             self.idle.progressed();
             match polled {
                 None => {
-                    self.complete();
+                    held.complete();
                     return Poll::Ready(None);
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid)))),
                 Some(Ok(frame)) => {
                     // Trailers of the upstream could carry any name past the header rules; they end here.
                     let Ok(data) = frame.into_data() else { continue };
-                    ledger.sent(data.len());
+                    if let Some((_, ledger)) = held.exchange.borrow_mut().as_mut() {
+                        ledger.sent(data.len());
+                    }
+                    held.waits_since.set(Some(Instant::now()));
                     // hyper does not ask again after the last piece, so the end must be noticed with it.
                     if self.incoming.is_end_stream() {
-                        self.complete();
+                        held.complete();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -279,20 +335,12 @@ impl Relay {
         }
     }
 
-    fn complete(&mut self) {
-        if let Some((lease, mut ledger)) = self.exchange.take() {
-            lease.give_back();
-            ledger.close();
-        }
-    }
-
     fn fail(&mut self, fault: BrokenBody, reason: Reason) -> BrokenBody {
         self.client.must_not_look_complete();
-        if let Some((_, ledger)) = &mut self.exchange {
+        // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
+        if let Some((_, mut ledger)) = self.held.exchange.take() {
             ledger.broken(reason);
         }
-        // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
-        self.exchange = None;
         fault
     }
 }

@@ -50,6 +50,7 @@ pub(super) async fn forward(
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
     let (mut head, grounds) = permitted.into_parts();
+    let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
@@ -79,6 +80,9 @@ pub(super) async fn forward(
             head.version = Version::HTTP_11;
             head.extensions.clear();
             let body = Body::relayed(incoming, lease, ledger, &caller.connection, timeouts.response_body);
+            if let Some(held) = body.held().filter(|_| multiplexed) {
+                worker.streams.borrow_mut().push(Rc::downgrade(held));
+            }
             Ok(Response::from_parts(head, body))
         }
         Err(reason) => {

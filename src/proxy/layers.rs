@@ -144,7 +144,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = match (this.inner.as_pin_mut(), this.refused.take()) {
+        let response = match (this.inner.as_pin_mut(), this.refused.take()) {
             (_, Some(refused)) => refused,
             (Some(inner), None) => {
                 let Ok(response) = ready!(inner.poll(context));
@@ -153,9 +153,8 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted
             // Polled after its end, which hyper does not do.
             (None, None) => return Poll::Pending,
         };
-        // An answer of the gateway's own is done with: a client that never reads it must not hold a place.
-        if let Some(permit) = this.permit.take().filter(|_| response.body().is_relayed()) {
-            response.body_mut().hold(permit);
+        if let Some(permit) = this.permit.take() {
+            response.body().hold(permit);
         }
         Poll::Ready(Ok(response))
     }

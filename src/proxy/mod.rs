@@ -21,7 +21,7 @@ mod upstream;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +30,7 @@ use hyper::body::Incoming;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use body::Held;
 pub use body::{Body, BrokenBody};
 pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
 
@@ -90,6 +91,8 @@ pub struct Worker {
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
+    /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read.
+    streams: RefCell<Vec<Weak<Held>>>,
 }
 
 impl Worker {
@@ -99,7 +102,14 @@ impl Worker {
         let Settings { limits, timeouts, .. } = &gateway.settings;
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts, limits.head_bytes);
         let upstreams = Upstreams::new(connector, limits.upstream_idle, timeouts.upstream_idle);
-        Rc::new(Self { gateway, reader, upstreams, numbers: Numbers::seeded(), complained: Cell::new(None) })
+        Rc::new(Self {
+            gateway,
+            reader,
+            upstreams,
+            numbers: Numbers::seeded(),
+            complained: Cell::new(None),
+            streams: RefCell::default(),
+        })
     }
 
     /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
@@ -172,6 +182,8 @@ impl Worker {
     /// without requests does not hold on to an old one.
     fn tick(&self) {
         self.upstreams.sweep();
+        let limit = self.gateway.settings.timeouts.client_body;
+        self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
         self.reader.borrow_mut().load();
     }
 }

@@ -228,3 +228,28 @@ fn an_upstream_that_does_not_take_the_body_is_a_504() {
     // Its answer may be lost to the reset that ends a connection whose bytes nobody read.
     assert!(answer.is_none_or(|answer| answer.verdict() == (504, "upstream_timeout".into())));
 }
+
+#[test]
+fn an_http2_client_that_does_not_take_its_answer_is_cut_off() {
+    let (gone, told) = std::sync::mpsc::channel();
+    let gone = std::sync::Mutex::new(gone);
+    let backend = Backend::start(move |_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while say(stream, &[0; 64 * 1024]) == Then::Keep {}
+        gone.lock().unwrap().send(()).unwrap();
+        Then::Close
+    });
+    let gateway = Setup::before(&backend).timeouts("client_body: 300ms").start();
+    block_on(async {
+        let mut client = http2(gateway.tls, &gateway.certificate()).await;
+        let answer =
+            client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await.unwrap();
+        // The connection is alive and answers pings, but this stream is never read.
+        let begun = Instant::now();
+        while told.try_recv().is_err() {
+            assert!(begun.elapsed() < WAIT, "the backend is never let go");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        drop(answer);
+    });
+}
