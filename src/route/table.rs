@@ -27,6 +27,9 @@ struct Node {
 
 impl Node {
     fn is_look_alike(&self, segment: &str) -> bool {
+        if self.folded.is_empty() {
+            return false;
+        }
         let folded = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.folded.contains_key(segment.to_ascii_lowercase().as_str())
         } else {
