@@ -8,6 +8,7 @@
 //! - [`route`]: which route a request takes and what that route asks.
 //! - [`snapshot`]: the state that requests are judged by, and the swap.
 //! - [`pep`]: enforcement; turns a request head into a permission or a refusal.
+//! - [`review`]: what a policy means, for operators.
 //! - [`proxy`]: the data plane, the only code that touches sockets of clients and upstreams.
 //!   [`source`]: the control plane, where documents and keys come from.
 //! - [`reload`]: from changed files to a published snapshot, or none.
@@ -31,6 +32,7 @@ pub mod pep;
 pub mod policy;
 pub mod proxy;
 pub mod reload;
+pub mod review;
 pub mod route;
 pub mod serve;
 pub mod snapshot;

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     &["snapshot"],
     &["pep"],
+    &["review"],
     &["proxy", "source"],
     &["reload"],
     &["admin"],
@@ -22,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "lib"],
 ];
 /// Layers that hold the decision: no runtime, no sockets, no files, no clock.
-const PURE: &[&str] = &["diag", "model", "document", "policy", "token", "route", "snapshot", "pep"];
+const PURE: &[&str] = &["diag", "model", "document", "policy", "token", "route", "snapshot", "pep", "review"];
 const IMPURE: &[&str] = &[
     "tokio::",
     "hyper::",

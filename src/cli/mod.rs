@@ -6,6 +6,7 @@ mod demo;
 mod files;
 mod identity;
 mod init;
+mod policy;
 mod reload;
 mod serve;
 mod status;

@@ -12,6 +12,8 @@ mod position;
 pub mod routes;
 mod syntax;
 
+use std::fmt;
+
 use crate::diag::{Place, Report, SourceId};
 
 pub use parse::Limits;
@@ -47,6 +49,23 @@ pub enum Literal {
     Text(String),
     /// A list of these.
     List(Vec<Literal>),
+}
+
+impl fmt::Display for Literal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(out, "{value}"),
+            Self::Int(value) => write!(out, "{value}"),
+            Self::Text(value) => out.write_str(value),
+            Self::List(list) => {
+                out.write_str("[")?;
+                for (number, item) in list.iter().enumerate() {
+                    write!(out, "{}{item}", if number > 0 { ", " } else { "" })?;
+                }
+                out.write_str("]")
+            }
+        }
+    }
 }
 
 /// Reads a `gateway.yaml`. Faults go to `report`; `None` when no document could be made at all.

@@ -1,5 +1,7 @@
 //! `routes.yaml` as written: applications, their routes, and what each route requires.
 
+use std::fmt;
+
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 
@@ -289,4 +291,54 @@ pub struct TestDocument {
     pub allow: bool,
     /// How the code of the denial must begin.
     pub reason: Option<Located<String>>,
+}
+
+impl fmt::Display for Term {
+    /// The term in short, close to how it is written; lists by what is in them.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(list) if list.is_empty() => out.write_str("nothing"),
+            Self::All(_) => out.write_str("all of"),
+            Self::Any(_) => out.write_str("any of"),
+            Self::Right(text) => out.write_str(text),
+            Self::Flag(name) => write!(out, "flag {name}"),
+            Self::NotFlag(name) => write!(out, "not flag {name}"),
+            Self::UnlessDenied(text) => write!(out, "unless denied {text}"),
+            Self::When { condition, .. } => write!(out, "when {}", condition.value),
+            Self::Condition { condition, .. } => write!(out, "{}", condition.value),
+            Self::Compare { comparison, left, right, .. } => {
+                let word = match comparison {
+                    Comparison::Eq => "eq",
+                    Comparison::In => "in",
+                    Comparison::NotIn => "not_in",
+                    Comparison::Lt => "lt",
+                };
+                write!(out, "{} {word} {}", left.value, right.value)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = |out: &mut fmt::Formatter<'_>, list: &[Located<Self>], word: &str| {
+            for (number, condition) in list.iter().enumerate() {
+                if number > 0 {
+                    write!(out, " {word} ")?;
+                }
+                write!(out, "{}", condition.value)?;
+            }
+            Ok(())
+        };
+        match self {
+            Self::All(list) => several(out, list, "and"),
+            Self::Any(list) => several(out, list, "or"),
+            Self::Setting { name, test } => match test {
+                SettingTest::True => write!(out, "setting {}", name.value),
+                SettingTest::Is(value) => write!(out, "setting {} is {}", name.value, value.value),
+                SettingTest::Bit(bit) => write!(out, "setting {} has bit {}", name.value, bit.value),
+                SettingTest::BitOf { of, .. } => write!(out, "setting {} has the bit of {}", name.value, of.value),
+            },
+        }
+    }
 }

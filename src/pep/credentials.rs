@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 
 use crate::model::Reason;
 
@@ -30,10 +31,15 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
     Ok(token)
 }
 
-/// Whether the query brings a token too (RFC 6750 section 2.3): a client must use one way only, and a backend that reads
+/// Looks for a token in the query too (RFC 6750 section 2.3): a client must use one way only, and a backend that reads
 /// the query would believe another caller than the one who was judged.
-pub(super) fn stands_in_query(query: &str) -> bool {
-    query.split('&').any(|pair| pair.split('=').next() == Some("access_token"))
+///
+/// # Errors
+/// [`Reason::MalformedCredentials`] if it does.
+pub(super) fn only_one(head: &Parts) -> Result<(), Reason> {
+    let query = head.uri.query().unwrap_or_default();
+    let stands_in_query = query.split('&').any(|pair| pair.split('=').next() == Some("access_token"));
+    if stands_in_query { Err(Reason::MalformedCredentials) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -44,28 +44,41 @@ pub enum Verdict {
 /// Judges one request head at `now` (seconds since the Unix epoch). `verifier` only remembers: what it answers depends
 /// on nothing but the token, the snapshot's keys and `now`.
 pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, now: u64) -> Verdict {
-    let mut grounds = Grounds {
-        snapshot: Arc::clone(snapshot),
-        application: None,
-        route: None,
-        token: None,
-        principal: None,
-        groups: None,
-        scopes: None,
+    let mut grounds = Grounds::none(snapshot);
+    let identify = |head: &Parts| {
+        let token = credentials::bearer(&head.headers).map_err(Refusal::of)?;
+        credentials::only_one(head).map_err(Refusal::of)?;
+        Ok(verifier.verify(token, &snapshot.keys, now)?)
     };
-    let judged = judge(snapshot, verifier, &head, now, &mut grounds).and_then(|()| target::settle(&mut head));
+    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
     match judged {
         Ok(()) => Verdict::Permitted(Permitted::new(head, grounds)),
         Err(refusal) => Verdict::Refused { head, refusal, grounds },
     }
 }
 
+/// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
+/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through.
+pub fn simulate(
+    snapshot: &Arc<Snapshot>,
+    caller: Option<&Arc<Verified>>,
+    mut head: Parts,
+) -> (Grounds, Result<(), Refusal>) {
+    let mut grounds = Grounds::none(snapshot);
+    let identify = |head: &Parts| {
+        let caller = caller.ok_or_else(|| Refusal::of(Reason::NoToken))?;
+        credentials::only_one(head).map_err(Refusal::of)?;
+        Ok(Arc::clone(caller))
+    };
+    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
+    (grounds, judged)
+}
+
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 fn judge(
     snapshot: &Snapshot,
-    verifier: &Verifier,
+    identify: impl FnOnce(&Parts) -> Result<Arc<Verified>, Refusal>,
     head: &Parts,
-    now: u64,
     grounds: &mut Grounds,
 ) -> Result<(), Refusal> {
     // 1. one canonical form
@@ -90,11 +103,7 @@ fn judge(
     }
 
     // 4. a token, and only then whether there is a route at all
-    let token = credentials::bearer(&head.headers).map_err(Refusal::of)?;
-    if credentials::stands_in_query(head.uri.query().unwrap_or_default()) {
-        return Err(Refusal::of(Reason::MalformedCredentials));
-    }
-    let verified = verifier.verify(token, &snapshot.keys, now)?;
+    let verified = identify(head)?;
     let verified: &Verified = grounds.token.insert(verified);
     let route = route.ok_or_else(|| no_route(application, &path))?;
 

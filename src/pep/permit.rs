@@ -63,3 +63,18 @@ pub struct Grounds {
     /// Of a permitted request whose application asks for them; `None` also where no list would be exact.
     pub scopes: Option<Box<[Arc<str>]>>,
 }
+
+impl Grounds {
+    /// What is known before anything was looked at.
+    pub(super) fn none(snapshot: &Arc<Snapshot>) -> Self {
+        Self {
+            snapshot: Arc::clone(snapshot),
+            application: None,
+            route: None,
+            token: None,
+            principal: None,
+            groups: None,
+            scopes: None,
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl<'c, F: Facts> Case<'c, F> {
         Err(Denial::new(Reason::Internal, Subject::Principal))
     }
 
-    fn check(&self, check: &Check) -> Result<(), Denial> {
+    pub(super) fn check(&self, check: &Check) -> Result<(), Denial> {
         match check {
             Check::Flag(flag) if Domain::has_flag(self.principal, *flag) => Ok(()),
             Check::Flag(flag) => Err(Denial::new(Reason::FlagMissing, Subject::Flag(*flag))),

@@ -10,11 +10,11 @@ use crate::document::grants::{Across, Within};
 use crate::model::{Level, PrincipalKey, Status};
 
 /// A right of a domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RightId(pub(super) u32);
 
 /// A scope node of a domain; the number is its place in pre-order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeId(pub(super) u32);
 
 impl ScopeId {
@@ -171,32 +171,39 @@ impl Domain {
     /// What a principal holds of a right at a node: within each source, across sources, then implications and caps.
     pub fn held(&self, principal: &Principal, right: RightId, scope: ScopeId) -> Held {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
-        let of_source = |run: Run| self.held_within(run, right, *at);
+        let of_source = |run: Run| self.held_within(self.run(run), right, *at);
         let groups = principal.of_groups.iter().map(|run| of_source(*run));
         let held = precedence::across(self.strategy.across, of_source(principal.own), groups);
         match held {
-            Held::Up(level) => {
-                let caps = self.strategy.caps.iter().filter(|(flag, _)| Self::has_flag(principal, *flag));
-                Held::Up(caps.fold(level, |level, (_, cap)| level.min(*cap)))
-            }
+            Held::Up(level) => Held::Up(self.caps_of(principal).fold(level, |level, (_, cap)| level.min(*cap))),
             Held::Nothing | Held::Denied => held,
         }
     }
 
     /// The best that a principal holds of a right at a node or anywhere below it.
     pub fn held_below(&self, principal: &Principal, right: RightId, scope: ScopeId) -> Held {
-        let here = self.held(principal, right, scope);
-        let Some((_, at)) = self.scope_entry(scope) else { return here };
-        let mut best = here;
+        self.best_below(principal, right, scope).1
+    }
+
+    /// The same, and the node that it is held at.
+    pub(super) fn best_below(&self, principal: &Principal, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
+        let mut best = (scope, self.held(principal, right, scope));
+        let Some((_, at)) = self.scope_entry(scope) else { return best };
         for grant in self.covering(principal, right) {
             if at.contains(grant.scope) && grant.scope.first != at.first {
-                let there = self.held(principal, right, ScopeId(grant.scope.first));
-                if there.level() > best.level() {
-                    best = there;
+                let node = ScopeId(grant.scope.first);
+                let there = self.held(principal, right, node);
+                if there.level() > best.1.level() {
+                    best = (node, there);
                 }
             }
         }
         best
+    }
+
+    /// The caps that a principal's flags put on it.
+    pub(super) fn caps_of(&self, principal: &Principal) -> impl Iterator<Item = &(FlagId, Level)> {
+        self.strategy.caps.iter().filter(|(flag, _)| Self::has_flag(principal, *flag))
     }
 
     /// The grants of a principal and its groups that say something of a right, denials and implications included.
@@ -211,8 +218,7 @@ impl Domain {
     }
 
     /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
-    fn held_within(&self, run: Run, right: RightId, at: Interval) -> Held {
-        let grants = self.run(run);
+    pub(super) fn held_within(&self, grants: &[Grant], right: RightId, at: Interval) -> Held {
         let of_right = |right| {
             self.right_interval(right)
                 .map_or(Held::Nothing, |asked| precedence::within(self.strategy.within, grants, asked, at))
@@ -225,7 +231,7 @@ impl Domain {
         brought.chain(direct.level()).max().map_or(direct, Held::Up)
     }
 
-    fn run(&self, run: Run) -> &[Grant] {
+    pub(super) fn run(&self, run: Run) -> &[Grant] {
         let range = usize::try_from(run.start).unwrap_or(0)..usize::try_from(run.end).unwrap_or(0);
         self.grants.get(range).unwrap_or_default()
     }
@@ -235,11 +241,11 @@ impl Domain {
         self.scopes.get(usize::try_from(scope.0).ok()?)
     }
 
-    fn right_interval(&self, right: RightId) -> Option<Interval> {
+    pub(super) fn right_interval(&self, right: RightId) -> Option<Interval> {
         self.right_intervals.get(usize::try_from(right.0).ok()?).copied()
     }
 
-    fn implied_by(&self, right: RightId) -> &[RightId] {
+    pub(super) fn implied_by(&self, right: RightId) -> &[RightId] {
         usize::try_from(right.0).ok().and_then(|index| self.implied_by.get(index)).map_or(&[], |bringers| bringers)
     }
 }

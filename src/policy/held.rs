@@ -83,7 +83,7 @@ mod tests {
     use crate::document;
     use crate::document::routes::AccessDocument;
     use crate::model::{Guid, PrincipalKey};
-    use crate::policy::{Asking, Builder, HeaderValue, Variable};
+    use crate::policy::{Asking, Builder, HeaderValue, Keep, Variable};
 
     /// A path of one segment.
     struct Path<'p>(&'p str);
@@ -119,13 +119,13 @@ mod tests {
         let routes = document::read_routes(source, &mut report);
         assert!(!report.has_errors(), "{}", report.render());
         let tenant = Guid(7);
-        let mut builder = Builder::new(&grants.unwrap(), &[("t".into(), tenant)], &mut report);
+        let mut builder = Builder::new(&grants.unwrap(), &[("t".into(), tenant)], Keep::Decisions, &mut report);
         let route = &routes.unwrap().applications[0].routes[0];
         let AccessDocument::Require(requirement) = &route.access else { panic!("no requirement") };
         let variables = &[("n".into(), Variable::Segment(0))];
         let asking = Asking { route, requirement, variables, settings: &[], definitions: [&[], &[]] };
         let rules = builder.rules(asking, &mut report);
-        let domain = builder.finish(&mut report);
+        let (domain, _) = builder.finish(&mut report);
         assert!(!report.has_errors(), "{}", report.render());
         let principal = domain.principal(PrincipalKey { tenant, object: Guid(1) }).unwrap();
         let held = held_scopes(&domain, &rules, principal, &Path(path), Level::Write)?;

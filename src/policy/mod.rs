@@ -4,22 +4,33 @@
 //! against the other. Conflicts are settled in `precedence`, hierarchies are intervals (`hierarchy`).
 
 mod compile;
+mod consider;
 mod decide;
 mod denial;
 mod domain;
+mod explain;
 mod facts;
 mod held;
 mod hierarchy;
 mod names;
+mod origins;
+mod outline;
 mod precedence;
 mod rules;
 mod scopes;
+mod survey;
 
-pub use compile::{Asking, Builder, Builders};
+pub use compile::{Asking, Builder, Builders, Keep};
+pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
 pub use denial::{Denial, Subject};
-pub use domain::{Domain, DomainId, Domains, Principal};
+pub use domain::{Domain, DomainId, Domains, FlagId, KindId, Principal, RightId, ScopeId};
+pub use explain::{Explanation, ScopeSeen, TermSeen, explain};
 pub use facts::{Facts, HeaderValue};
 pub use held::held_scopes;
 pub use names::Map;
+pub use origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
+pub use outline::{Outline, OutlineKind};
+pub use precedence::Held;
 pub use rules::{Rules, Variable};
+pub use survey::Holding;

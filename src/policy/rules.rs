@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::domain::{AttributeId, FlagId, KindId, RightId, ScopeId};
+use super::outline::Outline;
 use crate::document::Literal;
 use crate::document::routes::Comparison;
 use crate::model::Level;
@@ -19,6 +20,8 @@ pub struct Rules {
     pub(super) codes: Vec<Arc<str>>,
     pub(super) query_names: Vec<Box<str>>,
     pub(super) header_names: Vec<Box<str>>,
+    /// The requirement as it is written, if that is to be kept.
+    pub(super) outline: Option<Box<Outline>>,
 }
 
 impl Rules {
@@ -30,6 +33,11 @@ impl Rules {
     /// Headers that the decision reads, in lower case.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.header_names.iter().map(|name| &**name)
+    }
+
+    /// The requirement as it is written, if the domain was compiled to keep it.
+    pub fn outline(&self) -> Option<&Outline> {
+        self.outline.as_deref()
     }
 
     pub(super) fn code(&self, code: u16) -> &str {

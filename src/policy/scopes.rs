@@ -109,7 +109,7 @@ fn node(domain: &Domain, kind: KindId, value: &str) -> Result<ScopeId, Reason> {
 }
 
 /// The values that one place of a request holds.
-struct Values<'r> {
+pub(super) struct Values<'r> {
     list: [Option<Cow<'r, str>>; MAX_NODES],
     len: usize,
 }
@@ -140,7 +140,7 @@ impl<'r> Values<'r> {
         self.len == 0
     }
 
-    fn iter(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map_while(Option::as_deref)
     }
 
@@ -157,7 +157,11 @@ impl<'r> Values<'r> {
     }
 }
 
-fn read<'r>(place: &'r Spot, object: Option<&'r Object>, facts: &'r impl Facts) -> Result<Values<'r>, Reason> {
+pub(super) fn read<'r>(
+    place: &'r Spot,
+    object: Option<&'r Object>,
+    facts: &'r impl Facts,
+) -> Result<Values<'r>, Reason> {
     match place {
         Spot::Path(variable) => Ok(path(*variable, facts).map_or_else(Values::none, Values::one)),
         Spot::Query(name) => query(name, facts),

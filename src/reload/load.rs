@@ -14,6 +14,7 @@ use crate::document::grants::GrantsDocument;
 use crate::document::routes::RoutesDocument;
 use crate::model::Guid;
 use crate::policy::Domains;
+use crate::review::Policy;
 use crate::route::{self, Compiled, Inputs, RouteMap};
 use crate::source::file;
 
@@ -72,6 +73,14 @@ pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled>
     load(files, report).compiled
 }
 
+/// As [`load_policy`], with the documents and the places of everything in them, for operators' tools.
+pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Policy> {
+    let fetched = fetch(files, report);
+    let Decoded { routes, grants, directories, complete: true } = decode(fetched, report) else { return None };
+    let named = Named { directories, read: RefCell::default() };
+    Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), report)
+}
+
 /// What a look at the files brought.
 pub(super) enum Change {
     /// They say what they said.
@@ -92,7 +101,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     let mut loaded = compile(files, fetched, &mut report);
     let rendered = report.render();
     match loaded.compiled.take() {
-        Some(Compiled { routes, domains }) => {
+        Some(Compiled { routes, domains, .. }) => {
             Change::Good { loaded, routes: Arc::new(routes), domains: Arc::new(domains), report: rendered }
         }
         None => Change::Faulty { errors: report.errors(), report: rendered },

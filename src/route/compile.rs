@@ -16,7 +16,7 @@ use crate::document::routes::{
     AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
 };
 use crate::model::{Guid, Level};
-use crate::policy::{Asking, Builders, Domains, Rules};
+use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules};
 
 /// Reads a file that a document names; the message of a failure is for operators.
 pub type ReadFile<'i> = &'i dyn Fn(&Located<String>) -> Result<Vec<u8>, String>;
@@ -41,19 +41,26 @@ pub struct Compiled {
     pub routes: RouteMap,
     /// Who holds what.
     pub domains: Domains,
+    /// Where that is written, domain by domain; empty unless it was to be kept.
+    pub origins: Vec<Origins>,
 }
 
 /// Compiles a policy. All faults are reported; `None` if the report has errors, whoever put them there.
 pub fn compile(inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
-    let mut builders = Builders::new(inputs.grants, inputs.tenants, report);
+    compile_keeping(Keep::Decisions, inputs, report)
+}
+
+/// As [`compile`], and keeps more of the documents if asked to.
+pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
+    let mut builders = Builders::new(inputs.grants, inputs.tenants, keep, report);
     let mut compiler = Compiler { inputs, map: RouteMap::default(), hosts: HashMap::new(), names: HashMap::new() };
     for file in inputs.routes {
         compiler.file(file, &mut builders, report);
     }
     let mut routes = compiler.map;
     routes.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-    let domains = builders.finish(report);
-    if report.has_errors() { None } else { Some(Compiled { routes, domains }) }
+    let (domains, origins) = builders.finish(report);
+    if report.has_errors() { None } else { Some(Compiled { routes, domains, origins }) }
 }
 
 struct Compiler<'i> {

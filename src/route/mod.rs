@@ -18,7 +18,7 @@ use crate::policy::{DomainId, Map, Rules};
 use canonical::CanonicalPath;
 use host::Host;
 
-pub use compile::{Compiled, Inputs, compile};
+pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use upstream::{Server, Upstream};
 
 /// Applications by host.

@@ -3,17 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::roles::{self, Given};
 use super::{Builder, text, unknown};
-use crate::diag::Report;
+use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::document::grants::{GrantDocument, GrantsDocument, PrincipalDocument, RightsShape, RoleDocument};
+use crate::document::grants::{GrantDocument, GrantsDocument, PrincipalDocument};
 use crate::model::{Effect, Guid, PrincipalKey, Status};
-use crate::policy::domain::{Domain, FlagId, Principal, RightId, Run, ScopeId};
+use crate::policy::domain::{Domain, FlagId, Principal, Run, ScopeId};
 use crate::policy::hierarchy::Interval;
+use crate::policy::origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
 use crate::policy::precedence::Grant;
-
-/// What a role or a grant gives: a right and an effect.
-type Given = (RightId, Effect);
 
 /// A group with all that it inherits.
 #[derive(Clone, Default)]
@@ -31,12 +30,15 @@ pub(super) fn compile(
     tenants: &[(Arc<str>, Guid)],
     report: &mut Report,
 ) {
-    let roles = expand_roles(builder, &document.roles, report);
+    let roles = roles::expand_roles(builder, &document.roles, report);
     let group_names = document.groups.iter().map(|group| group.name.value.as_str().into()).collect();
     let (runs, name_lists) = (HashMap::new(), HashMap::new());
     let mut compiler = Compiler { builder, document, roles, runs, group_names, name_lists };
-    let own: Vec<Vec<Grant>> = document.groups.iter().map(|group| compiler.grants(&group.grants, report)).collect();
+    let written: Vec<Vec<GrantOrigin>> =
+        document.groups.iter().map(|group| compiler.grants(&group.grants, report)).collect();
+    let own: Vec<Vec<Grant>> = written.iter().map(|grants| set(grants.iter())).collect();
     let groups = compiler.close_groups(report);
+    compiler.note_groups(written, report);
     let tenants: HashMap<&str, Guid> = tenants.iter().map(|(name, id)| (&**name, *id)).collect();
     let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
     for principal in &document.principals {
@@ -49,12 +51,20 @@ pub(super) fn compile(
 }
 
 /// Turns the rights of grants, which are names so far, into intervals. To be called once all names are known.
-pub(super) fn seal(domain: &mut Domain) {
+pub(super) fn seal(domain: &mut Domain, origins: &mut Option<Origins>) {
     let intervals = &domain.right_intervals;
-    for grant in &mut domain.grants {
+    for grant in domain.grants.iter_mut().chain(origins.iter_mut().flat_map(Origins::grants_mut)) {
         let interval = usize::try_from(grant.right.first).ok().and_then(|index| intervals.get(index));
         grant.right = interval.copied().unwrap_or(Interval { first: u32::MAX, end: u32::MAX });
     }
+}
+
+/// Grants as they are stored: each once, in order.
+fn set<'g>(written: impl Iterator<Item = &'g GrantOrigin>) -> Vec<Grant> {
+    let mut grants: Vec<Grant> = written.map(|origin| origin.grant).collect();
+    grants.sort_unstable();
+    grants.dedup();
+    grants
 }
 
 struct Compiler<'c> {
@@ -71,7 +81,7 @@ struct Compiler<'c> {
 
 impl Compiler<'_> {
     /// The grants of one source. Until [`seal`], a grant's right is its number and not yet an interval.
-    fn grants(&mut self, written: &[GrantDocument], report: &mut Report) -> Vec<Grant> {
+    fn grants(&mut self, written: &[GrantDocument], report: &mut Report) -> Vec<GrantOrigin> {
         let mut grants = Vec::new();
         for grant in written {
             match grant {
@@ -83,18 +93,18 @@ impl Compiler<'_> {
                     };
                     let given = self.given(written, report);
                     if let (Some(given), Some(node)) = (given, node) {
-                        self.place(&[given], node, &mut grants);
+                        self.place(&[given], node, (written.place, None), &mut grants);
                     }
                 }
-                GrantDocument::Role { role, at, .. } => {
+                GrantDocument::Role { role, at, place } => {
                     let Some(given) = self.roles.get(role.value.as_str()).cloned() else {
                         let message = format!("there is no role `{}`", role.value);
                         unknown(report, role.place, message, &role.value, self.roles.keys().copied());
                         continue;
                     };
-                    self.at_each(at, &given, &mut grants, report);
+                    self.at_each(at, &given, (*place, Some(role.value.as_str().into())), &mut grants, report);
                 }
-                GrantDocument::Rights { rights, at, .. } => {
+                GrantDocument::Rights { rights, at, place } => {
                     let mut given = Vec::new();
                     for written in rights {
                         if text::split(&written.value).at.is_some() {
@@ -103,37 +113,64 @@ impl Compiler<'_> {
                         }
                         given.extend(self.given(written, report));
                     }
-                    self.at_each(at, &given, &mut grants, report);
+                    self.at_each(at, &given, (*place, None), &mut grants, report);
                 }
             }
         }
-        grants.sort_unstable();
-        grants.dedup();
         grants
     }
 
     fn given(&mut self, written: &Located<String>, report: &mut Report) -> Option<Given> {
-        given(self.builder, written, report)
+        roles::given(self.builder, written, report)
     }
 
-    fn at_each(&self, at: &[Located<String>], given: &[Given], grants: &mut Vec<Grant>, report: &mut Report) {
+    fn at_each(
+        &self,
+        at: &[Located<String>],
+        given: &[Given],
+        from: (Place, Option<Arc<str>>),
+        grants: &mut Vec<GrantOrigin>,
+        report: &mut Report,
+    ) {
         if at.is_empty() {
-            self.place(given, ScopeId::ROOT, grants);
+            self.place(given, ScopeId::ROOT, from.clone(), grants);
         }
         for node in at {
             if let Some(node) = self.builder.node(node, report) {
-                self.place(given, node, grants);
+                self.place(given, node, from.clone(), grants);
             }
         }
     }
 
-    fn place(&self, given: &[Given], node: ScopeId, grants: &mut Vec<Grant>) {
+    /// `from` is the place of the entry, and the role that it names.
+    fn place(
+        &self,
+        given: &[Given],
+        node: ScopeId,
+        (place, role): (Place, Option<Arc<str>>),
+        grants: &mut Vec<GrantOrigin>,
+    ) {
         let Some(scope) = self.interval(node) else { return };
-        grants.extend(given.iter().map(|(right, effect)| Grant {
-            scope,
-            right: Interval { first: right.0, end: right.0 },
-            effect: *effect,
+        grants.extend(given.iter().map(|(right, effect)| GrantOrigin {
+            grant: Grant { scope, right: Interval { first: right.0, end: right.0 }, effect: *effect },
+            right: *right,
+            place,
+            role: role.clone(),
         }));
+    }
+
+    /// Keeps where the groups' grants were written, if anybody wants to know.
+    fn note_groups(&mut self, written: Vec<Vec<GrantOrigin>>, report: &mut Report) {
+        let mut groups = Vec::new();
+        for (group, grants) in self.document.groups.iter().zip(written) {
+            let name = group.name.value.as_str().into();
+            let flags = self.flags(&group.flags, report);
+            let inactive = group.status != Status::Active;
+            groups.push(GroupOrigin { name, place: group.name.place, flags, inactive, grants });
+        }
+        if let Some(origins) = &mut self.builder.origins {
+            origins.groups = groups;
+        }
     }
 
     fn interval(&self, node: ScopeId) -> Option<Interval> {
@@ -208,7 +245,8 @@ impl Compiler<'_> {
             report.error("bad_guid", written.oid.place, message).help(help);
         }
         let boundary = self.boundary(written, report);
-        let mut flags = self.flags(&written.flags, report);
+        let own_flags = self.flags(&written.flags, report);
+        let mut flags = own_flags;
         let mut status = written.status;
         let mut sources: Vec<usize> = Vec::new();
         for name in &written.groups {
@@ -225,13 +263,9 @@ impl Compiler<'_> {
         }
         sources.sort_unstable();
         sources.dedup();
-        let mut own = self.grants(&written.grants, report);
-        let inside = |grant: &Grant| match &boundary {
-            None => true,
-            Some(nodes) => nodes.iter().any(|node| node.contains(grant.scope)),
-        };
-        // A denial from outside the boundary still holds inside: dropping it would give more.
-        let keep = |grant: &Grant| grant.effect == Effect::Deny || inside(grant);
+        let given = self.grants(&written.grants, report);
+        let keep = |grant: &Grant| counts(boundary.as_deref(), grant);
+        let mut own = set(given.iter());
         own.retain(keep);
         let own = self.store(own);
         let of_groups = sources.iter().filter_map(|group| of_groups.get(*group));
@@ -239,12 +273,24 @@ impl Compiler<'_> {
             of_groups.map(|grants| grants.iter().copied().filter(keep).collect::<Vec<_>>()).collect();
         let of_groups =
             bounded.into_iter().filter(|grants| !grants.is_empty()).map(|grants| self.store(grants)).collect();
-        let groups = self.names(sources);
+        let groups = self.names(sources.clone());
         let principal = Principal { id: written.id.value.as_str().into(), status, groups, flags, own, of_groups };
         let (Some(tenant), Some(object)) = (tenant, object) else { return };
         let domain = &mut self.builder.domain;
         let number = u32::try_from(domain.principals.len()).unwrap_or(u32::MAX);
         domain.principals.push(principal);
+        if let Some(origins) = &mut self.builder.origins {
+            origins.principals.push(PrincipalOrigin {
+                place: written.id.place,
+                key: PrincipalKey { tenant, object },
+                tenant: written.tenant.value.as_str().into(),
+                status: written.status,
+                flags: own_flags,
+                grants: given,
+                groups: sources,
+                boundary,
+            });
+        }
         if domain.by_key.insert(PrincipalKey { tenant, object }, number).is_some() {
             let message = format!("another principal has the object id of `{}` in this tenant", written.id.value);
             report.error("duplicate_principal", written.oid.place, message).help("give each principal its own oid");
@@ -295,108 +341,17 @@ impl Compiler<'_> {
     }
 }
 
-fn given(builder: &mut Builder, written: &Located<String>, report: &mut Report) -> Option<Given> {
-    let parts = text::split(&written.value);
-    let effect = text::effect(parts.suffix, written.place, report);
-    let right = builder.granted_right(written, parts.name, report);
-    Some((right?, effect?))
-}
-
-/// Expands every role over those that it includes.
-fn expand_roles<'d>(
-    builder: &mut Builder,
-    roles: &'d [RoleDocument],
-    report: &mut Report,
-) -> HashMap<&'d str, Vec<Given>> {
-    let mut own: HashMap<&str, Vec<Given>> = HashMap::new();
-    for role in roles {
-        let mut rights = Vec::new();
-        for written in &role.rights {
-            if text::split(&written.value).at.is_some() {
-                let message = "a role names rights, not places";
-                report.error("bad_grant", written.place, message).help("say where in the grant: `{role: R, at: NODE}`");
-            }
-            rights.extend(given(builder, written, report));
-        }
-        own.insert(&role.name.value, rights);
-    }
-    let by_name: HashMap<&str, &RoleDocument> = roles.iter().map(|role| (role.name.value.as_str(), role)).collect();
-    let mut done = HashMap::new();
-    for role in roles {
-        expand(builder, role, &own, &by_name, &mut Vec::new(), &mut done, report);
-    }
-    done
-}
-
-fn expand<'d>(
-    builder: &Builder,
-    role: &'d RoleDocument,
-    own: &HashMap<&str, Vec<Given>>,
-    by_name: &HashMap<&'d str, &'d RoleDocument>,
-    path: &mut Vec<&'d str>,
-    done: &mut HashMap<&'d str, Vec<Given>>,
-    report: &mut Report,
-) -> Vec<Given> {
-    let name = role.name.value.as_str();
-    if let Some(rights) = done.get(name) {
-        return rights.clone();
-    }
-    // A chain longer than the number of roles is a cycle too, but 64 is deeper than anybody means.
-    if path.contains(&name) || path.len() > 64 {
-        report
-            .error("cycle", role.name.place, format!("the role `{name}` includes itself, or 64 others in a row"))
-            .help("remove one `includes` entry");
-        return Vec::new();
-    }
-    path.push(name);
-    let mut rights = Vec::new();
-    for included in &role.includes {
-        match by_name.get(included.value.as_str()) {
-            Some(other) => rights.extend(expand(builder, other, own, by_name, path, done, report)),
-            None => {
-                let message = format!("there is no role `{}`", included.value);
-                unknown(report, included.place, message, &included.value, by_name.keys().copied());
-            }
-        }
-    }
-    path.pop();
-    for removed in &role.without {
-        let before = rights.len();
-        let name = |right: RightId| builder.domain.rights.name(right.0);
-        // A denial is nothing that could be taken away: without it the role would give more.
-        rights.retain(|(right, effect)| *effect == Effect::Deny || !covers(builder, &removed.value, name(*right)));
-        let wider = rights
-            .iter()
-            .find(|(right, effect)| *effect != Effect::Deny && covers(builder, name(*right), &removed.value));
-        if let Some((wider, _)) = wider {
-            let message = format!("`{}` cannot be taken away from `{}`, which covers it", removed.value, name(*wider));
-            report.error("bad_role", removed.place, message).help("take the wider right away and name what remains");
-        } else if rights.len() == before {
-            let message = format!("`{}` is in none of the included roles", removed.value);
-            let help = "`without` takes away whole rights of included roles, with all below them";
-            report.error("bad_role", removed.place, message).help(help);
-        }
-    }
-    rights.extend(own.get(name).into_iter().flatten());
-    rights.sort_unstable_by_key(|(right, effect)| (right.0, *effect));
-    rights.dedup();
-    done.insert(name, rights.clone());
-    rights
-}
-
-/// Whether `wide` is `name` or, in a tree, a prefix of it.
-fn covers(builder: &Builder, wide: &str, name: &str) -> bool {
-    let rest = name.strip_prefix(wide);
-    match builder.shape() {
-        RightsShape::Flat => rest == Some(""),
-        RightsShape::Tree => rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-    }
+/// Whether a grant counts within a boundary. A denial from outside of it still holds inside: dropping it would give
+/// more.
+pub(in crate::policy) fn counts(boundary: Option<&[Interval]>, grant: &Grant) -> bool {
+    grant.effect == Effect::Deny || boundary.is_none_or(|nodes| nodes.iter().any(|node| node.contains(grant.scope)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::document;
+    use crate::policy::Keep;
 
     #[test]
     fn names_of_groups_are_closed_and_sorted_and_equal_lists_are_stored_once() {
@@ -407,7 +362,8 @@ mod tests {
         let mut report = Report::new();
         let source = report.add_source("grants.yaml", text);
         let document = document::read_grants(source, &mut report).unwrap();
-        let domain = Builder::new(&document, &[("t".into(), Guid(7))], &mut report).finish(&mut report);
+        let domain =
+            Builder::new(&document, &[("t".into(), Guid(7))], Keep::Decisions, &mut report).finish(&mut report).0;
         assert_eq!(report.render(), "");
         let [p, q, r] = [1, 2, 3].map(|object| {
             let key = PrincipalKey { tenant: Guid(7), object: Guid(object) };

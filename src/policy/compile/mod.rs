@@ -8,6 +8,7 @@ mod condition;
 mod grants;
 mod operand;
 mod requirement;
+mod roles;
 mod rules;
 mod text;
 
@@ -16,11 +17,13 @@ use std::sync::Arc;
 
 use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, MAX_FLAGS, Object, RightId, ScopeId};
 use super::hierarchy::{Interval, number};
+use super::origins::Origins;
 use crate::diag::{Place, Report, suggest};
 use crate::document::grants::{GrantsDocument, RightsShape};
 use crate::document::{Literal, Located};
 use crate::model::Guid;
 
+pub(super) use grants::counts;
 pub use rules::Asking;
 
 /// A domain that is being compiled.
@@ -35,11 +38,23 @@ pub struct Builder {
     /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
     known: Vec<u32>,
     catalogued: bool,
+    /// Where everything was written, if that is to be kept.
+    origins: Option<Origins>,
+}
+
+/// What is kept of the documents beside what decisions need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: for serving.
+    #[default]
+    Decisions,
+    /// Where every grant and every term is written: for operators' tools.
+    Origins,
 }
 
 impl Builder {
     /// Takes a grants document in. `tenants` are the names and ids of `gateway.yaml`.
-    pub fn new(document: &GrantsDocument, tenants: &[(Arc<str>, Guid)], report: &mut Report) -> Self {
+    pub fn new(document: &GrantsDocument, tenants: &[(Arc<str>, Guid)], keep: Keep, report: &mut Report) -> Self {
         let mut builder = Self {
             domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
             shape: document.strategy.rights,
@@ -47,6 +62,7 @@ impl Builder {
             carried: HashMap::new(),
             known: Vec::new(),
             catalogued: document.rights.is_some(),
+            origins: (keep == Keep::Origins).then(Origins::default),
         };
         builder.scopes(document, report);
         builder.catalogue(document, report);
@@ -65,22 +81,27 @@ impl Builder {
     }
 
     /// Closes the tables.
-    pub fn finish(mut self, report: &mut Report) -> Domain {
+    pub fn finish(mut self, report: &mut Report) -> (Domain, Option<Origins>) {
         let intervals = self.number_rights();
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
-        grants::seal(&mut self.domain);
+        grants::seal(&mut self.domain, &mut self.origins);
         self.close_implications();
         if self.domain.flags.len() > MAX_FLAGS {
             let message = format!("domain `{}` has more than {MAX_FLAGS} flags", self.domain.name);
             report.error("too_many_flags", None, message).help("merge flags that always go together");
         }
-        self.domain
+        (self.domain, self.origins)
     }
 
     /// The shape of its rights' names.
     pub(super) const fn shape(&self) -> RightsShape {
         self.shape
+    }
+
+    /// Whether the places of grants and terms are kept.
+    pub(super) const fn keeps_origins(&self) -> bool {
+        self.origins.is_some()
     }
 
     fn scopes(&mut self, document: &GrantsDocument, report: &mut Report) {
@@ -333,7 +354,7 @@ pub struct Builders(Vec<Builder>);
 
 impl Builders {
     /// Takes all grants documents in; two for one domain are an error.
-    pub fn new(documents: &[GrantsDocument], tenants: &[(Arc<str>, Guid)], report: &mut Report) -> Self {
+    pub fn new(documents: &[GrantsDocument], tenants: &[(Arc<str>, Guid)], keep: Keep, report: &mut Report) -> Self {
         for (index, document) in documents.iter().enumerate() {
             let name = &document.domain;
             if let Some(first) = documents.iter().take(index).find(|other| other.domain.value == name.value) {
@@ -341,7 +362,7 @@ impl Builders {
                 report.error("duplicate_domain", name.place, message).also(first.domain.place, "the other one");
             }
         }
-        Self(documents.iter().map(|document| Builder::new(document, tenants, report)).collect())
+        Self(documents.iter().map(|document| Builder::new(document, tenants, keep, report)).collect())
     }
 
     /// The domain of this name, or a report that there is none.
@@ -355,8 +376,9 @@ impl Builders {
         index.and_then(|index| Some((DomainId(index), self.0.get_mut(index)?)))
     }
 
-    /// Closes the tables of all.
-    pub fn finish(self, report: &mut Report) -> Domains {
-        Domains(self.0.into_iter().map(|builder| builder.finish(report)).collect())
+    /// Closes the tables of all. The origins are those of each domain in turn; none unless they were to be kept.
+    pub fn finish(self, report: &mut Report) -> (Domains, Vec<Origins>) {
+        let (domains, origins): (_, Vec<_>) = self.0.into_iter().map(|builder| builder.finish(report)).unzip();
+        (Domains(domains), origins.into_iter().flatten().collect())
     }
 }

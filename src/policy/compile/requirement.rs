@@ -9,6 +9,7 @@ use crate::document::Located;
 use crate::document::routes::{Definition, Term};
 use crate::model::Level;
 use crate::policy::domain::{FlagId, RightId};
+use crate::policy::outline::{Outline, OutlineKind};
 use crate::policy::rules::{Asked, At, Check, RightRef, Rules, Step, Variable};
 
 /// The deepest nesting of definitions within definitions.
@@ -32,6 +33,8 @@ pub(super) struct Writer<'w, 'd> {
     pub(super) closed: Vec<Closed>,
     /// How many terms were written.
     terms: usize,
+    /// The terms of the list that is being written, if they are to be kept.
+    outlines: Option<Vec<Outline>>,
 }
 
 /// A path variable with a closed list of values.
@@ -49,7 +52,9 @@ impl<'w, 'd> Writer<'w, 'd> {
         rules: &'w mut Rules,
         report: &'w mut Report,
     ) -> Self {
-        Self { builder, asking, rules, report, labels: Vec::new(), within: Vec::new(), closed: Vec::new(), terms: 0 }
+        let outlines = builder.keeps_origins().then(Vec::new);
+        let (labels, within, closed) = (Vec::new(), Vec::new(), Vec::new());
+        Self { builder, asking, rules, report, labels, within, closed, terms: 0, outlines }
     }
 
     /// Writes the whole requirement.
@@ -57,6 +62,7 @@ impl<'w, 'd> Writer<'w, 'd> {
         let requirement = self.asking.requirement;
         self.term(requirement, None);
         self.rules.steps.push(Step::Permit);
+        self.rules.outline = self.outlines.take().and_then(|mut whole| whole.pop()).map(Box::new);
         let labels = &self.labels;
         let target = |label: u16| labels.get(usize::from(label)).copied().unwrap_or(u16::MAX);
         for step in &mut self.rules.steps {
@@ -77,11 +83,34 @@ impl<'w, 'd> Writer<'w, 'd> {
                 .help("name a right that stands for all of this");
             return;
         }
+        let before = self.outlines.as_mut().map(std::mem::take);
+        let first = self.rules.steps.len();
+        let kind = self.parts(term, otherwise);
+        if let (Some(mut before), Some(children)) = (before, self.outlines.take()) {
+            let own = matches!(kind, OutlineKind::Check | OutlineKind::Open) && self.rules.steps.len() > first;
+            let step = if own { u16::try_from(first).ok() } else { None };
+            before.push(Outline { place, text: term.value.to_string(), kind, children, step });
+            self.outlines = Some(before);
+        }
+    }
+
+    /// Writes the steps of a term and says how it is made up.
+    fn parts(&mut self, term: &'d Located<Term>, otherwise: Option<Label>) -> OutlineKind {
+        let place = term.place;
         match &term.value {
-            Term::All(list) => list.iter().for_each(|term| self.term(term, otherwise)),
-            Term::Any(list) => self.any(list, place, otherwise),
+            Term::All(list) => {
+                list.iter().for_each(|term| self.term(term, otherwise));
+                return OutlineKind::All;
+            }
+            Term::Any(list) => {
+                self.any(list, place, otherwise);
+                return OutlineKind::Any;
+            }
             Term::Right(written) => match self.definition(written) {
-                Some(definition) => self.put_in(definition, place, otherwise),
+                Some(definition) => {
+                    self.put_in(definition, place, otherwise);
+                    return OutlineKind::Definition;
+                }
                 None => self.right(written, place, otherwise),
             },
             Term::Flag(name) => {
@@ -95,7 +124,7 @@ impl<'w, 'd> Writer<'w, 'd> {
             }
             Term::UnlessDenied(written) => self.unless_denied(written, place, otherwise),
             Term::When { condition, then, otherwise: instead } => {
-                self.when(condition, then, instead.as_deref(), otherwise);
+                return self.when(condition, then, instead.as_deref(), otherwise);
             }
             Term::Condition { condition, reason } => {
                 let code = self.code(reason);
@@ -109,6 +138,7 @@ impl<'w, 'd> Writer<'w, 'd> {
                 self.compare(*comparison, (left, right), reason, place, otherwise);
             }
         }
+        OutlineKind::Check
     }
 
     fn any(&mut self, list: &'d [Located<Term>], place: Place, otherwise: Option<Label>) {
@@ -136,12 +166,18 @@ impl<'w, 'd> Writer<'w, 'd> {
         then: &'d Located<Term>,
         instead: Option<&'d Located<Term>>,
         otherwise: Option<Label>,
-    ) {
+    ) -> OutlineKind {
         let closed = self.closed.len();
-        match condition::fold(condition, self.asking.settings, self.report) {
-            Folded::Known(true) => self.term(then, otherwise),
-            Folded::Known(false) => instead.into_iter().for_each(|term| self.term(term, otherwise)),
-            Folded::Faulty => {}
+        let kind = match condition::fold(condition, self.asking.settings, self.report) {
+            Folded::Known(true) => {
+                self.term(then, otherwise);
+                OutlineKind::Settled(true)
+            }
+            Folded::Known(false) => {
+                instead.into_iter().for_each(|term| self.term(term, otherwise));
+                OutlineKind::Settled(false)
+            }
+            Folded::Faulty => OutlineKind::Settled(false),
             Folded::Bit { of, map, mask } => {
                 let (not, end) = (self.label(), self.label());
                 let code = self.number_of_code("condition");
@@ -153,9 +189,11 @@ impl<'w, 'd> Writer<'w, 'd> {
                 self.here(not);
                 instead.into_iter().for_each(|term| self.term(term, otherwise));
                 self.here(end);
+                OutlineKind::Open
             }
-        }
+        };
         self.closed.truncate(closed);
+        kind
     }
 
     fn definition(&self, name: &str) -> Option<&'d Definition> {

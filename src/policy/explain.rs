@@ -1,0 +1,200 @@
+//! A decision taken apart: what every scope was found to be, what every term came to, and for each right who granted
+//! it. Asks the same functions as the decision, term by term, and gives the decision itself beside them.
+
+use super::consider::Considered;
+use super::decide::{Case, decide};
+use super::denial::Denial;
+use super::domain::{Domain, ScopeId};
+use super::facts::Facts;
+use super::origins::Origins;
+use super::outline::{Outline, OutlineKind};
+use super::rules::{At, Check, Origin, Rules, Step};
+use super::scopes;
+use crate::diag::Place;
+use crate::model::{Level, Reason, Status};
+
+/// A decision taken apart.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The decision.
+    pub decision: Result<(), Denial>,
+    /// The object that the request names and whether it is known, if the route is about one.
+    pub object: Option<(String, bool)>,
+    /// The scopes of the route, in the order of the file.
+    pub scopes: Vec<ScopeSeen>,
+    /// The requirement; `None` where the request never came so far.
+    pub requirement: Option<TermSeen>,
+}
+
+/// One named scope.
+#[derive(Debug)]
+pub struct ScopeSeen {
+    /// The name.
+    pub name: String,
+    /// What each of its places said, in the order of the file; or why what it said cannot count. Empty for a fixed node.
+    pub places: Vec<Result<Vec<String>, Reason>>,
+    /// The nodes, if all scopes of the route were found; none for one that was skipped.
+    pub nodes: Option<Vec<ScopeId>>,
+}
+
+/// One term.
+#[derive(Debug)]
+pub struct TermSeen {
+    /// Where it stands.
+    pub place: Place,
+    /// The term, in short.
+    pub text: String,
+    /// How it is made up.
+    pub kind: OutlineKind,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Whether the decision came as far as this term.
+    pub reached: bool,
+    /// What it denies with, if it is one check that does not hold.
+    pub denial: Option<Denial>,
+    /// For a right, what was considered at each node that it was asked at.
+    pub rights: Vec<Considered>,
+    /// The terms in it.
+    pub children: Vec<TermSeen>,
+}
+
+/// Takes a decision apart. `number` is that of the principal; the other arguments are those of [`decide()`]. `None` for
+/// numbers that the domain does not have.
+pub fn explain(
+    domain: &Domain,
+    origins: &Origins,
+    rules: &Rules,
+    number: usize,
+    facts: &impl Facts,
+    by_method: Level,
+) -> Option<Explanation> {
+    let principal = domain.principals().get(number)?;
+    let decision = decide(domain, rules, principal, facts, by_method);
+    let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
+    let object = key.and_then(|(kind, key)| domain.object(kind, key));
+    let case = Case::open(domain, rules, principal, facts, by_method).ok();
+    let places = |origin: &Origin| match origin {
+        Origin::Node(_) => Vec::new(),
+        Origin::Request { places, .. } => {
+            let read = |place| Ok(scopes::read(place, object, facts)?.iter().map(str::to_owned).collect());
+            places.iter().map(read).collect()
+        }
+    };
+    let seen = rules.scopes.iter().zip(0_u8..).map(|(rule, number)| ScopeSeen {
+        name: rule.name.to_string(),
+        places: places(&rule.origin),
+        nodes: case.as_ref().map(|case| case.resolved.nodes(number).to_vec()),
+    });
+    let scopes = if principal.status == Status::Active { seen.collect() } else { Vec::new() };
+    let requirement = case.as_ref().and_then(|case| {
+        let mut requirement = Explainer { case, origins, number }.term(rules.outline()?)?;
+        reach(&mut requirement);
+        Some(requirement)
+    });
+    let object = key.map(|(kind, key)| (format!("{}:{key}", domain.kind_name(kind)), object.is_some()));
+    Some(Explanation { decision, object, scopes, requirement })
+}
+
+struct Explainer<'e, F> {
+    case: &'e Case<'e, F>,
+    origins: &'e Origins,
+    number: usize,
+}
+
+impl<F: Facts> Explainer<'_, F> {
+    fn term(&self, outline: &Outline) -> Option<TermSeen> {
+        let children = outline.children.iter().map(|child| self.term(child)).collect::<Option<Vec<_>>>()?;
+        let all = children.iter().all(|child| child.holds);
+        let mut seen = TermSeen {
+            place: outline.place,
+            text: outline.text.clone(),
+            kind: outline.kind,
+            holds: false,
+            reached: false,
+            denial: None,
+            rights: Vec::new(),
+            children,
+        };
+        match outline.kind {
+            OutlineKind::All | OutlineKind::Definition | OutlineKind::Settled(_) => seen.holds = all,
+            OutlineKind::Any => seen.holds = seen.children.iter().any(|child| child.holds),
+            OutlineKind::Check => match outline.step {
+                None => seen.holds = true,
+                Some(step) => {
+                    let check = self.check_at(step)?;
+                    seen.denial = self.case.check(check).err();
+                    seen.holds = seen.denial.is_none();
+                    seen.rights = self.rights(check);
+                }
+            },
+            OutlineKind::Open => {
+                // The first step asks whether the value names any bit, the second whether the setting has that bit.
+                let named = outline.step.and_then(|step| Some((self.check_at(step)?, self.check_at(step + 1)?)));
+                let (names_a_bit, has_it) = named?;
+                seen.denial = self.case.check(names_a_bit).err();
+                let mut branches = std::mem::take(&mut seen.children).into_iter();
+                let (then, otherwise) = (branches.next(), branches.next());
+                let branch = if self.case.check(has_it).is_ok() { then } else { otherwise };
+                seen.holds = seen.denial.is_none() && branch.as_ref().is_none_or(|branch| branch.holds);
+                seen.children.extend(branch);
+            }
+        }
+        Some(seen)
+    }
+
+    fn check_at(&self, step: u16) -> Option<&Check> {
+        match self.case.rules.steps.get(usize::from(step)) {
+            Some(Step::Check { check, .. }) => Some(check),
+            Some(Step::Jump(_) | Step::Permit) | None => None,
+        }
+    }
+
+    fn rights(&self, check: &Check) -> Vec<Considered> {
+        let (right, at, below) = match check {
+            Check::Right { right, at, below, .. } => (right, *at, *below),
+            Check::UnlessDenied { right, at } => (right, *at, false),
+            Check::Flag(_) | Check::NotFlag(_) | Check::Compare { .. } | Check::Bit { .. } | Check::Never { .. } => {
+                return Vec::new();
+            }
+        };
+        let Ok(right) = self.case.right(right) else { return Vec::new() };
+        let (domain, principal) = (self.case.domain, self.case.principal);
+        let nodes = match at {
+            At::Root => &[ScopeId::ROOT],
+            At::Scope(scope) => self.case.resolved.nodes(scope),
+        };
+        let at = |node: &ScopeId| if below { domain.best_below(principal, right, *node).0 } else { *node };
+        nodes.iter().filter_map(|node| domain.consider(self.origins, self.number, right, at(node))).collect()
+    }
+}
+
+/// Marks the terms that the decision came to: in a list those up to the first that fails, of alternatives those up to
+/// the first that holds.
+fn reach(term: &mut TermSeen) {
+    term.reached = true;
+    let stop_at = term.kind == OutlineKind::Any;
+    for child in &mut term.children {
+        reach(child);
+        if child.holds == stop_at {
+            break;
+        }
+    }
+}
+
+impl TermSeen {
+    /// The check whose failure became the denial: of a list the first that fails, of alternatives the last. `None` if
+    /// the term holds.
+    pub fn decider(&self) -> Option<&Self> {
+        if self.holds {
+            return None;
+        }
+        if self.denial.is_some() {
+            return Some(self);
+        }
+        let child = match self.kind {
+            OutlineKind::Any => self.children.last(),
+            _ => self.children.iter().find(|child| !child.holds),
+        };
+        child.and_then(Self::decider)
+    }
+}

@@ -1,0 +1,117 @@
+//! What a domain has to list, for operators' tools: its names, its principals, and which of these hold alike.
+
+use std::collections::BTreeSet;
+
+use super::domain::{Domain, FlagId, KindId, Principal, RightId, Run, ScopeId};
+use super::names::Names;
+use crate::document::grants::{Across, Within};
+use crate::model::{Level, PrincipalKey};
+
+/// What decides how much a principal holds. Principals of one domain with equal keys hold the same everywhere; their
+/// status and their flags may still differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Holding {
+    own: Run,
+    of_groups: Box<[Run]>,
+    cap: Option<Level>,
+}
+
+impl Domain {
+    /// How the grants of one source combine.
+    pub const fn within(&self) -> Within {
+        self.strategy.within
+    }
+
+    /// How the results of several sources combine.
+    pub const fn across(&self) -> Across {
+        self.strategy.across
+    }
+
+    /// All principals, by number.
+    pub fn principals(&self) -> &[Principal] {
+        &self.principals
+    }
+
+    /// The number of the principal with this tenant and object id.
+    pub fn number(&self, key: PrincipalKey) -> Option<usize> {
+        usize::try_from(*self.by_key.get(&key)?).ok()
+    }
+
+    /// All scope nodes in pre-order, the root first, so that what lies below a node comes right after it.
+    pub fn scopes(&self) -> impl Iterator<Item = (ScopeId, &str)> {
+        let numbers = (0..self.scopes.len()).filter_map(|number| u32::try_from(number).ok());
+        numbers.map(ScopeId).zip(self.scopes.iter().map(|(name, _)| &**name))
+    }
+
+    /// The node with this full name.
+    pub fn find_scope(&self, name: &str) -> Option<ScopeId> {
+        self.scopes().find(|(_, known)| *known == name).map(|(scope, _)| scope)
+    }
+
+    /// Whether `lower` is `upper` or lies below it.
+    pub fn is_at_or_below(&self, lower: ScopeId, upper: ScopeId) -> bool {
+        match (self.scope_entry(upper), self.scope_entry(lower)) {
+            (Some((_, upper)), Some((_, lower))) => upper.contains(*lower),
+            _ => false,
+        }
+    }
+
+    /// All rights that grants, roles, routes or the catalogue name, by number; in a tree, their prefixes too.
+    pub fn rights(&self) -> impl Iterator<Item = (RightId, &str)> {
+        numbered(&self.rights).map(|(number, name)| (RightId(number), name))
+    }
+
+    /// The right with this name.
+    pub fn find_right(&self, name: &str) -> Option<RightId> {
+        self.rights.find(name).map(RightId)
+    }
+
+    /// All flags, by number.
+    pub fn flags(&self) -> impl Iterator<Item = (FlagId, &str)> {
+        numbered(&self.flags).filter_map(|(number, name)| Some((FlagId(u8::try_from(number).ok()?), name)))
+    }
+
+    /// All kinds of scope nodes, aliases and objects.
+    pub fn kinds(&self) -> impl Iterator<Item = (KindId, &str)> {
+        numbered(&self.kinds).map(|(number, name)| (KindId(number), name))
+    }
+
+    /// A kind's name.
+    pub fn kind_name(&self, kind: KindId) -> &str {
+        self.kinds.name(kind.0)
+    }
+
+    /// The values of a kind, names of nodes and aliases alike, in no order.
+    pub fn values(&self, kind: KindId) -> impl Iterator<Item = (&str, ScopeId)> {
+        let values = usize::try_from(kind.0).ok().and_then(|kind| self.values.get(kind));
+        values.into_iter().flatten().map(|(value, scope)| (&**value, *scope))
+    }
+
+    /// The names of all objects of a kind, in no order.
+    pub fn objects(&self, kind: KindId) -> impl Iterator<Item = &str> {
+        self.objects.get(&kind.0).into_iter().flatten().map(|(key, _)| &**key)
+    }
+
+    /// Whether a principal has a flag, be it from a group.
+    pub fn bears(&self, principal: &Principal, flag: FlagId) -> bool {
+        Self::has_flag(principal, flag)
+    }
+
+    /// See [`Holding`].
+    pub fn holding(&self, principal: &Principal) -> Holding {
+        let cap = self.caps_of(principal).map(|(_, level)| *level).min();
+        Holding { own: principal.own, of_groups: principal.of_groups.clone(), cap }
+    }
+
+    /// The nodes at which a principal or a group of it has a grant, in pre-order, and the root. What is held of any
+    /// right changes only there: at another node it is what it is at the nearest of these above.
+    pub fn nodes_of_grants(&self, principal: &Principal) -> BTreeSet<ScopeId> {
+        let runs = principal.of_groups.iter().copied().chain([principal.own]);
+        let nodes = runs.flat_map(|run| self.run(run)).map(|grant| ScopeId(grant.scope.first));
+        nodes.chain([ScopeId::ROOT]).collect()
+    }
+}
+
+fn numbered(names: &Names) -> impl Iterator<Item = (u32, &str)> {
+    (0_u32..).zip(names.all().iter().map(|name| &**name))
+}

@@ -1,0 +1,104 @@
+//! A policy with everything that can be asked about it: the documents as written, the compiled tables, and where each
+//! grant and term of the tables was written.
+
+use std::sync::Arc;
+
+use crate::diag::Report;
+use crate::document::grants::GrantsDocument;
+use crate::document::routes::{ApplicationDocument, RouteDocument, RoutesDocument};
+use crate::model::Guid;
+use crate::policy::{Domain, DomainId, Keep, Origins};
+use crate::route::{self, Application, Inputs};
+use crate::snapshot::Snapshot;
+use crate::token::KeyRing;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Policy {
+    /// All route maps.
+    pub routes: Vec<RoutesDocument>,
+    /// All grants documents; the domain with the same number is made of each.
+    pub grants: Vec<GrantsDocument>,
+    /// Names and ids of the tenants of `gateway.yaml`.
+    pub tenants: Vec<(Arc<str>, Guid)>,
+    /// The compiled tables, without keys.
+    pub snapshot: Arc<Snapshot>,
+    /// Where grants were written, domain by domain.
+    pub origins: Vec<Origins>,
+}
+
+/// One domain of a policy.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'p> {
+    /// As it is written.
+    pub document: &'p GrantsDocument,
+    /// As it decides.
+    pub domain: &'p Domain,
+    /// Where its grants were written.
+    pub origins: &'p Origins,
+}
+
+impl Policy {
+    /// Compiles documents. All faults are reported; `None` if the report has errors. `files` reads what route maps name.
+    pub fn compile(
+        routes: Vec<RoutesDocument>,
+        grants: Vec<GrantsDocument>,
+        tenants: Vec<(Arc<str>, Guid)>,
+        files: route::ReadFile<'_>,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files };
+        let compiled = route::compile_keeping(Keep::Origins, inputs, report)?;
+        let snapshot = Snapshot {
+            serial: 0,
+            loaded_at: 0,
+            routes: Arc::new(compiled.routes),
+            domains: Arc::new(compiled.domains),
+            keys: Arc::new(KeyRing::empty(0)),
+        };
+        Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins })
+    }
+
+    /// A copy with changed documents, compiled anew.
+    ///
+    /// # Errors
+    /// The faults of the changed documents; places in them are those of the original.
+    pub fn changed(
+        &self,
+        change: impl FnOnce(&mut [RoutesDocument], &mut [GrantsDocument]),
+    ) -> Result<Self, Box<Report>> {
+        let (mut routes, mut grants) = (self.routes.clone(), self.grants.clone());
+        // A copy connects to nothing, so it needs no certificates, and nothing has to be read.
+        for upstream in routes.iter_mut().flat_map(|file| &mut file.upstreams) {
+            upstream.ca = None;
+        }
+        change(&mut routes, &mut grants);
+        let mut report = Report::new();
+        let nothing = &|_: &_| Err("copies of a policy read no files".to_owned());
+        Self::compile(routes, grants, self.tenants.clone(), nothing, &mut report).ok_or_else(|| Box::new(report))
+    }
+
+    /// All domains.
+    pub fn worlds(&self) -> impl Iterator<Item = World<'_>> {
+        let compiled = self.snapshot.domains.iter().zip(&self.origins);
+        self.grants.iter().zip(compiled).map(|(document, (domain, origins))| World { document, domain, origins })
+    }
+
+    /// The domain of an application.
+    pub fn world(&self, id: DomainId) -> Option<World<'_>> {
+        let domain = self.snapshot.domains.get(id)?;
+        self.worlds().find(|world| world.domain.name() == domain.name())
+    }
+
+    /// An application as it is written, and the file that it stands in.
+    pub fn application(&self, application: &Application) -> Option<(&RoutesDocument, &ApplicationDocument)> {
+        let mut all = self.routes.iter().flat_map(|file| file.applications.iter().map(move |known| (file, known)));
+        all.find(|(_, known)| known.name.value == *application.name)
+    }
+
+    /// A route as it is written.
+    pub fn route(&self, application: &Application, id: &str) -> Option<&RouteDocument> {
+        let (_, document) = self.application(application)?;
+        document.routes.iter().find(|route| route.id.value == id)
+    }
+}

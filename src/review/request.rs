@@ -1,0 +1,254 @@
+//! One request, as tests and operators write it, tried on a policy.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::policy::Policy;
+use crate::diag::suggest;
+use crate::document::grants::PrincipalDocument;
+use crate::document::routes::TestDocument;
+use crate::document::{Entries, Literal, Located};
+use crate::model::{Guid, PrincipalKey};
+use crate::pep::{self, Grounds, Refusal};
+use crate::route::Application;
+use crate::route::host::Host;
+use crate::token::{IssuerId, Verified};
+
+/// A request, and who makes it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method, as it is sent.
+    pub method: String,
+    /// The value of `Host`.
+    pub host: String,
+    /// Path and query, as they are sent.
+    pub target: String,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// Who makes it.
+    pub asker: Asker,
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody without a token.
+    #[default]
+    Nobody,
+    /// A principal by its id, or anybody by `TENANT/OBJECT-ID`, with a token whose claims are the usual ones but for these.
+    Bearer(String, Claims),
+}
+
+/// What a token says in place of what it usually would: the tenant and the object id of the principal, the first
+/// audience that the application's gate admits, and all app roles that it asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The name of the tenant.
+    pub tenant: Option<String>,
+    /// `aud`.
+    pub audiences: Option<Vec<String>>,
+    /// `roles`.
+    pub roles: Option<Vec<String>>,
+}
+
+/// Why a request cannot be tried: a sentence for whoever wrote it, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRequest {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it, if that is known.
+    pub help: Option<String>,
+}
+
+impl BadRequest {
+    fn new(message: impl Into<String>, help: impl Into<Option<String>>) -> Self {
+        Self { message: message.into(), help: help.into() }
+    }
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)?;
+        self.help.iter().try_for_each(|help| write!(out, "; {help}"))
+    }
+}
+
+impl std::error::Error for BadRequest {}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Tried {
+    /// What was found on the way.
+    pub grounds: Grounds,
+    /// The refusal, if it was refused.
+    pub refusal: Option<Refusal>,
+}
+
+impl Tried {
+    /// The code of the refusal with its subject; `None` for a request that may pass.
+    pub fn code(&self) -> Option<&str> {
+        self.refusal.as_ref().map(Refusal::full_code)
+    }
+}
+
+impl Request {
+    /// Reads `METHOD URL`, such as `GET https://app.example.org/orders/7`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str, headers: Vec<(String, String)>, asker: Asker) -> Result<Self, BadRequest> {
+        let form = || BadRequest::new(format!("`{text}` is no request"), "write `GET https://host/path`".to_owned());
+        let (method, url) = text.trim().split_once(' ').ok_or_else(form)?;
+        let rest =
+            ["https://", "http://"].iter().find_map(|scheme| url.trim().strip_prefix(scheme)).ok_or_else(form)?;
+        let split = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (host, target) = rest.split_at_checked(split).ok_or_else(form)?;
+        if target.contains('#') {
+            let help = "clients never send what stands behind a `#`".to_owned();
+            return Err(BadRequest::new(format!("`{text}` has a fragment"), help));
+        }
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        let request = Self { method: method.to_owned(), host: host.to_owned(), target, headers, asker };
+        request.head()?;
+        Ok(request)
+    }
+
+    /// The request of an entry of `tests:`.
+    ///
+    /// # Errors
+    /// When it cannot be one.
+    pub fn of_test(test: &TestDocument) -> Result<Self, BadRequest> {
+        let headers = test.headers.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
+        let asker = match &test.principal {
+            None => Asker::Nobody,
+            Some(id) => Asker::Bearer(id.value.clone(), Claims::of_test(&test.token)?),
+        };
+        Self::parse(&test.request.value, headers, asker)
+    }
+
+    /// The head as the gateway would read it; the token is not in it.
+    ///
+    /// # Errors
+    /// When no client could send it.
+    pub fn head(&self) -> Result<Parts, BadRequest> {
+        let mut request =
+            http::Request::builder().method(self.method.as_str()).uri(&self.target).header("host", &self.host);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request =
+            request.body(()).map_err(|fault| BadRequest::new(format!("no client could send this: {fault}"), None))?;
+        Ok(request.into_parts().0)
+    }
+
+    /// Judges the request by a policy.
+    ///
+    /// # Errors
+    /// When the policy does not know who asks.
+    pub fn try_on(&self, policy: &Policy) -> Result<Tried, BadRequest> {
+        let application = self.application(policy);
+        let caller = match &self.asker {
+            Asker::Nobody => None,
+            Asker::Bearer(id, claims) => Some(policy.bearer(application, id, claims)?),
+        };
+        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?);
+        Ok(Tried { grounds, refusal: judged.err() })
+    }
+
+    /// The application that the request is for.
+    pub fn application<'p>(&self, policy: &'p Policy) -> Option<&'p Arc<Application>> {
+        policy.snapshot.routes.application(&Host::parse(&self.host).ok()?)
+    }
+}
+
+impl Claims {
+    fn of_test(token: &Entries<Located<Literal>>) -> Result<Self, BadRequest> {
+        let mut claims = Self::default();
+        for (name, value) in token {
+            let texts = texts(&value.value);
+            match name.value.as_str() {
+                "tenant" => claims.tenant = texts.into_iter().next(),
+                "aud" => claims.audiences = Some(texts),
+                "roles" => claims.roles = Some(texts),
+                other => return Err(BadRequest::new(format!("`{other}` cannot be said for a token"), None)),
+            }
+        }
+        Ok(claims)
+    }
+}
+
+fn texts(literal: &Literal) -> Vec<String> {
+    match literal {
+        Literal::List(list) => list.iter().map(ToString::to_string).collect(),
+        one => vec![one.to_string()],
+    }
+}
+
+impl Policy {
+    /// What a verified token of somebody says at an application.
+    ///
+    /// # Errors
+    /// When the policy knows nobody of this name, or no such tenant.
+    pub fn bearer(
+        &self,
+        application: Option<&Arc<Application>>,
+        id: &str,
+        claims: &Claims,
+    ) -> Result<Arc<Verified>, BadRequest> {
+        let (tenant, object, username) = match self.principal(application, id) {
+            Some(principal) => {
+                let object = principal.oid.value.parse();
+                (principal.tenant.value.clone(), object.ok(), principal.id.value.clone())
+            }
+            None => {
+                let (tenant, object) = id.split_once('/').ok_or_else(|| self.stranger(id))?;
+                (tenant.to_owned(), object.parse().ok(), "stranger".to_owned())
+            }
+        };
+        let object: Guid = object.ok_or_else(|| self.stranger(id))?;
+        let name = claims.tenant.as_ref().unwrap_or(&tenant);
+        let Some((tenant, tenant_id)) = self.tenants.iter().find(|(known, _)| **known == **name) else {
+            let near = suggest(name, self.tenants.iter().map(|(known, _)| &**known));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            return Err(BadRequest::new(format!("gateway.yaml has no tenant `{name}`"), help));
+        };
+        let gate = application.map(|application| &application.gate);
+        let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+        let audiences = match &claims.audiences {
+            Some(audiences) => boxed(audiences),
+            None => gate.and_then(|gate| gate.audiences.first()).cloned().into_iter().collect(),
+        };
+        let roles = match &claims.roles {
+            Some(roles) => boxed(roles),
+            None => gate.map(|gate| gate.app_roles.clone()).unwrap_or_default(),
+        };
+        Ok(Arc::new(Verified {
+            issuer: IssuerId(0),
+            tenant: Arc::clone(tenant),
+            principal: PrincipalKey { tenant: *tenant_id, object },
+            audiences,
+            roles,
+            username: Some(username.into()),
+            expires: u64::MAX,
+        }))
+    }
+
+    /// The principal of this id: of the application's domain, or else of any.
+    pub fn principal(&self, application: Option<&Arc<Application>>, id: &str) -> Option<&PrincipalDocument> {
+        let own = application.and_then(|application| self.world(application.domain));
+        let documents = own.map(|world| world.document).into_iter().chain(&self.grants);
+        documents.flat_map(|document| &document.principals).find(|principal| principal.id.value == id)
+    }
+
+    fn stranger(&self, id: &str) -> BadRequest {
+        let known = self.grants.iter().flat_map(|document| &document.principals);
+        let near = suggest(id, known.map(|principal| principal.id.value.as_str()));
+        let help = near.map_or_else(
+            || "name one of the grants, or `TENANT/OBJECT-ID` for somebody else".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        BadRequest::new(format!("no grants document has a principal `{id}`"), help)
+    }
+}
