@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod files;
 mod identity;
 mod init;
@@ -10,6 +11,7 @@ mod policy;
 mod reload;
 mod serve;
 mod status;
+mod test;
 mod token;
 
 use std::fmt::Display;
@@ -23,7 +25,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// A reverse proxy that decides every request before it reaches an application.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, about, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 failed or not ready, 2 usage, 3 configuration invalid, 5 not reachable.")]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed or not ready, 2 usage, 3 configuration invalid, 4 tests failed, 5 not \
+reachable."
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -40,6 +45,10 @@ enum Verb {
     Init(init::Options),
     /// Say everything that is wrong in gateway.yaml and the files that it names.
     Check(check::Options),
+    /// Run the `tests:` of the route maps, and those of further files, against the policy.
+    Test(test::Options),
+    /// Say why a request is allowed or denied, and what would have to change.
+    Explain(explain::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -60,6 +69,8 @@ enum Exit {
     Usage = 2,
     /// A configuration file cannot be used.
     Configuration = 3,
+    /// A test of the policy failed.
+    TestsFailed = 4,
     /// The running gateway did not answer.
     Unreachable = 5,
 }
@@ -111,6 +122,8 @@ pub fn run() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Init(options) => init::run(&options),
         Verb::Check(options) => check::run(&options),
+        Verb::Test(options) => test::run(&options),
+        Verb::Explain(options) => explain::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -1,5 +1,7 @@
 //! `grants.yaml` as written: one domain, its scopes and roles, and who holds what.
 
+use std::fmt;
+
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 use crate::model::{Level, Status};
@@ -80,6 +82,29 @@ pub enum Across {
     MostPermissive,
 }
 
+impl fmt::Display for Within {
+    /// The word that configuration uses.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Union => "union",
+            Self::Nearest => "nearest",
+        })
+    }
+}
+
+impl fmt::Display for Across {
+    /// The word that configuration uses.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::DenyOverrides => "deny_overrides",
+            Self::DenyIndividualFirst => "deny_individual_first",
+            Self::IndividualFirst => "individual_first",
+            Self::MostRestrictive => "most_restrictive",
+            Self::MostPermissive => "most_permissive",
+        })
+    }
+}
+
 /// One entry of `roles`.
 #[derive(Clone, Debug)]
 pub struct RoleDocument {
@@ -154,4 +179,14 @@ pub enum GrantDocument {
         /// Nodes; empty: the root.
         at: Vec<Located<String>>,
     },
+}
+
+impl GrantDocument {
+    /// Where the entry stands.
+    pub const fn place(&self) -> Place {
+        match self {
+            Self::Right(written) => written.place,
+            Self::Role { place, .. } | Self::Rights { place, .. } => *place,
+        }
+    }
 }

@@ -85,3 +85,10 @@ pub fn read_grants(source: SourceId, report: &mut Report) -> Option<grants::Gran
     let root = parse::parse(source, &Limits::grants(), report)?;
     decode::grants(&root, report)
 }
+
+/// Reads a file that holds nothing but `tests:`, as route maps have them. Faults go to `report`; `None` when no document
+/// could be made at all.
+pub fn read_tests(source: SourceId, report: &mut Report) -> Option<Vec<routes::TestDocument>> {
+    let root = parse::parse(source, &Limits::default(), report)?;
+    decode::tests(&root, report)
+}

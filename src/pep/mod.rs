@@ -2,6 +2,7 @@
 //! the head and the time; it reads no clock, opens no socket and waits for no lock.
 
 mod credentials;
+mod explain;
 mod facts;
 mod permit;
 mod refusal;
@@ -18,6 +19,7 @@ use crate::route::{Access, Application, Gate, Route, query};
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
+pub use explain::explain;
 use facts::RequestFacts;
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;

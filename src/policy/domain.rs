@@ -258,6 +258,13 @@ pub struct Domains(pub(super) Vec<Domain>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DomainId(pub(super) usize);
 
+impl DomainId {
+    /// What a list that runs beside the domains has for this one.
+    pub fn of<T>(self, beside: &[T]) -> Option<&T> {
+        beside.get(self.0)
+    }
+}
+
 impl Domains {
     /// The domain that an application of the same snapshot names.
     pub fn get(&self, id: DomainId) -> Option<&Domain> {

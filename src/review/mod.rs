@@ -1,8 +1,18 @@
 //! What a policy means, for whoever has to trust it: single requests tried and taken apart, what principals hold,
 //! what a change changes, what looks odd. Pure; everything is answered by the functions that decide real requests.
 
+mod cases;
+mod change;
+mod explain;
 mod policy;
+mod remedy;
 mod request;
+mod settings;
+mod substitute;
 
+pub use cases::{Outcome, run};
+pub use change::Change;
+pub use explain::{Caller, Explained, GateStep, literal};
 pub use policy::{Policy, World};
+pub use remedy::Remedy;
 pub use request::{Asker, BadRequest, Claims, Request, Tried};

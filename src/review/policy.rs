@@ -65,7 +65,7 @@ impl Policy {
     /// The faults of the changed documents; places in them are those of the original.
     pub fn changed(
         &self,
-        change: impl FnOnce(&mut [RoutesDocument], &mut [GrantsDocument]),
+        change: impl FnOnce(&mut Vec<RoutesDocument>, &mut Vec<GrantsDocument>),
     ) -> Result<Self, Box<Report>> {
         let (mut routes, mut grants) = (self.routes.clone(), self.grants.clone());
         // A copy connects to nothing, so it needs no certificates, and nothing has to be read.
@@ -86,8 +86,8 @@ impl Policy {
 
     /// The domain of an application.
     pub fn world(&self, id: DomainId) -> Option<World<'_>> {
-        let domain = self.snapshot.domains.get(id)?;
-        self.worlds().find(|world| world.domain.name() == domain.name())
+        let (document, origins) = (id.of(&self.grants)?, id.of(&self.origins)?);
+        Some(World { document, domain: self.snapshot.domains.get(id)?, origins })
     }
 
     /// An application as it is written, and the file that it stands in.

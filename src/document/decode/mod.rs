@@ -3,12 +3,14 @@
 //! A map is read by naming its keys once ([`fields`]), which yields one [`Field`] for each in the same order: a key
 //! that is named is known, and all others are reported.
 
+mod cases;
 mod gateway;
 mod grants;
 mod routes;
 mod scalar;
 mod term;
 
+pub(super) use cases::tests;
 pub(super) use gateway::gateway;
 pub(super) use grants::grants;
 pub(super) use routes::routes;

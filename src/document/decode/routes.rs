@@ -1,14 +1,14 @@
 //! Reads `routes.yaml`.
 
 use super::term::{missing, requirement, term};
-use super::{Field, Name, conflict, entries, fields, file, scalar, unknown};
+use super::{Field, cases, conflict, fields, file, scalar, unknown};
 use crate::diag::Report;
 use crate::document::parse::{Entry, Node};
 use crate::document::routes::{
     AccessDocument, ApplicationDocument, Definition, GateDocument, IdentityHeader, MissingDocument, ObjectDocument,
-    OriginDocument, RouteDocument, RoutesDocument, ScopeDocument, TestDocument, UpstreamDocument,
+    OriginDocument, RouteDocument, RoutesDocument, ScopeDocument, UpstreamDocument,
 };
-use crate::document::{Entries, Literal, Located};
+use crate::document::{Entries, Located};
 use crate::model::Level;
 
 /// Reads the whole file. `None` when it is no map or of another version.
@@ -24,7 +24,7 @@ pub(in crate::document) fn routes(root: &Node, report: &mut Report) -> Option<Ro
             .collect(),
         define: definitions(define, report),
         applications: applications.items(report).iter().filter_map(|node| application(node, report)).collect(),
-        tests: tests.items(report).iter().filter_map(|node| test(node, report)).collect(),
+        tests: cases::cases(tests, report),
     })
 }
 
@@ -253,56 +253,6 @@ fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
             .help(format!("remove `{}` and say with `require` who may use the route", field.key));
     }
     Some(on.unwrap_or(false))
-}
-
-fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
-    let keys = ["id", "as", "request", "headers", "token", "settings", "expect", "reason"];
-    let [id, principal, request, headers, token, settings, expect, reason] = fields(node, "this test", keys, report)?;
-    let id = id.need_text(report);
-    let principal = principal.text(report);
-    let request = request.need_text(report);
-    if let Some(request) = &request
-        && request.value.split_once(' ').is_none_or(|(method, url)| method.is_empty() || url.trim().is_empty())
-    {
-        report
-            .error("bad_value", request.place, "`request` must be a method and a URL")
-            .help("write `GET https://host/path`");
-    }
-    let headers = headers.pairs(report);
-    let token = token.node.map(|node| claims(node, report)).unwrap_or_default();
-    let settings = settings.literals(report);
-    let reason = reason.text(report);
-    let words = [("allow", true), ("deny", false)];
-    let allow = expect.need(report).and_then(|node| scalar::choice(node, "expect", &words, report));
-    if let (Some(true), Some(reason)) = (allow, &reason) {
-        report
-            .error("conflict", reason.place, "a request that is allowed has no `reason`")
-            .help("remove `reason`, or write `expect: deny`");
-    }
-    Some(TestDocument {
-        place: node.place,
-        id: id?,
-        principal,
-        request: request?,
-        headers,
-        token,
-        settings,
-        allow: allow?,
-        reason,
-    })
-}
-
-fn claims(node: &Node, report: &mut Report) -> Entries<Located<Literal>> {
-    // The keys are checked, then read in the order of writing.
-    if fields(node, "this token", ["tenant", "aud", "roles"], report).is_none() {
-        return Vec::new();
-    }
-    let entries = entries(node, Name::Key("token"), report).unwrap_or_default();
-    let claim = |entry: &Entry| {
-        let value = scalar::literal(&entry.value, Name::Key(&entry.key), report)?;
-        Some((entry.name(), Located::new(entry.value.place, value)))
-    };
-    entries.iter().filter_map(claim).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,116 @@
+//! An explanation for programs.
+
+use serde_json::{Value, json};
+
+use super::text::{effect, held};
+use crate::cli::policy::Loaded;
+use crate::diag::Place;
+use crate::policy::{Considered, Domain, OutlineKind, TermSeen};
+use crate::review::{Change, Explained, Remedy, Request};
+
+/// The whole explanation.
+pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explained<'_>) -> Value {
+    let refusal = explained.tried.refusal.as_ref();
+    let application = explained
+        .application
+        .map(|application| json!({"name": application.name.value, "place": place(loaded, application.name.place)}));
+    let route = explained
+        .route
+        .map(|route| json!({"id": route.id.value, "path": route.path.value, "place": place(loaded, route.id.place)}));
+    let gate: Vec<Value> = explained.gate.iter().map(|step| {
+        json!({"what": step.what, "offered": step.offered, "admitted": step.admitted, "passes": step.passes})
+    }).collect();
+    let principal = explained.caller.as_ref().map(|caller| {
+        json!({
+            "id": &*caller.id,
+            "place": place(loaded, caller.place),
+            "status": caller.status.name(),
+            "inactive_through": names(&caller.inactive_through),
+            "groups": names(&caller.groups),
+            "flags": caller.flags,
+        })
+    });
+    let apart = explained.apart.as_ref().zip(explained.domain);
+    json!({
+        "request": request.line(),
+        "headers": request.headers,
+        "as": request.by(),
+        "decision": if refusal.is_some() { "deny" } else { "allow" },
+        "reason": refusal.map(|refusal| refusal.full_code()),
+        "status": refusal.map(|refusal| refusal.reason.status()),
+        "application": application,
+        "route": route,
+        "gate": gate,
+        "principal": principal,
+        "object": apart.and_then(|(apart, _)| apart.object.as_ref()).map(|(name, known)| json!({"name": name, "known": known})),
+        "scopes": apart.map(|(apart, domain)| apart.scopes.iter().map(|scope| json!({
+            "name": scope.name,
+            "said": scope.places.iter().map(|said| said.as_ref().map_or_else(|reason| json!({"unclear": reason.code()}), |values| json!(values))).collect::<Vec<_>>(),
+            "nodes": scope.nodes.as_ref().map(|nodes| nodes.iter().map(|node| domain.scope_name(*node)).collect::<Vec<_>>()),
+        })).collect::<Vec<_>>()),
+        "requirement": apart.and_then(|(apart, domain)| Some(term(loaded, domain, apart.requirement.as_ref()?))),
+        "remedies": explained.remedies.iter().map(|found| remedy(loaded, found)).collect::<Vec<_>>(),
+    })
+}
+
+fn place(loaded: &Loaded, place: Place) -> Value {
+    let location = loaded.report.locate(place);
+    json!({"file": &*location.file, "line": location.line, "column": location.column})
+}
+
+fn names(names: &[std::sync::Arc<str>]) -> Vec<&str> {
+    names.iter().map(|name| &**name).collect()
+}
+
+fn term(loaded: &Loaded, domain: &Domain, seen: &TermSeen) -> Value {
+    let kind = match seen.kind {
+        OutlineKind::All => "all",
+        OutlineKind::Any => "any",
+        OutlineKind::Definition => "definition",
+        OutlineKind::Settled(_) | OutlineKind::Open => "when",
+        OutlineKind::Check => "check",
+    };
+    json!({
+        "term": seen.text,
+        "kind": kind,
+        "holds": seen.holds,
+        "reached": seen.reached,
+        "place": place(loaded, seen.place),
+        "rights": seen.rights.iter().map(|right| considered(loaded, domain, right)).collect::<Vec<_>>(),
+        "terms": seen.children.iter().map(|child| term(loaded, domain, child)).collect::<Vec<_>>(),
+    })
+}
+
+fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
+    let sources: Vec<Value> = seen.sources.iter().map(|source| {
+        let grants: Vec<Value> = source.grants.iter().map(|grant| json!({
+            "right": domain.right_name(grant.origin.right),
+            "effect": effect(grant.effect),
+            "at": domain.scope_name(grant.at),
+            "role": grant.origin.role.as_deref(),
+            "via": grant.via.map(|via| domain.right_name(via)),
+            "counts": grant.counts,
+            "decides": grant.decides,
+            "place": place(loaded, grant.origin.place),
+        })).collect();
+        json!({"group": source.group.as_deref(), "held": held(source.held), "decides": source.decides, "grants": grants})
+    }).collect();
+    json!({
+        "right": domain.right_name(seen.right),
+        "at": domain.scope_name(seen.scope),
+        "within": domain.within().to_string(),
+        "across": domain.across().to_string(),
+        "sources": sources,
+        "together": held(seen.together),
+        "cap": seen.cap.map(|(flag, level)| json!({"flag": domain.flag_name(flag), "level": level.name()})),
+        "held": held(seen.held),
+    })
+}
+
+fn remedy(loaded: &Loaded, found: &Remedy) -> Value {
+    let at = match &found.change {
+        Change::Withdraw { place: at, .. } => Some(place(loaded, *at)),
+        _ => None,
+    };
+    json!({"kind": found.change.kind(), "change": found.change.to_string(), "place": at, "then": found.then})
+}

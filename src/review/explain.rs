@@ -1,0 +1,161 @@
+//! A request explained: every step that it took, the decision taken apart, and what would have to change.
+
+use std::sync::Arc;
+
+use super::policy::Policy;
+use super::remedy::{self, Remedy};
+use super::request::{Asker, BadRequest, Request, Tried};
+use crate::diag::Place;
+use crate::document::Literal;
+use crate::document::routes::{ApplicationDocument, RouteDocument};
+use crate::model::{PrincipalKey, Status};
+use crate::pep;
+use crate::policy::{Domain, Explanation};
+use crate::token::Verified;
+
+/// A request explained.
+#[derive(Debug)]
+pub struct Explained<'p> {
+    /// What came of it.
+    pub tried: Tried,
+    /// The application, as it is written.
+    pub application: Option<&'p ApplicationDocument>,
+    /// The route, as it is written.
+    pub route: Option<&'p RouteDocument>,
+    /// What the gate looks at, in order; empty where the request never came to the gate, or passes without it.
+    pub gate: Vec<GateStep>,
+    /// Who asks, if the domain knows.
+    pub caller: Option<Caller>,
+    /// The domain that decides.
+    pub domain: Option<&'p Domain>,
+    /// The decision taken apart, if there was one.
+    pub apart: Option<Explanation>,
+    /// For a denial: single changes that would help, nearest first, each tried on a copy.
+    pub remedies: Vec<Remedy>,
+}
+
+/// One thing that a gate looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateStep {
+    /// What: `tenant`, `audience` or `app role`.
+    pub what: &'static str,
+    /// What the token says.
+    pub offered: Vec<String>,
+    /// What the application admits.
+    pub admitted: Vec<String>,
+    /// Whether it passes.
+    pub passes: bool,
+}
+
+/// A principal that asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Its number in the domain.
+    pub number: usize,
+    /// Its id.
+    pub id: Arc<str>,
+    /// Where it is written.
+    pub place: Place,
+    /// The state of the account, with what its groups make of it.
+    pub status: Status,
+    /// The groups that make it inactive.
+    pub inactive_through: Vec<Arc<str>>,
+    /// All its groups, those above them included.
+    pub groups: Vec<Arc<str>>,
+    /// All its flags.
+    pub flags: Vec<String>,
+}
+
+impl Policy {
+    /// Explains a request.
+    ///
+    /// # Errors
+    /// When the request cannot be tried; see [`Request::try_on`].
+    pub fn explain(&self, request: &Request) -> Result<Explained<'_>, BadRequest> {
+        let tried = request.try_on(self)?;
+        let compiled = tried.grounds.application.as_deref();
+        let application = compiled.and_then(|application| self.application(application)).map(|(_, written)| written);
+        let id = tried.grounds.route.as_deref();
+        let route = compiled.zip(id).and_then(|(application, id)| self.route(application, id));
+        let world = compiled.and_then(|application| self.world(application.domain));
+        let token = tried.grounds.token.as_deref();
+        let key = token.map(|token| token.principal);
+        let caller = world.zip(key).and_then(|(world, key)| caller(world, key));
+        let head = request.head()?;
+        let apart = key.and_then(|key| pep::explain(&self.snapshot, &self.origins, key, &head));
+        let mut explained = Explained {
+            application,
+            route,
+            gate: application.zip(token).map(|(application, token)| gate(application, token)).unwrap_or_default(),
+            caller,
+            domain: world.map(|world| world.domain),
+            apart,
+            remedies: Vec::new(),
+            tried,
+        };
+        explained.remedies = remedy::find(self, request, &explained);
+        Ok(explained)
+    }
+}
+
+fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
+    let number = world.domain.number(key)?;
+    let principal = world.domain.principals().get(number)?;
+    let written = world.origins.principal(number)?;
+    let groups = world.origins.groups_of(written);
+    let inactive = world.origins.groups_of(written).filter(|group| group.inactive);
+    let flags = world.domain.flags().filter(|(flag, _)| world.domain.bears(principal, *flag));
+    Some(Caller {
+        number,
+        id: Arc::clone(&principal.id),
+        place: written.place,
+        status: principal.status,
+        inactive_through: inactive.map(|group| Arc::clone(&group.name)).collect(),
+        groups: groups.map(|group| Arc::clone(&group.name)).collect(),
+        flags: flags.map(|(_, name)| name.to_owned()).collect(),
+    })
+}
+
+fn gate(application: &ApplicationDocument, token: &Verified) -> Vec<GateStep> {
+    let gate = &application.gate;
+    let admitted = |list: &[crate::document::Located<String>]| -> Vec<String> {
+        list.iter().map(|item| item.value.clone()).collect()
+    };
+    let step = |what, offered: Vec<String>, admitted: Vec<String>| {
+        let passes = admitted.iter().any(|name| offered.contains(name));
+        GateStep { what, offered, admitted, passes }
+    };
+    let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
+    let mut steps = vec![
+        step("tenant", vec![token.tenant.to_string()], admitted(&gate.tenants)),
+        step("audience", texts(&token.audiences), admitted(&gate.audiences)),
+    ];
+    if !gate.app_roles.is_empty() {
+        steps.push(step("app role", texts(&token.roles), admitted(&gate.app_roles)));
+    }
+    steps
+}
+
+impl Request {
+    /// The request in one line, as it would be written.
+    pub fn line(&self) -> String {
+        format!("{} https://{}{}", self.method, self.host, self.target)
+    }
+
+    /// Who makes it, in a word.
+    pub fn by(&self) -> &str {
+        match &self.asker {
+            Asker::Nobody => "nobody",
+            Asker::Bearer(id, _) => id,
+        }
+    }
+}
+
+/// A setting as the command line writes it: `true`, `false`, a whole number, or text.
+pub fn literal(text: &str) -> Literal {
+    match (text.parse(), text.parse()) {
+        (Ok(value), _) => Literal::Bool(value),
+        (_, Ok(value)) => Literal::Int(value),
+        _ => Literal::Text(text.to_owned()),
+    }
+}
