@@ -72,6 +72,16 @@ impl Policy {
     /// # Errors
     /// When the request cannot be tried; see [`Request::try_on`].
     pub fn explain(&self, request: &Request) -> Result<Explained<'_>, BadRequest> {
+        let mut explained = self.take_apart(request)?;
+        explained.remedies = remedy::find(self, request, &explained);
+        Ok(explained)
+    }
+
+    /// The same without remedies, which take many times as long.
+    ///
+    /// # Errors
+    /// When the request cannot be tried; see [`Request::try_on`].
+    pub fn take_apart(&self, request: &Request) -> Result<Explained<'_>, BadRequest> {
         let tried = request.try_on(self)?;
         let compiled = tried.grounds.application.as_deref();
         let application = compiled.and_then(|application| self.application(application)).map(|(_, written)| written);
@@ -83,7 +93,10 @@ impl Policy {
         let caller = world.zip(key).and_then(|(world, key)| caller(world, key));
         let head = request.head()?;
         let apart = key.and_then(|key| pep::explain(&self.snapshot, &self.origins, key, &head));
-        let mut explained = Explained {
+        // A request that was refused before or beside the policy says nothing of what the policy would have said.
+        let reason = tried.refusal.as_ref().map(|refusal| refusal.reason);
+        let apart = apart.filter(|apart| apart.decision.err().map(|denial| denial.reason) == reason);
+        Ok(Explained {
             application,
             route,
             gate: application.zip(token).map(|(application, token)| gate(application, token)).unwrap_or_default(),
@@ -92,9 +105,7 @@ impl Policy {
             apart,
             remedies: Vec::new(),
             tried,
-        };
-        explained.remedies = remedy::find(self, request, &explained);
-        Ok(explained)
+        })
     }
 }
 

@@ -127,7 +127,7 @@ fn result(loaded: &Loaded, outcome: &Outcome<'_>, policy: &Policy) -> Result {
         expected,
         found,
         passed: outcome.passed,
-        why: if outcome.passed { None } else { why(loaded, test, policy) },
+        why: if outcome.passed || outcome.found.is_err() { None } else { why(loaded, test, policy) },
     }
 }
 

@@ -258,7 +258,7 @@ fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::read_routes;
+    use crate::document::{Literal, read_routes};
 
     const EVERY_SHAPE: &str = r#"
 version: 1
