@@ -67,11 +67,7 @@ impl World {
     }
 
     /// Compiles documents, which must be without faults.
-    pub fn compile(
-        tenants: Vec<(Arc<str>, Guid)>,
-        routes: Vec<RoutesDocument>,
-        grants: Vec<GrantsDocument>,
-    ) -> Self {
+    pub fn compile(tenants: Vec<(Arc<str>, Guid)>, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Self {
         let issuers = tenants.iter().map(|(name, id)| Issuer {
             tenant: Arc::clone(name),
             tenant_id: *id,
@@ -118,6 +114,12 @@ impl World {
     pub fn with_routes(&self, routes: Vec<RoutesDocument>) -> Result<Self, String> {
         let keys = Arc::clone(&self.snapshot.keys);
         Self::around(self.tenants.clone(), routes, self.grants.clone(), keys, Arc::clone(&self.verifier))
+    }
+
+    /// The same world with other grants, or the faults of these.
+    pub fn with_grants(&self, grants: Vec<GrantsDocument>) -> Result<Self, String> {
+        let keys = Arc::clone(&self.snapshot.keys);
+        Self::around(self.tenants.clone(), self.routes.clone(), grants, keys, Arc::clone(&self.verifier))
     }
 
     /// The same world with other values of some settings of one route map.
