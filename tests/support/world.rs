@@ -18,6 +18,7 @@ use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules, Verifier};
+use serde_json::Value;
 
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
@@ -110,16 +111,20 @@ impl World {
         Ok(Self { snapshot: Arc::new(snapshot), verifier, tenants, routes, grants })
     }
 
-    /// The same world with other route maps, or the faults of these. It knows the tokens that this one knows.
-    pub fn with_routes(&self, routes: Vec<RoutesDocument>) -> Result<Self, String> {
+    /// The same world with other documents, or the faults of these. It knows the tokens that this one knows.
+    pub fn with(&self, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Result<Self, String> {
         let keys = Arc::clone(&self.snapshot.keys);
-        Self::around(self.tenants.clone(), routes, self.grants.clone(), keys, Arc::clone(&self.verifier))
+        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier))
+    }
+
+    /// The same world with other route maps, or the faults of these.
+    pub fn with_routes(&self, routes: Vec<RoutesDocument>) -> Result<Self, String> {
+        self.with(routes, self.grants.clone())
     }
 
     /// The same world with other grants, or the faults of these.
     pub fn with_grants(&self, grants: Vec<GrantsDocument>) -> Result<Self, String> {
-        let keys = Arc::clone(&self.snapshot.keys);
-        Self::around(self.tenants.clone(), self.routes.clone(), grants, keys, Arc::clone(&self.verifier))
+        self.with(self.routes.clone(), grants)
     }
 
     /// The same world with other values of some settings of one route map.
@@ -153,9 +158,8 @@ impl World {
 
     /// The request of an entry of `tests:`, with the token of its principal.
     pub fn request(&self, test: &TestDocument) -> Parts {
-        let (method, url) = test.request.value.split_once(' ').unwrap();
-        let (host, target) = url.strip_prefix("https://").unwrap().split_once('/').unwrap();
-        let mut request = Request::builder().method(method).uri(format!("/{target}")).header("host", host);
+        let (method, host, target) = request_of(test);
+        let mut request = Request::builder().method(method).uri(target).header("host", host);
         for (name, value) in &test.headers {
             request = request.header(name.value.as_str(), value.value.as_str());
         }
@@ -168,6 +172,17 @@ impl World {
 
     /// A token of a principal for the application of a host, with some of `tenant`, `aud` and `roles` replaced.
     pub fn token(&self, principal: &str, host: &str, replaced: &[(Located<String>, Located<Literal>)]) -> String {
+        KEY.mint(&self.claims(principal, host, replaced, NOW)).unwrap()
+    }
+
+    /// What such a token says if it is issued at `now`.
+    pub fn claims(
+        &self,
+        principal: &str,
+        host: &str,
+        replaced: &[(Located<String>, Located<Literal>)],
+        now: u64,
+    ) -> Value {
         let application = self.snapshot.routes.application(&Host::parse(host).unwrap()).unwrap();
         let domain = self.domain_of(&application.name);
         let principal = domain.principals.iter().find(|known| known.id.value == principal).unwrap();
@@ -193,10 +208,10 @@ impl World {
             audience: &audience,
             roles: &roles,
             username: &principal.id.value,
-            now: NOW,
+            now,
             lifetime: 3_600,
         };
-        KEY.mint(&token.claims()).unwrap()
+        token.claims()
     }
 
     /// The grants that decide for an application.
@@ -205,6 +220,14 @@ impl World {
         let found = applications.find(|known| known.name.value == application).unwrap();
         self.grants.iter().find(|grants| grants.domain.value == found.domain.value).unwrap()
     }
+}
+
+/// Method, host and target of a test.
+pub fn request_of(test: &TestDocument) -> (&str, &str, &str) {
+    let (method, url) = test.request.value.split_once(' ').unwrap();
+    let url = url.strip_prefix("https://").unwrap();
+    let (host, target) = url.split_at(url.find('/').unwrap());
+    (method, host, target)
 }
 
 /// Compares what a test expects with what was found: nothing, or the code of a refusal with its subject.

@@ -1,0 +1,51 @@
+//! The example systems decide as their rules say: every entry of `tests:` in the route maps under examples/ is judged by
+//! the real enforcement function with a real token, and once more by a running gateway in front of backends.
+
+#[path = "../support/backend.rs"]
+mod backend;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/wire.rs"]
+mod wire;
+#[path = "../support/world.rs"]
+#[allow(dead_code, reason = "each test file uses a part")]
+mod world;
+
+mod domains;
+mod http;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use world::World;
+
+/// The folder with all examples.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// The examples and the least number of cases in each.
+const CASES: [(&str, usize); 5] = [("ips-oms", 45), ("iom", 36), ("imsma", 28), ("imos", 73), ("all", 182)];
+
+#[test]
+fn every_case_of_every_example_is_decided_as_expected() {
+    for (example, least) in CASES {
+        let world = World::load(&examples().join(example));
+        let ids: HashSet<&str> = world.tests().map(|(_, test)| test.id.value.as_str()).collect();
+        assert_eq!(ids.len(), world.tests().count(), "{example}: two cases have one id");
+        assert!(ids.len() >= least, "{example}: {} cases", ids.len());
+        let faults: Vec<String> = world.tests().filter_map(|(file, test)| world.run(file, test).err()).collect();
+        assert!(faults.is_empty(), "{example}:\n{}", faults.join("\n"));
+    }
+}
+
+#[test]
+fn every_example_is_tested() {
+    let folders = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path());
+    let found: HashSet<_> = folders
+        .filter(|path| path.join("gateway.yaml").is_file())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(found, CASES.map(|(example, _)| example.to_owned()).into());
+}
