@@ -136,10 +136,10 @@ fn no_term_of_an_example_can_change_without_a_case_that_notices() {
         assert!(mutants.len() > 50, "{example}: {} mutants", mutants.len());
         let of_strategy = mutants::of_strategy(&world.grants[0]).into_iter();
         mutants.extend(of_strategy.map(|(what, grants)| (what, world.with_grants(vec![grants]))));
-        let count = mutants.len();
+        let (count, refused) = (mutants.len(), mutants.iter().filter(|(_, world)| world.is_err()).count());
         let survivors: Vec<String> =
             mutants.into_iter().filter_map(|(what, world)| (!suite.notices(world)).then_some(what)).collect();
-        println!("{example}: {count} mutants, of which {} mean the same", survivors.len());
+        println!("{example}: {count} mutants, {refused} refused at load, {} mean the same", survivors.len());
         for what in survivors {
             let excused = |same: &Same| same.example == example && fits(&what, same.mutants);
             idle.retain(|same| !excused(same));
