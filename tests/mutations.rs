@@ -46,6 +46,11 @@ const SAME: &[Same] = &[
         mutants: "*: main when missing: skip",
         because: "the right is the only term, and asked for at a skipped scope it fails with the same code",
     },
+    Same {
+        example: "iom",
+        mutants: "return.returnables: without GET",
+        because: "the next route takes these requests too, and asks the same",
+    },
     Same { example: "iom", mutants: "across *", because: ONE_SOURCE },
     Same { example: "iom", mutants: "within Nearest", because: NO_RIVALS },
     Same { example: "imsma", mutants: "* -> *@root/*", because: "there are no scopes, so nothing is below the root" },

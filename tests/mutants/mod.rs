@@ -85,6 +85,13 @@ fn of_route(route: &RouteDocument, definitions: &[String]) -> Vec<(String, Route
             }
         }
     }
+    for index in 0..route.methods.len() {
+        let method = route.methods[index].value.clone();
+        add(format!("without {method}"), &|route| {
+            route.methods.remove(index);
+            route.levels.retain(|(leveled, _)| leveled.value != method);
+        });
+    }
     for index in 0..route.levels.len() {
         let what = format!("without the level of {}", route.levels[index].0.value);
         add(what, &|route| drop(route.levels.remove(index)));

@@ -144,9 +144,14 @@ impl World {
 
     /// Judges a request without a body at [`NOW`]: the code of the refusal with its subject, or nothing if it may pass.
     pub fn judge(&self, head: Parts) -> Result<(), String> {
+        self.judge_on_route(head).1
+    }
+
+    /// The same, and the id of the route if there is one.
+    pub fn judge_on_route(&self, head: Parts) -> (Option<Arc<str>>, Result<(), String>) {
         match pep::authorize(&self.snapshot, &self.verifier, head, NOW) {
-            Verdict::Permitted(_) => Ok(()),
-            Verdict::Refused { refusal, .. } => Err(refusal.full_code().to_owned()),
+            Verdict::Permitted(permitted) => (permitted.into_parts().1.route, Ok(())),
+            Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),
         }
     }
 

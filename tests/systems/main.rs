@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis::document::routes::{AccessDocument, Term};
 use world::World;
 
 /// The folder with all examples.
@@ -38,6 +39,31 @@ fn every_case_of_every_example_is_decided_as_expected() {
         let faults: Vec<String> = world.tests().filter_map(|(file, test)| world.run(file, test).err()).collect();
         assert!(faults.is_empty(), "{example}:\n{}", faults.join("\n"));
     }
+}
+
+#[test]
+fn every_route_is_open_in_one_case_and_closed_in_another() {
+    let world = World::load(&examples().join("all"));
+    let (mut open, mut closed) = (HashSet::new(), HashSet::new());
+    for (file, test) in world.tests() {
+        let changed = world.with_settings(file, &test.settings).unwrap();
+        let (route, decided) = changed.judge_on_route(world.request(test));
+        if decided.is_ok() { open.extend(route) } else { closed.extend(route) }
+    }
+    let mut missing = Vec::new();
+    for route in world.routes.iter().flat_map(|file| &file.applications).flat_map(|application| &application.routes) {
+        let id = route.id.value.as_str();
+        if !open.contains(id) {
+            missing.push(format!("nobody may use {id}"));
+        }
+        // Without a requirement there is little to fail at.
+        if matches!(&route.access, AccessDocument::Require(asked) if asked.value != Term::All(Vec::new()))
+            && !closed.contains(id)
+        {
+            missing.push(format!("nobody is kept from {id}"));
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
