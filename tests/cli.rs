@@ -85,10 +85,19 @@ fn help_and_version_are_exit_code_0() {
 
 #[test]
 fn the_examples_pass_the_check() {
-    let done = portcullis(Path::new(ROOT), &["check", "--config", "examples/ips-oms/gateway.yaml"]);
-    assert_eq!(done.code, 0, "{done:?}");
-    assert!(done.out.starts_with("ok: 4 applications, 15 routes, 1 domain, 20 principals, "), "{}", done.out);
-    assert_eq!(done.out.lines().count(), 1);
+    for (example, counts) in [
+        ("ips-oms", "4 applications, 15 routes, 1 domain, 23 principals, "),
+        ("iom", "1 application, 19 routes, 1 domain, 22 principals, "),
+        ("imsma", "1 application, 15 routes, 1 domain, 12 principals, "),
+        ("imos", "2 applications, 18 routes, 1 domain, 49 principals, "),
+        ("all", "8 applications, 67 routes, 4 domains, 106 principals, "),
+    ] {
+        let gateway = format!("examples/{example}/gateway.yaml");
+        let done = portcullis(Path::new(ROOT), &["check", "--config", &gateway]);
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{example}");
+        assert!(done.out.starts_with(&format!("ok: {counts}")), "{example}: {}", done.out);
+        assert_eq!(done.out.lines().count(), 1);
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ fn commands(heading: &str) -> Vec<String> {
     blocks.flat_map(str::lines).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
+/// Folders under examples/.
+const EXAMPLES: [&str; 5] = ["ips-oms", "iom", "imsma", "imos", "all"];
+
 #[test]
 fn the_two_commands_come_first() {
     let text = readme();
@@ -73,6 +76,45 @@ fn the_five_minutes_work_as_written() {
 }
 
 #[test]
+fn the_pages_of_the_examples_say_what_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = folder.path().join("examples");
+    copy(&Path::new(ROOT).join("examples"), &examples);
+    let upstream = backend();
+    for example in EXAMPLES {
+        for name in ["gateway.yaml", "routes.yaml"].map(|name| examples.join(example).join(name)) {
+            let Ok(mut text) = fs::read_to_string(&name) else { continue };
+            for port in 9001..=9005 {
+                text = text.replace(&format!("http://127.0.0.1:{port}"), &format!("http://127.0.0.1:{upstream}"));
+            }
+            fs::write(&name, text.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9901", "127.0.0.1:0"))
+                .unwrap();
+        }
+    }
+    for example in EXAMPLES {
+        let text = fs::read_to_string(examples.join(example).join("README.md")).unwrap();
+        let blocks: Vec<&str> = text.split("```\n").skip(1).step_by(2).collect();
+        let [serve, calls] = blocks[..] else { panic!("{example} has {} blocks", blocks.len()) };
+        let serve = serve.trim().strip_prefix("cargo run --release -- ").unwrap();
+        let mut serving = Running::start(folder.path(), &serve.split_whitespace().collect::<Vec<_>>());
+        let lines = serving.wait_for("admin listener on", SOON);
+        let address = lines.iter().find_map(|line| line.strip_prefix("portcullis: serving on http://")).unwrap();
+        let adapt = |text: &str| {
+            text.replace("cargo run --release --quiet --", "portcullis").replace("127.0.0.1:8080", address)
+        };
+        let (functions, calls): (Vec<&str>, Vec<&str>) = calls.lines().partition(|line| line.contains("() {"));
+        assert!(calls.len() >= 3, "{example}");
+        for call in calls {
+            let (_, said) = call.split_once('#').unwrap();
+            let said = said.trim().split(':').next().unwrap();
+            let done = shell(folder.path(), &adapt(&format!("{}\n{call}", functions.join("\n"))));
+            let wanted = if said == "reaches the backend" { "from the backend" } else { said };
+            assert!(done.out.contains(wanted), "{example}: {call}\n{done:?}");
+        }
+    }
+}
+
+#[test]
 fn the_map_of_src_names_what_is_there() {
     let text = readme();
     let map = text.split("\n## ").find(|section| section.starts_with("The map of src")).unwrap();
@@ -85,7 +127,9 @@ fn the_map_of_src_names_what_is_there() {
 
 #[test]
 fn every_file_that_is_linked_exists() {
-    for page in ["README.md", "examples/README.md", "examples/ips-oms/README.md", "docs/operations.md"] {
+    let pages = EXAMPLES.map(|example| format!("examples/{example}/README.md"));
+    let pages = pages.iter().map(String::as_str).chain(["README.md", "examples/README.md", "docs/operations.md"]);
+    for page in pages {
         let path = Path::new(ROOT).join(page);
         let text = fs::read_to_string(&path).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -93,6 +137,18 @@ fn every_file_that_is_linked_exists() {
             if !file.is_empty() && !link.contains("://") {
                 assert!(path.parent().unwrap().join(file).exists(), "{page} links to {link}");
             }
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::write(target, fs::read(entry.path()).unwrap()).unwrap()
         }
     }
 }

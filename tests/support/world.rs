@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use http::Request;
 use http::request::Parts;
 use portcullis::diag::Report;
+use portcullis::document::gateway::GatewayDocument;
 use portcullis::document::grants::GrantsDocument;
 use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
@@ -17,6 +18,7 @@ use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules, Verifier};
+use serde_json::Value;
 
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
@@ -27,45 +29,46 @@ static KEY: LazyLock<DevelopmentKey> = LazyLock::new(|| DevelopmentKey::generate
 /// A policy with everything that it takes to judge requests by it.
 pub struct World {
     pub snapshot: Arc<Snapshot>,
-    pub verifier: Verifier,
+    pub verifier: Arc<Verifier>,
     pub tenants: Vec<(Arc<str>, Guid)>,
-    pub routes: RoutesDocument,
-    pub grants: GrantsDocument,
+    pub routes: Vec<RoutesDocument>,
+    pub grants: Vec<GrantsDocument>,
 }
 
 impl World {
-    /// Loads `gateway.yaml` (for its tenants), `routes.yaml` and `grants.yaml` of a directory.
+    /// Loads `gateway.yaml` of a directory (for its tenants) and the route maps and grants that it names.
     pub fn load(directory: &Path) -> Self {
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
-        Self::from_texts(&read("gateway.yaml"), &read("routes.yaml"), &read("grants.yaml"))
+        let gateway = read("gateway.yaml");
+        let named = gateway_of(&gateway);
+        let texts = |names: &[Located<String>]| names.iter().map(|name| read(&name.value)).collect::<Vec<_>>();
+        Self::from_many(&gateway, &texts(&named.routes), &texts(&named.grants))
     }
 
     /// Compiles three texts, which must be without faults.
     pub fn from_texts(gateway: &str, routes: &str, grants: &str) -> Self {
-        let mut report = Report::new();
-        let gateway = report.add_source("gateway.yaml", gateway);
-        let gateway = document::read_gateway(gateway, &mut report);
-        let routes = report.add_source("routes.yaml", routes);
-        let routes = document::read_routes(routes, &mut report);
-        let grants = report.add_source("grants.yaml", grants);
-        let grants = document::read_grants(grants, &mut report);
-        assert!(!report.has_errors(), "{}", report.render());
-        let tenants = gateway.unwrap().tenants;
-        let tenants =
-            tenants.iter().map(|tenant| (tenant.name.value.as_str().into(), tenant.id.value.parse().unwrap()));
-        Self::compile(tenants.collect(), routes.unwrap(), grants.unwrap())
+        Self::from_many(gateway, &[routes.to_owned()], &[grants.to_owned()])
     }
 
-    fn compile(tenants: Vec<(Arc<str>, Guid)>, routes: RoutesDocument, grants: GrantsDocument) -> Self {
+    /// Compiles several route maps and several grants under one gateway.
+    pub fn from_many(gateway: &str, routes: &[String], grants: &[String]) -> Self {
         let mut report = Report::new();
-        let inputs = route::Inputs {
-            routes: std::slice::from_ref(&routes),
-            grants: std::slice::from_ref(&grants),
-            tenants: &tenants,
-            files: &|_| Err("no files here".into()),
+        let mut number = 0;
+        let mut read = |kind: &str, text: &String, report: &mut Report| {
+            number += 1;
+            report.add_source(&format!("{kind}-{number}.yaml"), text)
         };
-        let compiled = route::compile(inputs, &mut report);
-        let compiled = compiled.unwrap_or_else(|| panic!("{}", report.render()));
+        let routes = routes.iter().map(|text| document::read_routes(read("routes", text, &mut report), &mut report));
+        let routes: Vec<_> = routes.collect();
+        let grants = grants.iter().map(|text| document::read_grants(read("grants", text, &mut report), &mut report));
+        let grants: Vec<_> = grants.collect();
+        assert!(!report.has_errors(), "{}", report.render());
+        let tenants = tenants_of(gateway);
+        Self::compile(tenants, routes.into_iter().flatten().collect(), grants.into_iter().flatten().collect())
+    }
+
+    /// Compiles documents, which must be without faults.
+    pub fn compile(tenants: Vec<(Arc<str>, Guid)>, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Self {
         let issuers = tenants.iter().map(|(name, id)| Issuer {
             tenant: Arc::clone(name),
             tenant_id: *id,
@@ -78,56 +81,90 @@ impl World {
             ring.with(IssuerId(u16::try_from(number).unwrap()), Arc::clone(&keys), NOW)
         });
         let rules = Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, es256: true } };
+        let verifier = Arc::new(Verifier::new(Issuers::new(issuers), rules, 10_000));
+        let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier);
+        made.unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    fn around(
+        tenants: Vec<(Arc<str>, Guid)>,
+        routes: Vec<RoutesDocument>,
+        grants: Vec<GrantsDocument>,
+        keys: Arc<KeyRing>,
+        verifier: Arc<Verifier>,
+    ) -> Result<Self, String> {
+        let mut report = Report::new();
+        let inputs = route::Inputs {
+            routes: &routes,
+            grants: &grants,
+            tenants: &tenants,
+            files: &|_| Err("no files here".into()),
+        };
+        let compiled = route::compile(inputs, &mut report).ok_or_else(|| report.render())?;
         let snapshot = Snapshot {
             serial: 1,
             loaded_at: NOW,
             routes: Arc::new(compiled.routes),
             domains: Arc::new(compiled.domains),
-            keys: Arc::new(ring),
+            keys,
         };
-        let verifier = Verifier::new(Issuers::new(issuers), rules, 10_000);
-        Self { snapshot: Arc::new(snapshot), verifier, tenants, routes, grants }
+        Ok(Self { snapshot: Arc::new(snapshot), verifier, tenants, routes, grants })
     }
 
-    /// The same world with other values of some settings.
-    pub fn with_settings(&self, settings: &[(Located<String>, Literal)]) -> Self {
+    /// The same world with other documents, or the faults of these. It knows the tokens that this one knows.
+    pub fn with(&self, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Result<Self, String> {
+        let keys = Arc::clone(&self.snapshot.keys);
+        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier))
+    }
+
+    /// The same world with other route maps, or the faults of these.
+    pub fn with_routes(&self, routes: Vec<RoutesDocument>) -> Result<Self, String> {
+        self.with(routes, self.grants.clone())
+    }
+
+    /// The same world with other grants, or the faults of these.
+    pub fn with_grants(&self, grants: Vec<GrantsDocument>) -> Result<Self, String> {
+        self.with(self.routes.clone(), grants)
+    }
+
+    /// The same world with other values of some settings of one route map.
+    pub fn with_settings(&self, file: usize, settings: &[(Located<String>, Literal)]) -> Result<Self, String> {
         let mut routes = self.routes.clone();
         for (name, value) in settings {
-            let known = routes.settings.iter_mut().find(|(known, _)| known.value == name.value);
+            let known = routes[file].settings.iter_mut().find(|(known, _)| known.value == name.value);
             known.unwrap_or_else(|| panic!("no setting {}", name.value)).1 = value.clone();
         }
-        Self::compile(self.tenants.clone(), routes, self.grants.clone())
+        self.with_routes(routes)
+    }
+
+    /// Every entry of `tests:`, with the number of its route map.
+    pub fn tests(&self) -> impl Iterator<Item = (usize, &TestDocument)> {
+        self.routes.iter().enumerate().flat_map(|(file, routes)| routes.tests.iter().map(move |test| (file, test)))
     }
 
     /// Judges a request without a body at [`NOW`]: the code of the refusal with its subject, or nothing if it may pass.
     pub fn judge(&self, head: Parts) -> Result<(), String> {
+        self.judge_on_route(head).1
+    }
+
+    /// The same, and the id of the route if there is one.
+    pub fn judge_on_route(&self, head: Parts) -> (Option<Arc<str>>, Result<(), String>) {
         match pep::authorize(&self.snapshot, &self.verifier, head, NOW) {
-            Verdict::Permitted(_) => Ok(()),
-            Verdict::Refused { refusal, .. } => Err(refusal.full_code().to_owned()),
+            Verdict::Permitted(permitted) => (permitted.into_parts().1.route, Ok(())),
+            Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),
         }
     }
 
-    /// Runs one entry of `tests:` and says what went wrong.
-    pub fn run(&self, test: &TestDocument) -> Result<(), String> {
-        let world = (!test.settings.is_empty()).then(|| self.with_settings(&test.settings));
-        let found = world.as_ref().unwrap_or(self).judge(self.request(test));
-        let as_expected = match (&found, &test.reason) {
-            (Ok(()), _) => test.allow,
-            (Err(_), None) => !test.allow,
-            (Err(code), Some(reason)) => !test.allow && code.starts_with(&reason.value),
-        };
-        let expected = if test.allow { "allow" } else { "deny" };
-        let reason = test.reason.as_ref().map_or("", |reason| reason.value.as_str());
-        as_expected
-            .then_some(())
-            .ok_or_else(|| format!("{}: expected {expected} {reason}, found {found:?}", test.id.value))
+    /// Runs one entry of `tests:` of a route map and says what went wrong.
+    pub fn run(&self, file: usize, test: &TestDocument) -> Result<(), String> {
+        let world = (!test.settings.is_empty()).then(|| self.with_settings(file, &test.settings).unwrap());
+        as_expected(test, &world.as_ref().unwrap_or(self).judge(self.request(test)))
     }
 
     /// The request of an entry of `tests:`, with the token of its principal.
     pub fn request(&self, test: &TestDocument) -> Parts {
-        let (method, url) = test.request.value.split_once(' ').unwrap();
-        let (host, target) = url.strip_prefix("https://").unwrap().split_once('/').unwrap();
-        let mut request = Request::builder().method(method).uri(format!("/{target}")).header("host", host);
+        let (method, host, target) = request_of(test);
+        let mut request = Request::builder().method(method).uri(target).header("host", host);
         for (name, value) in &test.headers {
             request = request.header(name.value.as_str(), value.value.as_str());
         }
@@ -140,8 +177,20 @@ impl World {
 
     /// A token of a principal for the application of a host, with some of `tenant`, `aud` and `roles` replaced.
     pub fn token(&self, principal: &str, host: &str, replaced: &[(Located<String>, Located<Literal>)]) -> String {
+        KEY.mint(&self.claims(principal, host, replaced, NOW)).unwrap()
+    }
+
+    /// What such a token says if it is issued at `now`.
+    pub fn claims(
+        &self,
+        principal: &str,
+        host: &str,
+        replaced: &[(Located<String>, Located<Literal>)],
+        now: u64,
+    ) -> Value {
         let application = self.snapshot.routes.application(&Host::parse(host).unwrap()).unwrap();
-        let principal = self.grants.principals.iter().find(|known| known.id.value == principal).unwrap();
+        let domain = self.domain_of(&application.name);
+        let principal = domain.principals.iter().find(|known| known.id.value == principal).unwrap();
         let get = |name: &str| replaced.iter().find(|(known, _)| known.value == name).map(|(_, value)| &value.value);
         let text = |literal: &Literal| match literal {
             Literal::Text(text) => text.clone(),
@@ -164,11 +213,53 @@ impl World {
             audience: &audience,
             roles: &roles,
             username: &principal.id.value,
-            now: NOW,
+            now,
             lifetime: 3_600,
         };
-        KEY.mint(&token.claims()).unwrap()
+        token.claims()
     }
+
+    /// The grants that decide for an application.
+    fn domain_of(&self, application: &str) -> &GrantsDocument {
+        let mut applications = self.routes.iter().flat_map(|routes| &routes.applications);
+        let found = applications.find(|known| known.name.value == application).unwrap();
+        self.grants.iter().find(|grants| grants.domain.value == found.domain.value).unwrap()
+    }
+}
+
+/// Method, host and target of a test.
+pub fn request_of(test: &TestDocument) -> (&str, &str, &str) {
+    let (method, url) = test.request.value.split_once(' ').unwrap();
+    let url = url.strip_prefix("https://").unwrap();
+    let (host, target) = url.split_at(url.find('/').unwrap());
+    (method, host, target)
+}
+
+/// Compares what a test expects with what was found: nothing, or the code of a refusal with its subject.
+pub fn as_expected(test: &TestDocument, found: &Result<(), String>) -> Result<(), String> {
+    let good = match (found, &test.reason) {
+        (Ok(()), _) => test.allow,
+        (Err(_), None) => !test.allow,
+        (Err(code), Some(reason)) => !test.allow && code.starts_with(&reason.value),
+    };
+    let expected = if test.allow { "allow" } else { "deny" };
+    let reason = test.reason.as_ref().map_or("", |reason| reason.value.as_str());
+    good.then_some(()).ok_or_else(|| format!("{}: expected {expected} {reason}, found {found:?}", test.id.value))
+}
+
+/// A `gateway.yaml`, which must be without faults.
+pub fn gateway_of(text: &str) -> GatewayDocument {
+    let mut report = Report::new();
+    let source = report.add_source("gateway.yaml", text);
+    let gateway = document::read_gateway(source, &mut report);
+    assert!(!report.has_errors(), "{}", report.render());
+    gateway.unwrap()
+}
+
+/// Names and ids of the tenants of a `gateway.yaml`.
+pub fn tenants_of(text: &str) -> Vec<(Arc<str>, Guid)> {
+    let tenants = gateway_of(text).tenants.into_iter();
+    tenants.map(|tenant| (tenant.name.value.into(), tenant.id.value.parse().unwrap())).collect()
 }
 
 fn issuer(tenant: Guid) -> String {
