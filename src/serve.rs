@@ -6,6 +6,7 @@
 mod control;
 mod error;
 mod first;
+mod signals;
 mod sockets;
 mod workers;
 
@@ -13,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
@@ -31,6 +31,7 @@ use sockets::Sockets;
 use workers::Crew;
 
 pub use error::{BindFault, StartError};
+pub use signals::Signals;
 
 /// The version of the product.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -189,52 +190,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown();
-    }
-}
-
-/// Serves until a signal ends it: SIGTERM and SIGINT begin the drain, a second one of them ends at once; SIGHUP
-/// reloads the live documents.
-pub fn run_until_signal(running: Running) -> Ended {
-    let ended = workers::runtime().and_then(|runtime| runtime.block_on(watch_signals(&running)));
-    match ended {
-        Ok(Ended::Forced) => Ended::Forced,
-        Ok(Ended::Drained | Ended::Failed) => running.wait(),
-        Err(error) => {
-            tracing::error!("signals cannot be watched, so nothing could end the process in order: {error}");
-            running.shutdown();
-            running.wait();
-            Ended::Failed
-        }
-    }
-}
-
-async fn watch_signals(running: &Running) -> std::io::Result<Ended> {
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let mut ended = running.ended.clone();
-    loop {
-        tokio::select! {
-            _ = hang_up.recv() => running.reload(),
-            () = either(&mut ends) => {
-                if *running.drain.borrow() {
-                    tracing::warn!("told to end a second time: ending at once");
-                    return Ok(Ended::Forced);
-                }
-                tracing::info!("told to end: draining");
-                running.shutdown();
-            }
-            // An error means that the control thread broke down, which `wait` finds out too.
-            how = ended.wait_for(Option::is_some) => {
-                return Ok(how.ok().and_then(|how| *how).unwrap_or(Ended::Failed));
-            }
-        }
-    }
-}
-
-async fn either([one, other]: &mut [Signal; 2]) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }
 

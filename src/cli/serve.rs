@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::{ConfigFile, Exit, Failure, complain};
 use crate::config::{self, Config};
 use crate::diag::Report;
-use crate::serve::{self, Ended, Running, StartError};
+use crate::serve::{self, Ended, Running, Signals, StartError};
 use crate::telemetry::log;
 
 /// `serve`.
@@ -27,6 +27,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     };
     let schemes: Vec<&str> =
         config.listeners.iter().map(|listener| if listener.tls.is_some() { "https" } else { "http" }).collect();
+    let signals = watch_signals()?;
     let running = start(config, options.workers.map(usize::from))?;
     for (address, scheme) in running.addresses().into_iter().zip(schemes) {
         complain(format_args!("portcullis: serving on {scheme}://{address}"));
@@ -34,12 +35,21 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     if let Some(address) = running.admin_address() {
         complain(format_args!("portcullis: admin listener on {address}"));
     }
-    Ok(stay(running))
+    Ok(stay(signals, running))
+}
+
+/// Takes signals from now on.
+///
+/// # Errors
+/// Exit code 1 when the system does not let them be watched.
+pub(super) fn watch_signals() -> Result<Signals, Failure> {
+    let refused = |error| Failure::new(Exit::Findings, format_args!("signals cannot be watched: {error}"));
+    Signals::watch().map_err(refused)
 }
 
 /// Serves until a signal ends it.
-pub(super) fn stay(running: Running) -> Exit {
-    match serve::run_until_signal(running) {
+pub(super) fn stay(signals: Signals, running: Running) -> Exit {
+    match signals.serve(running) {
         Ended::Drained => Exit::Ok,
         Ended::Forced | Ended::Failed => Exit::Findings,
     }

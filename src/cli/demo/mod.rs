@@ -17,7 +17,7 @@ use clap::Args;
 use crate::cli::client::Admin;
 use crate::cli::demo::scene::Cast;
 use crate::cli::files::{self, PrivateFolder, Readers};
-use crate::cli::serve::{start, stay};
+use crate::cli::serve::{start, stay, watch_signals};
 use crate::cli::{Exit, Failure, complain, now, say};
 use crate::config;
 use crate::diag::Report;
@@ -83,10 +83,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let config = write_configuration(&ports, &cast, &authority, &routes, folder.path())?;
     let tokens = write_tokens(&cast, &authority, &key, folder.path())?;
 
+    let signals = watch_signals()?;
     let running = start_gateway(&config, &routes)?;
     await_keys(&ports);
     say(banner(&ports, &routes, folder.path(), &tokens));
-    let exit = stay(running);
+    let exit = stay(signals, running);
     say(format_args!("portcullis demo: ended, {} is removed", folder.path().display()));
     Ok(exit)
 }
