@@ -173,8 +173,8 @@ impl<'c, F: Facts> Case<'c, F> {
             Operand::Path(variable) => scopes::path(*variable, self.facts).map(Value::text),
             Operand::Query(name) => self.single_query(name),
             Operand::Header(name) => match self.facts.header(name) {
-                HeaderValue::One(value) => Some(Value::text(value)),
-                HeaderValue::Absent | HeaderValue::Unclear => None,
+                HeaderValue::One(value) if is_single(value) => Some(Value::text(value)),
+                HeaderValue::One(_) | HeaderValue::Absent | HeaderValue::Unclear => None,
             },
             Operand::Object(attribute) => {
                 self.object?.attribute(*attribute).map(|attribute| Value::Known(&attribute.value))
@@ -195,9 +195,13 @@ impl<'c, F: Facts> Case<'c, F> {
             times = times.saturating_add(1);
             found = Some(value);
         });
-        let single = |value: &Cow<'_, str>| !value.is_empty() && !value.contains(',') && value.trim() == *value;
-        if times == 1 { found.filter(single).map(Value::Text) } else { None }
+        if times == 1 { found.filter(|value| is_single(value)).map(Value::Text) } else { None }
     }
+}
+
+/// Whether a value of the query or of a header is one value: some backends take a list apart at its commas.
+fn is_single(value: &str) -> bool {
+    !value.is_empty() && !value.contains(',') && value.trim() == value
 }
 
 const fn right_denial(reason: Reason, right: RightId, at: ScopeId, held: Option<Level>, asked: Level) -> Denial {
@@ -241,7 +245,8 @@ impl<'r> Value<'r> {
         let number = match self {
             Self::Text(text) => text.trim().parse::<i64>().ok(),
             Self::Known(Literal::Text(text)) => text.trim().parse().ok(),
-            Self::Known(_) | Self::Count(_) => None,
+            Self::Known(Literal::Int(number)) | Self::Count(number) => Some(*number),
+            Self::Known(Literal::Bool(_) | Literal::List(_)) => None,
         };
         let other = match literal {
             Literal::Int(other) => Some(*other),
@@ -288,8 +293,8 @@ fn written_as(text: &str, literal: &Literal) -> bool {
     }
 }
 
-/// Whether a number is written in the one way that has no second reading: no plus sign, no leading zeros.
+/// Whether a number is written in the one way that has no second reading: no plus sign, no leading zeros, no `-0`.
 fn canonical(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    digits == "0" || digits.starts_with(|first: char| matches!(first, '1'..='9'))
+    text == "0" || digits.starts_with(|first: char| matches!(first, '1'..='9'))
 }

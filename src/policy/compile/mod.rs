@@ -6,6 +6,7 @@
 
 mod condition;
 mod grants;
+mod implications;
 mod operand;
 mod requirement;
 mod roles;
@@ -202,44 +203,6 @@ impl Builder {
             let flag = self.flag(flag, report);
             self.domain.strategy.caps.push((flag, level.value));
         }
-    }
-
-    fn implications(&mut self, document: &GrantsDocument, report: &mut Report) {
-        for (bringer, brought) in &document.implies {
-            let Some(bringer) = self.granted_right(bringer, &bringer.value, report) else { continue };
-            for right in brought {
-                let Some(right) = self.granted_right(right, &right.value, report) else { continue };
-                let index = usize::try_from(right.0).unwrap_or(usize::MAX);
-                if self.domain.implied_by.len() <= index {
-                    self.domain.implied_by.resize_with(index + 1, Box::default);
-                }
-                if let Some(bringers) = self.domain.implied_by.get_mut(index) {
-                    *bringers = bringers.iter().copied().chain([bringer]).collect();
-                }
-            }
-        }
-    }
-
-    /// Makes `implied_by` transitive. A right on a cycle brings the others of it, which is no fault.
-    fn close_implications(&mut self) {
-        let direct = std::mem::take(&mut self.domain.implied_by);
-        let of = |right: RightId| usize::try_from(right.0).ok().and_then(|index| direct.get(index));
-        self.domain.implied_by = direct
-            .iter()
-            .enumerate()
-            .map(|(index, bringers)| {
-                let mut all: Vec<RightId> = Vec::new();
-                let mut seen: HashSet<RightId> = HashSet::new();
-                let mut next: Vec<RightId> = bringers.to_vec();
-                while let Some(right) = next.pop() {
-                    if usize::try_from(right.0).ok() != Some(index) && seen.insert(right) {
-                        all.push(right);
-                        next.extend(of(right).into_iter().flat_map(|more| more.iter().copied()));
-                    }
-                }
-                all.into()
-            })
-            .collect();
     }
 
     /// A right named by a grant, role or implication: must be well formed and, with a catalogue, in it.
