@@ -227,6 +227,22 @@ impl World {
     }
 }
 
+/// A token of anybody, known to a world or not.
+pub fn token_of(tenant: Guid, object: Guid, audience: &str, roles: &[&str]) -> String {
+    let token = UserToken {
+        tenant_id: tenant,
+        object_id: object,
+        issuer: &issuer(tenant),
+        kind: IssuerKind::EntraV2,
+        audience,
+        roles,
+        username: "somebody",
+        now: NOW,
+        lifetime: 3_600,
+    };
+    KEY.mint(&token.claims()).unwrap()
+}
+
 /// Method, host and target of a test.
 pub fn request_of(test: &TestDocument) -> (&str, &str, &str) {
     let (method, url) = test.request.value.split_once(' ').unwrap();

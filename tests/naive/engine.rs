@@ -1,0 +1,76 @@
+//! The product's side of a comparison: a world as it is loaded from its texts, and what the real enforcement function
+//! says of requests with real tokens.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, OnceLock};
+
+use http::request::Parts;
+use portcullis::diag::Report;
+use portcullis::document;
+
+use crate::support::world::{World as Loaded, tenants_of, token_of};
+use crate::world::{Caller, Request, World};
+use crate::write::{HOST, TENANTS, target, texts};
+
+/// Tokens of callers, each made once: signing is dear.
+static TOKENS: LazyLock<Mutex<HashMap<Caller, String>>> = LazyLock::new(Mutex::default);
+
+/// Loads a world; the faults of its texts if it has any.
+pub fn load(world: &World) -> Result<Loaded, String> {
+    let [gateway, routes, grants] = texts(world);
+    load_texts(&gateway, &[(routes, grants)])
+}
+
+/// Loads a world with another one beside it, which has a domain, an application and a host of its own.
+pub fn load_beside(world: &World, other: &World) -> Result<Loaded, String> {
+    let [gateway, routes, grants] = texts(world);
+    let [_, other_routes, other_grants] = texts(other);
+    let rename = |text: String| {
+        let text = text.replace("domain: d\n", "domain: other\n");
+        text.replace("name: app\n", "name: other\n").replace(HOST, "other.example.org")
+    };
+    load_texts(&gateway, &[(routes, grants), (rename(other_routes), rename(other_grants))])
+}
+
+fn load_texts(gateway: &str, texts: &[(String, String)]) -> Result<Loaded, String> {
+    // What all worlds share: verified tokens stay verified.
+    static EMPTY: OnceLock<Loaded> = OnceLock::new();
+    let mut report = Report::new();
+    let (mut routes, mut grants) = (Vec::new(), Vec::new());
+    for (of_routes, of_grants) in texts {
+        let source = report.add_source("routes.yaml", of_routes);
+        routes.extend(document::read_routes(source, &mut report));
+        let source = report.add_source("grants.yaml", of_grants);
+        grants.extend(document::read_grants(source, &mut report));
+    }
+    if report.has_errors() {
+        return Err(report.render());
+    }
+    EMPTY.get_or_init(|| Loaded::compile(tenants_of(gateway), Vec::new(), Vec::new())).with(routes, grants)
+}
+
+/// `allow`, or the reason with its subject.
+pub fn judge(loaded: &Loaded, request: &Request) -> String {
+    loaded.judge(head(request)).err().unwrap_or_else(|| "allow".to_owned())
+}
+
+fn head(request: &Request) -> Parts {
+    let mut head = http::Request::builder().method(request.method.as_str()).uri(target(request)).header("host", HOST);
+    for (name, value) in &request.headers {
+        head = head.header(name.as_str(), value.as_str());
+    }
+    if let Some(caller) = &request.caller {
+        head = head.header("authorization", format!("Bearer {}", token(caller)));
+    }
+    head.body(()).unwrap().into_parts().0
+}
+
+fn token(caller: &Caller) -> String {
+    let mut tokens = TOKENS.lock().unwrap();
+    let make = || {
+        let (_, tenant) = TENANTS.iter().find(|(name, _)| *name == caller.tenant).unwrap();
+        let roles: Vec<&str> = caller.roles.iter().map(String::as_str).collect();
+        token_of(tenant.parse().unwrap(), caller.oid.parse().unwrap(), &caller.audience, &roles)
+    };
+    tokens.entry(caller.clone()).or_insert_with(make).clone()
+}
