@@ -8,6 +8,7 @@ mod identity;
 mod init;
 mod policy;
 mod reload;
+mod report;
 mod serve;
 mod status;
 mod token;
@@ -40,6 +41,8 @@ enum Verb {
     Init(init::Options),
     /// Say everything that is wrong in gateway.yaml and the files that it names.
     Check(check::Options),
+    /// Say who can do what, where: rights, scopes, objects, one principal or one right.
+    Report(report::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -91,7 +94,7 @@ enum Output {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The gateway's configuration; the files that it names are relative to it.
-    #[arg(long = "config", value_name = "FILE", default_value = "gateway.yaml")]
+    #[arg(long = "config", value_name = "FILE", default_value = "gateway.yaml", global = true)]
     path: PathBuf,
 }
 
@@ -111,6 +114,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Init(options) => init::run(&options),
         Verb::Check(options) => check::run(&options),
+        Verb::Report(options) => report::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -2,6 +2,7 @@
 //! what a change changes, what looks odd. Pure; everything is answered by the functions that decide real requests.
 
 mod policy;
+pub mod report;
 mod request;
 
 pub use policy::{Policy, World};
