@@ -35,7 +35,7 @@ fn fields(table: &Table<'_>, row: &Row<'_>, words: &Words<'_>) -> Vec<String> {
     let mut fields: Vec<String> = row.values.iter().map(|value| words.value(value)).collect();
     let cells = row.cells.iter().map(|cell| words.cell(cell, row.status));
     if table.places {
-        fields.extend(cells.flat_map(|Label { main, source, rest }| [main, source, rest]));
+        fields.extend(cells.flat_map(|Label { main, source, rest, .. }| [main, source, rest]));
         fields.push(words.places(row).join(" "));
     } else {
         fields.extend(cells.map(|label| label.line()).map(|text| if text == "-" { String::new() } else { text }));

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::words::Words;
 use crate::model::Status;
+use crate::policy::Reach;
 use crate::review::report::{Access, Report, Row, Table, Value};
 use crate::telemetry::rfc3339;
 
@@ -113,17 +114,15 @@ fn print_cell(
         return out.write_all(b"<td class=\"nothing\">\xe2\x80\x93</td>");
     }
     let label = words.cell(cell, row.status);
-    let mut parts = String::new();
-    let main = if label.main.is_empty() { &label.rest } else { &label.main };
-    parts.push_str(&format!("<b>{}</b>", escaped(main)));
+    let small = |text: &str| if text.is_empty() { String::new() } else { format!(" <small>{}</small>", escaped(text)) };
+    let mut parts = if label.main.is_empty() {
+        format!("<b>{}</b>", escaped(&label.rest))
+    } else {
+        format!("<b>{}</b>{}{}", escaped(&label.main), small(&label.source), small(&label.rest))
+    };
+    parts.push_str(&small(&label.place));
     if state == "off" && table.places {
-        parts.push_str(&format!(" <small>else {}</small>", escaped(&words.held(cell).line())));
-    }
-    if !label.source.is_empty() {
-        parts.push_str(&format!(" <small>{}</small>", escaped(&label.source)));
-    }
-    if !label.rest.is_empty() && !label.main.is_empty() {
-        parts.push_str(&format!(" <small>{}</small>", escaped(&label.rest)));
+        parts.push_str(&small(&format!("else {}", words.held(cell).line())));
     }
     let grounds = words.grounds(cell, row.principal).join("\n");
     write!(out, "<td class=\"{}\" title=\"{}\">{parts}</td>", class(state), escaped(&grounds))
@@ -134,11 +133,11 @@ fn class(word: &str) -> &str {
     if word == "-" { "nothing" } else { word }
 }
 
-const fn reach_class(reach: &crate::policy::Reach) -> &'static str {
+const fn reach_class(reach: &Reach) -> &'static str {
     match reach {
-        crate::policy::Reach::Anywhere => "write",
-        crate::policy::Reach::At(_) => "read",
-        crate::policy::Reach::Never(_) => "nothing",
+        Reach::Anywhere => "anywhere",
+        Reach::At(_) => "somewhere",
+        Reach::Never(_) => "nothing",
     }
 }
 

@@ -110,7 +110,8 @@ fn matrix(table: &Table<'_>, words: &Words<'_>, out: &mut impl Write) -> io::Res
         widths.line(&names, out)?;
         table.each(&mut |row| widths.line(&line(row), out))?;
     } else if let Some(turned) = turned(table, &abreast) {
-        turned.iter().try_for_each(|line| Widths::of_all(&turned).line(line, out))?;
+        let widths = Widths::of_all(&turned);
+        turned.iter().try_for_each(|line| widths.line(line, out))?;
     } else {
         writeln!(out, "  What is not listed is as the nearest line above it in the hierarchy, or nothing.")?;
         table.each(&mut |row| folded(table, row, words, out))?;
@@ -150,7 +151,7 @@ fn folded(table: &Table<'_>, row: &Row<'_>, words: &Words<'_>, out: &mut impl Wr
         }
     });
     let lines: Vec<(String, String)> =
-        changes.map(|(column, cell)| (clean(&column.name), clean(&words.cell(cell, row.status).line()))).collect();
+        changes.map(|(column, cell)| (clean(&column.name), clean(&words.cell(cell, row.status).long()))).collect();
     if lines.is_empty() {
         return writeln!(out, "  nothing");
     }

@@ -21,8 +21,10 @@ pub(super) struct Label {
     pub(super) main: String,
     /// Who decided.
     pub(super) source: String,
-    /// What more is held further down, or why less counts.
+    /// What more is held further down.
     pub(super) rest: String,
+    /// Where that is.
+    pub(super) place: String,
 }
 
 impl Label {
@@ -35,6 +37,11 @@ impl Label {
             (false, false) => format!(", {}", self.rest),
         };
         format!("{}{source}{rest}", self.main)
+    }
+
+    /// The same with the place of what is held further down.
+    pub(super) fn long(&self) -> String {
+        if self.place.is_empty() { self.line() } else { format!("{} {}", self.line(), self.place) }
     }
 }
 
@@ -116,7 +123,15 @@ impl<'r> Words<'r> {
             source = format!("{source}; capped by {flag}");
         }
         let rest = cell.lower.map(|lower| format!("lower: {}", self.level(lower.level))).unwrap_or_default();
-        Label { main, source, rest }
+        let place = cell.lower.map(|lower| {
+            let (right, scope) = (self.domain().right_name(lower.right), self.domain().scope_name(lower.scope));
+            match (lower.right == cell.right, lower.scope == cell.scope) {
+                (true, _) => format!("at {scope}"),
+                (false, true) => format!("of {right}"),
+                (false, false) => format!("of {right} at {scope}"),
+            }
+        });
+        Label { main, source, rest, place: place.unwrap_or_default() }
     }
 
     /// A source in short.

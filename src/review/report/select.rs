@@ -109,8 +109,7 @@ impl Filter {
         let text = |label, text: &str| Fact { label, value: Value::Text(text.to_owned()) };
         let principal = self.principal.iter().map(move |glob| text("principals", &glob.0));
         let group = self.group.iter().map(move |group| text("members of", group));
-        let held =
-            (self.only_held && self.level.is_none()).then(|| text("principals", "only those who hold something"));
+        let held = (self.only_held && self.level.is_none()).then(|| text("only", "those who hold something"));
         principal.chain(group).chain(self.level.map(level_fact)).chain(held)
     }
 }
