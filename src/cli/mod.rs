@@ -9,6 +9,7 @@ mod identity;
 mod init;
 mod policy;
 mod reload;
+mod report;
 mod serve;
 mod status;
 mod test;
@@ -49,6 +50,8 @@ enum Verb {
     Test(test::Options),
     /// Say why a request is allowed or denied, and what would have to change.
     Explain(explain::Options),
+    /// Say who can do what, where: rights, scopes, objects, one principal or one right.
+    Report(report::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -102,7 +105,7 @@ enum Output {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The gateway's configuration; the files that it names are relative to it.
-    #[arg(long = "config", value_name = "FILE", default_value = "gateway.yaml")]
+    #[arg(long = "config", value_name = "FILE", default_value = "gateway.yaml", global = true)]
     path: PathBuf,
 }
 
@@ -124,6 +127,7 @@ pub fn run() -> ExitCode {
         Verb::Check(options) => check::run(&options),
         Verb::Test(options) => test::run(&options),
         Verb::Explain(options) => explain::run(&options),
+        Verb::Report(options) => report::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -3,6 +3,7 @@
 //! `compile` turns documents into a [`Domain`] (who holds what) and [`Rules`] (what a route asks); [`decide`] runs one
 //! against the other. Conflicts are settled in `precedence`, hierarchies are intervals (`hierarchy`).
 
+mod asked;
 mod compile;
 mod consider;
 mod decide;
@@ -10,16 +11,20 @@ mod denial;
 mod domain;
 mod explain;
 mod facts;
+mod footing;
 mod held;
 mod hierarchy;
 mod names;
 mod origins;
 mod outline;
 mod precedence;
+mod reach;
 mod rules;
 mod scopes;
 mod survey;
+mod trees;
 
+pub use asked::{AskedRight, ObjectNode, Wants};
 pub use compile::{Asking, Builder, Builders, Keep};
 pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
@@ -27,10 +32,12 @@ pub use denial::{Denial, Subject};
 pub use domain::{Domain, DomainId, Domains, FlagId, KindId, Principal, RightId, ScopeId};
 pub use explain::{Explanation, ScopeSeen, TermSeen, explain};
 pub use facts::{Facts, HeaderValue};
+pub use footing::Footing;
 pub use held::held_scopes;
 pub use names::Map;
 pub use origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
 pub use outline::{Outline, OutlineKind};
 pub use precedence::Held;
+pub use reach::{Obstacle, Reach, Way, reach};
 pub use rules::{Rules, Variable};
 pub use survey::Holding;

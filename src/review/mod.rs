@@ -6,6 +6,7 @@ mod change;
 mod explain;
 mod policy;
 mod remedy;
+pub mod report;
 mod request;
 mod settings;
 mod substitute;

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use record::{RequestId, RequestRecord};
+pub use record::{RequestId, RequestRecord, rfc3339};
 
 use metrics::Metrics;
 use writer::DecisionLog;

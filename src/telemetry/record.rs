@@ -189,15 +189,17 @@ fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b"\":");
 }
 
-/// RFC 3339 in UTC with milliseconds.
 fn push_time(out: &mut Vec<u8>, milliseconds: u64) {
+    out.extend_from_slice(rfc3339(milliseconds).as_bytes());
+}
+
+/// A moment, counted in milliseconds from the Unix epoch, in RFC 3339: UTC with milliseconds.
+pub fn rfc3339(milliseconds: u64) -> String {
     let (seconds, thousandths) = (milliseconds / 1000, milliseconds % 1000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    out.extend_from_slice(
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{thousandths:03}Z").as_bytes(),
-    );
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{thousandths:03}Z")
 }
 
 /// The Gregorian date that is `days` after 1970-01-01. Counted in eras of 400 years that begin on 1 March, so that the
