@@ -111,12 +111,12 @@ impl Domain {
         let counting: Vec<Grant> =
             written.iter().map(|origin| origin.grant).filter(|grant| counts(boundary, grant)).collect();
         let held = self.held_within(&counting, right, at);
-        let mut grants: Vec<GrantSeen> =
-            written.iter().filter_map(|origin| self.seen(origin, boundary, right, at)).collect();
-        for position in 0..grants.len() {
-            let decides = grants.get(position).is_some_and(|grant| self.decides(grant, &counting, held, right, at));
-            if let Some(grant) = grants.get_mut(position) {
-                grant.decides = decides;
+        let seen = written.iter().filter_map(|origin| self.seen(origin, boundary, right, at));
+        let mut grants: Vec<GrantSeen> = seen.collect();
+        for grant in &mut grants {
+            if let Some(way) = self.way_of(grant, &counting, held, right, at) {
+                grant.via = (way != right).then_some(way);
+                grant.decides = true;
             }
         }
         Source { group: group.cloned(), held, decides: false, grants }
@@ -150,26 +150,37 @@ impl Domain {
         })
     }
 
-    /// Whether a grant is one of those that its source's answer rests on.
-    fn decides(&self, grant: &GrantSeen, counting: &[Grant], held: Held, right: RightId, at: Interval) -> bool {
-        let asked = grant.via.unwrap_or(right);
+    /// The right by which a grant is one of those that its source's answer rests on: the one asked for, or one that
+    /// brings it. `None` if the answer does not rest on it.
+    fn way_of(
+        &self,
+        grant: &GrantSeen,
+        counting: &[Grant],
+        held: Held,
+        right: RightId,
+        at: Interval,
+    ) -> Option<RightId> {
         let says = match grant.effect {
             Effect::Deny => Held::Denied,
             Effect::Allow(level) => Held::Up(level),
         };
-        if !grant.counts || says != held || (grant.via.is_some() && held == Held::Denied) {
-            return false;
+        if !grant.counts || says != held {
+            return None;
         }
-        match self.strategy.within {
-            Within::Union => true,
+        let own = grant.origin.grant;
+        let rests_on = |way: RightId| {
+            let asked = self.right_interval(way).filter(|asked| own.right.contains(*asked))?;
+            let covering = counting.iter().filter(|other| other.scope.contains(at) && other.right.contains(asked));
             // Of one source's grants only the nearest count; those as near as the nearest decide together.
-            Within::Nearest => {
-                let Some(asked) = self.right_interval(asked) else { return false };
-                let own = grant.origin.grant;
-                let covering = counting.iter().filter(|other| other.scope.contains(at) && other.right.contains(asked));
-                let nearest = covering.map(|other| (other.scope.first, other.right.first)).max();
-                nearest == Some((own.scope.first, own.right.first))
-            }
-        }
+            let nearest = covering.map(|other| (other.scope.first, other.right.first)).max();
+            let near_enough = match self.strategy.within {
+                Within::Union => true,
+                Within::Nearest => nearest == Some((own.scope.first, own.right.first)),
+            };
+            near_enough.then_some(way)
+        };
+        // Denials do not travel along implications.
+        let bringers = if held == Held::Denied { &[] } else { self.implied_by(right) };
+        rests_on(right).or_else(|| bringers.iter().find_map(|way| rests_on(*way)))
     }
 }

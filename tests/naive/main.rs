@@ -10,6 +10,7 @@ mod support;
 mod agreement;
 mod engine;
 mod evaluator;
+mod explained;
 mod fit;
 mod held;
 mod laws;
