@@ -14,6 +14,7 @@ mod names;
 mod precedence;
 mod rules;
 mod scopes;
+mod value;
 
 pub use compile::{Asking, Builder, Builders};
 pub use decide::decide;
