@@ -251,7 +251,9 @@ impl Builder<'_, '_> {
     fn alias(&mut self, span: &Span, anchor: usize) -> Next {
         let place = self.positions.place(span);
         let Some(anchored) = self.anchors.get(&anchor) else {
-            self.report.error("alias_cycle", place, "the alias stands inside of what it points to");
+            self.report
+                .error("alias_cycle", place, "the alias stands inside of what it points to")
+                .help("write out what is meant");
             return Next::Fail;
         };
         let (shape, weight, height) = (Rc::clone(&anchored.shape), anchored.weight, anchored.height);
@@ -345,7 +347,7 @@ fn key(node: &Node, entries: &[Entry], keys: &Option<HashMap<Box<str>, Place>>, 
         return Slot::Dropped;
     }
     if text.is_empty() {
-        report.error("empty_key", node.place, "an entry has no key");
+        report.error("empty_key", node.place, "an entry has no key").help("write the key before the `:`");
         return Slot::Dropped;
     }
     let first = match keys {

@@ -92,7 +92,9 @@ pub(super) fn refuse(
             .error("syntax", place, "the file ends before a bracket is closed")
             .help("close it, or put a value that contains `[` or `{` in double quotes"),
         (_, Some((_, message, help))) => report.error("syntax", place, *message).help(*help),
-        (_, None) => report.error("syntax", place, format!("this is not valid YAML: {}", error.info())),
+        (_, None) => report
+            .error("syntax", place, format!("this is not valid YAML: {}", error.info()))
+            .help("put texts with special characters in double quotes"),
     };
     if let Some(opened) = opened {
         found.also(Place { end: opened.start.saturating_add(1), ..opened }, "opened here");

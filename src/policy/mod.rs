@@ -16,7 +16,7 @@ mod rules;
 mod scopes;
 mod value;
 
-pub use compile::{Asking, Builder, Builders};
+pub use compile::{Asking, Builder, Builders, Sha256, check_reserved};
 pub use decide::decide;
 pub use denial::{Denial, Subject};
 pub use domain::{Domain, DomainId, Domains, Principal};

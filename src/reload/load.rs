@@ -127,7 +127,9 @@ fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
 fn fetch_all(paths: &[PathBuf], report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
     let mut fetched = Vec::new();
     let mut unreadable = |path: &Path, error: String| {
-        report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
+        report
+            .error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()))
+            .help("it must be a file of text that this process may read");
     };
     for path in paths {
         match file::documents(path) {
@@ -181,7 +183,8 @@ fn compile(files: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Loaded
     }
     let Decoded { routes, grants, directories, complete: _ } = decoded;
     let named = Named { directories, read: RefCell::default() };
-    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &|name| named.read(name) };
+    let files_named = |name: &_| named.read(name);
+    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
     let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
     Loaded { compiled, content: Content { documents, named: named.read.into_inner() } }
 }
@@ -202,7 +205,8 @@ impl Named {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+/// Computes a SHA-256.
+pub fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
     digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     digest

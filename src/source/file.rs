@@ -43,7 +43,9 @@ pub fn read_document(path: &Path, report: &mut Report) -> Option<SourceId> {
     let bytes = match read(path, MAX_DOCUMENT) {
         Ok(bytes) => bytes,
         Err(error) => {
-            report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
+            report
+                .error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()))
+                .help("it must be a file of text that this process may read");
             return None;
         }
     };

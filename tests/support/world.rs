@@ -63,6 +63,7 @@ impl World {
             grants: std::slice::from_ref(&grants),
             tenants: &tenants,
             files: &|_| Err("no files here".into()),
+            sha256: portcullis::reload::sha256,
         };
         let compiled = route::compile(inputs, &mut report);
         let compiled = compiled.unwrap_or_else(|| panic!("{}", report.render()));

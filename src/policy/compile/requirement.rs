@@ -32,6 +32,10 @@ pub(super) struct Writer<'w, 'd> {
     pub(super) closed: Vec<Closed>,
     /// How many terms were written.
     terms: usize,
+    /// Whether what is being written stands or falls with a setting.
+    by_settings: bool,
+    /// The checks that stand or fall with a setting.
+    pub(super) foregone: Vec<usize>,
 }
 
 /// A path variable with a closed list of values.
@@ -40,6 +44,8 @@ pub(super) struct Closed {
     pub(super) variable: Variable,
     pub(super) values: Vec<Box<str>>,
     pub(super) code: u16,
+    /// Whether the list is a setting.
+    pub(super) by_settings: bool,
 }
 
 impl<'w, 'd> Writer<'w, 'd> {
@@ -49,7 +55,18 @@ impl<'w, 'd> Writer<'w, 'd> {
         rules: &'w mut Rules,
         report: &'w mut Report,
     ) -> Self {
-        Self { builder, asking, rules, report, labels: Vec::new(), within: Vec::new(), closed: Vec::new(), terms: 0 }
+        Self {
+            builder,
+            asking,
+            rules,
+            report,
+            labels: Vec::new(),
+            within: Vec::new(),
+            closed: Vec::new(),
+            terms: 0,
+            by_settings: false,
+            foregone: Vec::new(),
+        }
     }
 
     /// Writes the whole requirement.
@@ -65,6 +82,14 @@ impl<'w, 'd> Writer<'w, 'd> {
                 Step::Check { otherwise: None, .. } | Step::Permit => {}
             }
         }
+        self.refuse_impossible();
+    }
+
+    /// Writes what stands or falls with a setting.
+    pub(super) fn decided(&mut self, write: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.by_settings, true);
+        write(self);
+        self.by_settings = before;
     }
 
     fn term(&mut self, term: &'d Located<Term>, otherwise: Option<Label>) {
@@ -101,8 +126,10 @@ impl<'w, 'd> Writer<'w, 'd> {
                 let code = self.code(reason);
                 match condition::fold(condition, self.asking.settings, self.report) {
                     Folded::Known(true) | Folded::Faulty => {}
-                    Folded::Known(false) => self.check(Check::Never { code }, otherwise),
-                    Folded::Bit { of, map, mask } => self.bit(of, map, mask, code, otherwise),
+                    Folded::Known(false) => self.decided(|writer| writer.check(Check::Never { code }, otherwise)),
+                    Folded::Bit { of, map, mask } => {
+                        self.decided(|writer| writer.bit(of, map, mask, code, otherwise));
+                    }
                 }
             }
             Term::Compare { comparison, left, right, reason } => {
@@ -139,15 +166,19 @@ impl<'w, 'd> Writer<'w, 'd> {
     ) {
         let closed = self.closed.len();
         match condition::fold(condition, self.asking.settings, self.report) {
-            Folded::Known(true) => self.term(then, otherwise),
-            Folded::Known(false) => instead.into_iter().for_each(|term| self.term(term, otherwise)),
+            Folded::Known(true) => self.decided(|writer| writer.term(then, otherwise)),
+            Folded::Known(false) => {
+                self.decided(|writer| instead.into_iter().for_each(|term| writer.term(term, otherwise)));
+            }
             Folded::Faulty => {}
             Folded::Bit { of, map, mask } => {
                 let (not, end) = (self.label(), self.label());
                 let code = self.number_of_code("condition");
                 // With a value that names no bit the condition neither holds nor fails: neither branch would be right.
-                self.bit(of, map, i64::MAX, code, otherwise);
-                self.bit(of, map, mask, code, Some(not));
+                self.decided(|writer| {
+                    writer.bit(of, map, i64::MAX, code, otherwise);
+                    writer.bit(of, map, mask, code, Some(not));
+                });
                 self.term(then, otherwise);
                 self.rules.steps.push(Step::Jump(end));
                 self.here(not);
@@ -167,7 +198,10 @@ impl<'w, 'd> Writer<'w, 'd> {
         let name = definition.name.value.as_str();
         if self.within.contains(&name) || self.within.len() >= MAX_DEPTH {
             let message = format!("the definition `{name}` needs itself");
-            self.report.error("cycle", place, message).also(definition.name.place, "defined here");
+            self.report
+                .error("cycle", place, message)
+                .help("take it out of itself")
+                .also(definition.name.place, "defined here");
             return;
         }
         if self.builder.known.iter().any(|right| self.builder.domain.rights.name(*right) == name) {
@@ -220,7 +254,9 @@ impl<'w, 'd> Writer<'w, 'd> {
         };
         if !parts.name.contains('{') && !self.builder.is_known(parts.name) {
             let message = format!("no grant and no role knows the right `{}`, so it is never denied", parts.name);
-            self.report.warning("unknown_right", place, message);
+            self.report
+                .warning("unknown_right", place, message)
+                .help("look for other spellings of it in grants and roles");
         }
         if let (Some(at), Some(right)) = (at, self.right_ref(parts.name, place)) {
             self.check(Check::UnlessDenied { right, at }, otherwise);
@@ -280,11 +316,12 @@ impl<'w, 'd> Writer<'w, 'd> {
         if !builder.is_known(name) {
             let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
             let near = if self.report.errors() < 100 { suggest(name, known) } else { None };
-            let help = near.map(|near| format!("did you mean `{near}`?"));
-            let found = self.report.warning("unknown_right", place, format!("nobody and no role holds `{name}`"));
-            if let Some(help) = help {
-                found.help(help);
-            }
+            let help = near.map_or_else(
+                || "until it is granted to somebody, nobody passes here".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("nobody and no role holds `{name}`");
+            self.report.warning("unknown_right", place, message).help(help);
         }
         Some(RightId(builder.domain.rights.intern(name)))
     }
@@ -313,7 +350,16 @@ impl<'w, 'd> Writer<'w, 'd> {
     }
 
     pub(super) fn check(&mut self, check: Check, otherwise: Option<Label>) {
+        if self.by_settings || self.is_named_by_setting(&check) {
+            self.foregone.push(self.rules.steps.len());
+        }
         self.rules.steps.push(Step::Check { check, otherwise });
+    }
+
+    fn is_named_by_setting(&self, check: &Check) -> bool {
+        let (Check::Right { right, .. } | Check::UnlessDenied { right, .. }) = check else { return false };
+        let RightRef::Named { variable, .. } = right else { return false };
+        self.closed.iter().any(|closed| closed.variable == *variable && closed.by_settings)
     }
 
     fn label(&mut self) -> Label {
