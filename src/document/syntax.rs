@@ -103,7 +103,9 @@ pub(super) fn refuse(
 
 /// Reports nesting beyond the limit.
 pub(super) fn too_deep(place: Place, depth: usize, report: &mut Report) {
-    report.error("too_deep", place, format!("lists and maps are nested more than {depth} deep"));
+    report
+        .error("too_deep", place, format!("lists and maps are nested more than {depth} deep"))
+        .help("write it flatter: no document needs more than ten levels");
 }
 
 /// Reports a list or map in the place of a key. `{id}: x` and `"{id}": x` are easily confused.

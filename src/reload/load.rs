@@ -9,9 +9,9 @@ use aws_lc_rs::digest;
 
 use crate::diag::{Report, SourceId};
 use crate::document;
-use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::RoutesDocument;
+use crate::document::{Limits, Located};
 use crate::model::Guid;
 use crate::policy::Domains;
 use crate::route::{self, Compiled, Inputs, RouteMap};
@@ -120,26 +120,23 @@ impl Fetched {
 
 fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
     let before = report.errors();
-    let (routes, grants) = (fetch_all(&files.routes, report), fetch_all(&files.grants, report));
+    let routes = fetch_all(&files.routes, &Limits::default(), report);
+    let grants = fetch_all(&files.grants, &Limits::grants(), report);
     Fetched { routes, grants, complete: report.errors() == before }
 }
 
-fn fetch_all(paths: &[PathBuf], report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
+fn fetch_all(paths: &[PathBuf], limits: &Limits, report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
     let mut fetched = Vec::new();
-    let mut unreadable = |path: &Path, error: String| {
-        report
-            .error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()))
-            .help("it must be a file of text that this process may read");
-    };
     for path in paths {
         match file::documents(path) {
-            Err(error) => unreadable(path, error),
+            Err(error) => {
+                let message = format!("cannot read `{}`: {error}", path.display());
+                let help = "it must be a file, or a directory of `*.yaml` files, that this process may read";
+                report.error("unreadable_file", None, message).help(help);
+            }
             Ok(documents) => {
                 for document in documents {
-                    match file::read(&document, file::MAX_DOCUMENT) {
-                        Ok(bytes) => fetched.push((document, bytes)),
-                        Err(error) => unreadable(&document, error),
-                    }
+                    fetched.extend(file::fetch(&document, limits, report).map(|bytes| (document, bytes)));
                 }
             }
         }

@@ -76,7 +76,8 @@ fn one(
 /// Whether a request can name this parameter so that it is read and not taken for a look-alike of another.
 fn can_be_asked<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> bool {
     let asked = format!("{name}=x");
-    let whole = format!("/?{asked}").parse::<Uri>().is_ok_and(|target| canonical::check_target(&target).is_ok());
+    let target = format!("/?{asked}").parse::<Uri>().ok().filter(|target| canonical::check_target(target).is_ok());
+    let whole = target.is_some_and(|target| target.query() == Some(asked.as_str()));
     let mut read = false;
     Parameters::read(&asked, std::iter::once(name)).values(name, &mut |value| read |= value == "x");
     whole && read && query::check(&asked, all).is_ok()

@@ -332,9 +332,13 @@ fn unknown<'n>(
 /// The first few names of a list, in the order of letters.
 fn some_of(mut names: Vec<&str>) -> String {
     const SOME: usize = 5;
-    names.sort_unstable();
     let more = if names.len() > SOME { " ..." } else { "" };
-    let shown: Vec<String> = names.iter().take(SOME).map(|name| format!("`{name}`")).collect();
+    if names.len() > SOME {
+        names.select_nth_unstable(SOME);
+        names.truncate(SOME);
+    }
+    names.sort_unstable();
+    let shown: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!("known: {}{more}", shown.join(", "))
 }
 
