@@ -9,7 +9,6 @@ mod support;
 #[allow(dead_code, reason = "benchmarks use a part of what tests share")]
 mod world;
 
-use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
@@ -31,7 +30,7 @@ impl Facts for PathFacts<'_> {
     fn rest(&self, index: usize) -> Option<&str> {
         self.0.rest(index)
     }
-    fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(Cow<'r, str>)) {}
+    fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
     fn header(&self, _: &str) -> HeaderValue<'_> {
         HeaderValue::Absent
     }

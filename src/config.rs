@@ -149,9 +149,11 @@ impl Base {
 /// Reports a file that cannot be read, by its name as written.
 fn unreadable(name: &Located<String>, path: &Path, error: &str, report: &mut Report) {
     let found = report.error("unreadable_file", name.place, format!("cannot read `{}`: {error}", name.value));
-    if path != Path::new(&name.value) {
-        found.help(format!("relative paths start at the file that names them; this is `{}`", path.display()));
-    }
+    found.help(if path == Path::new(&name.value) {
+        "it must be a file, or a directory of documents, that this process may read".to_owned()
+    } else {
+        format!("relative paths start at the file that names them; this is `{}`", path.display())
+    });
 }
 
 /// Where each value was written first, to tell the second writer of it.

@@ -15,7 +15,7 @@ use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
-pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy};
+pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, sha256};
 
 /// How many reloads may wait for their turn; more are refused, since each would read the same files.
 const WAITING: usize = 8;

@@ -30,7 +30,14 @@ fn policy(gateway: &str, routes: &str, grants: &str) -> Policy {
     let grants = report.add_source("grants.yaml", grants);
     let grants = document::read_grants(grants, &mut report).unwrap();
     let no_files = &|_: &_| Err("no files here".to_owned());
-    let policy = Policy::compile(vec![routes], vec![grants], tenants.collect(), no_files, &mut report);
+    let policy = Policy::compile(
+        vec![routes],
+        vec![grants],
+        tenants.collect(),
+        no_files,
+        portcullis::reload::sha256,
+        &mut report,
+    );
     policy.unwrap_or_else(|| panic!("{}", report.render()))
 }
 

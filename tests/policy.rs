@@ -409,6 +409,7 @@ fn faults(routes: &str, grants: &str) -> Vec<&'static str> {
         grants: &[grants],
         tenants: &[("t".into(), TENANT.parse().unwrap())],
         files: &|_| Err("no files here".into()),
+        sha256: portcullis::reload::sha256,
     };
     assert!(route::compile(inputs, &mut report).is_none());
     let mut found: Vec<_> = report.diagnostics().iter().map(|fault| (fault.place, fault.code)).collect();

@@ -36,7 +36,7 @@ impl Facts for Silence {
         None
     }
 
-    fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(Cow<'r, str>)) {}
+    fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
 
     fn header(&self, _: &str) -> HeaderValue<'_> {
         HeaderValue::Absent
@@ -97,7 +97,14 @@ impl Asking {
         maps.push(law);
         let mut report = Report::new();
         let nothing = &|_: &_| Err("no files here".to_owned());
-        let policy = Policy::compile(maps, original.grants.clone(), original.tenants.clone(), nothing, &mut report);
+        let policy = Policy::compile(
+            maps,
+            original.grants.clone(),
+            original.tenants.clone(),
+            nothing,
+            portcullis::reload::sha256,
+            &mut report,
+        );
         let policy = policy.unwrap_or_else(|| panic!("{}", report.render()));
         Self { policy, domain, rights, scopes }
     }
@@ -318,7 +325,7 @@ proptest! {
         let tenants = vec![("t".into(), "11111111-1111-4111-8111-111111111111".parse().unwrap())];
         let nothing = &|_: &_| Err("no files here".to_owned());
         let routes = routes_document("version: 1\n");
-        let policy = Policy::compile(vec![routes], vec![document.unwrap()], tenants, nothing, &mut report);
+        let policy = Policy::compile(vec![routes], vec![document.unwrap()], tenants, nothing, portcullis::reload::sha256, &mut report);
         let policy = policy.unwrap_or_else(|| panic!("{}\n{grants}", report.render()));
         for world in policy.worlds() {
             agrees(&policy, world);

@@ -7,6 +7,7 @@ mod render;
 mod sources;
 mod suggest;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use sources::{Location, Place, SourceId};
@@ -63,6 +64,8 @@ impl Diagnostic {
 pub struct Report {
     sources: Sources,
     diagnostics: Vec<Diagnostic>,
+    /// Places and codes of these, so that one fault found twice is found quickly.
+    known: HashSet<(Place, &'static str)>,
     errors: usize,
     warnings: usize,
     /// The newest finding beyond [`MOST`]: whoever found it may still add to it.
@@ -140,7 +143,8 @@ impl Report {
         let found = Diagnostic { severity, code, message, place, help: None, related: Vec::new() };
         // A definition that many routes name is compiled once for each; its fault is one fault.
         let same = |known: &Diagnostic| known.place == place && known.code == code && known.message == found.message;
-        let mut index = place.and_then(|_| self.diagnostics.iter().position(same));
+        let seen = place.is_some_and(|place| self.known.contains(&(place, code)));
+        let mut index = if seen { self.diagnostics.iter().position(same) } else { None };
         if index.is_none() {
             match severity {
                 Severity::Error => self.errors += 1,
@@ -148,6 +152,7 @@ impl Report {
             }
             if self.diagnostics.len() < MOST {
                 index = Some(self.diagnostics.len());
+                self.known.extend(place.map(|place| (place, code)));
                 self.diagnostics.push(found.clone());
             }
         }

@@ -29,14 +29,14 @@ pub struct Location {
     pub column: usize,
 }
 
-/// Bytes between two marks inside of a long line.
+/// Bytes between two marks, about.
 const STEP: usize = 4096;
 
 /// The byte order mark that some editors put first; it is no character of the first line.
 pub(super) const BOM: char = '\u{feff}';
 
-/// A known position: the start of a line, or a character boundary some way into a long one. They bound how much text
-/// has to be looked at to place a byte, however long the file or its lines are.
+/// A known position. They bound how much text has to be looked at to place a byte, however long the file or its lines
+/// are, and take little memory, however short the lines are.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     byte: usize,
@@ -79,8 +79,8 @@ impl Sources {
         };
         let at = file.boundary(place.start);
         let mark = file.mark_before(at);
-        let between = file.text.get(mark.byte..at).unwrap_or_default();
-        Location { file: Arc::clone(&file.name), line: mark.line, column: mark.column + between.chars().count() }
+        let mark = mark.beyond(file.text.get(mark.byte..at).unwrap_or_default());
+        Location { file: Arc::clone(&file.name), line: mark.line, column: mark.column }
     }
 
     /// Up to `before` characters ahead of the place and `after` characters from its start on, without leaving its
@@ -126,30 +126,31 @@ impl File {
     }
 }
 
-/// The starts of all lines, and a mark about every [`STEP`] bytes in between.
-fn marks(text: &str) -> Vec<Mark> {
-    let mut found = Vec::new();
-    let mut byte = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
-    let mut line = 1;
-    for content in text.get(byte..).unwrap_or_default().split_inclusive('\n') {
-        let mut column = 1;
-        let mut rest = content;
-        loop {
-            found.push(Mark { byte, line, column });
-            if rest.len() <= STEP {
-                break;
+impl Mark {
+    /// The position behind a text that begins here.
+    fn beyond(self, text: &str) -> Self {
+        let byte = self.byte + text.len();
+        match text.rsplit_once('\n') {
+            None => Self { byte, column: self.column + text.chars().count(), ..self },
+            Some((lines, last)) => {
+                let newlines = lines.bytes().filter(|byte| *byte == b'\n').count() + 1;
+                Self { byte, line: self.line + newlines, column: 1 + last.chars().count() }
             }
-            let cut = (STEP..rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
-            let (step, beyond) = rest.split_at_checked(cut).unwrap_or((rest, ""));
-            column += step.chars().count();
-            byte += step.len();
-            rest = beyond;
         }
-        byte += rest.len();
-        line += 1;
     }
-    if text.is_empty() || text.ends_with('\n') {
-        found.push(Mark { byte, line, column: 1 });
+}
+
+/// A mark about every [`STEP`] bytes.
+fn marks(text: &str) -> Vec<Mark> {
+    let byte = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
+    let mut mark = Mark { byte, line: 1, column: 1 };
+    let mut found = vec![mark];
+    let mut rest = text.get(byte..).unwrap_or_default();
+    while let Some(cut) = (STEP..rest.len()).find(|at| rest.is_char_boundary(*at)) {
+        let (step, beyond) = rest.split_at_checked(cut).unwrap_or((rest, ""));
+        mark = mark.beyond(step);
+        found.push(mark);
+        rest = beyond;
     }
     found
 }

@@ -110,8 +110,10 @@ impl fmt::Display for Across {
 pub struct RoleDocument {
     /// The name.
     pub name: Located<String>,
-    /// A reserved role cannot be included in, or extended or reduced by, another.
+    /// A reserved role is the system's own: it spells out its rights, so that no other role can change it.
     pub reserved: bool,
+    /// `sha256:` and the SHA-256 of what a reserved role gives, in hexadecimal: an edit of the role is then a fault.
+    pub digest: Option<Located<String>>,
     /// Roles whose rights it has too.
     pub includes: Vec<Located<String>>,
     /// `RIGHT[:LEVEL]`.

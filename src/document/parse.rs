@@ -22,6 +22,8 @@ pub struct Limits {
     pub bytes: usize,
     /// Most levels of nesting.
     pub depth: usize,
+    /// Most values and keys. Each takes memory beside its text, however short that is.
+    pub nodes: usize,
     /// What all aliases together may stand for if written out: bytes of text, and 64 for each node.
     pub aliased: usize,
 }
@@ -31,20 +33,23 @@ const NODE_WEIGHT: usize = 64;
 
 const MIB: usize = 1024 * 1024;
 
+/// After this many faults the rest of a text is not read: far fewer are shown.
+const MOST_FAULTS: usize = 10_000;
+
 /// Maps with more entries find duplicate keys by hashing.
 const FEW: usize = 16;
 
 impl Default for Limits {
     /// For what people write by hand: 8 MiB.
     fn default() -> Self {
-        Self { bytes: 8 * MIB, depth: 64, aliased: 16 * MIB }
+        Self { bytes: 8 * MIB, depth: 64, nodes: 1_000_000, aliased: 16 * MIB }
     }
 }
 
 impl Limits {
-    /// For lists of principals, which machines write: 256 MiB.
+    /// For lists of principals, which machines write: 160 MiB, enough for a million with some grants each.
     pub fn grants() -> Self {
-        Self { bytes: 256 * MIB, ..Self::default() }
+        Self { bytes: 160 * MIB, nodes: 24_000_000, ..Self::default() }
     }
 }
 
@@ -110,8 +115,16 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
         return None;
     }
     let positions = Positions::new(source, &text);
-    let mut builder =
-        Builder { limits, report, positions, open: Vec::new(), anchors: HashMap::new(), aliased: 0, root: None };
+    let mut builder = Builder {
+        limits,
+        report,
+        positions,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        nodes: 0,
+        root: None,
+    };
     let mut parser = Parser::new_from_iter(builder.positions.text().chars());
     while let Some(event) = parser.next_event() {
         match event {
@@ -185,11 +198,22 @@ struct Builder<'r, 't> {
     open: Vec<Open>,
     anchors: HashMap<usize, Anchored>,
     aliased: usize,
+    nodes: usize,
     root: Option<Node>,
 }
 
 impl Builder<'_, '_> {
     fn take(&mut self, event: Event<'_>, span: Span) -> Next {
+        self.nodes += 1;
+        if self.nodes > self.limits.nodes {
+            let message = format!("the file has more than {} values and keys", self.limits.nodes);
+            let place = self.positions.place(&span);
+            self.report.error("too_large", place, message).help("leave out what is not needed");
+            return Next::Fail;
+        }
+        if self.report.errors() > MOST_FAULTS {
+            return Next::Fail;
+        }
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 let place = self.positions.place(&span);
@@ -251,7 +275,9 @@ impl Builder<'_, '_> {
     fn alias(&mut self, span: &Span, anchor: usize) -> Next {
         let place = self.positions.place(span);
         let Some(anchored) = self.anchors.get(&anchor) else {
-            self.report.error("alias_cycle", place, "the alias stands inside of what it points to");
+            self.report
+                .error("alias_cycle", place, "the alias stands inside of what it points to")
+                .help("write out what is meant");
             return Next::Fail;
         };
         let (shape, weight, height) = (Rc::clone(&anchored.shape), anchored.weight, anchored.height);
@@ -345,7 +371,7 @@ fn key(node: &Node, entries: &[Entry], keys: &Option<HashMap<Box<str>, Place>>, 
         return Slot::Dropped;
     }
     if text.is_empty() {
-        report.error("empty_key", node.place, "an entry has no key");
+        report.error("empty_key", node.place, "an entry has no key").help("write the key before the `:`");
         return Slot::Dropped;
     }
     let first = match keys {

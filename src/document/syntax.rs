@@ -92,7 +92,9 @@ pub(super) fn refuse(
             .error("syntax", place, "the file ends before a bracket is closed")
             .help("close it, or put a value that contains `[` or `{` in double quotes"),
         (_, Some((_, message, help))) => report.error("syntax", place, *message).help(*help),
-        (_, None) => report.error("syntax", place, format!("this is not valid YAML: {}", error.info())),
+        (_, None) => report
+            .error("syntax", place, format!("this is not valid YAML: {}", error.info()))
+            .help("put texts with special characters in double quotes"),
     };
     if let Some(opened) = opened {
         found.also(Place { end: opened.start.saturating_add(1), ..opened }, "opened here");
@@ -101,7 +103,9 @@ pub(super) fn refuse(
 
 /// Reports nesting beyond the limit.
 pub(super) fn too_deep(place: Place, depth: usize, report: &mut Report) {
-    report.error("too_deep", place, format!("lists and maps are nested more than {depth} deep"));
+    report
+        .error("too_deep", place, format!("lists and maps are nested more than {depth} deep"))
+        .help("write it flatter: no document needs more than ten levels");
 }
 
 /// Reports a list or map in the place of a key. `{id}: x` and `"{id}": x` are easily confused.

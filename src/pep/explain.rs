@@ -11,7 +11,7 @@ use crate::route::canonical::CanonicalPath;
 use crate::snapshot::Snapshot;
 
 /// Takes the decision on a request of a principal apart. `origins` are those of the snapshot's domains. `None` where a
-/// request never comes to a decision of the policy: its target is refused, no route takes it, the route asks for
+/// request never comes to a decision of the policy: its target or query is refused, no route takes it, the route asks for
 /// nothing, or nobody knows the principal.
 pub fn explain(snapshot: &Snapshot, origins: &[Origins], principal: PrincipalKey, head: &Parts) -> Option<Explanation> {
     let path = CanonicalPath::new(head.uri.path()).ok()?;
@@ -21,6 +21,6 @@ pub fn explain(snapshot: &Snapshot, origins: &[Origins], principal: PrincipalKey
     let Access::Rules(rules) = &route.access else { return None };
     let domain = snapshot.domains.get(application.domain)?;
     let origins = application.domain.of(origins)?;
-    let facts = RequestFacts { path: &path, query: head.uri.query().unwrap_or_default(), headers: &head.headers };
+    let facts = RequestFacts::new(&path, head.uri.query().unwrap_or_default(), &head.headers, rules).ok()?;
     policy::explain(domain, origins, rules, domain.number(principal)?, &facts, route.level(&head.method))
 }

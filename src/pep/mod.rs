@@ -15,12 +15,12 @@ use http::request::Parts;
 use crate::model::Reason;
 use crate::policy::{decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
-use crate::route::{Access, Application, Gate, Route, query};
+use crate::route::{Access, Application, Gate, Route};
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
 pub use explain::explain;
-use facts::RequestFacts;
+pub use facts::RequestFacts;
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;
 
@@ -124,8 +124,7 @@ fn judge(
 
     // 7. and 8. scopes and requirement
     let query = head.uri.query().unwrap_or_default();
-    query::check(query, rules.query_names()).map_err(bad_target)?;
-    let facts = RequestFacts { path: &path, query, headers: &head.headers };
+    let facts = RequestFacts::new(&path, query, &head.headers, rules).map_err(bad_target)?;
     let level = route.level(&head.method);
     decide(domain, rules, principal, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
 

@@ -1,14 +1,13 @@
 //! The decision: may this principal do this, here? One pass over the rules of a route, without a heap, a clock or a
 //! lock. The first check that fails is the answer.
 
-use std::borrow::Cow;
-
 use super::denial::{Denial, Subject};
 use super::domain::{Domain, Object, Principal, RightId, ScopeId};
 use super::facts::{Facts, HeaderValue};
 use super::precedence::Held;
 use super::rules::{Asked, At, Check, Operand, RightRef, Rules, Step};
 use super::scopes::{self, Resolved};
+use super::value::Value;
 use crate::document::Literal;
 use crate::document::routes::Comparison;
 use crate::model::{Level, Reason, Status};
@@ -154,14 +153,7 @@ impl<'c, F: Facts> Case<'c, F> {
     /// An operand without a value fails every comparison, the negated one too.
     fn compare(&self, comparison: Comparison, left: &Operand, right: &Operand, code: u16) -> Result<(), Denial> {
         let held = match (self.value(left), self.value(right)) {
-            (Some(left), Some(right)) => match comparison {
-                Comparison::Eq => left.same(&right),
-                Comparison::In => right.elements().is_some_and(|list| list.iter().any(|item| left.equals(item))),
-                Comparison::NotIn => right
-                    .elements()
-                    .is_some_and(|list| left.elements().is_none() && !list.iter().any(|item| left.may_equal(item))),
-                Comparison::Lt => matches!((left.number(), right.number()), (Some(a), Some(b)) if a < b),
-            },
+            (Some(left), Some(right)) => left.compare(comparison, &right),
             _ => false,
         };
         if held { Ok(()) } else { Err(unmet(code)) }
@@ -170,10 +162,10 @@ impl<'c, F: Facts> Case<'c, F> {
     fn value<'r>(&'r self, operand: &'r Operand) -> Option<Value<'r>> {
         match operand {
             Operand::Constant(literal) => Some(Value::Known(literal)),
-            Operand::Path(variable) => scopes::path(*variable, self.facts).map(Value::text),
+            Operand::Path(variable) => scopes::path(*variable, self.facts).map(Value::Text),
             Operand::Query(name) => self.single_query(name),
             Operand::Header(name) => match self.facts.header(name) {
-                HeaderValue::One(value) if is_single(value) => Some(Value::text(value)),
+                HeaderValue::One(value) if is_single(value) => Some(Value::Text(value)),
                 HeaderValue::One(_) | HeaderValue::Absent | HeaderValue::Unclear => None,
             },
             Operand::Object(attribute) => {
@@ -183,7 +175,7 @@ impl<'c, F: Facts> Case<'c, F> {
                 Literal::List(list) => i64::try_from(list.len()).ok().map(Value::Count),
                 Literal::Bool(_) | Literal::Int(_) | Literal::Text(_) => None,
             },
-            Operand::PrincipalId => Some(Value::text(&self.principal.id)),
+            Operand::PrincipalId => Some(Value::Text(&self.principal.id)),
         }
     }
 
@@ -210,91 +202,4 @@ const fn right_denial(reason: Reason, right: RightId, at: ScopeId, held: Option<
 
 const fn unmet(code: u16) -> Denial {
     Denial::new(Reason::Requirement, Subject::Code(code))
-}
-
-/// A value in a comparison.
-enum Value<'r> {
-    /// Out of the configuration, with its type.
-    Known(&'r Literal),
-    /// Out of the request: text, whatever it looks like.
-    Text(Cow<'r, str>),
-    /// A number of elements.
-    Count(i64),
-}
-
-impl<'r> Value<'r> {
-    const fn text(text: &'r str) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-
-    /// Whether both are the same thing, however each was typed: `5` equals `"5"`. Lists equal nothing.
-    fn equals(&self, literal: &Literal) -> bool {
-        match (self, literal) {
-            (Self::Text(text), _) => written_as(text, literal),
-            (Self::Known(Literal::Text(text)), _) => written_as(text, literal),
-            (Self::Known(known), Literal::Text(text)) => written_as(text, known),
-            (Self::Known(Literal::List(_)), _) => false,
-            (Self::Known(known), _) => *known == literal,
-            (Self::Count(count), Literal::Int(other)) => count == other,
-            (Self::Count(_), _) => false,
-        }
-    }
-
-    /// Whether some reader could take both for the same: `007` and `+7` may be 7. For what must not be equal.
-    fn may_equal(&self, literal: &Literal) -> bool {
-        let number = match self {
-            Self::Text(text) => text.trim().parse::<i64>().ok(),
-            Self::Known(Literal::Text(text)) => text.trim().parse().ok(),
-            Self::Known(Literal::Int(number)) | Self::Count(number) => Some(*number),
-            Self::Known(Literal::Bool(_) | Literal::List(_)) => None,
-        };
-        let other = match literal {
-            Literal::Int(other) => Some(*other),
-            Literal::Text(other) => other.trim().parse().ok(),
-            Literal::Bool(_) | Literal::List(_) => None,
-        };
-        self.equals(literal) || (number.is_some() && number == other)
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (_, Self::Known(literal)) => self.equals(literal),
-            (Self::Known(literal), _) => other.equals(literal),
-            (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Count(a), Self::Count(b)) => a == b,
-            (Self::Text(_), Self::Count(_)) | (Self::Count(_), Self::Text(_)) => false,
-        }
-    }
-
-    fn elements(&self) -> Option<&[Literal]> {
-        match self {
-            Self::Known(Literal::List(list)) => Some(list),
-            Self::Known(Literal::Bool(_) | Literal::Int(_) | Literal::Text(_)) | Self::Text(_) | Self::Count(_) => None,
-        }
-    }
-
-    fn number(&self) -> Option<i64> {
-        match self {
-            Self::Known(Literal::Int(number)) => Some(*number),
-            Self::Count(count) => Some(*count),
-            Self::Text(text) if canonical(text) => text.parse().ok(),
-            Self::Text(_) | Self::Known(Literal::Bool(_) | Literal::Text(_) | Literal::List(_)) => None,
-        }
-    }
-}
-
-/// Whether a text is the one way to write a constant.
-fn written_as(text: &str, literal: &Literal) -> bool {
-    match literal {
-        Literal::Text(other) => text == other,
-        Literal::Int(other) => text.parse() == Ok(*other) && canonical(text),
-        Literal::Bool(other) => text.parse() == Ok(*other),
-        Literal::List(_) => false,
-    }
-}
-
-/// Whether a number is written in the one way that has no second reading: no plus sign, no leading zeros, no `-0`.
-fn canonical(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    text == "0" || digits.starts_with(|first: char| matches!(first, '1'..='9'))
 }

@@ -1,8 +1,7 @@
 //! What the decision may ask of a request. The policy knows neither HTTP nor files: whoever enforces it answers.
 
-use std::borrow::Cow;
-
-/// The values that a request brings. Names are those of the configuration; values are decoded once.
+/// The values that a request brings. Names are those of the configuration. Whatever has to be decoded was decoded before
+/// the decision, once: what it is lent here costs it no memory.
 pub trait Facts {
     /// The path segment with this index, decoded.
     fn segment(&self, index: usize) -> Option<&str>;
@@ -11,7 +10,7 @@ pub trait Facts {
     fn rest(&self, index: usize) -> Option<&str>;
 
     /// Calls `each` with every value of a query parameter, in order.
-    fn query<'r>(&'r self, name: &str, each: &mut dyn FnMut(Cow<'r, str>));
+    fn query<'r>(&'r self, name: &str, each: &mut dyn FnMut(&'r str));
 
     /// The value of a header.
     fn header(&self, name: &str) -> HeaderValue<'_>;

@@ -76,8 +76,6 @@ pub fn held_scopes(
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::*;
     use crate::diag::Report;
     use crate::document;
@@ -97,7 +95,7 @@ mod tests {
             None
         }
 
-        fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(Cow<'r, str>)) {}
+        fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
 
         fn header(&self, _: &str) -> HeaderValue<'_> {
             HeaderValue::Absent

@@ -23,9 +23,10 @@ mod rules;
 mod scopes;
 mod survey;
 mod trees;
+mod value;
 
 pub use asked::{AskedRight, ObjectNode, Wants};
-pub use compile::{Asking, Builder, Builders, Keep};
+pub use compile::{Asking, Builder, Builders, Keep, Sha256, check_reserved};
 pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
 pub use denial::{Denial, Subject};

@@ -1,7 +1,5 @@
 //! Which nodes a request acts in: every named scope of its route, resolved before anything is asked.
 
-use std::borrow::Cow;
-
 use super::denial::{Denial, Subject};
 use super::domain::{Domain, KindId, Object, ScopeId};
 use super::facts::{Facts, HeaderValue};
@@ -110,24 +108,24 @@ fn node(domain: &Domain, kind: KindId, value: &str) -> Result<ScopeId, Reason> {
 
 /// The values that one place of a request holds.
 pub(super) struct Values<'r> {
-    list: [Option<Cow<'r, str>>; MAX_NODES],
+    list: [Option<&'r str>; MAX_NODES],
     len: usize,
 }
 
 impl<'r> Values<'r> {
     fn none() -> Self {
-        Self { list: [const { None }; MAX_NODES], len: 0 }
+        Self { list: [None; MAX_NODES], len: 0 }
     }
 
     fn one(value: &'r str) -> Self {
         let mut values = Self::none();
         // The first of many places is always free.
-        let _ = values.push(Cow::Borrowed(value));
+        let _ = values.push(value);
         values
     }
 
-    fn push(&mut self, value: Cow<'r, str>) -> Result<(), Reason> {
-        if self.contains(&value) {
+    fn push(&mut self, value: &'r str) -> Result<(), Reason> {
+        if self.contains(value) {
             return Ok(());
         }
         let slot = self.list.get_mut(self.len).ok_or(Reason::ScopeAmbiguous)?;
@@ -141,7 +139,7 @@ impl<'r> Values<'r> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map_while(Option::as_deref)
+        self.list.iter().copied().map_while(|value| value)
     }
 
     fn contains(&self, value: &str) -> bool {
@@ -174,7 +172,7 @@ pub(super) fn read<'r>(
             let mut values = Values::none();
             if let Some(attribute) = object.and_then(|object| object.attribute(*attribute)) {
                 for text in &attribute.texts {
-                    values.push(Cow::Borrowed(text))?;
+                    values.push(text)?;
                 }
             }
             Ok(values)
@@ -195,13 +193,9 @@ fn query<'r>(name: &str, facts: &'r impl Facts) -> Result<Values<'r>, Reason> {
     let mut values = Values::none();
     let mut outcome = Ok(());
     facts.query(name, &mut |value| {
-        if outcome.is_err() {
-            return;
+        if outcome.is_ok() {
+            outcome = value.split(',').try_for_each(|part| values.push(part));
         }
-        outcome = match value {
-            Cow::Borrowed(value) => value.split(',').try_for_each(|part| values.push(Cow::Borrowed(part))),
-            Cow::Owned(value) => value.split(',').try_for_each(|part| values.push(Cow::Owned(part.to_owned()))),
-        };
     });
     outcome.map(|()| values)
 }

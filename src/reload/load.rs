@@ -9,9 +9,9 @@ use aws_lc_rs::digest;
 
 use crate::diag::{Report, SourceId};
 use crate::document;
-use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::RoutesDocument;
+use crate::document::{Limits, Located};
 use crate::model::Guid;
 use crate::policy::Domains;
 use crate::review::Policy;
@@ -78,7 +78,7 @@ pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Polic
     let fetched = fetch(files, report);
     let Decoded { routes, grants, directories, complete: true } = decode(fetched, report) else { return None };
     let named = Named { directories, read: RefCell::default() };
-    Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), report)
+    Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
 }
 
 /// What a look at the files brought.
@@ -129,24 +129,23 @@ impl Fetched {
 
 fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
     let before = report.errors();
-    let (routes, grants) = (fetch_all(&files.routes, report), fetch_all(&files.grants, report));
+    let routes = fetch_all(&files.routes, &Limits::default(), report);
+    let grants = fetch_all(&files.grants, &Limits::grants(), report);
     Fetched { routes, grants, complete: report.errors() == before }
 }
 
-fn fetch_all(paths: &[PathBuf], report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
+fn fetch_all(paths: &[PathBuf], limits: &Limits, report: &mut Report) -> Vec<(PathBuf, Vec<u8>)> {
     let mut fetched = Vec::new();
-    let mut unreadable = |path: &Path, error: String| {
-        report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
-    };
     for path in paths {
         match file::documents(path) {
-            Err(error) => unreadable(path, error),
+            Err(error) => {
+                let message = format!("cannot read `{}`: {error}", path.display());
+                let help = "it must be a file, or a directory of `*.yaml` files, that this process may read";
+                report.error("unreadable_file", None, message).help(help);
+            }
             Ok(documents) => {
                 for document in documents {
-                    match file::read(&document, file::MAX_DOCUMENT) {
-                        Ok(bytes) => fetched.push((document, bytes)),
-                        Err(error) => unreadable(&document, error),
-                    }
+                    fetched.extend(file::fetch(&document, limits, report).map(|bytes| (document, bytes)));
                 }
             }
         }
@@ -190,7 +189,8 @@ fn compile(files: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Loaded
     }
     let Decoded { routes, grants, directories, complete: _ } = decoded;
     let named = Named { directories, read: RefCell::default() };
-    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &|name| named.read(name) };
+    let files_named = |name: &_| named.read(name);
+    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
     let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
     Loaded { compiled, content: Content { documents, named: named.read.into_inner() } }
 }
@@ -211,7 +211,8 @@ impl Named {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+/// Computes a SHA-256.
+pub fn sha256(bytes: &[u8]) -> Digest {
     let mut digest = Digest::default();
     digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     digest

@@ -7,7 +7,7 @@ use crate::diag::Report;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{ApplicationDocument, RouteDocument, RoutesDocument};
 use crate::model::Guid;
-use crate::policy::{Domain, DomainId, Keep, Origins};
+use crate::policy::{Domain, DomainId, Keep, Origins, Sha256};
 use crate::route::{self, Application, Inputs};
 use crate::snapshot::Snapshot;
 use crate::token::KeyRing;
@@ -25,6 +25,8 @@ pub struct Policy {
     pub snapshot: Arc<Snapshot>,
     /// Where grants were written, domain by domain.
     pub origins: Vec<Origins>,
+    /// What digests of reserved roles are made with.
+    sha256: Sha256,
 }
 
 /// One domain of a policy.
@@ -39,15 +41,17 @@ pub struct World<'p> {
 }
 
 impl Policy {
-    /// Compiles documents. All faults are reported; `None` if the report has errors. `files` reads what route maps name.
+    /// Compiles documents. All faults are reported; `None` if the report has errors. `files` reads what route maps name,
+    /// `sha256` makes the digests that reserved roles are pinned with.
     pub fn compile(
         routes: Vec<RoutesDocument>,
         grants: Vec<GrantsDocument>,
         tenants: Vec<(Arc<str>, Guid)>,
         files: route::ReadFile<'_>,
+        sha256: Sha256,
         report: &mut Report,
     ) -> Option<Self> {
-        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files };
+        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files, sha256 };
         let compiled = route::compile_keeping(Keep::Origins, inputs, report)?;
         let snapshot = Snapshot {
             serial: 0,
@@ -56,7 +60,7 @@ impl Policy {
             domains: Arc::new(compiled.domains),
             keys: Arc::new(KeyRing::empty(0)),
         };
-        Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins })
+        Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins, sha256 })
     }
 
     /// A copy with changed documents, compiled anew.
@@ -75,7 +79,8 @@ impl Policy {
         change(&mut routes, &mut grants);
         let mut report = Report::new();
         let nothing = &|_: &_| Err("copies of a policy read no files".to_owned());
-        Self::compile(routes, grants, self.tenants.clone(), nothing, &mut report).ok_or_else(|| Box::new(report))
+        Self::compile(routes, grants, self.tenants.clone(), nothing, self.sha256, &mut report)
+            .ok_or_else(|| Box::new(report))
     }
 
     /// All domains.

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::host::Host;
 use super::pattern::Pattern;
+use super::reachable;
 use super::table::Table;
 use super::{Access, Application, Gate, IdentityHeaders, Route, RouteMap, Server, Upstream};
 use crate::diag::{Place, Report, suggest};
@@ -16,7 +17,7 @@ use crate::document::routes::{
     AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
 };
 use crate::model::{Guid, Level};
-use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules};
+use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
 
 /// Reads a file that a document names; the message of a failure is for operators.
 pub type ReadFile<'i> = &'i dyn Fn(&Located<String>) -> Result<Vec<u8>, String>;
@@ -32,6 +33,8 @@ pub struct Inputs<'i> {
     pub tenants: &'i [(Arc<str>, Guid)],
     /// Reads the files that route maps name.
     pub files: ReadFile<'i>,
+    /// Computes what reserved roles are pinned to.
+    pub sha256: Sha256,
 }
 
 /// A policy without faults.
@@ -52,6 +55,7 @@ pub fn compile(inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
 
 /// As [`compile`], and keeps more of the documents if asked to.
 pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
+    check_reserved(inputs.grants, inputs.sha256, report);
     let mut builders = Builders::new(inputs.grants, inputs.tenants, keep, report);
     let mut compiler = Compiler { inputs, map: RouteMap::default(), hosts: HashMap::new(), names: HashMap::new() };
     for file in inputs.routes {
@@ -78,7 +82,10 @@ impl<'i> Compiler<'i> {
         for application in &file.applications {
             if let Some(first) = self.names.insert(&application.name.value, application.name.place) {
                 let message = format!("two applications have the name `{}`", application.name.value);
-                report.error("duplicate_name", application.name.place, message).also(first, "the other one");
+                report
+                    .error("duplicate_name", application.name.place, message)
+                    .help("rename one of the two")
+                    .also(first, "the other one");
             }
             let upstream = upstreams.get(application.upstream.value.as_str()).cloned();
             if upstream.is_none() {
@@ -89,11 +96,15 @@ impl<'i> Compiler<'i> {
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
             let mut table = Table::default();
             let mut routes = Vec::new();
+            let mut patterns = Vec::new();
             let mut ids: HashMap<&str, Place> = HashMap::new();
             for route in &application.routes {
                 if let Some(first) = ids.insert(&route.id.value, route.id.place) {
                     let message = format!("two routes have the id `{}`", route.id.value);
-                    report.error("duplicate_name", route.id.place, message).also(first, "the other one");
+                    report
+                        .error("duplicate_name", route.id.place, message)
+                        .help("rename one of the two")
+                        .also(first, "the other one");
                 }
                 let pattern = pattern(route, report);
                 let variables = pattern.as_ref().map(Pattern::variables).unwrap_or_default();
@@ -108,12 +119,14 @@ impl<'i> Compiler<'i> {
                         Access::Rules(builder.rules(asking, report))
                     }
                 };
-                if let Some(pattern) = pattern {
-                    enter(&mut table, &pattern, routes.len(), application, route, report);
+                if let Some(pattern) = &pattern {
+                    enter(&mut table, pattern, routes.len(), application, route, report);
                 }
+                patterns.push(pattern);
                 let levels = levels(route, report);
                 routes.push(Route { id: route.id.value.as_str().into(), access, levels });
             }
+            reachable::check(application, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
             allowed_headers(application, &routes, report);
             let Some(upstream) = upstream else { continue };
@@ -169,7 +182,7 @@ impl<'i> Compiler<'i> {
                     None
                 }
                 Err(message) => {
-                    report.error("unreadable", file.place, message);
+                    report.error("unreadable", file.place, message).help("a path is relative to this file");
                     None
                 }
             });
@@ -215,9 +228,18 @@ impl<'i> Compiler<'i> {
                     continue;
                 }
             };
+            if canonical.strip_prefix("*.").is_some_and(|suffix| !reachable::wildcard(suffix)) {
+                let message = format!("no request can name a host of `{}`", written.value);
+                let help =
+                    "an address has no names below it, and a name has at most 253 letters; write the host itself";
+                report.error("unreachable_route", written.place, message).help(help);
+            }
             if let Some(first) = self.hosts.insert(canonical.clone(), written.place) {
                 let message = format!("the host `{canonical}` belongs to two applications");
-                report.error("duplicate_host", written.place, message).also(first, "the other one");
+                report
+                    .error("duplicate_host", written.place, message)
+                    .help("leave it to one of them")
+                    .also(first, "the other one");
             }
             hosts.push(canonical);
         }
@@ -325,9 +347,12 @@ fn unknown<'n>(
     message: String,
     candidates: impl Iterator<Item = &'n str>,
 ) {
-    let help = suggest(&name.value, candidates).map(|near| format!("did you mean `{near}`?"));
-    let found = report.error("unknown_name", name.place, message);
-    if let Some(help) = help {
-        found.help(help);
-    }
+    let known: Vec<&str> = candidates.collect();
+    let listed = || known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let help = match suggest(&name.value, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "none is declared".to_owned(),
+        None => format!("known: {}", listed()),
+    };
+    report.error("unknown_name", name.place, message).help(help);
 }

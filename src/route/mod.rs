@@ -6,6 +6,7 @@ mod compile;
 pub mod host;
 mod pattern;
 pub mod query;
+mod reachable;
 mod table;
 mod upstream;
 

@@ -1,6 +1,6 @@
 //! Path patterns: `/a/{name}/b` and `/files/{rest...}`.
 
-use super::canonical::CanonicalPath;
+use super::canonical::{CanonicalPath, MAX_SEGMENTS, MAX_TARGET};
 use crate::policy::Variable;
 
 /// A path pattern in its parts.
@@ -19,6 +19,22 @@ pub enum Segment {
     Variable(Box<str>),
     /// The rest of the path, not empty; only at the end.
     Rest(Box<str>),
+}
+
+impl Segment {
+    /// The fewest bytes in which a request can write it.
+    fn shortest(&self) -> usize {
+        match self {
+            Self::Literal(text) => text.chars().map(written).sum(),
+            Self::Variable(_) | Self::Rest(_) => 1,
+        }
+    }
+}
+
+/// How many bytes a character of a segment takes: itself if it may stand there, or else three for each of its bytes.
+fn written(character: char) -> usize {
+    let raw = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@".contains(c);
+    if raw(character) { 1 } else { 3 * character.len_utf8() }
 }
 
 impl Pattern {
@@ -55,6 +71,15 @@ impl Pattern {
             ));
         }
         Ok(Self { segments })
+    }
+
+    /// Why no request can have such a path, if none can.
+    pub fn excess(&self) -> Option<String> {
+        if self.segments.len() > MAX_SEGMENTS {
+            return Some(format!("a path has at most {MAX_SEGMENTS} segments"));
+        }
+        let shortest: usize = self.segments.iter().map(|segment| 1 + segment.shortest()).sum();
+        (shortest > MAX_TARGET).then(|| format!("a path has at most {MAX_TARGET} bytes"))
     }
 
     /// The variables, by name, and where their values stand in a path.

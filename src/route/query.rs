@@ -4,14 +4,31 @@ use std::borrow::Cow;
 
 use super::canonical::{BadTarget, hex_pair};
 
-/// Calls `each` with every value of the parameter of exactly this name. Values that do not decode are left out; the
-/// query was checked before ([`check`]).
-pub fn values<'r>(query: &'r str, name: &str, each: &mut dyn FnMut(Cow<'r, str>)) {
-    for (found, value) in pairs(query) {
-        if found == name
-            && let Some(value) = decode(value)
-        {
-            each(value);
+/// The parameters that a decision reads, out of a query that was checked ([`check`]). What has to be decoded is decoded
+/// here, once; the others are read where they stand.
+#[derive(Clone, Debug)]
+pub struct Parameters<'r> {
+    query: &'r str,
+    /// Those that are read, in their order, if any of them had to be decoded.
+    decoded: Option<Vec<(&'r str, Cow<'r, str>)>>,
+}
+
+impl<'r> Parameters<'r> {
+    /// Reads the parameters of exactly these names. Values that do not decode are left out.
+    pub fn read<'n>(query: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        let read = || pairs(query).filter(|(found, _)| names.clone().any(|name| name == *found));
+        let plain = read().all(|(_, value)| is_plain(value));
+        let decoded = || read().filter_map(|(name, value)| Some((name, decode(value)?))).collect();
+        Self { query, decoded: if plain { None } else { Some(decoded()) } }
+    }
+
+    /// Calls `each` with every value of one of the parameters.
+    pub fn values<'s>(&'s self, name: &str, each: &mut dyn FnMut(&'s str)) {
+        match &self.decoded {
+            Some(decoded) => {
+                decoded.iter().filter(|(found, _)| *found == name).for_each(|(_, value)| each(value));
+            }
+            None => pairs(self.query).filter(|(found, _)| *found == name).for_each(|(_, value)| each(value)),
         }
     }
 }
@@ -61,9 +78,13 @@ fn looks_like(name: &str, wanted: &str) -> bool {
     folded.eq(wanted.chars().flat_map(char::to_lowercase).map(fold))
 }
 
+fn is_plain(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
 /// Decodes once: `+` is a blank, `%` starts two hexadecimal digits, the result is UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if is_plain(text) {
         return Some(Cow::Borrowed(text));
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -84,7 +105,8 @@ mod tests {
 
     fn all(query: &str, name: &str) -> Vec<String> {
         let mut found = Vec::new();
-        values(query, name, &mut |value| found.push(value.into_owned()));
+        let parameters = Parameters::read(query, ["territory", "a"].into_iter());
+        parameters.values(name, &mut |value| found.push(value.to_owned()));
         found
     }
 
@@ -93,6 +115,8 @@ mod tests {
         assert_eq!(all("territory=USS&x=1&territory=U%53W", "territory"), ["USS", "USW"]);
         assert_eq!(all("a=b+c&a=&a", "a"), ["b c", "", ""]);
         assert_eq!(all("b=1", "a"), [""; 0]);
+        assert_eq!(all("a=%41&a=B&territory=C&b=%", "a"), ["A", "B"]);
+        assert_eq!(all("a=%41&a=%&a=B", "a"), ["A", "B"]);
         assert_eq!(all("", "a"), [""; 0]);
     }
 

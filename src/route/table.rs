@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use super::canonical::CanonicalPath;
+use super::canonical::{CanonicalPath, MAX_SEGMENTS};
 use super::pattern::{Pattern, Segment};
 use crate::policy::Map;
 
@@ -106,6 +106,49 @@ impl Table {
         methods.sort_unstable();
         methods.dedup();
         methods
+    }
+
+    /// The routes that together take every request that the pattern, a rest, would take with this method; empty if it has
+    /// requests of its own. To be asked once all routes are in the table.
+    pub fn takers(&self, pattern: &Pattern, method: &Method) -> Vec<usize> {
+        let mut at = 0;
+        for segment in &pattern.segments {
+            let Some(node) = self.nodes.get(at) else { return Vec::new() };
+            let next = match segment {
+                Segment::Literal(text) => node.literals.get(text).copied(),
+                Segment::Variable(_) => node.variable,
+                Segment::Rest(_) => {
+                    let mut takers = Vec::new();
+                    let index = pattern.segments.len() - 1;
+                    return if self.takes_all(at, index, method, &mut takers) { takers } else { Vec::new() };
+                }
+            };
+            let Some(next) = next else { return Vec::new() };
+            at = next;
+        }
+        Vec::new()
+    }
+
+    /// Whether routes with a variable at this node take all that a rest could: one segment, one segment and a slash, and
+    /// more segments. What they take of names that nobody has thought of yet, they take of literals too.
+    fn takes_all(&self, at: usize, index: usize, method: &Method, takers: &mut Vec<usize>) -> bool {
+        let variable = self.nodes.get(at).and_then(|node| node.variable);
+        let Some((variable, node)) = variable.and_then(|at| Some((at, self.nodes.get(at)?))) else { return false };
+        let Some(one) = find(&node.ends, method) else { return false };
+        takers.push(one);
+        if index + 1 >= MAX_SEGMENTS {
+            return true;
+        }
+        let slash = node.literals.get("").and_then(|end| self.nodes.get(*end)).and_then(|end| find(&end.ends, method));
+        let Some(slash) = slash else { return false };
+        takers.push(slash);
+        match find(&node.rests, method) {
+            Some(more) => {
+                takers.push(more);
+                true
+            }
+            None => self.takes_all(variable, index + 1, method, takers),
+        }
     }
 
     /// Visits the ends that a path reaches, the most specific first, until `done`. The depth is that of the path,

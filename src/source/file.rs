@@ -9,10 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::diag::{Place, Report, SourceId};
-
-/// The largest document (`routes.yaml`, `grants.yaml`, `gateway.yaml`) that is read at all, in bytes; the parser has
-/// tighter bounds of its own for each kind.
-pub const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
+use crate::document::Limits;
 
 /// The largest certificate, key, key set or token file that is read, in bytes.
 pub const MAX_SECRET: u64 = 4 * 1024 * 1024;
@@ -37,28 +34,51 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Reads a document into `report`, where excerpts are taken from. Faults become diagnostics: a file that cannot be
-/// read (`unreadable_file`) or is not UTF-8 (`not_utf8`, with the place of the first byte that is not).
+/// Reads a document that people write into `report`, where excerpts are taken from. Faults become diagnostics, as in
+/// [`fetch`] and [`add_document`].
 pub fn read_document(path: &Path, report: &mut Report) -> Option<SourceId> {
-    let bytes = match read(path, MAX_DOCUMENT) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
-            return None;
-        }
-    };
+    let bytes = fetch(path, &Limits::default(), report)?;
     add_document(path, bytes, report)
 }
 
-/// Takes the bytes of a document into `report`; `None` and a diagnostic when they are not UTF-8.
+/// Reads the bytes of a document. A file that cannot be read (`unreadable_file`), or that has more than its reader takes
+/// (`too_large`), becomes a diagnostic, and is not read at all.
+pub fn fetch(path: &Path, limits: &Limits, report: &mut Report) -> Option<Vec<u8>> {
+    let most = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
+    let told = fs::metadata(path).map_or(0, |told| if told.is_file() { told.len() } else { 0 });
+    if told > most {
+        let mebibytes = most >> 20;
+        let message = format!("`{}` has {told} bytes, of which {mebibytes} MiB are read at most", path.display());
+        report.error("too_large", None, message).help("leave out what is not needed, or split it into several files");
+        return None;
+    }
+    match read(path, most) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            let help = "it must be a file of text that this process may read";
+            report.error("unreadable_file", None, message).help(help);
+            None
+        }
+    }
+}
+
+/// How much behind a fault is kept for the excerpt.
+const EXCERPT: usize = 1_024;
+
+/// Takes the bytes of a document into `report`; `None` and a diagnostic (`not_utf8`, with the place of the first byte that
+/// is not) when they are not UTF-8.
 pub fn add_document(path: &Path, bytes: Vec<u8>, report: &mut Report) -> Option<SourceId> {
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
         Ok(text) => Some(report.add_source(&name, &text)),
         Err(fault) => {
             // What precedes the fault is the same in the replaced text, so the place is right for the excerpt.
-            let start = u32::try_from(fault.utf8_error().valid_up_to()).unwrap_or(u32::MAX);
-            let source = report.add_source(&name, &String::from_utf8_lossy(fault.as_bytes()));
+            let valid = fault.utf8_error().valid_up_to();
+            let start = u32::try_from(valid).unwrap_or(u32::MAX);
+            let bytes = fault.as_bytes();
+            let shown = bytes.get(..valid.saturating_add(EXCERPT)).unwrap_or(bytes);
+            let source = report.add_source(&name, &String::from_utf8_lossy(shown));
             let replaced = u32::try_from(char::REPLACEMENT_CHARACTER.len_utf8()).unwrap_or(0);
             let place = Place { source, start, end: start.saturating_add(replaced) };
             report.error("not_utf8", place, "this byte is not UTF-8").help("save the file as UTF-8");

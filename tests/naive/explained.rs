@@ -27,7 +27,14 @@ fn policy(world: &World) -> Policy {
     let source = report.add_source("grants.yaml", &grants);
     let grants = document::read_grants(source, &mut report).unwrap();
     let nothing = &|_: &_| Err("no files here".to_owned());
-    let policy = Policy::compile(vec![routes], vec![grants], tenants_of(&gateway), nothing, &mut report);
+    let policy = Policy::compile(
+        vec![routes],
+        vec![grants],
+        tenants_of(&gateway),
+        nothing,
+        portcullis::reload::sha256,
+        &mut report,
+    );
     policy.unwrap_or_else(|| panic!("{}", report.render()))
 }
 

@@ -99,6 +99,7 @@ impl World {
             grants: &grants,
             tenants: &tenants,
             files: &|_| Err("no files here".into()),
+            sha256: portcullis::reload::sha256,
         };
         let compiled = route::compile(inputs, &mut report).ok_or_else(|| report.render())?;
         let snapshot = Snapshot {

@@ -96,11 +96,12 @@ fn aliases_of(field: Field<'_>, report: &mut Report) -> Entries<Entries<Located<
 }
 
 fn role(entry: &Entry, report: &mut Report) -> Option<RoleDocument> {
-    let keys = ["reserved", "includes", "rights", "without"];
-    let [reserved, includes, rights, without] = fields(&entry.value, "this role", keys, report)?;
+    let keys = ["reserved", "digest", "includes", "rights", "without"];
+    let [reserved, digest, includes, rights, without] = fields(&entry.value, "this role", keys, report)?;
     Some(RoleDocument {
         name: entry.name(),
         reserved: reserved.flag(false, report),
+        digest: digest.text(report),
         includes: includes.texts(report),
         rights: rights.texts(report),
         without: without.texts(report),

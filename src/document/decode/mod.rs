@@ -197,7 +197,9 @@ fn texts(node: &Node, key: &str, report: &mut Report) -> Vec<Located<String>> {
 /// Reports an empty list.
 fn not_empty(node: &Node, key: &str, report: &mut Report) {
     if matches!(node.shape(), Shape::List(items) if items.is_empty()) {
-        report.error("empty_list", node.place, format!("`{key}` must have at least one entry"));
+        report
+            .error("empty_list", node.place, format!("`{key}` must have at least one entry"))
+            .help("name at least one, or remove the key");
     }
 }
 
@@ -258,27 +260,33 @@ fn wrong<'r>(node: &Node, name: impl Display, wanted: &str, report: &'r mut Repo
         Shape::Map(_) => "a map",
     };
     let found = report.error("wrong_type", node.place, format!("{name} must be {wanted}, but is {is}"));
-    if let Some(variable) = lone_variable(node) {
-        found.help(quote(&variable));
+    let known = if let Some(variable) = lone_variable(node) {
+        Some(quote(&variable))
     } else if node.is_nothing() {
-        found.help("write the value, or leave the key out");
-    }
-    Wrong(found)
+        Some("write the value, or leave the key out".to_owned())
+    } else {
+        None
+    };
+    let settled = known.is_some();
+    found.help(known.unwrap_or_else(|| format!("write {wanted}")));
+    Wrong { found, settled }
 }
 
-/// A report of a wrong type that may get help.
-struct Wrong<'r>(&'r mut crate::diag::Diagnostic);
+/// A report of a wrong type that may get better help.
+struct Wrong<'r> {
+    found: &'r mut crate::diag::Diagnostic,
+    /// Whether its help cannot be bettered.
+    settled: bool,
+}
 
 impl Wrong<'_> {
     fn also_known(self, keys: &[&str]) {
-        if self.0.help.is_none() {
-            self.0.help(format!("its keys are {}", quoted(keys)));
-        }
+        self.help(&format!("its keys are {}", quoted(keys)));
     }
 
     fn help(self, help: &str) {
-        if self.0.help.is_none() {
-            self.0.help(help);
+        if !self.settled {
+            self.found.help(help);
         }
     }
 }

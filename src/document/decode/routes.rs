@@ -155,7 +155,10 @@ fn check_distinct(list: &[Located<String>], report: &mut Report) {
     for (index, word) in list.iter().enumerate() {
         if let Some(first) = list.iter().take(index).find(|first| first.value == word.value) {
             let message = format!("`{}` stands in this list for the second time", word.value);
-            report.error("duplicate_value", word.place, message).also(first.place, "first here");
+            report
+                .error("duplicate_value", word.place, message)
+                .help("remove one of the two")
+                .also(first.place, "first here");
         }
     }
 }

@@ -148,13 +148,16 @@ fn within(
     let inside = value.filter(|value| range.contains(value));
     if inside.is_none() {
         let (least, most) = (written(*range.start()), written(*range.end()));
-        report.error("out_of_range", place, format!("`{key}` must be {least} to {most}"));
+        report
+            .error("out_of_range", place, format!("`{key}` must be {least} to {most}"))
+            .help("write a value between these, or leave the key out for the default");
     }
     inside
 }
 
 fn too_large<'r>(node: &Node, report: &'r mut Report) -> &'r mut Diagnostic {
-    report.error("out_of_range", node.place, "the number has more than 64 bits")
+    let found = report.error("out_of_range", node.place, "the number has more than 64 bits");
+    found.help("write a smaller number")
 }
 
 /// Digits and a unit. `None` when it is something else, `Some(None)` when it is too large.

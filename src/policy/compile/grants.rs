@@ -44,7 +44,10 @@ pub(super) fn compile(
     for principal in &document.principals {
         if let Some(first) = ids.insert(&principal.id.value, &principal.id) {
             let message = format!("two principals have the id `{}`", principal.id.value);
-            report.error("duplicate_principal", principal.id.place, message).also(first.place, "the other one");
+            report
+                .error("duplicate_principal", principal.id.place, message)
+                .help("give each principal its own id")
+                .also(first.place, "the other one");
         }
         compiler.principal(principal, &groups, &own, &tenants, report);
     }
@@ -109,7 +112,7 @@ impl Compiler<'_> {
                     for written in rights {
                         if text::split(&written.value).at.is_some() {
                             let message = "a right in `rights:` has its nodes in `at:`";
-                            report.error("bad_grant", written.place, message);
+                            report.error("bad_grant", written.place, message).help("move the node to `at:`");
                         }
                         given.extend(self.given(written, report));
                     }

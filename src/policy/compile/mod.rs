@@ -4,14 +4,18 @@
 //! the grants document in, [`Builder::rules`] compiles what routes ask (and may name rights that nobody holds yet),
 //! and [`Builder::finish`] closes the tables.
 
+mod asked;
 mod condition;
 mod grants;
 mod implications;
+mod never;
 mod operand;
 mod requirement;
+mod reserved;
 mod roles;
 mod rules;
 mod text;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use crate::document::{Literal, Located};
 use crate::model::Guid;
 
 pub(super) use grants::counts;
+pub use reserved::{Sha256, check_reserved};
 pub use rules::Asking;
 
 /// A domain that is being compiled.
@@ -39,6 +44,10 @@ pub struct Builder {
     /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
     known: Vec<u32>,
     catalogued: bool,
+    /// By kind of object and attribute: what the objects say.
+    said: HashMap<(u32, u32), values::Said>,
+    /// By kind of object: what each route about such objects reads of them.
+    routes_about: HashMap<u32, Vec<values::Read>>,
     /// Where everything was written, if that is to be kept.
     origins: Option<Origins>,
 }
@@ -64,6 +73,8 @@ impl Builder {
             known: Vec::new(),
             catalogued: document.rights.is_some(),
             origins: (keep == Keep::Origins).then(Origins::default),
+            said: HashMap::new(),
+            routes_about: HashMap::new(),
         };
         builder.scopes(document, report);
         builder.catalogue(document, report);
@@ -87,6 +98,7 @@ impl Builder {
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
         grants::seal(&mut self.domain, &mut self.origins);
+        self.check_values(report);
         self.close_implications();
         if self.domain.flags.len() > MAX_FLAGS {
             let message = format!("domain `{}` has more than {MAX_FLAGS} flags", self.domain.name);
@@ -109,7 +121,10 @@ impl Builder {
         let mut index: HashMap<&str, usize> = HashMap::from([("root", 0)]);
         for (position, (name, _)) in document.forest.iter().enumerate() {
             if name.value == "root" {
-                report.error("reserved_name", name.place, "`root` is the node above all others and cannot be declared");
+                let message = "`root` is the node above all others and cannot be declared";
+                report
+                    .error("reserved_name", name.place, message)
+                    .help("remove it; nodes at the top have the parent `root`");
             }
             index.insert(&name.value, position + 1);
         }
@@ -145,23 +160,6 @@ impl Builder {
         }
         self.domain.scopes = nodes;
         self.aliases(document, report);
-    }
-
-    fn aliases(&mut self, document: &GrantsDocument, report: &mut Report) {
-        for (kind, values) in &document.aliases {
-            for (value, node) in values {
-                let Some(scope) = self.node(node, report) else { continue };
-                let known = self.domain.kinds.find(&kind.value).and_then(|kind| {
-                    self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str()).copied()
-                });
-                if known.is_some_and(|known| known != scope) {
-                    let message = format!("`{}:{}` is already the name of another node", kind.value, value.value);
-                    report.error("alias_clash", value.place, message).help("use another kind, or the node itself");
-                } else {
-                    self.name_scope(&kind.value, &value.value, scope);
-                }
-            }
-        }
     }
 
     fn name_scope(&mut self, kind: &str, value: &str, scope: ScopeId) {
@@ -241,7 +239,7 @@ impl Builder {
     fn warn_of_flag(&self, flag: FlagId, place: Place, report: &mut Report) {
         if !self.domain.principals.iter().any(|principal| Domain::has_flag(principal, flag)) {
             let message = format!("no principal has the flag `{}`, so it forbids nothing", self.domain.flag_name(flag));
-            report.warning("unknown_flag", place, message);
+            report.warning("unknown_flag", place, message).help("give it to a principal or group, or remove the term");
         }
     }
 
@@ -255,12 +253,13 @@ impl Builder {
                 continue;
             };
             let mut object = Object::default();
+            let kind = self.kind(kind);
             for (attribute, value) in attributes {
                 let id = super::domain::AttributeId(self.domain.attributes.intern(&attribute.value));
                 let texts = scalars(value).into_iter().map(String::into_boxed_str).collect();
                 object.attributes.push((id, Attribute { value: value.clone(), texts }));
+                self.note(kind, id.0, value, attribute.place);
             }
-            let kind = self.kind(kind);
             self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
             self.domain.objects.entry(kind).or_default().insert(key.into(), object);
         }
@@ -302,13 +301,30 @@ fn unknown<'n>(
     name: &str,
     candidates: impl Iterator<Item = &'n str>,
 ) {
-    // Comparing with every candidate is dear; after this many faults nobody reads the suggestions.
-    let near = if report.errors() < 100 { suggest(name, candidates) } else { None };
-    let help = near.map(|near| format!("did you mean `{near}`?"));
-    let found = report.error("unknown_name", place, message);
-    if let Some(help) = help {
-        found.help(help);
+    let mut candidates = candidates.peekable();
+    let help = if candidates.peek().is_none() {
+        "none is declared".to_owned()
+    } else if report.errors() >= 100 {
+        // Comparing with every candidate is dear; after this many faults nobody reads the suggestions.
+        "look for other spellings".to_owned()
+    } else {
+        let known: Vec<&str> = candidates.collect();
+        suggest(name, known.iter().copied()).map_or_else(|| some_of(known), |near| format!("did you mean `{near}`?"))
+    };
+    report.error("unknown_name", place, message).help(help);
+}
+
+/// The first few names of a list, in the order of letters.
+fn some_of(mut names: Vec<&str>) -> String {
+    const SOME: usize = 5;
+    let more = if names.len() > SOME { " ..." } else { "" };
+    if names.len() > SOME {
+        names.select_nth_unstable(SOME);
+        names.truncate(SOME);
     }
+    names.sort_unstable();
+    let shown: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("known: {}{more}", shown.join(", "))
 }
 
 /// All domains of a load, while they are compiled.
@@ -322,7 +338,10 @@ impl Builders {
             let name = &document.domain;
             if let Some(first) = documents.iter().take(index).find(|other| other.domain.value == name.value) {
                 let message = format!("domain `{}` has two grants documents", name.value);
-                report.error("duplicate_domain", name.place, message).also(first.domain.place, "the other one");
+                report
+                    .error("duplicate_domain", name.place, message)
+                    .help("merge the two into one")
+                    .also(first.domain.place, "the other one");
             }
         }
         Self(documents.iter().map(|document| Builder::new(document, tenants, keep, report)).collect())

@@ -19,6 +19,11 @@ fn is_reference(literal: &Literal) -> bool {
     known(text) || text.strip_prefix("count(").is_some_and(known)
 }
 
+/// Whether a constant is a reference to a setting.
+fn is_setting(literal: &Literal) -> bool {
+    matches!(literal, Literal::Text(text) if text.starts_with("setting."))
+}
+
 /// Whether a word is one of the references but for case or a slip of the pen.
 fn nearly(word: &str, known: &str) -> bool {
     suggest(&word.to_ascii_lowercase(), std::iter::once(known)).is_some()
@@ -45,7 +50,8 @@ impl Writer<'_, '_> {
                 Operand::Constant(Literal::List(list)) => {
                     if let (Comparison::In, Operand::Path(variable)) = (comparison, &left_side) {
                         let values = list.iter().flat_map(super::scalars).map(String::into_boxed_str).collect();
-                        self.closed.push(Closed { variable: *variable, values, code });
+                        let by_settings = is_setting(&right.value);
+                        self.closed.push(Closed { variable: *variable, values, code, by_settings });
                     }
                 }
                 Operand::Object(_) => {}
@@ -56,7 +62,12 @@ impl Writer<'_, '_> {
                 }
             }
         }
-        self.check(Check::Compare { comparison, left: left_side, right: right_side, code }, otherwise);
+        let check = Check::Compare { comparison, left: left_side, right: right_side, code };
+        if is_setting(&left.value) || is_setting(&right.value) {
+            self.decided(|writer| writer.check(check, otherwise));
+        } else {
+            self.check(check, otherwise);
+        }
     }
 
     fn operand(&mut self, written: &Located<Literal>) -> Option<Operand> {

@@ -1,16 +1,15 @@
 //! A requirement as a short list of steps: definitions are put in where they are named, settings are decided, and
 //! alternatives become jumps.
 
+use super::Builder;
 use super::condition::{self, Folded};
 use super::rules::Asking;
-use super::{Builder, text, unknown};
-use crate::diag::{Place, Report, suggest};
+use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::routes::{Definition, Term};
-use crate::model::Level;
-use crate::policy::domain::{FlagId, RightId};
+use crate::policy::domain::FlagId;
 use crate::policy::outline::{Outline, OutlineKind};
-use crate::policy::rules::{Asked, At, Check, RightRef, Rules, Step, Variable};
+use crate::policy::rules::{Check, RightRef, Rules, Step, Variable};
 
 /// The deepest nesting of definitions within definitions.
 const MAX_DEPTH: usize = 32;
@@ -35,6 +34,10 @@ pub(super) struct Writer<'w, 'd> {
     terms: usize,
     /// The terms of the list that is being written, if they are to be kept.
     outlines: Option<Vec<Outline>>,
+    /// Whether what is being written stands or falls with a setting.
+    by_settings: bool,
+    /// The checks that stand or fall with a setting.
+    pub(super) foregone: Vec<usize>,
 }
 
 /// A path variable with a closed list of values.
@@ -43,6 +46,8 @@ pub(super) struct Closed {
     pub(super) variable: Variable,
     pub(super) values: Vec<Box<str>>,
     pub(super) code: u16,
+    /// Whether the list is a setting.
+    pub(super) by_settings: bool,
 }
 
 impl<'w, 'd> Writer<'w, 'd> {
@@ -53,8 +58,9 @@ impl<'w, 'd> Writer<'w, 'd> {
         report: &'w mut Report,
     ) -> Self {
         let outlines = builder.keeps_origins().then(Vec::new);
-        let (labels, within, closed) = (Vec::new(), Vec::new(), Vec::new());
-        Self { builder, asking, rules, report, labels, within, closed, terms: 0, outlines }
+        let (labels, within, closed, foregone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (terms, by_settings) = (0, false);
+        Self { builder, asking, rules, report, labels, within, closed, terms, outlines, by_settings, foregone }
     }
 
     /// Writes the whole requirement.
@@ -71,6 +77,14 @@ impl<'w, 'd> Writer<'w, 'd> {
                 Step::Check { otherwise: None, .. } | Step::Permit => {}
             }
         }
+        self.refuse_impossible();
+    }
+
+    /// Writes what stands or falls with a setting.
+    pub(super) fn decided(&mut self, write: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.by_settings, true);
+        write(self);
+        self.by_settings = before;
     }
 
     fn term(&mut self, term: &'d Located<Term>, otherwise: Option<Label>) {
@@ -130,8 +144,10 @@ impl<'w, 'd> Writer<'w, 'd> {
                 let code = self.code(reason);
                 match condition::fold(condition, self.asking.settings, self.report) {
                     Folded::Known(true) | Folded::Faulty => {}
-                    Folded::Known(false) => self.check(Check::Never { code }, otherwise),
-                    Folded::Bit { of, map, mask } => self.bit(of, map, mask, code, otherwise),
+                    Folded::Known(false) => self.decided(|writer| writer.check(Check::Never { code }, otherwise)),
+                    Folded::Bit { of, map, mask } => {
+                        self.decided(|writer| writer.bit(of, map, mask, code, otherwise));
+                    }
                 }
             }
             Term::Compare { comparison, left, right, reason } => {
@@ -170,11 +186,11 @@ impl<'w, 'd> Writer<'w, 'd> {
         let closed = self.closed.len();
         let kind = match condition::fold(condition, self.asking.settings, self.report) {
             Folded::Known(true) => {
-                self.term(then, otherwise);
+                self.decided(|writer| writer.term(then, otherwise));
                 OutlineKind::Settled(true)
             }
             Folded::Known(false) => {
-                instead.into_iter().for_each(|term| self.term(term, otherwise));
+                self.decided(|writer| instead.into_iter().for_each(|term| writer.term(term, otherwise)));
                 OutlineKind::Settled(false)
             }
             Folded::Faulty => OutlineKind::Settled(false),
@@ -182,8 +198,10 @@ impl<'w, 'd> Writer<'w, 'd> {
                 let (not, end) = (self.label(), self.label());
                 let code = self.number_of_code("condition");
                 // With a value that names no bit the condition neither holds nor fails: neither branch would be right.
-                self.bit(of, map, i64::MAX, code, otherwise);
-                self.bit(of, map, mask, code, Some(not));
+                self.decided(|writer| {
+                    writer.bit(of, map, i64::MAX, code, otherwise);
+                    writer.bit(of, map, mask, code, Some(not));
+                });
                 self.term(then, otherwise);
                 self.rules.steps.push(Step::Jump(end));
                 self.here(not);
@@ -205,7 +223,10 @@ impl<'w, 'd> Writer<'w, 'd> {
         let name = definition.name.value.as_str();
         if self.within.contains(&name) || self.within.len() >= MAX_DEPTH {
             let message = format!("the definition `{name}` needs itself");
-            self.report.error("cycle", place, message).also(definition.name.place, "defined here");
+            self.report
+                .error("cycle", place, message)
+                .help("take it out of itself")
+                .also(definition.name.place, "defined here");
             return;
         }
         if self.builder.known.iter().any(|right| self.builder.domain.rights.name(*right) == name) {
@@ -216,115 +237,6 @@ impl<'w, 'd> Writer<'w, 'd> {
         self.within.push(name);
         self.term(&definition.requirement, otherwise);
         self.within.pop();
-    }
-
-    fn right(&mut self, written: &str, place: Place, otherwise: Option<Label>) {
-        let parts = text::split(written);
-        let level = match parts.suffix {
-            None => Asked::Level(Level::Read),
-            Some("by_method") => Asked::ByMethod,
-            Some(level) => match Level::parse(level) {
-                Some(level) => Asked::Level(level),
-                None => {
-                    let message = format!("`{level}` is no level that can be asked for");
-                    let help = "use `read`, `write`, `delete` or `by_method`";
-                    self.report.error("bad_level", place, message).help(help);
-                    return;
-                }
-            },
-        };
-        let (at, below) = match parts.at.map(|at| at.strip_suffix("/*").map_or((at, false), |at| (at, true))) {
-            None => (self.asking.scope("main").map_or(At::Root, At::Scope), false),
-            Some((at, below)) => match self.at(at, place) {
-                Some(at) => (at, below),
-                None => return,
-            },
-        };
-        if let Some(right) = self.right_ref(parts.name, place) {
-            self.check(Check::Right { right, level, at, below }, otherwise);
-        }
-    }
-
-    fn unless_denied(&mut self, written: &str, place: Place, otherwise: Option<Label>) {
-        let parts = text::split(written);
-        if parts.suffix.is_some() || parts.at.is_some_and(|at| at.ends_with("/*")) {
-            let message = "`unless_denied` asks for no level and looks at one scope";
-            self.report.error("bad_level", place, message).help("write `RIGHT` or `RIGHT @SCOPE`");
-            return;
-        }
-        let at = match parts.at {
-            None => Some(self.asking.scope("main").map_or(At::Root, At::Scope)),
-            Some(at) => self.at(at, place),
-        };
-        if !parts.name.contains('{') && !self.builder.is_known(parts.name) {
-            let message = format!("no grant and no role knows the right `{}`, so it is never denied", parts.name);
-            self.report.warning("unknown_right", place, message);
-        }
-        if let (Some(at), Some(right)) = (at, self.right_ref(parts.name, place)) {
-            self.check(Check::UnlessDenied { right, at }, otherwise);
-        }
-    }
-
-    fn at(&mut self, name: &str, place: Place) -> Option<At> {
-        if name == "root" {
-            return Some(At::Root);
-        }
-        let found = self.asking.scope(name).map(At::Scope);
-        if found.is_none() {
-            let known = self.asking.route.scopes.iter().map(|scope| scope.name.value.as_str());
-            unknown(self.report, place, format!("the route has no scope `{name}`"), name, known);
-        }
-        found
-    }
-
-    /// A right by name, or by a template whose variable has a closed list.
-    fn right_ref(&mut self, name: &str, place: Place) -> Option<RightRef> {
-        let Some((before, rest)) = name.split_once('{') else {
-            return self.asked_right(name, place).map(RightRef::Fixed);
-        };
-        let Some((variable, after)) = rest.split_once('}').filter(|(_, after)| !after.contains(['{', '}'])) else {
-            let message = format!("`{name}` is no name for a right");
-            self.report.error("bad_name", place, message).help("one `{variable}` may stand in it");
-            return None;
-        };
-        let at = Located::new(place, ());
-        let variable_name = variable;
-        let variable = self.asking.variable(variable, &at, self.report)?;
-        let Some(closed) = self.closed.iter().find(|closed| closed.variable == variable).cloned() else {
-            let message = format!("nothing bounds the values of `{{{variable_name}}}`, which names a right");
-            let help = format!("put `{{in: [path.{variable_name}, ...], reason: ...}}` before it in the same list");
-            self.report.error("open_right", place, message).help(help);
-            return None;
-        };
-        let mut rights = Vec::new();
-        for value in closed.values {
-            let right = self.asked_right(&format!("{before}{value}{after}"), place)?;
-            rights.push((value, right));
-        }
-        Some(RightRef::Named { variable, rights, code: closed.code })
-    }
-
-    /// A right that routes ask for need not be held by anybody, but with a catalogue it must be in it.
-    fn asked_right(&mut self, name: &str, place: Place) -> Option<RightId> {
-        let builder = &mut *self.builder;
-        if !text::right_name(name, builder.shape(), place, self.report) {
-            return None;
-        }
-        if builder.catalogued && !builder.is_known(name) {
-            let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
-            unknown(self.report, place, format!("the catalogue has no right `{name}`"), name, known);
-            return None;
-        }
-        if !builder.is_known(name) {
-            let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
-            let near = if self.report.errors() < 100 { suggest(name, known) } else { None };
-            let help = near.map(|near| format!("did you mean `{near}`?"));
-            let found = self.report.warning("unknown_right", place, format!("nobody and no role holds `{name}`"));
-            if let Some(help) = help {
-                found.help(help);
-            }
-        }
-        Some(RightId(builder.domain.rights.intern(name)))
     }
 
     fn flag(&mut self, name: &str, place: Place) -> FlagId {
@@ -351,7 +263,16 @@ impl<'w, 'd> Writer<'w, 'd> {
     }
 
     pub(super) fn check(&mut self, check: Check, otherwise: Option<Label>) {
+        if self.by_settings || self.is_named_by_setting(&check) {
+            self.foregone.push(self.rules.steps.len());
+        }
         self.rules.steps.push(Step::Check { check, otherwise });
+    }
+
+    fn is_named_by_setting(&self, check: &Check) -> bool {
+        let (Check::Right { right, .. } | Check::UnlessDenied { right, .. }) = check else { return false };
+        let RightRef::Named { variable, .. } = right else { return false };
+        self.closed.iter().any(|closed| closed.variable == *variable && closed.by_settings)
     }
 
     fn label(&mut self) -> Label {

@@ -67,12 +67,15 @@ impl Builder {
         }
         if let Some(excess) = asking.route.scopes.get(MAX_SCOPES) {
             let message = format!("a route has at most {MAX_SCOPES} scopes");
-            report.error("too_many_scopes", excess.name.place, message);
+            report
+                .error("too_many_scopes", excess.name.place, message)
+                .help("leave out those that nothing is asked at");
         }
         for scope in &asking.route.scopes {
             let rule = self.scope_rule(scope, &asking, &mut rules, report);
             rules.scopes.push(rule);
         }
+        self.note_reads(&rules, &asking);
         let mut writer = Writer::new(self, asking, &mut rules, report);
         writer.whole();
         rules
@@ -88,16 +91,22 @@ impl Builder {
         let name: Arc<str> = scope.name.value.as_str().into();
         if scope.name.value == "root" {
             let message = "`root` is always the node above all others; a scope needs another name";
-            report.error("reserved_name", scope.name.place, message);
+            report.error("reserved_name", scope.name.place, message).help("rename it, here and in `require`");
         }
         let missing = self.missing(&scope.missing, asking, 0, report);
         let origin = match &scope.origin {
             OriginDocument::Node(node) => self.node(node, report).map(Origin::Node),
             OriginDocument::Request { from, kind } => {
-                let known = self.domain.kinds.find(&kind.value);
+                // Kinds of objects have numbers too.
+                let names_nodes = |number: u32| {
+                    let values = usize::try_from(number).ok().and_then(|number| self.domain.values.get(number));
+                    values.is_some_and(|values| !values.is_empty())
+                };
+                let known = self.domain.kinds.find(&kind.value).filter(|number| names_nodes(*number));
                 if known.is_none() {
                     let message = format!("no scope node or alias is of kind `{}`", kind.value);
                     let kinds = self.domain.kinds.all().iter().map(|kind| &**kind);
+                    let kinds = kinds.filter(|name| self.domain.kinds.find(name).is_some_and(names_nodes));
                     unknown(report, kind.place, message, &kind.value, kinds);
                 }
                 let places = from.iter().filter_map(|place| self.spot(place, asking, rules, report)).collect();
@@ -195,7 +204,7 @@ impl Builder {
                     Folded::Faulty => Missing::Deny,
                     Folded::Bit { .. } => {
                         let message = "what holds for a missing scope may depend on settings only";
-                        report.error("unsupported", condition.place, message);
+                        report.error("unsupported", condition.place, message).help("ask for a bit by its number");
                         Missing::Deny
                     }
                 }

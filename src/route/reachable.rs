@@ -1,0 +1,113 @@
+//! Routes that no request can take, and names that no request can have: written down, they promise a rule that never
+//! applies.
+
+use http::Method;
+use http::uri::Uri;
+
+use super::pattern::Pattern;
+use super::query::Parameters;
+use super::table::Table;
+use super::{Access, Route, canonical, query};
+use crate::diag::Report;
+use crate::document::routes::{ApplicationDocument, RouteDocument};
+
+/// The longest host name; a wildcard stands for at least one letter of it.
+const LONGEST_HOST: usize = 253;
+
+/// Reports what no request can reach in an application whose routes are all in the table. `patterns` are those of its
+/// routes, where they could be read.
+pub(super) fn check(
+    application: &ApplicationDocument,
+    routes: &[Route],
+    patterns: &[Option<Pattern>],
+    table: &Table,
+    report: &mut Report,
+) {
+    for (document, pattern) in application.routes.iter().zip(patterns) {
+        if let Some(pattern) = pattern {
+            one(application, document, pattern, table, report);
+        }
+    }
+    for (document, route) in application.routes.iter().zip(routes) {
+        if let Access::Rules(rules) = &route.access {
+            for name in rules.query_names().filter(|name| !can_be_asked(name, rules.query_names())) {
+                let message = format!("no request can have the query parameter `{name}`, which this route reads");
+                let help = "requests with it are refused or never read so; look for other spellings of it in the route";
+                report.error("unreachable_query", document.id.place, message).help(help);
+            }
+        }
+    }
+}
+
+fn one(
+    application: &ApplicationDocument,
+    route: &RouteDocument,
+    pattern: &Pattern,
+    table: &Table,
+    report: &mut Report,
+) {
+    let path = &route.path;
+    if let Some(why) = pattern.excess() {
+        let message = format!("no request can take `{}`", route.id.value);
+        report.error("unreachable_route", path.place, message).help(format!("{why}; write a shorter one"));
+        return;
+    }
+    let taken = route.methods.iter().filter_map(|written| {
+        let method = Method::from_bytes(written.value.as_bytes()).ok()?;
+        Some((written, table.takers(pattern, &method))).filter(|(_, takers)| !takers.is_empty())
+    });
+    let taken: Vec<_> = taken.collect();
+    let whole = taken.len() == route.methods.len();
+    for (written, takers) in taken {
+        let (place, message) = if whole {
+            (path.place, format!("no request can take `{}`: other routes take all of them", route.id.value))
+        } else {
+            let message = format!("no {} request can take `{}`: other routes take them", written.value, route.id.value);
+            (written.place, message)
+        };
+        let found = report.error("unreachable_route", place, message);
+        found.help("remove it, or one of the others: they match more segments and go first");
+        for other in takers.into_iter().filter_map(|taker| application.routes.get(taker)).take(3) {
+            found.also(other.path.place, format!("`{}` takes some", other.id.value));
+        }
+    }
+}
+
+/// Whether a request can name this parameter so that it is read and not taken for a look-alike of another.
+fn can_be_asked<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> bool {
+    let asked = format!("{name}=x");
+    let target = format!("/?{asked}").parse::<Uri>().ok().filter(|target| canonical::check_target(target).is_ok());
+    let whole = target.is_some_and(|target| target.query() == Some(asked.as_str()));
+    let mut read = false;
+    Parameters::read(&asked, std::iter::once(name)).values(name, &mut |value| read |= value == "x");
+    whole && read && query::check(&asked, all).is_ok()
+}
+
+/// Whether a request can name a host of this wildcard; `suffix` is what follows the `*.`.
+pub(super) fn wildcard(suffix: &str) -> bool {
+    !suffix.starts_with('[') && suffix.len() + 2 <= LONGEST_HOST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_can_be_asked_for_if_nothing_in_the_query_or_the_route_takes_its_name() {
+        let cases: [(&str, &[&str], bool); 10] = [
+            ("town", &["town"], true),
+            ("town", &["town", "land"], true),
+            ("X-Town", &["X-Town"], true),
+            ("a[b]", &["a[b]"], true),
+            ("town", &["town", "Town"], false),
+            ("a-b", &["a-b", "a.b"], false),
+            ("größe", &["größe"], false),
+            ("a b", &["a b"], false),
+            ("a=b", &["a=b"], false),
+            ("a#b", &["a#b"], false),
+        ];
+        for (name, all, can) in cases {
+            assert_eq!(can_be_asked(name, all.iter().copied()), can, "{name} among {all:?}");
+        }
+    }
+}
