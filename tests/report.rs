@@ -13,7 +13,7 @@ use portcullis::diag::Report;
 use portcullis::document::routes::RoutesDocument;
 use portcullis::model::{Level, Reason, Status};
 use portcullis::policy::{Domain, Facts, HeaderValue, Held, Principal, Reach, RightId, ScopeId, decide};
-use portcullis::review::report::{Access as Cell, Asker, Filter, Glob, State, Value};
+use portcullis::review::report::{Access as Cell, Asker, Filter, State, Value};
 use portcullis::review::{Policy, Request, World};
 use portcullis::route::Access;
 use portcullis::{config, document, reload};
@@ -459,7 +459,7 @@ impl Shops {
         done.out
     }
 
-    /// The lines below the facts, without blanks at their ends.
+    /// The lines below the facts.
     fn table(&self, arguments: &[&str]) -> String {
         let out = self.report(arguments);
         out.split_once("\n\n").unwrap().1.to_owned()
@@ -471,27 +471,247 @@ impl Shops {
 }
 
 #[test]
-fn print_for_me() {
+fn a_matrix_that_fits_is_printed_as_such() {
+    let expected = "  principal   status                 orders                     orders.list                prices
+  ann         active                 write (North, role Clerk)  write (North, role Clerk)  -
+  bob         active                 denied (Closed)            denied (Closed)            -
+  cat         inactive (group Left)  off                        off                        -
+  =1+1        active                 lower: read                read (own via prices)      read (own)
+  <b>eve</b>  active                 -                          -                          -
+";
+    assert_eq!(Shops::new().table(&["modules", "--at", "shop:N2"]), expected);
+}
+
+#[test]
+fn a_matrix_that_does_not_fit_is_turned_or_else_folded() {
     let shops = Shops::new();
-    for arguments in [
-        &["modules", "--at", "shop:N2"][..],
-        &["modules", "--at", "town:N", "--output", "csv"],
-        &["modules"],
-        &["scopes", "--right", "orders.list"],
-        &["scopes"],
-        &["objects"],
-        &["objects", "--right", "prices", "--output", "csv"],
-        &["principal", "ann"],
-        &["principal", "bob"],
-        &["principal", "cat"],
-        &["principal", "<b>eve</b>"],
-        &["right", "orders.list"],
-        &["right", "orders.list", "--output", "csv"],
-        &["right", "orders.list", "--output", "json"],
-        &["scopes", "--right", "orders", "--output", "json", "--principal", "b*"],
-        &["principal", "ann", "--output", "json"],
-        &["modules", "--output", "html"],
+    let turned = "  principal    ann                          bob
+  status       active                       active
+  root         lower: delete                lower: read
+    town:N     write (North, role Clerk)    read (North, role Clerk; capped by trainee)
+      shop:N1  write (North, role Clerk)    read (North, role Clerk; capped by trainee)
+      shop:N2  write (North, role Clerk)    denied (Closed)
+    town:S     lower: delete                -
+      shop:S1  delete (own)                 -
+";
+    let table = shops.table(&["scopes", "--right", "orders", "--group", "North", "--only-held"]);
+    let squeezed = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    assert_eq!(squeezed(&table), squeezed(turned));
+    let folded = "  What is not listed is as the nearest line above it in the hierarchy, or nothing.
+
+ann  active
+  root     lower: delete at shop:S1
+  town:N   write (North, role Clerk)
+  shop:S1  delete (own)
+
+bob  active
+  root     lower: read at town:N
+  town:N   read (North, role Clerk; capped by trainee)
+  shop:N2  denied (Closed)
+
+cat  inactive (group Left)
+  nothing counts: the account is not active
+
+=1+1  active
+  root  read (own via prices)
+
+<b>eve</b>  active
+  nothing
+";
+    assert_eq!(shops.table(&["scopes", "--right", "orders.list"]), folded);
+}
+
+#[test]
+fn filters_leave_rows_out() {
+    let shops = Shops::new();
+    let all = ["ann", "bob", "cat", "=1+1", "<b>eve</b>"];
+    for (arguments, expected) in [
+        (&[][..], &all[..]),
+        (&["--principal", "*"], &all),
+        (&["--principal", "b*"], &["bob"]),
+        (&["--group", "North"], &["ann", "bob", "cat"]),
+        (&["--group", "Staff"], &["ann", "bob", "cat"]),
+        (&["--only-held"], &["ann", "bob", "=1+1"]),
+        (&["--level", "write"], &["ann"]),
+        (&["--level", "write", "--at", "shop:N2"], &["ann"]),
+        (&["--level", "read", "--at", "shop:S1", "--group", "North"], &["ann"]),
+        (&["--only-held", "--right", "prices"], &["=1+1"]),
     ] {
-        println!("=== {arguments:?}\n{}", shops.report(arguments));
+        let report = shops.json(&[&["modules"], arguments].concat());
+        let rows = report["tables"]["access"]["rows"].as_array().unwrap();
+        let found: Vec<&str> = rows.iter().map(|row| row["principal"].as_str().unwrap()).collect();
+        assert_eq!(found, expected, "{arguments:?}");
     }
+}
+
+#[test]
+fn objects_lead_to_nodes_and_to_all_above_them() {
+    let report = Shops::new().json(&["objects"]);
+    assert_eq!(report["facts"]["right"], "orders.list", "the only right that routes ask for there");
+    let columns = &report["tables"]["access"]["columns"];
+    let expected = serde_json::json!([
+        {"name": "town:N", "below": null, "objects": []},
+        {"name": "shop:N1", "below": "town:N", "objects": ["order:1", "order:3"]},
+        {"name": "shop:N2", "below": "town:N", "objects": ["order:2"]},
+    ]);
+    assert_eq!(*columns, expected);
+    let one = Shops::new().json(&["objects", "--object", "order:2", "--kind", "order"]);
+    let names: Vec<&Json> =
+        one["tables"]["access"]["columns"].as_array().unwrap().iter().map(|column| &column["name"]).collect();
+    assert_eq!(names, ["town:N", "shop:N2"]);
+}
+
+#[test]
+fn json_has_the_level_its_grounds_and_their_places() {
+    let report = Shops::new().json(&["scopes", "--right", "orders", "--principal", "bob"]);
+    let cells = &report["tables"]["access"]["rows"][0]["cells"];
+    let expected = serde_json::json!({
+        "root": {"state": "nothing", "level": null, "sources": [], "lower": {"level": "read", "right": "orders", "scope": "town:N"}},
+        "town:N": cells["shop:N1"],
+        "shop:N1": {"state": "held", "level": "read", "capped_by": "trainee", "sources": [{"group": "North", "grants": [
+            {"right": "orders", "scope": "town:N", "role": "Clerk", "written_at": "grants.yaml:9:38"}]}]},
+        "shop:N2": {"state": "denied", "level": null, "sources": [{"group": "Closed", "grants": [
+            {"right": "orders", "scope": "shop:N2", "written_at": "grants.yaml:10:21"}]}]},
+    });
+    assert_eq!(*cells, expected);
+    let cat = Shops::new().json(&["scopes", "--right", "orders", "--principal", "cat"]);
+    let row = &cat["tables"]["access"]["rows"][0];
+    assert_eq!(row["status"], serde_json::json!({"is": "inactive", "because_of": ["Left"]}));
+    assert_eq!((&row["cells"]["shop:N1"]["state"], &row["cells"]["shop:N1"]["level"]), (&"off".into(), &Json::Null));
+    assert_eq!(row["cells"]["shop:N1"]["would_hold"], "write");
+}
+
+#[test]
+fn csv_is_one_line_a_principal_and_runs_nothing() {
+    let expected = "\"principal\",\"status\",\"orders\",\"orders.list\",\"prices\"\r
+\"ann\",\"active\",\"write (North, role Clerk)\",\"write (North, role Clerk)\",\"\"\r
+\"bob\",\"active\",\"read (North, role Clerk; capped by trainee)\",\"read (North, role Clerk; capped by trainee)\",\"\"\r
+\"cat\",\"inactive (group Left)\",\"off\",\"off\",\"\"\r
+\"'=1+1\",\"active\",\"lower: read\",\"read (own via prices)\",\"read (own)\"\r
+\"<b>eve</b>\",\"active\",\"\",\"\",\"\"\r
+";
+    assert_eq!(Shops::new().report(&["modules", "--at", "town:N", "--output", "csv"]), expected);
+}
+
+#[test]
+fn a_right_has_its_holders_and_the_routes_that_ask_for_it() {
+    let expected = "Who holds it
+  A line counts for all that lies below its scope, until another line says otherwise.
+  principal  status                 scope    access                                       written at
+  ann        active                 town:N   write (North, role Clerk)                    grants.yaml:9:38
+  ann        active                 shop:S1  delete (own)                                 grants.yaml:13:95
+  bob        active                 town:N   read (North, role Clerk; capped by trainee)  grants.yaml:9:38
+  bob        active                 shop:N2  denied (Closed)                              grants.yaml:10:21
+  cat        inactive (group Left)  town:N   off (else write (North, role Clerk))         grants.yaml:9:38
+  =1+1       active                 root     read (own via prices)                        grants.yaml:16:81
+
+Routes that ask for it
+  application  route       methods      right        level      scope  written at
+  shop         order       GET, DELETE  orders.list  by method  main   routes.yaml:15:19
+  shop         order.edit  PUT          orders.list  write      main   routes.yaml:22:63
+";
+    assert_eq!(Shops::new().table(&["right", "orders.list"]), expected);
+}
+
+#[test]
+fn a_principal_has_its_account_its_rights_and_its_routes() {
+    let shops = Shops::new();
+    let ann = shops.table(&["principal", "ann"]);
+    for line in [
+        "  Staff  North                   grants.yaml:8:3",
+        "  North  itself                  grants.yaml:9:3",
+        "  staff  Staff",
+        "  orders  town:N   write (North, role Clerk)  grants.yaml:9:38",
+        "  orders  shop:S1  delete (own)               grants.yaml:13:95",
+        "  shop         home        GET      anywhere                                          routes.yaml:10:14",
+        "  shop         order       GET      anywhere                                          routes.yaml:11:13",
+        "  shop         order       DELETE   never: orders.list:by_method (routes.yaml:15:19)  routes.yaml:11:13",
+        "  shop         order.edit  PUT      town = town:N                                     routes.yaml:16:13",
+    ] {
+        assert!(ann.lines().any(|found| found == line), "{line}\n{ann}");
+    }
+    for (principal, route, method, expected) in [
+        ("bob", "order", "GET", "main = shop:N1"),
+        ("bob", "order.edit", "PUT", "never: orders:write @town (routes.yaml:22:34)"),
+        ("cat", "order", "GET", "never: the account is inactive"),
+        ("cat", "home", "GET", "anywhere"),
+        ("=1+1", "order", "GET", "anywhere"),
+        ("=1+1", "order.edit", "PUT", "never: flag staff (routes.yaml:22:19)"),
+        ("<b>eve</b>", "home", "GET", "never: tenant of the gate (routes.yaml:8:11)"),
+    ] {
+        let report = shops.table(&["principal", principal]);
+        let fits = |line: &&str| line.split_whitespace().nth(1) == Some(route) && line.contains(method);
+        let line = report.lines().find(fits).unwrap();
+        assert!(line.contains(expected), "{principal} {route}: {line}");
+    }
+}
+
+#[test]
+fn html_is_one_page_that_needs_nothing_and_runs_nothing() {
+    let shops = Shops::new();
+    for report in [&["modules"][..], &["scopes"], &["objects"], &["principal", "<b>eve</b>"], &["right", "orders"]] {
+        let page = shops.report(&[report, &["--output", "html"]].concat());
+        assert!(page.starts_with("<!DOCTYPE html>\n<html lang=\"en\">") && page.ends_with("</html>\n"));
+        for part in ["<title>", "@media print", "position: sticky", "generated at", "Legend", "class=\"summary\""] {
+            assert!(page.contains(part), "{report:?}: {part}");
+        }
+        for part in ["<script", "src=", "href=", "url(", "@import", "http:", "https:", "<b>eve"] {
+            assert!(!page.contains(part), "{report:?}: {part}");
+        }
+    }
+    let page = shops.report(&["modules", "--at", "town:N", "--output", "html"]);
+    let line = "<tr><th scope=\"row\">=1+1</th><td>active</td><td class=\"lower\" title=\"lower: read of orders.list at town:N\">\
+                <b>lower: read</b> <small>of orders.list</small></td><td class=\"read\" title=\"own: prices, grants.yaml:16:81\">\
+                <b>read</b> <small>own via prices</small></td><td class=\"read\" title=\"own: prices, grants.yaml:16:81\"><b>read</b> \
+                <small>own</small></td></tr>";
+    assert!(page.lines().any(|found| found == line), "{page}");
+    assert!(page.contains("&lt;b&gt;eve&lt;/b&gt;"));
+}
+
+#[test]
+fn a_name_that_nothing_has_is_exit_code_2_with_the_nearest_one() {
+    let shops = Shops::new();
+    for (arguments, expected) in [
+        (&["principal", "anne"][..], "error: there is no principal `anne`\nhelp: did you mean `ann`?\n"),
+        (&["right", "order"], "error: there is no right `order`\nhelp: did you mean `orders`?\n"),
+        (&["scopes", "--right", "price"], "error: there is no right `price`\nhelp: did you mean `prices`?\n"),
+        (&["modules", "--at", "town:n"], "error: there is no scope node `town:n`\nhelp: did you mean `town:N`?\n"),
+        (&["modules", "--right", "x*"], "error: no right fits `x*`\n"),
+        (&["modules", "--principal", "an"], "error: there is no principal `an`\nhelp: did you mean `ann`?\n"),
+        (&["modules", "--group", "Nort"], "error: there is no group `Nort`\nhelp: did you mean `North`?\n"),
+        (&["scopes", "--scope", "city:*"], "error: no scope node fits `city:*`\n"),
+        (&["objects", "--kind", "orders"], "error: there is no object of kind `orders`\nhelp: did you mean `order`?\n"),
+        (&["modules", "--domain", "shop"], "error: there is no domain `shop`\nhelp: did you mean `shops`?\n"),
+    ] {
+        let done = portcullis(shops.0.path(), &[&["report"], arguments].concat());
+        assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (2, "", expected), "{arguments:?}");
+    }
+    for arguments in [&[][..], &["modules", "--level", "top"], &["modules", "--output", "pdf"], &["principal"]] {
+        assert_eq!(portcullis(shops.0.path(), &[&["report"], arguments].concat()).code, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_configuration_with_faults_is_exit_code_3() {
+    let shops = Shops::new();
+    process::edit(&shops.0.path().join("grants.yaml"), "parents: [Staff]", "parents: [Stuff]");
+    let done = portcullis(shops.0.path(), &["report", "modules"]);
+    assert_eq!((done.code, done.out.as_str()), (3, ""));
+    assert!(done.err.contains("did you mean `Staff`?"), "{}", done.err);
+}
+
+#[test]
+fn of_several_domains_one_must_be_named() {
+    let shops = Shops::new();
+    let folder = shops.0.path();
+    let other = "version: 1\ndomain: other\nprincipals:\n  - {id: zoe, tenant: t, oid: 00000000-0000-4000-8000-000000000009, grants: [x]}\n";
+    fs::write(folder.join("other.yaml"), other).unwrap();
+    process::edit(&folder.join("gateway.yaml"), "[grants.yaml]", "[grants.yaml, other.yaml]");
+    let done = portcullis(folder, &["report", "modules"]);
+    let expected = "error: there are 2 domains, not one\nhelp: add `--domain shops` or `--domain other`\n";
+    assert_eq!((done.code, done.err.as_str()), (2, expected));
+    let expected = "  principal  status  x\n  zoe        active  held (own)\n";
+    assert_eq!(shops.table(&["modules", "--domain", "other"]), expected);
 }

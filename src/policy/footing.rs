@@ -10,8 +10,8 @@ use super::precedence::Grant;
 use crate::diag::Place;
 use crate::model::Level;
 
-/// A grant without its place: what it says, the right and the role that it names.
-type OwnGrant = (Grant, RightId, Option<Arc<str>>);
+/// A grant without its place: its position, what it says, the right and the role that it names.
+type OwnGrant = (usize, Grant, RightId, Option<Arc<str>>);
 
 /// Principals of one domain with equal footings hold the same everywhere, through the same groups and through own grants
 /// in the same order; only the places of their own grants, their status and further flags may differ.
@@ -24,11 +24,18 @@ pub struct Footing {
 }
 
 impl Domain {
-    /// See [`Footing`]. `number` is the principal's.
-    pub fn footing(&self, origins: &Origins, number: usize) -> Option<Footing> {
+    /// See [`Footing`]. `number` is the principal's. With a node, the footing of what is held just there, which more
+    /// principals share.
+    pub fn footing(&self, origins: &Origins, number: usize, at: Option<ScopeId>) -> Option<Footing> {
         let principal = self.principals.get(number)?;
         let written = origins.principal(number)?;
-        let own = written.grants.iter().map(|origin| (origin.grant, origin.right, origin.role.clone()));
+        let at = match at {
+            Some(scope) => Some(self.scope_entry(scope)?.1),
+            None => None,
+        };
+        let own = written.grants.iter().enumerate();
+        let own = own.filter(|(_, origin)| at.is_none_or(|at| origin.grant.scope.contains(at)));
+        let own = own.map(|(position, origin)| (position, origin.grant, origin.right, origin.role.clone()));
         Some(Footing {
             own: own.collect(),
             groups: written.groups.as_slice().into(),

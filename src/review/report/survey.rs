@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::access::{Access, Ground, Lower, Source, Tally, Written};
-use crate::policy::{Footing, Held, RightId, ScopeId};
+use crate::policy::{Footing, GrantSeen, Held, RightId, ScopeId};
 use crate::review::policy::World;
 
 /// What is asked about each principal.
@@ -40,6 +41,7 @@ pub(super) struct Surveyor<'p> {
     rights: Vec<OrderedRight>,
     positions: HashMap<RightId, usize>,
     known: RefCell<HashMap<Footing, Arc<[Access]>>>,
+    nodes: RefCell<HashMap<(ScopeId, Footing), Rc<Node>>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,9 @@ impl<'p> Surveyor<'p> {
         let rights =
             order.iter().zip(ends).map(|((right, _), end)| OrderedRight { right: *right, end, matters: false });
         let positions = order.iter().enumerate().map(|(position, (right, _))| (*right, position)).collect();
-        let mut surveyor = Self { world, questions, rights: rights.collect(), positions, known: RefCell::default() };
+        let rights = rights.collect();
+        let (known, nodes) = (RefCell::default(), RefCell::default());
+        let mut surveyor = Self { world, questions, rights, positions, known, nodes };
         let mut spans: Vec<Range<usize>> = Vec::new();
         let one = |right: &RightId| surveyor.positions.get(right).map(|at| *at..*at + 1);
         match &surveyor.questions {
@@ -81,12 +85,11 @@ impl<'p> Surveyor<'p> {
 
     /// The answers about a principal, in the order of the questions.
     pub(super) fn ask(&self, number: usize) -> Arc<[Access]> {
-        let Some(footing) = self.world.domain.footing(self.world.origins, number) else { return Arc::new([]) };
+        let Some(footing) = self.world.domain.footing(self.world.origins, number, None) else { return Arc::new([]) };
         if let Some(known) = self.known.borrow().get(&footing) {
             return Arc::clone(known);
         }
-        let answers: Arc<[Access]> =
-            Looking::at(self, number).map_or_else(Vec::new, |mut looking| looking.all()).into();
+        let answers: Arc<[Access]> = Looking::at(self, number).map_or_else(Vec::new, |looking| looking.all()).into();
         let mut known = self.known.borrow_mut();
         // The answers of one are about as many as those of another.
         if (known.len() + 1).saturating_mul(answers.len()) > MAX_KEPT {
@@ -94,6 +97,27 @@ impl<'p> Surveyor<'p> {
         }
         known.insert(footing, Arc::clone(&answers));
         answers
+    }
+
+    /// What a principal holds at a node that has grants.
+    fn node(&self, number: usize, scope: ScopeId) -> Option<Rc<Node>> {
+        let domain = self.world.domain;
+        let principal = domain.principals().get(number)?;
+        let key = (scope, domain.footing(self.world.origins, number, Some(scope))?);
+        if let Some(known) = self.nodes.borrow().get(&key) {
+            return Some(Rc::clone(known));
+        }
+        let held = |right: &OrderedRight| {
+            if right.matters { domain.held(principal, right.right, scope) } else { Held::Nothing }
+        };
+        let held = self.rights.iter().map(held).collect();
+        let node = Rc::new(Node { scope, held, grounds: RefCell::default() });
+        let mut nodes = self.nodes.borrow_mut();
+        if (nodes.len() + 1).saturating_mul(self.rights.len()) > MAX_KEPT {
+            nodes.clear();
+        }
+        nodes.insert(key, Rc::clone(&node));
+        Some(node)
     }
 
     /// A right and those below it, by position.
@@ -109,14 +133,17 @@ struct Looking<'s, 'p> {
     surveyor: &'s Surveyor<'p>,
     number: usize,
     /// Where it has grants, in pre-order, and the root: elsewhere it holds what it holds at the nearest of these above.
-    nodes: Vec<Node>,
-    grounds: HashMap<(RightId, ScopeId), Grounds>,
+    nodes: Vec<Rc<Node>>,
 }
 
-/// What is held at a node, by position of the right; nothing where no answer depends on it.
+/// What is held at a node.
+#[derive(Debug)]
 struct Node {
     scope: ScopeId,
+    /// By position of the right; nothing where no answer depends on it.
     held: Vec<Held>,
+    /// Looked for when they are asked for.
+    grounds: RefCell<HashMap<RightId, Grounds>>,
 }
 
 /// Who decided, and the flag that lowered it.
@@ -125,16 +152,12 @@ type Grounds = (Arc<[Source]>, Option<Arc<str>>);
 impl<'s, 'p> Looking<'s, 'p> {
     fn at(surveyor: &'s Surveyor<'p>, number: usize) -> Option<Self> {
         let domain = surveyor.world.domain;
-        let principal = domain.principals().get(number)?;
-        let held = |right: &OrderedRight, scope: ScopeId| {
-            if right.matters { domain.held(principal, right.right, scope) } else { Held::Nothing }
-        };
-        let node = |scope: ScopeId| Node { scope, held: surveyor.rights.iter().map(|r| held(r, scope)).collect() };
-        let nodes = domain.nodes_of_grants(principal).into_iter().map(node).collect();
-        Some(Self { surveyor, number, nodes, grounds: HashMap::new() })
+        let nodes = domain.nodes_of_grants(domain.principals().get(number)?);
+        let nodes = nodes.into_iter().filter_map(|scope| surveyor.node(number, scope)).collect();
+        Some(Self { surveyor, number, nodes })
     }
 
-    fn all(&mut self) -> Vec<Access> {
+    fn all(&self) -> Vec<Access> {
         let surveyor = self.surveyor;
         match &surveyor.questions {
             Questions::Each(questions) => questions.iter().filter_map(|question| self.one(question)).collect(),
@@ -142,16 +165,15 @@ impl<'s, 'p> Looking<'s, 'p> {
         }
     }
 
-    fn changes(&mut self, rights: &[RightId]) -> Vec<Access> {
+    fn changes(&self, rights: &[RightId]) -> Vec<Access> {
         let domain = self.surveyor.world.domain;
         let mut lines: Vec<Access> = Vec::new();
-        let scopes: Vec<ScopeId> = self.nodes.iter().map(|node| node.scope).collect();
-        for (number, scope) in scopes.into_iter().enumerate() {
+        for node in &self.nodes {
+            let scope = node.scope;
             for right in rights {
                 let position = self.surveyor.positions.get(right);
-                let held = self.nodes.get(number).zip(position).and_then(|(node, at)| node.held.get(*at).copied());
-                let Some(held) = held else { continue };
-                let (sources, capped_by) = self.grounds(*right, scope, held);
+                let Some(held) = position.and_then(|position| node.held.get(*position).copied()) else { continue };
+                let (sources, capped_by) = self.grounds(*right, node, held);
                 let here = Access { right: *right, scope, held, capped_by, sources, lower: None, tally: None };
                 let covers = |line: &&Access| {
                     domain.is_at_or_below(scope, line.scope) && domain.is_right_at_or_below(*right, line.right)
@@ -166,23 +188,22 @@ impl<'s, 'p> Looking<'s, 'p> {
         lines
     }
 
-    fn one(&mut self, question: &Question) -> Option<Access> {
+    fn one(&self, question: &Question) -> Option<Access> {
         match question {
             Question::One(right, scope) => {
                 let span = self.surveyor.span(*right);
                 let base = self.nearest(*scope)?;
-                let (at, held) = (base.scope, base.held.get(span.start).copied()?);
+                let held = base.held.get(span.start).copied()?;
                 let here = (span.start + 1..span.end).map(|position| (base, position, *scope));
                 let below = self.nodes_below(*scope).flat_map(|node| span.clone().map(move |p| (node, p, node.scope)));
                 let lower = self.highest_above(held, here.chain(below));
-                let (sources, capped_by) = self.grounds(*right, at, held);
+                let (sources, capped_by) = self.grounds(*right, base, held);
                 Some(Access { right: *right, scope: *scope, held, capped_by, sources, lower, tally: None })
             }
             Question::Best(rights, scope) => {
                 let surveyor = self.surveyor;
                 let positions = || rights.iter().filter_map(|right| surveyor.positions.get(right).copied());
                 let base = self.nearest(*scope)?;
-                let at = base.scope;
                 let levels = positions().filter_map(|p| Some((p, base.held.get(p)?.level()?)));
                 let tally = Tally { held: levels.clone().count(), of: rights.len() };
                 // Of equals the first: in a tree, the one that covers most.
@@ -192,7 +213,7 @@ impl<'s, 'p> Looking<'s, 'p> {
                 let right = surveyor.rights.get(best.map_or(first, |(position, _)| position))?.right;
                 let below = self.nodes_below(*scope).flat_map(|node| positions().map(move |p| (node, p, node.scope)));
                 let lower = self.highest_above(held, below);
-                let (sources, capped_by) = self.grounds(right, at, held);
+                let (sources, capped_by) = self.grounds(right, base, held);
                 Some(Access { right, scope: *scope, held, capped_by, sources, lower, tally: Some(tally) })
             }
         }
@@ -201,12 +222,14 @@ impl<'s, 'p> Looking<'s, 'p> {
     fn nearest(&self, scope: ScopeId) -> Option<&Node> {
         let domain = self.surveyor.world.domain;
         // Of the nodes above a node, the last in pre-order is the nearest.
-        self.nodes.iter().rev().find(|node| domain.is_at_or_below(scope, node.scope))
+        let mut above = self.nodes.iter().rev().filter(|node| domain.is_at_or_below(scope, node.scope));
+        above.next().map(|node| &**node)
     }
 
     fn nodes_below(&self, scope: ScopeId) -> impl Iterator<Item = &Node> {
         let domain = self.surveyor.world.domain;
-        self.nodes.iter().filter(move |node| node.scope != scope && domain.is_at_or_below(node.scope, scope))
+        let below = move |node: &&Node| node.scope != scope && domain.is_at_or_below(node.scope, scope);
+        self.nodes.iter().map(|node| &**node).filter(below)
     }
 
     /// The most that is held at places further down, if it is more than what is held above.
@@ -227,13 +250,13 @@ impl<'s, 'p> Looking<'s, 'p> {
         best
     }
 
-    /// Who decided at a node that has grants.
-    fn grounds(&mut self, right: RightId, scope: ScopeId, held: Held) -> Grounds {
+    /// Who decided at a node.
+    fn grounds(&self, right: RightId, node: &Node, held: Held) -> Grounds {
         if held == Held::Nothing {
             return Grounds::default();
         }
-        let (world, number) = (self.surveyor.world, self.number);
-        self.grounds.entry((right, scope)).or_insert_with(|| grounds(world, number, right, scope)).clone()
+        let look = || grounds(self.surveyor.world, self.number, right, node.scope);
+        node.grounds.borrow_mut().entry(right).or_insert_with(look).clone()
     }
 }
 
@@ -245,7 +268,7 @@ fn grounds(world: World<'_>, number: usize, right: RightId, scope: ScopeId) -> G
     let deciding = considered.sources.into_iter().filter(|source| source.decides);
     let sources = deciding.map(|source| {
         let of_group = source.group.is_some();
-        let ground = |seen: crate::policy::GrantSeen| Ground {
+        let ground = |seen: GrantSeen| Ground {
             right: seen.origin.right,
             at: seen.at,
             role: seen.origin.role.clone(),
