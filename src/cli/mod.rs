@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod demo;
+mod diff;
 mod files;
 mod identity;
 mod init;
@@ -40,6 +41,8 @@ enum Verb {
     Init(init::Options),
     /// Say everything that is wrong in gateway.yaml and the files that it names.
     Check(check::Options),
+    /// Say what a change of the configuration changes: who gains or loses what, and which routes open or close.
+    Diff(diff::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -111,6 +114,7 @@ pub fn run() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Init(options) => init::run(&options),
         Verb::Check(options) => check::run(&options),
+        Verb::Diff(options) => diff::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -155,3 +155,48 @@ pub enum GrantDocument {
         at: Vec<Located<String>>,
     },
 }
+
+impl RightsShape {
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Flat => "flat",
+        }
+    }
+}
+
+impl Within {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Union, Self::Nearest];
+
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Union => "union",
+            Self::Nearest => "nearest",
+        }
+    }
+}
+
+impl Across {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DenyOverrides,
+        Self::DenyIndividualFirst,
+        Self::IndividualFirst,
+        Self::MostRestrictive,
+        Self::MostPermissive,
+    ];
+
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DenyOverrides => "deny_overrides",
+            Self::DenyIndividualFirst => "deny_individual_first",
+            Self::IndividualFirst => "individual_first",
+            Self::MostRestrictive => "most_restrictive",
+            Self::MostPermissive => "most_permissive",
+        }
+    }
+}

@@ -25,3 +25,15 @@ pub enum Status {
     /// Owned by the system; never a caller.
     Reserved,
 }
+
+impl Status {
+    /// The state as configuration writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Deleted => "deleted",
+            Self::Reserved => "reserved",
+        }
+    }
+}

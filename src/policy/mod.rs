@@ -3,6 +3,7 @@
 //! `compile` turns documents into a [`Domain`] (who holds what) and [`Rules`] (what a route asks); [`decide`] runs one
 //! against the other. Conflicts are settled in `precedence`, hierarchies are intervals (`hierarchy`).
 
+mod asked;
 mod compile;
 mod consider;
 mod decide;
@@ -13,13 +14,16 @@ mod facts;
 mod held;
 mod hierarchy;
 mod names;
+mod normal;
 mod origins;
 mod outline;
 mod precedence;
+mod reach;
 mod rules;
 mod scopes;
 mod survey;
 
+pub use asked::Asked;
 pub use compile::{Asking, Builder, Builders, Keep};
 pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
@@ -29,8 +33,10 @@ pub use explain::{Explanation, ScopeSeen, TermSeen, explain};
 pub use facts::{Facts, HeaderValue};
 pub use held::held_scopes;
 pub use names::Map;
+pub use normal::{Normal, NormalTerm, constant, object_in_words, requirement, scopes_in_words};
 pub use origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
 pub use outline::{Outline, OutlineKind};
 pub use precedence::Held;
+pub use reach::{Reach, reach};
 pub use rules::{Rules, Variable};
-pub use survey::Holding;
+pub use survey::{Holding, SourceId};
