@@ -166,7 +166,8 @@ impl Small {
     }
 
     fn compile(&self) -> Policy {
-        let across = ["deny_overrides", "deny_individual_first", "individual_first", "most_restrictive", "most_permissive"];
+        let across =
+            ["deny_overrides", "deny_individual_first", "individual_first", "most_restrictive", "most_permissive"];
         let mut text = format!(
             "version: 1\ndomain: d\nstrategy: {{rights: {}, within: {}, across: {}, boundary: {}, caps: {{{}}}}}\n",
             if self.flat { "flat" } else { "tree" },
@@ -260,7 +261,13 @@ fn of_principal<'d>(found: &'d Difference, id: &str) -> Vec<(&'d diff::Spot, &'d
 }
 
 /// What a difference says of one principal, right and node, read as its documentation says.
-fn read(found: &Difference, worlds: (&Small, &Small), id: &str, right: &str, node: &str) -> Option<(Standing, Standing)> {
+fn read(
+    found: &Difference,
+    worlds: (&Small, &Small),
+    id: &str,
+    right: &str,
+    node: &str,
+) -> Option<(Standing, Standing)> {
     let own = of_principal(found, id);
     let tree = !worlds.0.flat && !worlds.1.flat;
     let mut name = right;
@@ -298,7 +305,9 @@ fn swapped(change: &AccessChange) -> AccessChange {
 fn said(found: &Difference, mirrored: bool) -> BTreeSet<String> {
     let changes = found.domains.iter().flat_map(|domain| &domain.access);
     let changes = changes.map(|change| if mirrored { swapped(change) } else { change.clone() });
-    changes.map(|c| format!("{:?} {:?} {:?} {:?} {:?} {}", c.rights, c.from, c.to, c.through, c.at, c.principals)).collect()
+    changes
+        .map(|c| format!("{:?} {:?} {:?} {:?} {:?} {}", c.rights, c.from, c.to, c.through, c.at, c.principals))
+        .collect()
 }
 
 proptest! {
@@ -424,7 +433,10 @@ fn after(edit: &[(&str, &str)]) -> (Vec<String>, bool) {
             ));
         }
         for change in &domain.world {
-            lines.push(format!("{} {} {:?}>{:?} {:?}", change.kind, change.subject, change.from, change.to, change.direction));
+            lines.push(format!(
+                "{} {} {:?}>{:?} {:?}",
+                change.kind, change.subject, change.from, change.to, change.direction
+            ));
         }
     }
     (lines, found.gains())
@@ -439,7 +451,11 @@ fn changes_of_grants_are_told_as_who_gains_and_loses_what_through_what() {
         // one role, three ways to hold it; whoever has it through another role has that one to thank
         (
             &[("rights: [orders:write]", "rights: [orders:read]")],
-            &["orders write>read root(cleo dan) via Chief; app/order", "orders write>read n:1(anna) via Clerk/Team; app/order", "orders write>read n:2(ben) via Clerk; app/order"],
+            &[
+                "orders write>read root(cleo dan) via Chief; app/order",
+                "orders write>read n:1(anna) via Clerk/Team; app/order",
+                "orders write>read n:2(ben) via Clerk; app/order",
+            ],
             false,
         ),
         (
@@ -455,18 +471,31 @@ fn changes_of_grants_are_told_as_who_gains_and_loses_what_through_what() {
             true,
         ),
         // what another grant gives anyway is no change
-        (&[("grants: [{role: Chief}]}\n  - {id: dan", "grants: [{role: Chief}, orders:read]}\n  - {id: dan")], &[], false),
+        (
+            &[("grants: [{role: Chief}]}\n  - {id: dan", "grants: [{role: Chief}, orders:read]}\n  - {id: dan")],
+            &[],
+            false,
+        ),
         // a denial, by what denies
         (
             &[("{role: Clerk, at: \"n:1\"}]", "{role: Clerk, at: \"n:1\"}, \"orders:deny @n:2\"]")],
             &["orders write>- n:2(anna) via Clerk/Team not orders/Team; app/order"],
             false,
         ),
-        (&[("id: ben, tenant: t,", "id: ben, tenant: t, status: inactive,")], &["Active to Inactive: ben", "orders write>- n:2(ben) via Clerk; app/order"], false),
+        (
+            &[("id: ben, tenant: t,", "id: ben, tenant: t, status: inactive,")],
+            &["Active to Inactive: ben", "orders write>- n:2(ben) via Clerk; app/order"],
+            false,
+        ),
         (&[("id: ben", "id: bob")], &["ben is bob"], false),
         (
             &[("000000000002", "000000000009")],
-            &["new ben", "gone ben", "orders ->write n:2(ben) via Clerk; app/order", "orders write>- n:2(ben) via Clerk; app/order"],
+            &[
+                "new ben",
+                "gone ben",
+                "orders ->write n:2(ben) via Clerk; app/order",
+                "orders write>- n:2(ben) via Clerk; app/order",
+            ],
             true,
         ),
         // a flag that a route asks for
@@ -481,7 +510,11 @@ fn changes_of_grants_are_told_as_who_gains_and_loses_what_through_what() {
         ),
         (&[("{7: \"n:1\"}", "{7: \"n:2\"}")], &["alias code:7 Some(\"n:1\")>Some(\"n:2\") Unclear"], true),
         (&[("{7: \"n:1\"}", "{}")], &["alias code:7 Some(\"n:1\")>None Loss"], false),
-        (&[("state: open", "state: shut")], &["object order:1 Some(\"{node: 1, state: open}\")>Some(\"{node: 1, state: shut}\") Unclear"], true),
+        (
+            &[("state: open", "state: shut")],
+            &["object order:1 Some(\"{node: 1, state: open}\")>Some(\"{node: 1, state: shut}\") Unclear"],
+            true,
+        ),
         (&[("node: 1, state: open", "state: open, node: 1")], &[], false),
     ];
     for (edit, expected, gains) in rows {
@@ -530,7 +563,10 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
         (&[(invoice, "require: [\"invoices:write\", {flag: staff}]")], &["invoice Changed Loss [requirement] 0>0"]),
         (&[(invoice, "require: {any: [{flag: staff}, invoices]}")], &["invoice Changed Gain [requirement] 0>2"]),
         (&[(invoice, "require: reports")], &["invoice Changed Unclear [requirement] 0>0"]),
-        (&[(invoice, "require: [invoices, {flag: staff}, {setting: on, reason: off}]")], &["invoice Changed Loss [requirement] 0>0"]),
+        (
+            &[(invoice, "require: [invoices, {flag: staff}, {setting: on, reason: off}]")],
+            &["invoice Changed Loss [requirement] 0>0"],
+        ),
         (&[(invoice, "public: true")], &["invoice Opened Gain [requirement] 0>-"]),
         (&[(invoice, "gate_only: true")], &["invoice Opened Gain [requirement] 0>-"]),
         (&[("public: true", "gate_only: true")], &["health Closed Loss [requirement] ->-"]),
@@ -539,21 +575,42 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
         (&[("methods: [GET, PUT]", "methods: [GET]")], &["order Changed Loss [methods] 3>3"]),
         (&[("methods: [GET, PUT]", "methods: [GET, PUT, DELETE]")], &["order Changed Gain [methods] 3>3"]),
         (&[("path: /invoices", "path: /bills")], &["invoice Changed Unclear [path] 0>0"]),
-        (&[("scopes: {main: {from: path.n, kind: n}},", "scopes: {main: {from: path.n, kind: n}}, levels: {PUT: read},")], &["order Changed Gain [levels] 3>3"]),
+        (
+            &[(
+                "scopes: {main: {from: path.n, kind: n}},",
+                "scopes: {main: {from: path.n, kind: n}}, levels: {PUT: read},",
+            )],
+            &["order Changed Gain [levels] 3>3"],
+        ),
         (&[("kind: n}}", "kind: code}}")], &["order Changed Unclear [scopes] 3>2"]),
         // ids
         (&[("id: invoice", "id: bill")], &["bill Renamed Neutral [id] ->-"]),
         // new and gone, and who takes their requests
-        (&[("public: true}\n", "public: true}\n      - {id: more, match: {methods: [GET], path: /more}, require: orders}\n")], &["more Added Gain [requirement] ->1"]),
         (
-            &[("public: true}\n", "public: true}\n      - {id: seven, match: {methods: [GET], path: /n/7/orders}, public: true}\n")],
+            &[(
+                "public: true}\n",
+                "public: true}\n      - {id: more, match: {methods: [GET], path: /more}, require: orders}\n",
+            )],
+            &["more Added Gain [requirement] ->1"],
+        ),
+        (
+            &[(
+                "public: true}\n",
+                "public: true}\n      - {id: seven, match: {methods: [GET], path: /n/7/orders}, public: true}\n",
+            )],
             &["seven Added Gain [requirement] ->- order"],
         ),
         (
-            &[("public: true}\n", "public: true}\n      - {id: never, match: {methods: [GET], path: /never}, require: {flag: nobody}}\n")],
+            &[(
+                "public: true}\n",
+                "public: true}\n      - {id: never, match: {methods: [GET], path: /never}, require: {flag: nobody}}\n",
+            )],
             &["never Added Neutral [requirement] ->0"],
         ),
-        (&[("      - {id: health, match: {methods: [GET], path: /health}, public: true}\n", "")], &["health Removed Loss [] ->-"]),
+        (
+            &[("      - {id: health, match: {methods: [GET], path: /health}, public: true}\n", "")],
+            &["health Removed Loss [] ->-"],
+        ),
         // the gate and the hosts
         (&[("tenants: [t]", "tenants: [t, u]")], &["app None Gain tenants"]),
         (&[("tenants: [t]", "tenants: [u]")], &["app None Unclear tenants"]),
@@ -569,7 +626,10 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
 #[test]
 fn a_setting_shows_in_the_routes_that_it_changes_and_in_no_other() {
     let asking = |settings: &str| {
-        routes(settings, "      - {id: a, match: {methods: [GET], path: \"/a/{x}\"}, require: [{in: [path.x, setting.list], reason: no}, \"m.{x}\"]}\n      - {id: b, match: {methods: [GET], path: /b}, require: {when: {setting: on}, then: m, else: [m, n]}}\n")
+        routes(
+            settings,
+            "      - {id: a, match: {methods: [GET], path: \"/a/{x}\"}, require: [{in: [path.x, setting.list], reason: no}, \"m.{x}\"]}\n      - {id: b, match: {methods: [GET], path: /b}, require: {when: {setting: on}, then: m, else: [m, n]}}\n",
+        )
     };
     let changed = |old: &str, new: &str| -> Vec<(String, RouteChangeKind, Direction)> {
         let found = diff(&policy(&asking(old), GRANTS), &policy(&asking(new), GRANTS));
@@ -585,8 +645,12 @@ fn a_setting_shows_in_the_routes_that_it_changes_and_in_no_other() {
 #[test]
 fn tests_are_told_apart_by_what_they_ask() {
     let with = |tests: &str| policy(&format!("{}tests: [{tests}]\n", routes("{}", ROUTES)), GRANTS);
-    let old = with("{id: A, as: anna, request: GET http://app.example.org/, expect: deny}, {id: B, request: GET http://app.example.org/health, expect: allow}");
-    let new = with("{id: B, expect: allow, request: GET http://app.example.org/health}, {id: A, as: anna, request: GET http://app.example.org/, expect: allow}, {id: C, request: GET http://app.example.org/x, expect: deny}");
+    let old = with(
+        "{id: A, as: anna, request: GET http://app.example.org/, expect: deny}, {id: B, request: GET http://app.example.org/health, expect: allow}",
+    );
+    let new = with(
+        "{id: B, expect: allow, request: GET http://app.example.org/health}, {id: A, as: anna, request: GET http://app.example.org/, expect: allow}, {id: C, request: GET http://app.example.org/x, expect: deny}",
+    );
     let found: Vec<(String, bool, bool)> =
         diff(&old, &new).tests.into_iter().map(|test| (test.id, test.from.is_some(), test.to.is_some())).collect();
     assert_eq!(found, [("A".to_owned(), true, true), ("C".to_owned(), false, true)]);

@@ -7,6 +7,7 @@ mod diff;
 mod files;
 mod identity;
 mod init;
+mod lint;
 mod policy;
 mod reload;
 mod serve;
@@ -43,6 +44,8 @@ enum Verb {
     Check(check::Options),
     /// Say what a change of the configuration changes: who gains or loses what, and which routes open or close.
     Diff(diff::Options),
+    /// Say what looks odd in a configuration that loads: conflicts, duties that should be apart, what has no effect.
+    Lint(lint::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -115,6 +118,7 @@ pub fn run() -> ExitCode {
         Verb::Init(options) => init::run(&options),
         Verb::Check(options) => check::run(&options),
         Verb::Diff(options) => diff::run(&options),
+        Verb::Lint(options) => lint::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -27,6 +27,30 @@ pub struct GrantsDocument {
     pub principals: Vec<PrincipalDocument>,
     /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
     pub objects: Entries<Entries<Literal>>,
+    /// Rights that nobody should hold together in one scope; decisions never look at them.
+    pub conflicts: Vec<ConflictDocument>,
+    /// What `lint` is to look for; decisions never look at it.
+    pub lint: LintDocument,
+}
+
+/// One entry of `conflicts`.
+#[derive(Clone, Debug)]
+pub struct ConflictDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// Two rights, `RIGHT[:LEVEL]`.
+    pub rights: [Located<String>; 2],
+    /// Why.
+    pub reason: Option<Located<String>>,
+}
+
+/// `lint`.
+#[derive(Clone, Debug, Default)]
+pub struct LintDocument {
+    /// Ids of principals that a vendor ships and that should not stay in use.
+    pub vendor_accounts: Vec<Located<String>>,
+    /// Rights (`RIGHT[:LEVEL]`) that somebody must hold.
+    pub must_be_held: Vec<Located<String>>,
 }
 
 /// `strategy`.

@@ -223,9 +223,12 @@ impl Domain {
 
     /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
     pub(super) fn held_within(&self, grants: &[Grant], right: RightId, at: Interval) -> Held {
+        self.combined(self.strategy.within, grants, right, at)
+    }
+
+    pub(super) fn combined(&self, within: Within, grants: &[Grant], right: RightId, at: Interval) -> Held {
         let of_right = |right| {
-            self.right_interval(right)
-                .map_or(Held::Nothing, |asked| precedence::within(self.strategy.within, grants, asked, at))
+            self.right_interval(right).map_or(Held::Nothing, |asked| precedence::within(within, grants, asked, at))
         };
         let direct = of_right(right);
         if direct == Held::Denied {

@@ -21,6 +21,7 @@ mod precedence;
 mod reach;
 mod rules;
 mod scopes;
+mod shadow;
 mod survey;
 
 pub use asked::Asked;
@@ -34,7 +35,7 @@ pub use facts::{Facts, HeaderValue};
 pub use held::held_scopes;
 pub use names::Map;
 pub use normal::{Normal, NormalTerm, constant, object_in_words, requirement, scopes_in_words};
-pub use origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
+pub use origins::{Conflict, Declared, GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
 pub use outline::{Outline, OutlineKind};
 pub use precedence::Held;
 pub use reach::{Reach, reach};

@@ -141,6 +141,16 @@ impl Domain {
         rights
     }
 
+    /// A right and all above it in the tree: whoever is granted one of these is granted it.
+    pub fn rights_over(&self, right: RightId) -> impl Iterator<Item = RightId> + '_ {
+        let asked = self.right_interval(right);
+        let over = move |other: &RightId| match (asked, self.right_interval(*other)) {
+            (Some(asked), Some(other)) => other.contains(asked),
+            _ => false,
+        };
+        self.rights().map(|(other, _)| other).filter(over)
+    }
+
     /// The rights that bring a right, in any number of steps.
     pub fn bringers(&self, right: RightId) -> &[RightId] {
         self.implied_by(right)

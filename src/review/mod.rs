@@ -2,6 +2,7 @@
 //! what a change changes, what looks odd. Pure; everything is answered by the functions that decide real requests.
 
 pub mod diff;
+pub mod lint;
 mod policy;
 mod request;
 

@@ -5,6 +5,7 @@
 //! and [`Builder::finish`] closes the tables.
 
 mod condition;
+mod declared;
 mod grants;
 mod operand;
 mod requirement;
@@ -77,6 +78,7 @@ impl Builder {
         if !builder.catalogued {
             builder.known = (0..builder.domain.rights.len()).filter_map(|number| u32::try_from(number).ok()).collect();
         }
+        declared::compile(&mut builder, document, report);
         builder
     }
 

@@ -181,9 +181,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
             for grants in sources.filter_map(|number| self.sets.get(usize::try_from(*number).ok()?)) {
                 for (node, right, _) in grants.iter() {
                     nodes.insert(*node);
-                    if !rights.contains(right) || !reader.covered.contains_key(right) {
-                        rights.extend(reader.covered(self.union, *right).iter());
-                    }
+                    rights.extend(reader.covered(self.union, *right).iter());
                 }
             }
         }

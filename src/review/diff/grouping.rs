@@ -162,15 +162,17 @@ pub(super) fn group(union: &Union<'_>, facts: Vec<(Person, Rc<Vec<Fact>>)>) -> V
     let mut changes: Vec<AccessChange> = changes.collect();
     changes.sort_by(|a, b| {
         let width = |change: &AccessChange| (change.direction(), std::cmp::Reverse(change.principals));
-        width(a)
-            .cmp(&width(b))
-            .then_with(|| (&a.rights, a.from, a.to, &a.through).cmp(&(&b.rights, b.from, b.to, &b.through)))
+        width(a).cmp(&width(b)).then_with(|| {
+            (&a.rights, a.from, a.to, &a.at, &a.through).cmp(&(&b.rights, b.from, b.to, &b.at, &b.through))
+        })
     });
     changes
 }
 
 fn spot<'n>((number, except): &SpotNumber, name: &impl Fn(usize) -> &'n str) -> Spot {
-    Spot { name: name(*number).into(), except: except.iter().map(|number| name(*number).into()).collect() }
+    let mut except: Vec<Arc<str>> = except.iter().map(|number| name(*number).into()).collect();
+    except.sort_unstable();
+    Spot { name: name(*number).into(), except }
 }
 
 /// What decides of a change: on the side where more is held the grants, on the other what keeps it down.
