@@ -1,8 +1,13 @@
 //! What a change of the policy is said to change: laws that hold between any two small worlds, and tables of what is
 //! said of routes and people. The laws compare with every decision of both worlds, one by one.
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis::diag::Report;
@@ -11,6 +16,7 @@ use portcullis::model::{Guid, Status};
 use portcullis::policy::Held;
 use portcullis::review::Policy;
 use portcullis::review::diff::{self, AccessChange, Difference, Direction, RouteChangeKind, Standing, diff};
+use process::portcullis;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -654,4 +660,52 @@ fn tests_are_told_apart_by_what_they_ask() {
     let found: Vec<(String, bool, bool)> =
         diff(&old, &new).tests.into_iter().map(|test| (test.id, test.from.is_some(), test.to.is_some())).collect();
     assert_eq!(found, [("A".to_owned(), true, true), ("C".to_owned(), false, true)]);
+}
+
+/// A directory with a configuration.
+fn write(folder: &Path, name: &str, grants: &str) {
+    let folder = folder.join(name);
+    fs::create_dir(&folder).unwrap();
+    let gateway = "version: 1\nlisteners: [{address: '127.0.0.1:8080'}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\n\
+                   tenants:\n  - {name: t, id: 11111111-1111-4111-8111-111111111111}\n  - {name: u, id: 22222222-1111-4111-8111-111111111111}\n";
+    fs::write(folder.join("gateway.yaml"), gateway).unwrap();
+    fs::write(folder.join("routes.yaml"), routes("{}", ROUTES)).unwrap();
+    fs::write(folder.join("grants.yaml"), grants).unwrap();
+}
+
+#[test]
+fn the_verb_tells_a_reviewer_and_a_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "old", GRANTS);
+    write(folder.path(), "less", &edited(GRANTS, &[("rights: [orders:write]", "rights: [orders:read]")]));
+    write(folder.path(), "more", &edited(GRANTS, &[("rights: [orders:write]", "rights: [orders]")]));
+    write(folder.path(), "bad", &edited(GRANTS, &[("{role: Chief}", "{role: Chef}")]));
+    let run = |arguments: &[&str]| portcullis(folder.path(), &[&["diff"], arguments].concat());
+    for (arguments, code) in [
+        (&["old", "old"][..], 0),
+        (&["old", "old/gateway.yaml"], 0),
+        (&["old", "less"], 1),
+        (&["old", "less", "--fail-on", "gain"], 0),
+        (&["old", "more", "--fail-on", "gain"], 1),
+        (&["old"], 2),
+        (&["old", "bad"], 3),
+        (&["nowhere", "old"], 3),
+    ] {
+        let done = run(arguments);
+        assert_eq!(done.code, code, "{arguments:?} {done:?}");
+    }
+    assert_eq!(run(&["old", "old"]).out, "nothing changes\n");
+    let text = run(&["old", "less"]).out;
+    let line = "  1 principal loses orders:write (keeps read) at n:1, through role Clerk to group Team (anna)\n      old old/grants.yaml:6:";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        text.contains("  2 principals lose orders:write (keep read) at root, through role Chief (cleo, dan)\n"),
+        "{text}"
+    );
+    assert!(run(&["old", "bad"]).err.contains("the new configuration, bad/gateway.yaml, cannot be used"));
+    assert!(run(&["bad", "old"]).err.contains("the old configuration, bad/gateway.yaml, cannot be used"));
+    let json: serde_json::Value = serde_json::from_str(&run(&["old", "more", "--output", "json"]).out).unwrap();
+    let change = &json["domains"][0]["access"][0];
+    assert_eq!((&json["gains"], &change["direction"], &change["to"]), (&true.into(), &"gain".into(), &"delete".into()));
+    assert_eq!(change["at"][0]["principals"], serde_json::json!(["cleo", "dan"]));
 }

@@ -59,7 +59,14 @@ impl Sides {
 
 /// Compares what two configurations decide.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let sides = match (read("old", &options.old), read("new", &options.new)) {
+    // Reading is most of the work, and the two have nothing to do with each other.
+    let (old, new) = std::thread::scope(|scope| {
+        let old = scope.spawn(|| read("old", &options.old));
+        let new = read("new", &options.new);
+        (old.join(), new)
+    });
+    let old = old.map_err(|_| Failure::new(Exit::Configuration, "the old configuration could not be read"))?;
+    let sides = match (old, new) {
         (Ok(old), Ok(new)) => Sides { old, new },
         (Err(old), Err(new)) => {
             return Err(Failure::new(Exit::Configuration, format_args!("{}\n\n{}", old.message, new.message)));

@@ -104,7 +104,7 @@ type SpotNumber = (usize, Vec<usize>);
 pub(super) fn group(union: &Union<'_>, facts: Vec<(Person, Rc<Vec<Fact>>)>) -> Vec<AccessChange> {
     let (mut rights, mut places, mut vias) =
         (Numbers::<SpotNumber>::new(), Numbers::<SpotNumber>::new(), Numbers::new());
-    let mut written: HashMap<usize, Option<SidedPlace>> = HashMap::new();
+    let mut written: HashMap<(usize, bool), Option<SidedPlace>> = HashMap::new();
     type Same = (usize, Standing, Standing, usize);
     let mut alike: BTreeMap<Same, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
     let mut people: Vec<Person> = Vec::new();
@@ -113,7 +113,7 @@ pub(super) fn group(union: &Union<'_>, facts: Vec<(Person, Rc<Vec<Fact>>)>) -> V
             let (through, place) = through(union, person, fact);
             let (right, at) = (rights.of((fact.right, fact.but.clone())), places.of((fact.at, fact.except.clone())));
             let via = vias.of(through);
-            written.entry(via).or_insert(place);
+            written.entry((via, fact.to > fact.from)).or_insert(place);
             let same = alike.entry((at, fact.from, fact.to, via)).or_default();
             same.entry(right).or_default().push(people.len());
         }
@@ -153,7 +153,7 @@ pub(super) fn group(union: &Union<'_>, facts: Vec<(Person, Rc<Vec<Fact>>)>) -> V
             from,
             to,
             through: vias.get(via).cloned().unwrap_or_default(),
-            place: written.get(&via).copied().flatten(),
+            place: written.get(&(via, to > from)).copied().flatten(),
             at,
             principals: all.len(),
             routes: Vec::new(),
