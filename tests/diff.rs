@@ -10,12 +10,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis::diag::Report;
+use portcullis::diag::{Place, Report};
 use portcullis::document;
+use portcullis::document::grants::GrantDocument;
 use portcullis::model::{Guid, Status};
 use portcullis::policy::Held;
 use portcullis::review::Policy;
 use portcullis::review::diff::{self, AccessChange, Difference, Direction, RouteChangeKind, Standing, diff};
+use portcullis::review::lint::{Code, lint};
 use process::portcullis;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -186,7 +188,7 @@ impl Small {
             let parent = parent.as_ref()?.checked_sub(1).map_or("root", |parent| NODES[parent]);
             Some(format!("\"{}\": \"{parent}\"", NODES[node]))
         });
-        write!(text, "scopes: {{forest: {{{}}}}}\n", nodes.collect::<Vec<_>>().join(", ")).unwrap();
+        writeln!(text, "scopes: {{forest: {{{}}}}}", nodes.collect::<Vec<_>>().join(", ")).unwrap();
         if self.implies {
             text.push_str("implies: {e: [a.b]}\n");
         }
@@ -353,6 +355,26 @@ proptest! {
         }
     }
 
+    /// Grants that `lint` calls shadowed can all go at once, and of what a principal then has itself, nothing else can.
+    #[test]
+    fn grants_that_change_nothing_are_those_without_which_nothing_changes(world in any_small()) {
+        let policy = world.compile();
+        let found = lint(&policy);
+        let shadowed: Vec<Place> =
+            found.iter().filter(|finding| finding.code == Code::ShadowedGrant).filter_map(|finding| finding.place).collect();
+        let less = without(&policy, &|place| shadowed.contains(&place));
+        prop_assert_eq!(held(&less), held(&policy));
+        // What lies outside a boundary has a finding of its own, and a cap hides what grants differ in.
+        if world.boundary || world.capped {
+            return Ok(());
+        }
+        let own = less.grants[0].principals.iter().flat_map(|principal| &principal.grants);
+        for place in own.filter_map(|grant| place_of(grant, &world)) {
+            let even_less = without(&less, &|other| other == place);
+            prop_assert_ne!(held(&even_less), held(&less), "{:?}", place);
+        }
+    }
+
     #[test]
     fn the_order_of_what_is_written_means_nothing(world in any_small()) {
         let policy = world.compile();
@@ -369,6 +391,45 @@ proptest! {
         let found = diff(&policy, &turned.unwrap());
         prop_assert!(found.is_empty(), "{found:#?}");
     }
+}
+
+/// Where a grant stands; `None` for a role that has no rights.
+fn place_of(grant: &GrantDocument, world: &Small) -> Option<Place> {
+    match grant {
+        GrantDocument::Right(text) => Some(text.place),
+        GrantDocument::Role { place, .. } => Some(*place).filter(|_| !world.role.is_empty()),
+        GrantDocument::Rights { place, .. } => Some(*place),
+    }
+}
+
+/// The policy without the grants at some places.
+fn without(policy: &Policy, gone: &dyn Fn(Place) -> bool) -> Policy {
+    let stays = |grant: &GrantDocument| match grant {
+        GrantDocument::Right(text) => !gone(text.place),
+        GrantDocument::Role { place, .. } | GrantDocument::Rights { place, .. } => !gone(*place),
+    };
+    let changed = policy.changed(|_, grants| {
+        for document in grants {
+            document.principals.iter_mut().for_each(|principal| principal.grants.retain(stays));
+            document.groups.iter_mut().for_each(|group| group.grants.retain(stays));
+        }
+    });
+    changed.unwrap_or_else(|report| panic!("{}", report.render()))
+}
+
+/// What every principal holds, denials told from nothing.
+fn held(policy: &Policy) -> BTreeMap<(String, String, String), String> {
+    let domain = policy.worlds().next().unwrap().domain;
+    let mut found = BTreeMap::new();
+    for principal in domain.principals() {
+        for (right, name) in domain.rights() {
+            for (scope, node) in domain.scopes() {
+                let held = format!("{:?}", domain.held(principal, right, scope));
+                found.insert((principal.id.to_string(), name.to_owned(), node.to_owned()), held);
+            }
+        }
+    }
+    found
 }
 
 const GRANTS: &str = "
@@ -557,7 +618,9 @@ fn after_routes(edit: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn changes_of_routes_are_told_as_what_opens_and_closes() {
     let invoice = "require: [invoices, {flag: staff}]";
-    let rows: &[(&[(&str, &str)], &[&str])] = &[
+    /// Edit of the route map, what is said.
+    type Row<'r> = (&'r [(&'r str, &'r str)], &'r [&'r str]);
+    let rows: &[Row<'_>] = &[
         (&[], &[]),
         // the same in other words
         (&[(invoice, "require: [{flag: staff}, \"invoices:read @root\", invoices]")], &[]),

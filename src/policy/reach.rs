@@ -32,7 +32,7 @@ pub fn reach(domain: &Domain, rules: &Rules, principal: &Principal, by_method: L
         (0..rules.scopes.len()).map(|scope| nodes(domain, rules, principal, scope, 0)).collect();
     let choices = candidates.iter().map(Vec::len).try_fold(1_usize, usize::checked_mul);
     let mut chooser = Chooser { domain, rules, principal, by_method, candidates: &candidates, chosen: Vec::new() };
-    if !choices.is_some_and(|choices| choices <= MOST_CHOICES) {
+    if choices.is_none_or(|choices| choices > MOST_CHOICES) {
         return if chooser.permits(0, &mut BTreeSet::new()) { Reach::Anywhere } else { Reach::Never };
     }
     let main = rules.scopes.iter().position(|scope| &*scope.name == "main").unwrap_or(0);

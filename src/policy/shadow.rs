@@ -64,6 +64,8 @@ impl Domain {
     ) -> Vec<Place> {
         let entries: BTreeSet<Place> = written.iter().map(|origin| origin.place).collect();
         let mut idle = BTreeSet::new();
+        // What implications bring may come from any right.
+        let brings = self.rights().any(|(right, _)| !self.implied_by(right).is_empty());
         for entry in entries.into_iter().rev() {
             let left = |gone: bool| {
                 let stays = move |origin: &&&GrantOrigin| !gone || origin.place != entry;
@@ -73,10 +75,10 @@ impl Domain {
             let (with, without) = (left(false), left(true));
             let own: Vec<Grant> =
                 written.iter().filter(|origin| origin.place == entry).map(|origin| origin.grant).collect();
-            // Where nothing else is said, the entry says it all.
+            // Where nothing else is said of the right, the entry says it all.
             let alone = |grant: &Grant| {
                 let mut all = without.iter().chain(others.iter().flat_map(|group| group.iter()));
-                !all.any(|other| other.scope.contains(grant.scope))
+                !all.any(|other| other.scope.contains(grant.scope) && (brings || other.right.contains(grant.right)))
             };
             if own.iter().any(alone) || own.iter().any(|grant| self.tells(*grant, &with, &without, others, held)) {
                 continue;

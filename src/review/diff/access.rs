@@ -33,6 +33,9 @@ pub(super) fn facts(union: &Union<'_>) -> Vec<(Person, Rc<Vec<Fact>>)> {
 /// What a principal holds, by numbers that both sides share: its own grants, those of its groups, its cap.
 type Holding = (u32, Vec<u32>, Option<Level>);
 
+/// What a principal holds before and after; nothing while it is not active.
+type Holdings = (Option<Holding>, Option<Holding>);
+
 /// A grant, by numbers that both sides share: node, right, effect.
 type SharedGrant = (usize, usize, Effect);
 
@@ -43,7 +46,7 @@ struct Comparison<'c, 'u> {
     /// Sets of grants, each with the number that both sides share.
     numbers: HashMap<Rc<[SharedGrant]>, u32>,
     sets: Vec<Rc<[SharedGrant]>>,
-    known: HashMap<(Option<Holding>, Option<Holding>), Rc<Vec<Fact>>>,
+    known: HashMap<Holdings, Rc<Vec<Fact>>>,
     /// Whether equal holdings mean the same on both sides.
     stable: bool,
     restless: Vec<usize>,
@@ -173,7 +176,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
         number
     }
 
-    fn compare(&mut self, person: Person, (old, new): &(Option<Holding>, Option<Holding>)) -> Vec<Fact> {
+    fn compare(&mut self, person: Person, (old, new): &Holdings) -> Vec<Fact> {
         let mut nodes: BTreeSet<usize> = self.restless.iter().copied().chain([0]).collect();
         let mut rights: BTreeSet<usize> = BTreeSet::new();
         for (holding, reader) in [(old, &mut self.old), (new, &mut self.new)] {

@@ -120,7 +120,8 @@ pub(super) fn group(union: &Union<'_>, facts: Vec<(Person, Rc<Vec<Fact>>)>) -> V
         people.push(person);
     }
     // Rights that the same principals gain or lose in the same place, in the same way, are one entry; so are places.
-    let mut entries: BTreeMap<(Vec<usize>, Standing, Standing, usize), Vec<(usize, Vec<usize>)>> = BTreeMap::new();
+    type Entry = (Vec<usize>, Standing, Standing, usize);
+    let mut entries: BTreeMap<Entry, Vec<(usize, Vec<usize>)>> = BTreeMap::new();
     for ((at, from, to, via), by_right) in alike {
         let mut by_people: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         for (right, people) in by_right {
@@ -236,8 +237,11 @@ pub(super) fn concern(changes: &mut [AccessChange], domain: &str, old: &Policy, 
 /// The rights that the routes of one domain ask for.
 struct Askers {
     tree: bool,
-    routes: Vec<(String, Vec<(String, Option<Level>)>, Vec<String>)>,
+    routes: Vec<Asker>,
 }
+
+/// A route, the rights that it asks for, and those that must not be denied.
+type Asker = (String, Vec<(String, Option<Level>)>, Vec<String>);
 
 impl Askers {
     fn of(policy: &Policy, domain: &str) -> Self {

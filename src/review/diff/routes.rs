@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::view::{Served, View, sets};
 use super::{Direction, Side, SidedPlace};
 use crate::document::routes::TestDocument;
+use crate::model::Guid;
 use crate::review::Policy;
 use crate::route::host::Host;
 
@@ -125,10 +126,18 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
         (None, Some(new)) => Some(change(Some(Side::New), Direction::Neutral, Side::New, new, Vec::new())),
         (Some(old), None) => Some(change(Some(Side::Old), Direction::Loss, Side::Old, old, Vec::new())),
         (Some(old), Some(new)) => {
+            let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+            // By id: a name may stand for another tenant now.
+            let tenant = |id: &Guid| {
+                let named = |policy: &Policy| policy.tenants.iter().find(|(_, known)| known == id).cloned();
+                let name = named(new.side_policy).map(|(name, _)| name.to_string());
+                let before = || named(old.side_policy).map(|(name, _)| format!("{name} ({id})"));
+                name.or_else(before).unwrap_or_else(|| id.to_string())
+            };
             let gate = |served: &Served<'_>| {
-                let gate = &served.document.gate;
-                [&gate.tenants, &gate.audiences, &gate.app_roles]
-                    .map(|list| list.iter().map(|text| text.value.clone()).collect::<BTreeSet<String>>())
+                let gate = &served.compiled.gate;
+                let tenants = gate.tenants.iter().map(tenant).collect::<BTreeSet<String>>();
+                [tenants, texts(&gate.audiences), texts(&gate.app_roles)]
             };
             let ([old_tenants, old_audiences, old_roles], [tenants, audiences, roles]) = (gate(old), gate(new));
             let mut aspects = Vec::new();

@@ -24,8 +24,11 @@ pub struct WorldChange {
     pub to: Option<String>,
 }
 
+/// All things of one kind, by name.
+type Read = fn(World<'_>) -> BTreeMap<String, String>;
+
 pub(super) fn compare(union: &Union<'_>) -> Vec<WorldChange> {
-    let kinds: [(&'static str, fn(World<'_>) -> BTreeMap<String, String>); 4] =
+    let kinds: [(&'static str, Read); 4] =
         [("strategy", strategy), ("node", nodes), ("alias", aliases), ("object", objects)];
     let mut changes = Vec::new();
     // A domain that is new or gone as a whole needs no list.

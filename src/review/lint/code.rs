@@ -100,7 +100,7 @@ impl Code {
             Self::NobodyMay => "a route asks for a right at a level at which no active principal holds it anywhere",
             Self::OutsideBoundary => "the grant's node lies outside the boundary of its principal, so it gives nothing",
             Self::ShadowedGrant => {
-                "other grants of the same principal, its groups' included, say all that the grant says"
+                "without the grant the same would be held and denied everywhere: other grants of the principal, its groups' included, say what it says, or outweigh it"
             }
             Self::UnusedRole => "no grant names the role, and no role that one names includes it",
             Self::EmptyGroup => "no principal is in the group or in a group below it",

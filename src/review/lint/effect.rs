@@ -29,13 +29,13 @@ fn grants(world: World<'_>, found: &mut Vec<Finding>) {
             add(found, Code::OutsideBoundary, place, message);
         }
         for place in world.domain.idle_entries(world.origins, number) {
-            let message = format!("other grants of `{}` already say what this one says", principal.id);
+            let message = format!("a grant of `{}` changes nothing", principal.id);
             add(found, Code::ShadowedGrant, place, message);
         }
     }
     for group in world.origins.groups() {
         for place in world.domain.idle_entries_of_group(group) {
-            let message = format!("other grants of the group `{}` already say what this one says", group.name);
+            let message = format!("a grant of the group `{}` changes nothing", group.name);
             add(found, Code::ShadowedGrant, place, message);
         }
     }
