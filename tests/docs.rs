@@ -109,6 +109,8 @@ scopes: {qqq: 1}
 roles: {r: {qqq: 1}}
 groups: {g: {qqq: 1}}
 principals: [{id: i, tenant: t, oid: o, qqq: 1, grants: [{role: r, qqq: 1}]}]
+conflicts: [{rights: [a, b], qqq: 1}]
+lint: {qqq: 1}
 ";
 
 /// Every list of keys that the code knows, with what the keys are in.

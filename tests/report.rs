@@ -4,7 +4,6 @@
 #[path = "support/process.rs"]
 mod process;
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::path::{Path, PathBuf};
 use portcullis::diag::Report;
 use portcullis::document::routes::RoutesDocument;
 use portcullis::model::{Level, Reason, Status};
-use portcullis::policy::{Domain, Facts, HeaderValue, Held, Principal, Reach, RightId, ScopeId, decide};
+use portcullis::policy::{Domain, Facts, HeaderValue, Principal, Reach, RightId, ScopeId, decide};
 use portcullis::review::report::{Access as Cell, Asker, Filter, State, Value};
 use portcullis::review::{Policy, Request, World};
 use portcullis::route::Access;

@@ -3,10 +3,12 @@
 mod check;
 mod client;
 mod demo;
+mod diff;
 mod explain;
 mod files;
 mod identity;
 mod init;
+mod lint;
 mod policy;
 mod reload;
 mod report;
@@ -52,6 +54,10 @@ enum Verb {
     Explain(explain::Options),
     /// Say who can do what, where: rights, scopes, objects, one principal or one right.
     Report(report::Options),
+    /// Say what a change of the configuration changes: who gains or loses what, and which routes open or close.
+    Diff(diff::Options),
+    /// Say what looks odd in a configuration that loads: conflicts, duties that should be apart, what has no effect.
+    Lint(lint::Options),
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
@@ -128,6 +134,8 @@ pub fn run() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Explain(options) => explain::run(&options),
         Verb::Report(options) => report::run(&options),
+        Verb::Diff(options) => diff::run(&options),
+        Verb::Lint(options) => lint::run(&options),
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

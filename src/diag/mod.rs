@@ -165,6 +165,15 @@ impl Report {
         }
     }
 
+    /// Drops the findings that a test does not hold for.
+    pub fn retain(&mut self, keep: impl Fn(&Diagnostic) -> bool) {
+        let of = |all: &[Diagnostic], severity| all.iter().filter(|found| found.severity == severity).count();
+        let before = (of(&self.diagnostics, Severity::Error), of(&self.diagnostics, Severity::Warning));
+        self.diagnostics.retain(|found| keep(found));
+        self.errors -= before.0 - of(&self.diagnostics, Severity::Error);
+        self.warnings -= before.1 - of(&self.diagnostics, Severity::Warning);
+    }
+
     /// Line and column of a place's start.
     pub fn locate(&self, place: Place) -> Location {
         self.sources.locate(place)

@@ -1,7 +1,5 @@
 //! `grants.yaml` as written: one domain, its scopes and roles, and who holds what.
 
-use std::fmt;
-
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 use crate::model::{Level, Status};
@@ -29,6 +27,30 @@ pub struct GrantsDocument {
     pub principals: Vec<PrincipalDocument>,
     /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
     pub objects: Entries<Entries<Literal>>,
+    /// Rights that nobody should hold together in one scope; decisions never look at them.
+    pub conflicts: Vec<ConflictDocument>,
+    /// What `lint` is to look for; decisions never look at it.
+    pub lint: LintDocument,
+}
+
+/// One entry of `conflicts`.
+#[derive(Clone, Debug)]
+pub struct ConflictDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// Two rights, `RIGHT[:LEVEL]`.
+    pub rights: [Located<String>; 2],
+    /// Why.
+    pub reason: Option<Located<String>>,
+}
+
+/// `lint`.
+#[derive(Clone, Debug, Default)]
+pub struct LintDocument {
+    /// Ids of principals that a vendor ships and that should not stay in use.
+    pub vendor_accounts: Vec<Located<String>>,
+    /// Rights (`RIGHT[:LEVEL]`) that somebody must hold.
+    pub must_be_held: Vec<Located<String>>,
 }
 
 /// `strategy`.
@@ -80,29 +102,6 @@ pub enum Across {
     MostRestrictive,
     /// The highest result wins; a denial is the lowest.
     MostPermissive,
-}
-
-impl fmt::Display for Within {
-    /// The word that configuration uses.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Union => "union",
-            Self::Nearest => "nearest",
-        })
-    }
-}
-
-impl fmt::Display for Across {
-    /// The word that configuration uses.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::DenyOverrides => "deny_overrides",
-            Self::DenyIndividualFirst => "deny_individual_first",
-            Self::IndividualFirst => "individual_first",
-            Self::MostRestrictive => "most_restrictive",
-            Self::MostPermissive => "most_permissive",
-        })
-    }
 }
 
 /// One entry of `roles`.
@@ -189,6 +188,51 @@ impl GrantDocument {
         match self {
             Self::Right(written) => written.place,
             Self::Role { place, .. } | Self::Rights { place, .. } => *place,
+        }
+    }
+}
+
+impl RightsShape {
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Flat => "flat",
+        }
+    }
+}
+
+impl Within {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Union, Self::Nearest];
+
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Union => "union",
+            Self::Nearest => "nearest",
+        }
+    }
+}
+
+impl Across {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DenyOverrides,
+        Self::DenyIndividualFirst,
+        Self::IndividualFirst,
+        Self::MostRestrictive,
+        Self::MostPermissive,
+    ];
+
+    /// The word that the file has for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DenyOverrides => "deny_overrides",
+            Self::DenyIndividualFirst => "deny_individual_first",
+            Self::IndividualFirst => "individual_first",
+            Self::MostRestrictive => "most_restrictive",
+            Self::MostPermissive => "most_permissive",
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a route asks, read off its rules without a request: the rights, and the nodes that known objects lead it to.
 
-use super::domain::{AttributeId, Domain, RightId, ScopeId};
+use std::collections::BTreeSet;
+
+use super::domain::{AttributeId, Domain, FlagId, RightId, ScopeId};
 use super::outline::{Outline, OutlineKind};
 use super::rules::{Asked, At, Check, Origin, RightRef, Rules, ScopeRule, Spot, Step};
 use crate::diag::Place;
@@ -134,4 +136,49 @@ fn attributes(scope: &ScopeRule) -> impl Iterator<Item = AttributeId> {
         Spot::Object(attribute) => Some(*attribute),
         Spot::Path(_) | Spot::Query(_) | Spot::Header(_) => None,
     })
+}
+
+/// All that one route may ask for, whatever the request.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// Rights that must be held, at the level asked for; `None` where the method says which.
+    pub rights: Vec<(RightId, Option<Level>)>,
+    /// Rights that must not be denied.
+    pub undenied: BTreeSet<RightId>,
+    /// Flags that one must have.
+    pub flags: Vec<FlagId>,
+    /// Flags that one must not have.
+    pub not_flags: Vec<FlagId>,
+}
+
+impl Rules {
+    /// See [`Demands`].
+    pub fn demands(&self) -> Demands {
+        let mut asked = Demands::default();
+        for step in &self.steps {
+            let Step::Check { check, .. } = step else { continue };
+            match check {
+                Check::Flag(flag) => asked.flags.push(*flag),
+                Check::NotFlag(flag) => asked.not_flags.push(*flag),
+                Check::Right { right, level, .. } => {
+                    let level = match level {
+                        Asked::Level(level) => Some(*level),
+                        Asked::ByMethod => None,
+                    };
+                    asked.rights.extend(named(right).map(|right| (right, level)));
+                }
+                Check::UnlessDenied { right, .. } => asked.undenied.extend(named(right)),
+                Check::Compare { .. } | Check::Bit { .. } | Check::Never { .. } => {}
+            }
+        }
+        asked
+    }
+}
+
+fn named(right: &RightRef) -> impl Iterator<Item = RightId> {
+    let (fixed, named) = match right {
+        RightRef::Fixed(right) => (Some(*right), &[][..]),
+        RightRef::Named { rights, .. } => (None, &rights[..]),
+    };
+    fixed.into_iter().chain(named.iter().map(|(_, right)| *right))
 }

@@ -173,7 +173,11 @@ impl Domain {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |run: Run| self.held_within(self.run(run), right, *at);
         let groups = principal.of_groups.iter().map(|run| of_source(*run));
-        let held = precedence::across(self.strategy.across, of_source(principal.own), groups);
+        self.lowered(principal, precedence::across(self.strategy.across, of_source(principal.own), groups))
+    }
+
+    /// What the caps of a principal's flags leave of what its sources say.
+    pub(super) fn lowered(&self, principal: &Principal, held: Held) -> Held {
         match held {
             Held::Up(level) => Held::Up(self.caps_of(principal).fold(level, |level, (_, cap)| level.min(*cap))),
             Held::Nothing | Held::Denied => held,
@@ -219,9 +223,12 @@ impl Domain {
 
     /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
     pub(super) fn held_within(&self, grants: &[Grant], right: RightId, at: Interval) -> Held {
+        self.combined(self.strategy.within, grants, right, at)
+    }
+
+    pub(super) fn combined(&self, within: Within, grants: &[Grant], right: RightId, at: Interval) -> Held {
         let of_right = |right| {
-            self.right_interval(right)
-                .map_or(Held::Nothing, |asked| precedence::within(self.strategy.within, grants, asked, at))
+            self.right_interval(right).map_or(Held::Nothing, |asked| precedence::within(within, grants, asked, at))
         };
         let direct = of_right(right);
         if direct == Held::Denied {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::compile::counts;
 use super::domain::{FlagId, RightId};
 use super::hierarchy::Interval;
 use super::precedence::Grant;
 use crate::diag::Place;
-use crate::model::{PrincipalKey, Status};
+use crate::model::{Level, PrincipalKey, Status};
 
 /// The origins of one domain.
 #[derive(Debug, Default)]
@@ -15,6 +16,32 @@ pub struct Origins {
     pub(super) principals: Vec<PrincipalOrigin>,
     /// By number, as the document has them.
     pub(super) groups: Vec<GroupOrigin>,
+    /// Rights that nobody should hold together.
+    pub conflicts: Vec<Conflict>,
+    /// Rights that somebody must hold.
+    pub must_be_held: Vec<Declared>,
+}
+
+/// Two rights that nobody should hold together in one scope.
+#[derive(Clone, Debug)]
+pub struct Conflict {
+    /// Where the entry stands.
+    pub place: Place,
+    /// The rights.
+    pub rights: [Declared; 2],
+    /// Why.
+    pub reason: Option<Arc<str>>,
+}
+
+/// A right at a level that a grants document speaks of without granting it.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Where it stands.
+    pub place: Place,
+    /// The right.
+    pub right: RightId,
+    /// The level.
+    pub level: Level,
 }
 
 /// One grant as it was written. A role at three nodes makes one of these for each of its rights at each node.
@@ -74,6 +101,11 @@ impl Origins {
         self.principals.get(number)
     }
 
+    /// All groups, in the order of the file.
+    pub fn groups(&self) -> &[GroupOrigin] {
+        &self.groups
+    }
+
     /// The groups of a principal, those above them included.
     pub fn groups_of<'o>(&'o self, principal: &'o PrincipalOrigin) -> impl Iterator<Item = &'o GroupOrigin> {
         principal.groups.iter().filter_map(|number| self.groups.get(*number))
@@ -81,6 +113,16 @@ impl Origins {
 }
 
 impl PrincipalOrigin {
+    /// Its own grants, one for each right and node that an entry names.
+    pub fn grants(&self) -> &[GrantOrigin] {
+        &self.grants
+    }
+
+    /// Whether a grant of its own counts: it lies within the boundary, or is a denial.
+    pub fn counts(&self, origin: &GrantOrigin) -> bool {
+        counts(self.boundary.as_deref(), &origin.grant)
+    }
+
     /// Whether the principal has a flag itself, its groups aside.
     pub fn has_flag(&self, flag: FlagId) -> bool {
         self.flags & flag.mask() != 0
@@ -88,6 +130,11 @@ impl PrincipalOrigin {
 }
 
 impl GroupOrigin {
+    /// Its grants, one for each right and node that an entry names.
+    pub fn grants(&self) -> &[GrantOrigin] {
+        &self.grants
+    }
+
     /// Whether the group gives its members a flag.
     pub fn has_flag(&self, flag: FlagId) -> bool {
         self.flags & flag.mask() != 0

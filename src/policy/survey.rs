@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::domain::{Domain, FlagId, KindId, Principal, RightId, Run, ScopeId};
+use super::domain::{AttributeId, Domain, FlagId, KindId, Principal, RightId, Run, ScopeId};
 use super::names::Names;
+
 use crate::document::grants::{Across, Within};
-use crate::model::{Level, PrincipalKey};
+use crate::model::{Effect, Level, PrincipalKey};
 
 /// What decides how much a principal holds. Principals of one domain with equal keys hold the same everywhere; their
 /// status and their flags may still differ.
@@ -15,6 +16,10 @@ pub struct Holding {
     of_groups: Box<[Run]>,
     cap: Option<Level>,
 }
+
+/// The grants of one source, by where they are stored: equal sets are stored once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceId(Run);
 
 impl Domain {
     /// How the grants of one source combine.
@@ -81,6 +86,11 @@ impl Domain {
         self.kinds.name(kind.0)
     }
 
+    /// An attribute's name.
+    pub(super) fn attribute_name(&self, attribute: AttributeId) -> &str {
+        self.attributes.name(attribute.0)
+    }
+
     /// The values of a kind, names of nodes and aliases alike, in no order.
     pub fn values(&self, kind: KindId) -> impl Iterator<Item = (&str, ScopeId)> {
         let values = usize::try_from(kind.0).ok().and_then(|kind| self.values.get(kind));
@@ -99,8 +109,46 @@ impl Domain {
 
     /// See [`Holding`].
     pub fn holding(&self, principal: &Principal) -> Holding {
-        let cap = self.caps_of(principal).map(|(_, level)| *level).min();
-        Holding { own: principal.own, of_groups: principal.of_groups.clone(), cap }
+        Holding { own: principal.own, of_groups: principal.of_groups.clone(), cap: self.cap(principal) }
+    }
+
+    /// The highest level that a principal's flags leave to it, if they take any away.
+    pub fn cap(&self, principal: &Principal) -> Option<Level> {
+        self.caps_of(principal).map(|(_, level)| *level).min()
+    }
+
+    /// The grants of a principal itself, and those of each of its groups that has any that count for it.
+    pub fn sources_of(&self, principal: &Principal) -> (SourceId, impl Iterator<Item = SourceId>) {
+        (SourceId(principal.own), principal.of_groups.iter().copied().map(SourceId))
+    }
+
+    /// What the grants of a source say: the node, the right, and how much. `positions` are those of
+    /// [`Self::rights_by_position`].
+    pub fn grants_of<'d>(
+        &'d self,
+        source: SourceId,
+        positions: &'d [RightId],
+    ) -> impl Iterator<Item = (ScopeId, RightId, Effect)> + 'd {
+        let right = |position: u32| positions.get(usize::try_from(position).ok()?).copied();
+        let grants = self.run(source.0).iter();
+        grants.filter_map(move |grant| Some((ScopeId(grant.scope.first), right(grant.right.first)?, grant.effect)))
+    }
+
+    /// All rights in pre-order, so that those below one come right after it.
+    pub fn rights_by_position(&self) -> Vec<RightId> {
+        let mut rights: Vec<RightId> = self.rights().map(|(right, _)| right).collect();
+        rights.sort_unstable_by_key(|right| self.right_interval(*right));
+        rights
+    }
+
+    /// A right and all above it in the tree: whoever is granted one of these is granted it.
+    pub fn rights_over(&self, right: RightId) -> impl Iterator<Item = RightId> + '_ {
+        let asked = self.right_interval(right);
+        let over = move |other: &RightId| match (asked, self.right_interval(*other)) {
+            (Some(asked), Some(other)) => other.contains(asked),
+            _ => false,
+        };
+        self.rights().map(|(other, _)| other).filter(over)
     }
 
     /// The nodes at which a principal or a group of it has a grant, in pre-order, and the root. What is held of any

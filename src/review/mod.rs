@@ -3,7 +3,9 @@
 
 mod cases;
 mod change;
+pub mod diff;
 mod explain;
+pub mod lint;
 mod policy;
 mod remedy;
 pub mod report;

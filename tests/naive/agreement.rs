@@ -24,7 +24,7 @@ const DENIALS: u32 = 2;
 /// Whether both say the same of every request, and how many they allow; otherwise what each said of the first one on
 /// which they differ.
 fn agree(world: &World, sketches: &[Sketch], reach: Option<&RefCell<Reach>>) -> Result<usize, String> {
-    let loaded = engine::load(world).map_err(|faults| format!("the world does not load:\n{faults}"))?;
+    let loaded = engine::load(world)?;
     let mut judged = Vec::new();
     for sketch in sketches {
         let request = sketch.sent_to(world);

@@ -8,6 +8,7 @@ use http::request::Parts;
 use portcullis::diag::Report;
 use portcullis::document;
 
+use crate::run::SENSELESS;
 use crate::support::world::{World as Loaded, tenants_of, token_of};
 use crate::world::{Caller, Request, World};
 use crate::write::{HOST, TENANTS, target, texts};
@@ -15,7 +16,10 @@ use crate::write::{HOST, TENANTS, target, texts};
 /// Tokens of callers, each made once: signing is dear.
 static TOKENS: LazyLock<Mutex<HashMap<Caller, String>>> = LazyLock::new(Mutex::default);
 
-/// Loads a world; the faults of its texts if it has any.
+/// What the product refuses since it could never apply. The evaluator would only say that it never does.
+const NEVER_APPLIES: [&str; 2] = ["never", "unknown_scope_value"];
+
+/// Loads a world; the faults of its texts if it has any, or [`SENSELESS`].
 pub fn load(world: &World) -> Result<Loaded, String> {
     let [gateway, routes, grants] = texts(world);
     load_texts(&gateway, &[(routes, grants)])
@@ -46,7 +50,11 @@ fn load_texts(gateway: &str, texts: &[(String, String)]) -> Result<Loaded, Strin
     if report.has_errors() {
         return Err(report.render());
     }
-    EMPTY.get_or_init(|| Loaded::compile(tenants_of(gateway), Vec::new(), Vec::new())).with(routes, grants)
+    let empty = EMPTY.get_or_init(|| Loaded::compile(tenants_of(gateway), Vec::new(), Vec::new()));
+    empty.with(routes, grants).map_err(|faults| {
+        let mut codes = faults.lines().filter_map(|line| line.strip_prefix("error[")?.split(']').next());
+        if codes.all(|code| NEVER_APPLIES.contains(&code)) { SENSELESS.to_owned() } else { faults }
+    })
 }
 
 /// `allow`, or the reason with its subject.

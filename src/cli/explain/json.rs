@@ -98,8 +98,8 @@ fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
     json!({
         "right": domain.right_name(seen.right),
         "at": domain.scope_name(seen.scope),
-        "within": domain.within().to_string(),
-        "across": domain.across().to_string(),
+        "within": domain.within().name(),
+        "across": domain.across().name(),
         "sources": sources,
         "together": held(seen.together),
         "cap": seen.cap.map(|(flag, level)| json!({"flag": domain.flag_name(flag), "level": level.name()})),

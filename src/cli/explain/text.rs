@@ -175,9 +175,9 @@ impl Tree<'_> {
     /// The strategies that settled it, where there was anything to settle.
     fn strategy(&self, considered: &Considered) -> String {
         let within = considered.sources.iter().any(|source| source.grants.len() > 1);
-        let within = within.then(|| format!("within a source: {}", self.domain.within()));
+        let within = within.then(|| format!("within a source: {}", self.domain.within().name()));
         let across = considered.sources.len() > 1;
-        let across = across.then(|| format!("across sources: {}", self.domain.across()));
+        let across = across.then(|| format!("across sources: {}", self.domain.across().name()));
         let both: Vec<String> = within.into_iter().chain(across).collect();
         if both.is_empty() { String::new() } else { format!("  ({})", both.join(", ")) }
     }

@@ -3,8 +3,8 @@
 use super::{Field, Name, conflict, fields, file, quoted, scalar, texts, wrong};
 use crate::diag::Report;
 use crate::document::grants::{
-    Across, GrantDocument, GrantsDocument, GroupDocument, PrincipalDocument, RightsShape, RoleDocument,
-    StrategyDocument, Within,
+    Across, ConflictDocument, GrantDocument, GrantsDocument, GroupDocument, LintDocument, PrincipalDocument,
+    RightsShape, RoleDocument, StrategyDocument, Within,
 };
 use crate::document::parse::{Entry, Node, Shape};
 use crate::document::{Entries, Located};
@@ -35,9 +35,22 @@ const GROUP_STATUS: [(&str, Status); 2] = [("active", Status::Active), ("inactiv
 
 /// Reads the whole file. `None` when it is no map, of another version, or names no domain.
 pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<GrantsDocument> {
-    let keys =
-        ["version", "domain", "strategy", "rights", "scopes", "implies", "roles", "groups", "principals", "objects"];
-    let [_, domain, strategy, rights, scopes, implies, roles, groups, principals, objects] = file(root, keys, report)?;
+    let keys = [
+        "version",
+        "domain",
+        "strategy",
+        "rights",
+        "scopes",
+        "implies",
+        "roles",
+        "groups",
+        "principals",
+        "objects",
+        "conflicts",
+        "lint",
+    ];
+    let [_, domain, strategy, rights, scopes, implies, roles, groups, principals, objects, conflicts, lint] =
+        file(root, keys, report)?;
     let domain = domain.need_text(report);
     let strategy = strategy.node.and_then(|node| self::strategy(node, report)).unwrap_or_default();
     let rights = Some(rights.texts(report)).filter(|rights| !rights.is_empty());
@@ -54,6 +67,10 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         .iter()
         .map(|entry| (entry.name(), scalar::literals(&entry.value, Name::Key(&entry.key), report)))
         .collect();
+    let conflicts = conflicts.items(report).iter().filter_map(|node| separate(node, report)).collect();
+    let [vendor_accounts, must_be_held] = lint.section("`lint`", ["vendor_accounts", "must_be_held"], report);
+    let lint =
+        LintDocument { vendor_accounts: vendor_accounts.texts(report), must_be_held: must_be_held.texts(report) };
     Some(GrantsDocument {
         domain: domain?,
         strategy,
@@ -65,7 +82,27 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         groups,
         principals,
         objects,
+        conflicts,
+        lint,
     })
+}
+
+/// An entry of `conflicts`: a list of two rights, or a map with them and a reason.
+fn separate(node: &Node, report: &mut Report) -> Option<ConflictDocument> {
+    let (rights, reason) = match node.shape() {
+        Shape::Map(_) => {
+            let [rights, reason] = fields(node, "this conflict", ["rights", "reason"], report)?;
+            (rights.some_texts(report), reason.text(report))
+        }
+        Shape::List(_) | Shape::Scalar { .. } => (texts(node, "conflicts", report), None),
+    };
+    let Ok(rights) = <[Located<String>; 2]>::try_from(rights) else {
+        report
+            .error("wrong_type", node.place, "a conflict is between two rights")
+            .help("write `[RIGHT, RIGHT]` or `{rights: [RIGHT, RIGHT], reason: \"text\"}`");
+        return None;
+    };
+    Some(ConflictDocument { place: node.place, rights, reason })
 }
 
 fn strategy(node: &Node, report: &mut Report) -> Option<StrategyDocument> {
@@ -205,6 +242,8 @@ principals:
       - {role: Data Entry}
       - {role: Chief, at: org:10}
       - {rights: [object:write], at: [x:1, "y:2"]}
+conflicts: [[a, "b.c:write"], {rights: [a, b.c], reason: four eyes}]
+lint: {vendor_accounts: admin, must_be_held: ["a:write"]}
 objects:
   invoice:J3: {kind: journal, paid: true, count: 3, approvals: [fay, gil], none: []}
 "#;
@@ -261,6 +300,11 @@ objects:
         assert_eq!(name.value, "invoice:J3");
         let text = |word: &str| Literal::Text(word.to_owned());
         let values: Vec<Literal> = attributes.iter().map(|(_, value)| value.clone()).collect();
+        let [first, second] = document.conflicts.as_slice() else { panic!() };
+        assert_eq!((plain(&first.rights), first.reason.is_none()), (vec!["a", "b.c:write"], true));
+        assert_eq!(second.reason.as_ref().unwrap().value, "four eyes");
+        assert_eq!(plain(&document.lint.vendor_accounts), ["admin"]);
+        assert_eq!(plain(&document.lint.must_be_held), ["a:write"]);
         let approvals = Literal::List(vec![text("fay"), text("gil")]);
         assert_eq!(values, [text("journal"), Literal::Bool(true), Literal::Int(3), approvals, Literal::List(vec![])]);
     }
@@ -271,6 +315,14 @@ objects:
         assert_eq!(report.render(), "");
         assert!(document.rights.is_none());
         assert_eq!(document.strategy.across, Across::DenyOverrides);
+    }
+
+    #[test]
+    fn a_conflict_is_between_two_rights() {
+        for (conflict, faults) in [("[a, b]", 0), ("[a]", 1), ("[a, b, c]", 1), ("{rights: [a]}", 1), ("a", 1)] {
+            let (_, report) = read(&format!("version: 1\ndomain: d\nconflicts: [{conflict}]\n"));
+            assert_eq!(report.errors(), faults, "{conflict}: {}", report.render());
+        }
     }
 
     #[test]

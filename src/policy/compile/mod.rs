@@ -6,6 +6,7 @@
 
 mod asked;
 mod condition;
+mod declared;
 mod grants;
 mod implications;
 mod never;
@@ -89,6 +90,7 @@ impl Builder {
         if !builder.catalogued {
             builder.known = (0..builder.domain.rights.len()).filter_map(|number| u32::try_from(number).ok()).collect();
         }
+        declared::compile(&mut builder, document, report);
         builder
     }
 

@@ -121,20 +121,15 @@ impl Builder {
         for (value, (at, times)) in values {
             let unknown = |scope: u32| self.domain.scope(KindId(scope), value).is_none();
             let refuses = |route: &Read| route.iter().any(|(read, scope, _)| *read == attribute && unknown(*scope));
-            let (lost, names_none) = (routes.iter().all(refuses), reads().all(|(_, scope, _)| unknown(*scope)));
             let wrong = reads().find(|(_, scope, _)| unknown(*scope));
-            let Some((_, scope, place)) = wrong.filter(|_| lost || names_none) else { continue };
+            let Some((_, scope, place)) = wrong.filter(|_| routes.iter().all(refuses)) else { continue };
             let (attribute, scope_name) = (self.domain.attributes.name(attribute), self.domain.kinds.name(*scope));
             let message = format!("`{attribute}` is `{value}`, but no node or alias is `{scope_name}:{value}`");
             let names = usize::try_from(*scope).ok().and_then(|scope| self.domain.values.get(scope));
             let names = names.into_iter().flat_map(|names| names.keys()).map(|name| &**name);
             let near = if report.errors() < 100 { suggest(value, names) } else { None };
             let help = near.map_or_else(|| "add the node, or leave the attribute out".to_owned(), meant);
-            let found = if lost {
-                report.error("unknown_scope_value", *at, message)
-            } else {
-                report.warning("unknown_scope_value", *at, message)
-            };
+            let found = report.error("unknown_scope_value", *at, message);
             found.help(help).also(*place, format!("read here; objects that say so: {times}"));
         }
     }

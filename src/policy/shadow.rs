@@ -1,0 +1,109 @@
+//! What would be if: grants that could go without anything changing, and what other strategies would make of the rest.
+
+use std::collections::BTreeSet;
+
+use super::compile::counts;
+use super::domain::{Domain, Principal, RightId, Run, ScopeId};
+use super::hierarchy::Interval;
+use super::origins::{GrantOrigin, GroupOrigin, Origins};
+use super::precedence::{self, Grant, Held};
+use crate::diag::Place;
+use crate::document::grants::{Across, Within};
+
+impl Domain {
+    /// What a principal would hold under another strategy.
+    pub fn held_under(
+        &self,
+        (within, across): (Within, Across),
+        principal: &Principal,
+        right: RightId,
+        scope: ScopeId,
+    ) -> Held {
+        let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
+        let of_source = |run: Run| self.combined(within, self.run(run), right, *at);
+        let groups = principal.of_groups.iter().map(|run| of_source(*run));
+        self.lowered(principal, precedence::across(across, of_source(principal.own), groups))
+    }
+
+    /// Whether the grants that bear on a right at a node say different things, so that a strategy has to settle it.
+    pub fn is_contested(&self, principal: &Principal, right: RightId, scope: ScopeId) -> bool {
+        let Some((_, at)) = self.scope_entry(scope) else { return false };
+        let mut effects = self.covering(principal, right).filter(|grant| grant.scope.contains(*at));
+        let first = effects.next().map(|grant| grant.effect);
+        effects.any(|grant| Some(grant.effect) != first)
+    }
+
+    /// The entries of a principal's own grants that change nothing: without any of them, and with all of them gone, it
+    /// holds and is denied the same.
+    pub fn idle_entries(&self, origins: &Origins, number: usize) -> Vec<Place> {
+        let (Some(principal), Some(written)) = (self.principals().get(number), origins.principal(number)) else {
+            return Vec::new();
+        };
+        let boundary = written.boundary.as_deref();
+        let counting: Vec<&GrantOrigin> =
+            written.grants.iter().filter(|origin| counts(boundary, &origin.grant)).collect();
+        let others: Vec<&[Grant]> = principal.of_groups.iter().map(|run| self.run(*run)).collect();
+        let held = |own: &[Grant], right, at| {
+            let groups = others.iter().map(|group| self.held_within(group, right, at));
+            precedence::across(self.across(), self.held_within(own, right, at), groups)
+        };
+        self.idle(&counting, &others, &held)
+    }
+
+    /// The same for the grants of a group, within the group.
+    pub fn idle_entries_of_group(&self, group: &GroupOrigin) -> Vec<Place> {
+        let grants: Vec<&GrantOrigin> = group.grants.iter().collect();
+        self.idle(&grants, &[], &|own, right, at| self.held_within(own, right, at))
+    }
+
+    fn idle(
+        &self,
+        written: &[&GrantOrigin],
+        others: &[&[Grant]],
+        held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
+    ) -> Vec<Place> {
+        let entries: BTreeSet<Place> = written.iter().map(|origin| origin.place).collect();
+        let mut idle = BTreeSet::new();
+        // What implications bring may come from any right.
+        let brings = self.rights().any(|(right, _)| !self.implied_by(right).is_empty());
+        for entry in entries.into_iter().rev() {
+            let left = |gone: bool| {
+                let stays = move |origin: &&&GrantOrigin| !gone || origin.place != entry;
+                let left = written.iter().filter(|origin| !idle.contains(&origin.place)).filter(stays);
+                left.map(|origin| origin.grant).collect::<Vec<Grant>>()
+            };
+            let (with, without) = (left(false), left(true));
+            let own: Vec<Grant> =
+                written.iter().filter(|origin| origin.place == entry).map(|origin| origin.grant).collect();
+            // Where nothing else is said of the right, the entry says it all.
+            let alone = |grant: &Grant| {
+                let mut all = without.iter().chain(others.iter().flat_map(|group| group.iter()));
+                !all.any(|other| other.scope.contains(grant.scope) && (brings || other.right.contains(grant.right)))
+            };
+            if own.iter().any(alone) || own.iter().any(|grant| self.tells(*grant, &with, &without, others, held)) {
+                continue;
+            }
+            idle.insert(entry);
+        }
+        idle.into_iter().collect()
+    }
+
+    /// Whether a grant makes a difference anywhere.
+    fn tells(
+        &self,
+        grant: Grant,
+        with: &[Grant],
+        without: &[Grant],
+        others: &[&[Grant]],
+        held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
+    ) -> bool {
+        let all = with.iter().chain(others.iter().flat_map(|group| group.iter()));
+        // What is held changes only at nodes of grants.
+        let nodes: BTreeSet<Interval> =
+            all.map(|other| other.scope).filter(|node| grant.scope.contains(*node)).collect();
+        let names = |right: RightId| self.right_interval(right).is_some_and(|asked| grant.right.contains(asked));
+        let concerns = |right: RightId| names(right) || self.implied_by(right).iter().any(|bringer| names(*bringer));
+        let mut rights = self.rights().map(|(right, _)| right).filter(|right| concerns(*right));
+        rights.any(|right| nodes.iter().any(|node| held(with, right, *node) != held(without, right, *node)))
+    }
+}

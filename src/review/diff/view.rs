@@ -1,0 +1,227 @@
+//! One route of one policy, and the respects in which it differs from another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use http::Method;
+
+use super::Direction;
+use super::routes::Aspect;
+use crate::document::routes::{ApplicationDocument, RouteDocument};
+use crate::model::{Level, Status};
+use crate::policy::{Domain, FlagId, Holding, Normal, Reach, Rules, Variable};
+use crate::policy::{object_in_words, reach, requirement, scopes_in_words};
+use crate::review::Policy;
+use crate::route::canonical::CanonicalPath;
+use crate::route::{Access, Application, Route};
+
+/// An application of one side, with all that belongs to it.
+pub(super) struct Served<'p> {
+    pub(super) side_policy: &'p Policy,
+    pub(super) compiled: &'p Application,
+    pub(super) document: &'p ApplicationDocument,
+    domain: Option<&'p Domain>,
+}
+
+impl<'p> Served<'p> {
+    pub(super) fn all(policy: &'p Policy) -> BTreeMap<&'p str, Self> {
+        let applications = policy.snapshot.routes.applications().iter();
+        let found = applications.filter_map(|compiled| {
+            let (_, document) = policy.application(compiled)?;
+            let domain = policy.snapshot.domains.get(compiled.domain);
+            Some((document.name.value.as_str(), Self { side_policy: policy, compiled, document, domain }))
+        });
+        found.collect()
+    }
+
+    pub(super) fn views(&self) -> Vec<View<'_>> {
+        let routes = self.document.routes.iter().zip(self.compiled.routes());
+        routes.map(|(document, compiled)| View { of: self, document, compiled }).collect()
+    }
+
+    /// The route that would take a request of this method for a path like this one.
+    pub(super) fn taker(&self, path: &str, method: &str) -> Option<&Route> {
+        let sample: Vec<String> = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { "x-any-value".to_owned() } else { part.to_owned() })
+            .collect();
+        let sample = sample.join("/");
+        self.compiled.route(&CanonicalPath::new(&sample).ok()?, &method.parse::<Method>().ok()?)
+    }
+}
+
+/// A respect in which what was possible is a set.
+pub(super) fn sets(what: &'static str, from: &BTreeSet<String>, to: &BTreeSet<String>) -> Option<Aspect> {
+    let direction = match (to.is_superset(from), from.is_superset(to)) {
+        (true, true) => return None,
+        (true, false) => Direction::Gain,
+        (false, true) => Direction::Loss,
+        (false, false) => Direction::Unclear,
+    };
+    let text = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<String>>().join(", ");
+    Some(Aspect { what, from: text(from), to: text(to), direction })
+}
+
+/// One route of one side.
+#[derive(Clone, Copy)]
+pub(super) struct View<'v> {
+    of: &'v Served<'v>,
+    pub(super) document: &'v RouteDocument,
+    compiled: &'v Route,
+}
+
+impl<'v> View<'v> {
+    pub(super) fn id(&self) -> &'v str {
+        &self.document.id.value
+    }
+
+    fn methods(&self) -> BTreeSet<String> {
+        self.document.methods.iter().map(|method| method.value.clone()).collect()
+    }
+
+    /// The path with its variables unnamed.
+    fn path(&self) -> String {
+        let part = |part: &str| match part.strip_prefix('{') {
+            Some(rest) if rest.ends_with("...}") => "{...}".to_owned(),
+            Some(_) => "{}".to_owned(),
+            None => part.to_owned(),
+        };
+        self.document.path.value.split('/').map(part).collect::<Vec<String>>().join("/")
+    }
+
+    pub(super) fn takes(&self) -> (String, BTreeSet<String>) {
+        (self.path(), self.methods())
+    }
+
+    /// How little is asked, whatever the rules.
+    pub(super) const fn openness(&self) -> u8 {
+        match self.compiled.access {
+            Access::Public => 2,
+            Access::GateOnly => 1,
+            Access::Rules(_) => 0,
+        }
+    }
+
+    fn rules(&self) -> Option<(&'v Domain, &'v Rules)> {
+        match &self.compiled.access {
+            Access::Rules(rules) => Some((self.of.domain?, rules)),
+            Access::Public | Access::GateOnly => None,
+        }
+    }
+
+    /// How path variables are called: as in the file, or, to compare, by where they stand.
+    fn called(&self, compare: bool) -> impl Fn(Variable) -> String {
+        let path = &self.document.path.value;
+        let parts: Vec<String> = path
+            .split('/')
+            .skip(1)
+            .map(|part| part.trim_matches(['{', '}']).trim_end_matches("...").to_owned())
+            .collect();
+        move |variable| {
+            let (Variable::Segment(index) | Variable::Rest(index)) = variable;
+            let name = parts.get(index).filter(|_| !compare).cloned();
+            name.unwrap_or_else(|| format!("{{{index}}}"))
+        }
+    }
+
+    fn requirement(&self, compare: bool) -> Option<Normal> {
+        let (domain, rules) = self.rules()?;
+        requirement(domain, rules, &self.called(compare))
+    }
+
+    /// What it asks, in words.
+    pub(super) fn asks(&self) -> String {
+        match &self.compiled.access {
+            Access::Public => "public".to_owned(),
+            Access::GateOnly => "the gate only".to_owned(),
+            Access::Rules(_) => self.requirement(false).map(|normal| normal.text()).unwrap_or_default(),
+        }
+    }
+
+    fn scopes(&self, compare: bool) -> String {
+        let Some((domain, rules)) = self.rules() else { return String::new() };
+        let object = object_in_words(domain, rules, &self.called(compare)).map(|object| format!("object = {object}"));
+        let scopes = scopes_in_words(domain, rules, &self.called(compare));
+        scopes.into_iter().chain(object).collect::<Vec<String>>().join("; ")
+    }
+
+    /// What `by_method` means, if anything asks for it.
+    fn levels(&self) -> BTreeMap<String, Level> {
+        let asks =
+            self.rules().is_some_and(|(_, rules)| rules.demands().rights.iter().any(|(_, level)| level.is_none()));
+        let methods = self.methods().into_iter().filter(|_| asks);
+        methods.filter_map(|name| Some((name.clone(), self.compiled.level(&name.parse().ok()?)))).collect()
+    }
+
+    pub(super) fn aspects(&self, new: &Self) -> Vec<Aspect> {
+        let mut aspects = Vec::new();
+        let unclear = |what, from: String, to: String| Aspect { what, from, to, direction: Direction::Unclear };
+        if self.path() != new.path() {
+            aspects.push(unclear("path", self.document.path.value.clone(), new.document.path.value.clone()));
+        }
+        aspects.extend(sets("methods", &self.methods(), &new.methods()).map(|mut aspect| {
+            // Requests that another route takes now are not refused.
+            let path = &self.document.path.value;
+            if self.methods().difference(&new.methods()).any(|method| new.of.taker(path, method).is_some()) {
+                aspect.direction = Direction::Unclear;
+            }
+            aspect
+        }));
+        let (old, asked) = (self.requirement(true), new.requirement(true));
+        let direction = match (self.openness().cmp(&new.openness()), &old, &asked) {
+            (std::cmp::Ordering::Less, ..) => Direction::Gain,
+            (std::cmp::Ordering::Greater, ..) => Direction::Loss,
+            (_, Some(old), Some(new)) => match (new.implies(old), old.implies(new)) {
+                (true, true) => Direction::Neutral,
+                (true, false) => Direction::Loss,
+                (false, true) => Direction::Gain,
+                (false, false) => Direction::Unclear,
+            },
+            _ => Direction::Unclear,
+        };
+        if self.openness() != new.openness() || old != asked {
+            aspects.push(Aspect { what: "requirement", from: self.asks(), to: new.asks(), direction });
+        }
+        if self.openness() == new.openness() && self.scopes(true) != new.scopes(true) {
+            aspects.push(unclear("scopes", self.scopes(false), new.scopes(false)));
+        }
+        let (old, new) = (self.levels(), new.levels());
+        for (method, to) in &new {
+            let Some(from) = old.get(method).filter(|from| *from != to) else { continue };
+            let direction = if to < from { Direction::Gain } else { Direction::Loss };
+            let text = |level: Level| format!("{method} means {}", level.name());
+            aspects.push(Aspect { what: "levels", from: text(*from), to: text(*to), direction });
+        }
+        aspects
+    }
+
+    /// How many principals may use it somewhere; `None` where no principal is asked for.
+    pub(super) fn users(&self) -> Option<usize> {
+        let (domain, rules) = self.rules()?;
+        let methods = self.document.methods.iter().filter_map(|method| method.value.parse::<Method>().ok());
+        let levels: BTreeSet<Level> = methods.map(|method| self.compiled.level(&method)).collect();
+        let asked = rules.demands();
+        let flags: Vec<FlagId> = asked.flags.iter().chain(&asked.not_flags).copied().collect();
+        let mut known: HashMap<(Holding, Vec<bool>), bool> = HashMap::new();
+        let may = domain.principals().iter().enumerate().filter(|(number, principal)| {
+            let own = self.of.side_policy.world(self.of.compiled.domain);
+            let tenant = own.and_then(|own| Some(own.origins.principal(*number)?.key.tenant));
+            if principal.status != Status::Active
+                || !tenant.is_some_and(|tenant| self.of.compiled.gate.tenants.contains(&tenant))
+            {
+                return false;
+            }
+            let bears = flags.iter().map(|flag| domain.bears(principal, *flag)).collect();
+            let reaches =
+                || levels.iter().any(|level| !matches!(reach(domain, rules, principal, *level), Reach::Never(_)));
+            *known.entry((domain.holding(principal), bears)).or_insert_with(reaches)
+        });
+        Some(may.count())
+    }
+
+    /// The route of the other side that takes, or took, its requests.
+    pub(super) fn taken_by(&self, other: Option<&Served<'_>>) -> Option<String> {
+        let path = &self.document.path.value;
+        let mut methods = self.document.methods.iter();
+        methods.find_map(|method| other?.taker(path, &method.value)).map(|route| route.id.to_string())
+    }
+}
