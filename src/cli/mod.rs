@@ -29,7 +29,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, about, disable_help_subcommand = true)]
 #[command(
-    after_help = "Exit codes: 0 ok, 1 failed or not ready, 2 usage, 3 configuration invalid, 4 tests failed, 5 not \
+    after_help = "Exit codes: 0 ok, 1 findings, failed or not ready, 2 usage, 3 configuration invalid, 4 tests failed, 5 not \
 reachable."
 )]
 struct Cli {
@@ -72,7 +72,7 @@ enum Verb {
 enum Exit {
     /// Done.
     Ok = 0,
-    /// Ran, and the answer is bad news: a taken port, a gateway that is not ready, a reload that was not taken.
+    /// Ran, and the answer is bad news: findings, a taken port, a gateway that is not ready, a reload that was not taken.
     Findings = 1,
     /// The command line does not make sense.
     Usage = 2,
