@@ -561,7 +561,7 @@ fn changes_of_grants_are_told_as_who_gains_and_loses_what_through_what() {
             &["Active to Inactive: ben", "orders write>- n:2(ben) via Clerk; app/order"],
             false,
         ),
-        (&[("id: ben", "id: bob")], &["ben is bob"], false),
+        (&[("id: ben", "id: bob")], &["ben is bob"], true),
         (
             &[("000000000002", "000000000009")],
             &[

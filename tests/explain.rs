@@ -208,7 +208,7 @@ fn a_denial_names_the_single_changes_that_would_allow_the_request() {
             "GET https://app.example.org/towns/X/orders",
             "right_denied:orders@town:X",
             &[
-                "take back the denial of `orders` of the group `Barred`, for all its members",
+                "remove the whole entry of the group `Barred` that denies `orders`, for all its members",
                 "take it out of the group `Barred`",
             ],
         ),
@@ -217,7 +217,7 @@ fn a_denial_names_the_single_changes_that_would_allow_the_request() {
             "GET https://app.example.org/towns/X/orders",
             "right_denied:orders@town:X",
             &[
-                "take back its denial of `orders`",
+                "remove the whole entry that denies it `orders`",
                 "ask for `GET https://app.example.org/towns/Y/orders` instead",
                 "ask for `GET https://app.example.org/towns/Z/orders` instead",
             ],

@@ -140,10 +140,10 @@ fn a_further_file_with_faults_is_refused_whole_with_their_places() {
 }
 
 #[test]
-fn without_tests_it_says_so() {
+fn a_run_without_tests_is_a_failure() {
     let directory = policy("");
     let output = run(directory.path(), &[]);
-    assert_eq!((out(&output), output.status.code()), ("0 tests: 0 passed, 0 failed\n", Some(0)));
+    assert_eq!((out(&output), output.status.code()), ("0 tests: 0 passed, 0 failed\n", Some(4)));
     assert!(err(&output).contains("there are no tests"));
 }
 

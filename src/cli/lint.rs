@@ -34,7 +34,7 @@ struct Shown {
 /// Reads all files as `serve` would and looks for what is odd.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut loaded = Loaded::read(&options.config.path)?;
-    known(&options.allow, &loaded)?;
+    known(&options.allow)?;
     let allowed = |code: &str| options.allow.iter().any(|allowed| allowed == code);
     let warnings: Vec<Shown> = loaded
         .report
@@ -74,16 +74,19 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     Ok(if some { Exit::Findings } else { Exit::Ok })
 }
 
+/// The codes of all warnings that a load can bring.
+const LOAD_WARNINGS: [&str; 5] = ["look_alike", "never_with_settings", "unknown_flag", "unknown_right", "unused_ca"];
+
 /// A code that nothing can find is a slip of the pen.
-fn known(allowed: &[String], loaded: &Loaded) -> Result<(), Failure> {
+fn known(allowed: &[String]) -> Result<(), Failure> {
     let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
-    let warned = |code: &str| loaded.report.diagnostics().iter().any(|found| found.code == code);
-    let load = ["unknown_right", "unknown_flag"];
-    match allowed.iter().find(|code| !names.contains(&code.as_str()) && !load.contains(&code.as_str()) && !warned(code))
-    {
+    match allowed.iter().find(|code| !names.contains(&code.as_str()) && !LOAD_WARNINGS.contains(&code.as_str())) {
         Some(code) => {
-            let near = crate::diag::suggest(code, names.iter().copied().chain(load));
-            let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let near = crate::diag::suggest(code, names.iter().copied().chain(LOAD_WARNINGS));
+            let near = near.map_or_else(
+                || format!("; there is {}, {}", names.join(", "), LOAD_WARNINGS.join(", ")),
+                |near| format!("; did you mean `{near}`?"),
+            );
             Err(Failure::new(Exit::Usage, format_args!("there is no finding `{code}`{near}")))
         }
         None => Ok(()),

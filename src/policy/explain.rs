@@ -88,7 +88,7 @@ pub fn explain(
     let scopes = if principal.status == Status::Active { seen.collect() } else { Vec::new() };
     let requirement = case.as_ref().and_then(|case| {
         let mut requirement = Explainer { case, origins, number }.term(rules.outline()?)?;
-        reach(&mut requirement);
+        mark_reached(&mut requirement);
         Some(requirement)
     });
     let object = key.map(|(kind, key)| (format!("{}:{key}", domain.kind_name(kind)), object.is_some()));
@@ -169,12 +169,15 @@ impl<F: Facts> Explainer<'_, F> {
 }
 
 /// Marks the terms that the decision came to: in a list those up to the first that fails, of alternatives those up to
-/// the first that holds.
-fn reach(term: &mut TermSeen) {
+/// the first that holds, and below a condition that cannot be settled none.
+fn mark_reached(term: &mut TermSeen) {
     term.reached = true;
+    if term.denial.is_some() {
+        return;
+    }
     let stop_at = term.kind == OutlineKind::Any;
     for child in &mut term.children {
-        reach(child);
+        mark_reached(child);
         if child.holds == stop_at {
             break;
         }

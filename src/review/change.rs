@@ -160,9 +160,11 @@ impl fmt::Display for Change {
             Self::Activate { group: Some(group) } => {
                 write!(out, "set the status of the group `{group}` to `active`, for all its members")
             }
-            Self::Withdraw { right, group: None, .. } => write!(out, "take back its denial of `{right}`"),
+            Self::Withdraw { right, group: None, .. } => {
+                write!(out, "remove the whole entry that denies it `{right}`")
+            }
             Self::Withdraw { right, group: Some(group), .. } => {
-                write!(out, "take back the denial of `{right}` of the group `{group}`, for all its members")
+                write!(out, "remove the whole entry of the group `{group}` that denies `{right}`, for all its members")
             }
             Self::Boundary { node } => write!(out, "add `{node}` to its boundary"),
             Self::Setting { name, value } => write!(out, "set `{name}` to `{value}`, for everybody"),

@@ -19,7 +19,7 @@ use crate::write::{HOST, TENANTS, target, texts, told};
 const WORLDS: usize = 300;
 const A_WORLD: usize = 20;
 
-fn policy(world: &World) -> Policy {
+pub fn policy(world: &World) -> Policy {
     let [gateway, routes, grants] = texts(world);
     let mut report = Report::new();
     let source = report.add_source("routes.yaml", &routes);

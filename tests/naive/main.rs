@@ -8,6 +8,7 @@
 mod support;
 
 mod agreement;
+mod differ;
 mod engine;
 mod evaluator;
 mod explained;

@@ -12,6 +12,8 @@ use crate::review::diff::{
 };
 
 /// How many are listed of each without `--all`.
+/// The mark of what only requests would show.
+const MAY_OPEN: &str = " [may open]";
 const NAMES: usize = 5;
 const NODES: usize = 8;
 const CHANGES: usize = 100;
@@ -81,7 +83,8 @@ impl Page<'_> {
         for (names, what) in [(&people.added, "new"), (&people.removed, "gone")] {
             if !names.is_empty() {
                 let verb = if names.len() == 1 { "is" } else { "are" };
-                let line = format!("{} {verb} {what} ({})", principals(names.len()), self.names(names));
+                let open = if what == "new" && people.may_gain { MAY_OPEN } else { "" };
+                let line = format!("{} {verb} {what}{open} ({})", principals(names.len()), self.names(names));
                 self.line(1, line);
             }
         }
@@ -92,10 +95,11 @@ impl Page<'_> {
             } else {
                 String::new()
             };
-            let line = format!("{} {verb} {}{was} ({})", principals(who.len()), to.name(), self.names(who));
+            let open = if *to == Status::Active { MAY_OPEN } else { "" };
+            let line = format!("{} {verb} {}{was}{open} ({})", principals(who.len()), to.name(), self.names(who));
             self.line(1, line);
         }
-        self.cut(&people.renamed, |page, (from, to)| page.line(1, format_args!("{from} is called {to} now")));
+        self.cut(&people.renamed, |page, (from, to)| page.line(1, format_args!("{from} is called {to} now{MAY_OPEN}")));
         for flag in &domain.flags {
             let verb = verb(flag.principals.len(), if flag.gained { "get" } else { "lose" });
             let who = principals(flag.principals.len());
@@ -155,14 +159,14 @@ impl Page<'_> {
                 self.line(1, line);
             }
             places => {
-                self.line(1, format_args!("{} {what} at {} nodes{through}", principals(count), places.len()));
+                self.line(1, format_args!("{} {what} at {} places{through}", principals(count), places.len()));
                 let most = if self.all { places.len() } else { NODES };
                 for (at, who) in places.iter().take(most) {
                     let line = format!("{}: {} ({})", spot(at, ""), who.len(), self.names(who));
                     self.line(2, line);
                 }
                 if places.len() > most {
-                    self.line(2, format_args!("and {} more nodes", places.len() - most));
+                    self.line(2, format_args!("and {} more places", places.len() - most));
                 }
             }
         }
@@ -273,7 +277,7 @@ const fn be(count: usize) -> &'static str {
 const fn sense(direction: Direction) -> &'static str {
     match direction {
         Direction::Gain => " [opens]",
-        Direction::Unclear => " [may open]",
+        Direction::Unclear => MAY_OPEN,
         Direction::Loss => " [closes]",
         Direction::Neutral => "",
     }

@@ -90,7 +90,7 @@ fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
             "role": grant.origin.role.as_deref(),
             "via": grant.via.map(|via| domain.right_name(via)),
             "counts": grant.counts,
-            "decides": grant.decides,
+            "decides": grant.decides && source.decides,
             "place": place(loaded, grant.origin.place),
         })).collect();
         json!({"group": source.group.as_deref(), "held": held(source.held), "decides": source.decides, "grants": grants})

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::policy::Loaded;
-use crate::model::{Effect, Status};
+use crate::model::{Effect, Reason, Status};
 use crate::policy::{Considered, Domain, Held, OutlineKind, ScopeId, TermSeen};
 use crate::review::{Change, Explained, Remedy, Request};
 
@@ -47,7 +47,10 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
         Some(application) => {
             line("application", format!("{}  {}", application.name.value, loaded.place(application.name.place)));
         }
-        None => line("application", "none has this host".to_owned()),
+        None if explained.tried.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::NoApplication) => {
+            line("application", "none has this host".to_owned());
+        }
+        None => {}
     }
     if let Some(route) = explained.route {
         let path = &route.path.value;
@@ -206,6 +209,9 @@ fn remedies(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
         change => change.to_string(),
     };
     match remedies.first() {
+        None if explained.apart.as_ref().is_some_and(|apart| apart.decision.is_err()) => {
+            let _ = writeln!(out, "\nno single change that was tried would allow it.");
+        }
         None => {}
         Some(Remedy { then: None, .. }) => {
             let _ = writeln!(out, "\nany one of these would allow it (each was tried on a copy):");

@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use super::Result;
+use super::Row;
 
 /// The whole document. Writing to a `String` cannot fail.
-pub(super) fn document(results: &[Result]) -> String {
+pub(super) fn document(results: &[Row]) -> String {
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let failures = |results: &[&Result]| results.iter().filter(|result| !result.passed).count();
-    let all: Vec<&Result> = results.iter().collect();
+    let failures = |results: &[&Row]| results.iter().filter(|result| !result.passed).count();
+    let all: Vec<&Row> = results.iter().collect();
     let _ = writeln!(out, "<testsuites name=\"portcullis\" tests=\"{}\" failures=\"{}\">", all.len(), failures(&all));
     let mut files: Vec<&str> = results.iter().map(|result| result.file.as_str()).collect();
     files.sort_unstable();
     files.dedup();
     for file in files {
-        let of_file: Vec<&Result> = results.iter().filter(|result| result.file == file).collect();
+        let of_file: Vec<&Row> = results.iter().filter(|result| result.file == file).collect();
         let (tests, failed, name) = (of_file.len(), failures(&of_file), escaped(file));
         let _ = writeln!(out, "  <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failed}\">");
         for result in of_file {
@@ -26,7 +26,7 @@ pub(super) fn document(results: &[Result]) -> String {
     out
 }
 
-fn case(out: &mut String, result: &Result) {
+fn case(out: &mut String, result: &Row) {
     let title = escaped(&format!("{} {} {}", result.id, result.by, result.request));
     let _ = write!(out, "    <testcase classname=\"{}\" name=\"{title}\"", escaped(&result.file));
     if result.passed {

@@ -109,7 +109,10 @@ impl Writer<'_, '_> {
             return None;
         }
         if !builder.is_known(name) {
-            let known = builder.known.iter().map(|right| builder.domain.rights.name(*right));
+            let rights = builder.known.iter().map(|right| builder.domain.rights.name(*right));
+            // The name of a definition is written as that of a right is, so a slip of the pen in one looks like a right.
+            let definitions = self.asking.definitions.iter().flat_map(|list| list.iter());
+            let known = rights.chain(definitions.map(|definition| definition.name.value.as_str()));
             let near = if self.report.errors() < 100 { suggest(name, known) } else { None };
             let help = near.map_or_else(
                 || "until it is granted to somebody, nobody passes here".to_owned(),

@@ -221,12 +221,15 @@ impl<'w, 'd> Writer<'w, 'd> {
 
     fn put_in(&mut self, definition: &'d Definition, place: Place, otherwise: Option<Label>) {
         let name = definition.name.value.as_str();
-        if self.within.contains(&name) || self.within.len() >= MAX_DEPTH {
-            let message = format!("the definition `{name}` needs itself");
-            self.report
-                .error("cycle", place, message)
-                .help("take it out of itself")
-                .also(definition.name.place, "defined here");
+        let (circle, deep) = (self.within.contains(&name), self.within.len() >= MAX_DEPTH);
+        if circle || deep {
+            let (code, message, help) = if circle {
+                ("cycle", format!("the definition `{name}` needs itself"), "take it out of itself")
+            } else {
+                let message = format!("`{name}` stands within more than {MAX_DEPTH} definitions, one in the other");
+                ("too_deep", message, "put some of them in where they are named")
+            };
+            self.report.error(code, place, message).help(help).also(definition.name.place, "defined here");
             return;
         }
         if self.builder.known.iter().any(|right| self.builder.domain.rights.name(*right) == name) {

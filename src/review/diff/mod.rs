@@ -167,7 +167,8 @@ impl Difference {
     /// Whether somebody gains anything, or may.
     pub fn gains(&self) -> bool {
         let of_domain = |domain: &DomainDifference| {
-            domain.access.iter().any(|change| change.direction().may_gain())
+            domain.people.may_gain
+                || domain.access.iter().any(|change| change.direction().may_gain())
                 || domain.flags.iter().any(|change| change.direction.may_gain())
                 || domain.world.iter().any(|change| change.direction.may_gain())
         };

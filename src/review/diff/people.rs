@@ -18,6 +18,9 @@ pub struct People {
     pub renamed: Vec<(Arc<str>, Arc<str>)>,
     /// What the state was, what it is, and whose.
     pub status: Vec<(Status, Status, Vec<Arc<str>>)>,
+    /// Whether some of it may open something that no right or flag shows: an active principal that was none before passes
+    /// routes that only ask who it is, and another id passes comparisons with it.
+    pub may_gain: bool,
 }
 
 /// A flag that active principals get or lose, themselves or through groups.
@@ -46,12 +49,17 @@ pub(super) fn compare(union: &Union<'_>) -> (People, Vec<FlagChange>) {
     for person in &union.people {
         let id: Arc<str> = union.id(*person).into();
         match (union.principal(*person, Side::Old), union.principal(*person, Side::New)) {
-            (None, _) => people.added.push(Arc::clone(&id)),
+            (None, _) => {
+                people.may_gain |= union.active(*person, Side::New).is_some();
+                people.added.push(Arc::clone(&id));
+            }
             (_, None) => people.removed.push(Arc::clone(&id)),
             (Some(old), Some(new)) => {
                 if old.id != new.id {
+                    people.may_gain = true;
                     people.renamed.push((Arc::clone(&old.id), Arc::clone(&new.id)));
                 }
+                people.may_gain |= old.status != new.status && new.status == Status::Active;
                 if old.status != new.status {
                     let same = status.iter_mut().find(|(from, to, _)| (*from, *to) == (old.status, new.status));
                     match same {
@@ -81,7 +89,7 @@ pub(super) fn compare(union: &Union<'_>) -> (People, Vec<FlagChange>) {
     people.removed.sort_unstable();
     people.renamed.sort_unstable();
     status.iter_mut().for_each(|(.., who)| who.sort_unstable());
-    status.sort_by(|a, b| (word(a.0), word(a.1)).cmp(&(word(b.0), word(b.1))));
+    status.sort_by_key(|(from, to, _)| (from.name(), to.name()));
     people.status = status;
     let flags = flags.into_iter().map(|((flag, gained), mut principals)| {
         principals.sort_unstable();
@@ -97,8 +105,4 @@ pub(super) fn compare(union: &Union<'_>) -> (People, Vec<FlagChange>) {
     let mut flags: Vec<FlagChange> = flags.collect();
     flags.sort_by_key(|change| (change.direction, std::cmp::Reverse(change.principals.len())));
     (people, flags)
-}
-
-const fn word(status: Status) -> &'static str {
-    status.name()
 }
