@@ -579,8 +579,8 @@ fn changes_of_grants_are_told_as_who_gains_and_loses_what_through_what() {
         // a node elsewhere: whoever held something above it holds it no more
         (
             &[("\"n:2\": \"n:1\"", "\"n:2\": \"n:3\"")],
-            &["orders write>- n:2(anna) via Clerk/Team; app/order", "node n:2 Some(\"n:1\")>Some(\"n:3\") Neutral"],
-            false,
+            &["orders write>- n:2(anna) via Clerk/Team; app/order", "node n:2 Some(\"n:1\")>Some(\"n:3\") Unclear"],
+            true,
         ),
         (&[("{7: \"n:1\"}", "{7: \"n:2\"}")], &["alias code:7 Some(\"n:1\")>Some(\"n:2\") Unclear"], true),
         (&[("{7: \"n:1\"}", "{}")], &["alias code:7 Some(\"n:1\")>None Loss"], false),

@@ -521,6 +521,62 @@ fn a_grant_at_an_empty_list_of_places_is_no_grant_at_the_root() {
 }
 
 #[test]
+fn a_key_that_could_be_taken_for_a_known_objects_is_refused() {
+    let route = r#"[{id: r, match: {methods: [PUT], path: "/{town}/docs/{id}"}, object: {kind: doc, key: path.id},
+        scopes: {main: {from: [path.town, object.town], kind: town}}, require: x}]"#;
+    let world =
+        world("{}", route, &format!("{FOREST}\nobjects: {{\"doc:3001\": {{town: Y}}}}"), "grants: [\"x @town:X\"]");
+    for (key, expected) in [
+        ("3001", "scope_conflict:main"),
+        ("3002", "allow"),
+        ("03001", "scope_ambiguous"),
+        ("+3001", "scope_ambiguous"),
+        ("%2B3001", "scope_ambiguous"),
+        ("%EF%BC%93001", "scope_ambiguous"),
+        ("%D9%A3001", "scope_ambiguous"),
+    ] {
+        assert_eq!(ask(&world, &format!("PUT /X/docs/{key}"), &[]), expected, "{key}");
+    }
+}
+
+#[test]
+fn a_parameter_with_brackets_has_look_alikes_too() {
+    let route = r#"[{id: r, match: {methods: [GET], path: /q}, scopes: {main: {from: "query.filter[town]", kind: town}}, require: x}]"#;
+    let world = world("{}", route, FOREST, "grants: [\"x @town:X\"]");
+    for (query, expected) in [
+        ("filter[town]=X", "allow"),
+        ("filter[town]=Y", "right_missing:x@town:Y"),
+        ("filter[town]=X&filter[other]=Y", "allow"),
+        ("filter[town]=X&filter%5Btown%5D=Y", "bad_target:query_name"),
+        ("filter[town]=X&Filter[town]=Y", "bad_target:query_name"),
+        ("filter[town]=X&filter[Town]=Y", "bad_target:query_name"),
+        ("filter[town]=X&filter=Y", "bad_target:query_name"),
+    ] {
+        assert_eq!(ask(&world, &format!("GET /q?{query}"), &[]), expected, "{query}");
+    }
+}
+
+#[test]
+fn what_differs_from_a_literal_in_letter_case_is_taken_by_no_other_route() {
+    let route = r#"[{id: strict, match: {methods: [GET], path: /admin/users}, require: x},
+        {id: key, match: {methods: [GET], path: /admin/keys}, require: x},
+        {id: weak, match: {methods: [GET], path: "/{page}/{sub}"}, require: []},
+        {id: rest, match: {methods: [GET], path: "/admin/{rest...}"}, require: []}]"#;
+    let world = world("{}", route, FOREST, "");
+    for (path, expected) in [
+        ("/admin/users", "right_missing:x@root"),
+        ("/admin/Users", "no_route"),
+        ("/Admin/users", "no_route"),
+        ("/admin/user%C5%BF", "no_route"),
+        ("/admin/%E2%84%AAeys", "no_route"),
+        ("/other/Users", "allow"),
+        ("/admin/more", "allow"),
+    ] {
+        assert_eq!(ask(&world, &format!("GET {path}"), &[]), expected, "{path}");
+    }
+}
+
+#[test]
 fn a_second_token_in_the_query_is_refused() {
     let world = world("{}", "[{id: r, match: {methods: [GET], path: /}, require: []}]", "", "");
     assert_eq!(ask(&world, "GET /?a=b", &[]), "allow");

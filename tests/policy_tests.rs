@@ -49,6 +49,7 @@ const FAILING: &str = r#"
   - {id: bad-3, as: ann, request: "PUT https://app.example.org/orders?town=X", expect: deny, reason: right_missing}
   - {id: bad-4, as: nobody-known, request: "GET https://app.example.org/orders?town=X", expect: deny}
   - {id: bad-5, as: ann, request: "GET app.example.org/orders", expect: deny}
+  - {id: bad-7, as: ann, request: "GET https://app.example.org/orders", headers: {X-Town: X, Connection: X-Town}, expect: allow}
   - {id: bad-6, as: ann, request: "GET https://app.example.org/orders?town=X", settings: {clsed: true}, expect: deny}
 "#;
 
@@ -105,8 +106,9 @@ fn a_failure_says_what_was_decided_by_which_grant_and_why_and_the_exit_code_is_4
         "FAIL  bad-3  routes.yaml:19:5\n  expected  denied: right_missing\n  found     denied: right_level:orders=read<write@town:X\n",
         "FAIL  bad-4  routes.yaml:20:5\n  expected  denied\n  found     not tried: no grants document has a principal `nobody-known`; name one",
         "FAIL  bad-5  routes.yaml:21:5\n  expected  denied\n  found     not tried: `GET app.example.org/orders` is no request; write `GET https://host/path`\n",
-        "FAIL  bad-6  routes.yaml:22:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
-        "6 tests: 0 passed, 6 failed\n",
+        "FAIL  bad-6  routes.yaml:23:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
+        "FAIL  bad-7  routes.yaml:22:5\n  expected  allowed\n  found     not tried: `Connection` cannot be tried here",
+        "7 tests: 0 passed, 7 failed\n",
     ] {
         assert!(out(&output).contains(expected), "no {expected:?} in\n{}", out(&output));
     }
@@ -121,7 +123,7 @@ fn further_files_are_run_too_with_settings_of_any_file() {
     fs::write(more.join("b.yaml"), format!("version: 1\ntests:{PASSING}")).unwrap();
     let output = run(directory.path(), &["more"]);
     assert!(out(&output).contains("FAIL  bad-1  more/a.yaml:3:5\n"), "{}", out(&output));
-    assert!(out(&output).ends_with("30 tests: 24 passed, 6 failed\n"), "{}", out(&output));
+    assert!(out(&output).ends_with("31 tests: 24 passed, 7 failed\n"), "{}", out(&output));
     let output = run(directory.path(), &["more/b.yaml"]);
     assert_eq!((out(&output), output.status.code()), ("24 tests: 24 passed, 0 failed\n", Some(0)));
 }
@@ -153,9 +155,9 @@ fn json_has_every_test_with_its_place_and_for_failures_why() {
     let output = run(directory.path(), &["--output", "json"]);
     assert_eq!(output.status.code(), Some(4));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&found["passed"], &found["failed"]), (&12.into(), &6.into()));
+    assert_eq!((&found["passed"], &found["failed"]), (&12.into(), &7.into()));
     let tests = found["tests"].as_array().unwrap();
-    assert_eq!(tests.len(), 18);
+    assert_eq!(tests.len(), 19);
     let first = tests.iter().find(|test| test["id"] == "bad-1").unwrap();
     assert_eq!(first["found"], "denied: right_missing:orders@town:Y");
     assert_eq!(first["expected"], "allowed");

@@ -172,10 +172,10 @@ impl Domain {
             let asked = self.right_interval(way).filter(|asked| own.right.contains(*asked))?;
             let covering = counting.iter().filter(|other| other.scope.contains(at) && other.right.contains(asked));
             // Of one source's grants only the nearest count; those as near as the nearest decide together.
-            let nearest = covering.map(|other| (other.scope.first, other.right.first)).max();
+            let nearest = covering.map(Grant::nearness).max();
             let near_enough = match self.strategy.within {
                 Within::Union => true,
-                Within::Nearest => nearest == Some((own.scope.first, own.right.first)),
+                Within::Nearest => nearest == Some(own.nearness()),
             };
             near_enough.then_some(way)
         };

@@ -43,14 +43,20 @@ impl<'c, F: Facts> Case<'c, F> {
         facts: &'c F,
         by_method: Level,
     ) -> Result<Self, Denial> {
-        let of_account = |reason| Err(Denial::new(reason, Subject::Principal));
+        let about_nothing = |reason| Err(Denial::new(reason, Subject::Principal));
         match principal.status {
             Status::Active => {}
-            Status::Inactive => return of_account(Reason::PrincipalInactive),
-            Status::Deleted => return of_account(Reason::PrincipalDeleted),
-            Status::Reserved => return of_account(Reason::PrincipalReserved),
+            Status::Inactive => return about_nothing(Reason::PrincipalInactive),
+            Status::Deleted => return about_nothing(Reason::PrincipalDeleted),
+            Status::Reserved => return about_nothing(Reason::PrincipalReserved),
         }
-        let object = rules.object.as_ref().and_then(|rule| domain.object(rule.kind, scopes::path(rule.key, facts)?));
+        let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
+        let object = key.and_then(|(kind, key)| domain.object(kind, key));
+        if let (Some((kind, key)), None) = (key, object)
+            && domain.resembles_an_object(kind, key)
+        {
+            return about_nothing(Reason::ScopeAmbiguous);
+        }
         let resolved = scopes::resolve(domain, rules, object, facts)?;
         Ok(Self { domain, rules, principal, facts, object, resolved, by_method })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::hierarchy::Interval;
 use super::names::{Map, Names};
 use super::precedence::{self, Grant, Held};
+use super::resemble::Folded;
 use crate::document::Literal;
 use crate::document::grants::{Across, Within};
 use crate::model::{Level, PrincipalKey, Status};
@@ -110,6 +111,8 @@ pub struct Domain {
     pub(super) by_key: Map<PrincipalKey, u32>,
     pub(super) grants: Vec<Grant>,
     pub(super) objects: Map<u32, Map<Box<str>, Object>>,
+    /// By kind: what the keys of its objects could be taken for.
+    pub(super) folded_objects: Map<u32, Folded>,
 }
 
 impl Domain {

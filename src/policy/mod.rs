@@ -20,6 +20,7 @@ mod origins;
 mod outline;
 mod precedence;
 mod reach;
+mod resemble;
 mod rules;
 mod scopes;
 mod shadow;

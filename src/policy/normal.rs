@@ -198,6 +198,8 @@ pub fn constant(literal: &Literal) -> String {
             format!("[{}]", items.join(", "))
         }
         Literal::Text(text) if text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok() => format!("\"{text}\""),
+        // What could be taken for something else in a list of constants is quoted.
+        Literal::Text(text) if text.contains([',', '[', ']', '"', ':']) || text.trim() != text => format!("{text:?}"),
         Literal::Bool(_) | Literal::Int(_) | Literal::Text(_) => literal.to_string(),
     }
 }

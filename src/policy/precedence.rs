@@ -16,6 +16,14 @@ pub struct Grant {
     pub effect: Effect,
 }
 
+impl Grant {
+    /// How near the grant is to what it covers: of the intervals that contain a node, the nearest has the largest number.
+    /// The node counts before the right.
+    pub const fn nearness(&self) -> (u32, u32) {
+        (self.scope.first, self.right.first)
+    }
+}
+
 /// What is held of a right at a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -49,10 +57,7 @@ pub fn within(rule: Within, grants: &[Grant], right: Interval, scope: Interval) 
     let covering = grants.iter().filter(|grant| grant.scope.contains(scope) && grant.right.contains(right));
     let deciding = match rule {
         Within::Union => covering.map(|grant| grant.effect).max(),
-        // Of the intervals that contain a node, the nearest has the largest number.
-        Within::Nearest => {
-            covering.max_by_key(|grant| (grant.scope.first, grant.right.first, grant.effect)).map(|grant| grant.effect)
-        }
+        Within::Nearest => covering.max_by_key(|grant| (grant.nearness(), grant.effect)).map(|grant| grant.effect),
     };
     deciding.map_or(Held::Nothing, Held::of)
 }

@@ -53,7 +53,7 @@ pub fn reach(domain: &Domain, rules: &Rules, principal: &Principal, by_method: L
     let mut candidates = Vec::new();
     for (number, scope) in rules.scopes.iter().enumerate() {
         let nodes = candidates_of(domain, rules, number, 0);
-        if nodes.is_empty() && scope.missing != Missing::Skip {
+        if nodes.is_empty() && !may_be_skipped(rules, number) {
             return Reach::Never(Obstacle::Scope(Arc::clone(&scope.name)));
         }
         candidates.push(nodes);
@@ -67,6 +67,19 @@ pub fn reach(domain: &Domain, rules: &Rules, principal: &Principal, by_method: L
             Reach::Never(Obstacle::Term(text, term.map(|term| term.place)))
         }
     }
+}
+
+/// Whether a scope may stay empty: it is skipped, or takes its value from one that may be.
+fn may_be_skipped(rules: &Rules, number: usize) -> bool {
+    let mut at = number;
+    for _ in 0..=rules.scopes.len() {
+        match rules.scopes.get(at).map(|scope| scope.missing) {
+            Some(Missing::Skip) => return true,
+            Some(Missing::SameAs(other)) => at = usize::from(other),
+            Some(Missing::Deny | Missing::Node(_)) | None => return false,
+        }
+    }
+    false
 }
 
 /// The nodes that a scope can name, sorted. `hops` bounds `same_as`.

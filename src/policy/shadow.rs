@@ -66,26 +66,43 @@ impl Domain {
         let mut idle = BTreeSet::new();
         // What implications bring may come from any right.
         let brings = self.rights().any(|(right, _)| !self.implied_by(right).is_empty());
-        for entry in entries.into_iter().rev() {
-            let left = |gone: bool| {
-                let stays = move |origin: &&&GrantOrigin| !gone || origin.place != entry;
-                let left = written.iter().filter(|origin| !idle.contains(&origin.place)).filter(stays);
-                left.map(|origin| origin.grant).collect::<Vec<Grant>>()
-            };
-            let (with, without) = (left(false), left(true));
-            let own: Vec<Grant> =
-                written.iter().filter(|origin| origin.place == entry).map(|origin| origin.grant).collect();
-            // Where nothing else is said of the right, the entry says it all.
-            let alone = |grant: &Grant| {
-                let mut all = without.iter().chain(others.iter().flat_map(|group| group.iter()));
-                !all.any(|other| other.scope.contains(grant.scope) && (brings || other.right.contains(grant.right)))
-            };
-            if own.iter().any(alone) || own.iter().any(|grant| self.tells(*grant, &with, &without, others, held)) {
-                continue;
+        // An entry may count only beside one that does not: when some went, the rest is looked at once more.
+        loop {
+            let before = idle.len();
+            for entry in entries.iter().rev() {
+                if !idle.contains(entry) && !self.matters(*entry, (written, &idle), others, held, brings) {
+                    idle.insert(*entry);
+                }
             }
-            idle.insert(entry);
+            if idle.len() == before {
+                break;
+            }
         }
         idle.into_iter().collect()
+    }
+
+    /// Whether an entry makes a difference, those that are idle being gone.
+    fn matters(
+        &self,
+        entry: Place,
+        (written, idle): (&[&GrantOrigin], &BTreeSet<Place>),
+        others: &[&[Grant]],
+        held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
+        brings: bool,
+    ) -> bool {
+        let left = |gone: bool| {
+            let stays = move |origin: &&&GrantOrigin| !gone || origin.place != entry;
+            let left = written.iter().filter(|origin| !idle.contains(&origin.place)).filter(stays);
+            left.map(|origin| origin.grant).collect::<Vec<Grant>>()
+        };
+        let (with, without) = (left(false), left(true));
+        let mut own = written.iter().filter(|origin| origin.place == entry).map(|origin| origin.grant);
+        // Where nothing else is said of the right, the entry says it all.
+        let alone = |grant: &Grant| {
+            let mut all = without.iter().chain(others.iter().flat_map(|group| group.iter()));
+            !all.any(|other| other.scope.contains(grant.scope) && (brings || other.right.contains(grant.right)))
+        };
+        own.any(|grant| alone(&grant) || self.tells(grant, &with, &without, others, held))
     }
 
     /// Whether a grant makes a difference anywhere.

@@ -11,8 +11,11 @@ use crate::document::grants::GrantsDocument;
 use crate::model::{Effect, Level, Reason, Status};
 use crate::policy::{Considered, Denial, Domain, FlagId, RightId, ScopeId, Subject, TermSeen};
 
-/// The most changes that are tried.
+/// The most changes that are tried, and the fewest, however large the policy is.
 const MOST_TRIED: usize = 200;
+const LEAST_TRIED: usize = 10;
+/// Nodes, objects, rights of roles and grants of groups that are compiled for all changes together.
+const WORK: usize = 500_000;
 /// The most that are told of one kind.
 const MOST_OF_A_KIND: usize = 3;
 /// The most values of a setting, kind or list that are tried.
@@ -34,7 +37,7 @@ pub(super) fn find(policy: &Policy, request: &Request, explained: &Explained<'_>
     let Some(seeker) = Seeker::new(policy, request, explained) else { return Vec::new() };
     let mut allowing: Vec<Remedy> = Vec::new();
     let mut further = None;
-    for change in seeker.candidates().into_iter().take(MOST_TRIED) {
+    for change in seeker.candidates().into_iter().take(seeker.most_tried()) {
         let alike = allowing.iter().filter(|known| known.change.kind() == change.kind()).count();
         if alike >= MOST_OF_A_KIND || allowing.iter().any(|known| known.change == change) {
             continue;
@@ -52,7 +55,7 @@ pub(super) fn find(policy: &Policy, request: &Request, explained: &Explained<'_>
 
 /// Everything that it takes to try changes.
 struct Seeker<'s> {
-    /// The policy with nothing in it but the application, its domain and the principal, so that a change is quickly tried.
+    /// The policy with nothing in it but the domain, its applications and the principal, so that a change is quickly tried.
     slim: Policy,
     request: &'s Request,
     explained: &'s Explained<'s>,
@@ -68,10 +71,10 @@ impl<'s> Seeker<'s> {
         let denial = explained.apart.as_ref()?.decision.err()?;
         let application = explained.tried.grounds.application.as_deref()?;
         let world = policy.world(application.domain)?;
-        let (name, domain) = (&application.name, world.domain.name());
+        let domain = world.domain.name();
         let slim = policy.changed(|routes, grants| {
             for file in routes.iter_mut() {
-                file.applications.retain(|known| *known.name.value == **name);
+                file.applications.retain(|known| *known.domain.value == **domain);
             }
             routes.retain(|file| !file.applications.is_empty());
             grants.retain(|document| *document.domain.value == **domain);
@@ -81,6 +84,14 @@ impl<'s> Seeker<'s> {
         });
         let slim = slim.ok()?;
         Some(Self { slim, request, explained, domain: world.domain, document: world.document, caller, denial })
+    }
+
+    /// How many changes can be tried in about a second: each costs as much as a load of the slim policy.
+    fn most_tried(&self) -> usize {
+        let rights: usize = self.document.roles.iter().map(|role| role.rights.len()).sum();
+        let grants: usize = self.document.groups.iter().map(|group| group.grants.len()).sum();
+        let size = self.document.forest.len() + self.document.objects.len() + rights + grants;
+        (WORK / (1 + size)).clamp(LEAST_TRIED, MOST_TRIED)
     }
 
     /// What the request comes to after a change; `None` where the change cannot be made.

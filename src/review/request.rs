@@ -16,6 +16,9 @@ use crate::route::Application;
 use crate::route::host::Host;
 use crate::token::{IssuerId, Verified};
 
+/// Headers that the gateway reads before the policy does; here nobody would.
+const UNTOLD: [&str; 5] = ["authorization", "connection", "content-length", "host", "transfer-encoding"];
+
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -133,6 +136,11 @@ impl Request {
     /// # Errors
     /// When no client could send it.
     pub fn head(&self) -> Result<Parts, BadRequest> {
+        let untold = |name: &str| UNTOLD.iter().any(|untold| untold.eq_ignore_ascii_case(name));
+        if let Some((name, _)) = self.headers.iter().find(|(name, _)| untold(name)) {
+            let help = "who asks is named, and framing is judged on live requests only".to_owned();
+            return Err(BadRequest::new(format!("`{name}` cannot be tried here"), help));
+        }
         let mut request =
             http::Request::builder().method(self.method.as_str()).uri(&self.target).header("host", &self.host);
         for (name, value) in &self.headers {

@@ -72,10 +72,22 @@ fn looks_like(name: &str, wanted: &str) -> bool {
         return true;
     }
     let name = name.trim_start_matches(|c: char| c == '?' || c.is_whitespace());
-    let end = name.find(['[', ']', ':']).unwrap_or(name.len());
-    let fold = |c: char| if matches!(c, '.' | '-' | ' ' | '+') { '_' } else { c };
-    let folded = name.get(..end).unwrap_or(name).trim().chars().flat_map(char::to_lowercase).map(fold);
-    folded.eq(wanted.chars().flat_map(char::to_lowercase).map(fold))
+    // A wanted name may have brackets itself: then it is compared as a whole too.
+    let alike = |name: &str, wanted: &str| {
+        let fold = |c: char| if matches!(c, '.' | '-' | ' ' | '+') { '_' } else { c };
+        let folded = name.trim().chars().flat_map(char::to_lowercase).map(fold);
+        folded.eq(wanted.trim().chars().flat_map(char::to_lowercase).map(fold))
+    };
+    let cut = |name: &'_ str| name.find(['[', ']', ':']).unwrap_or(name.len());
+    let (short, short_wanted) = (name.get(..cut(name)), wanted.get(..cut(wanted)));
+    let brackets = |c: char| if matches!(c, '[' | ']' | ':') { '_' } else { c };
+    alike(name, wanted)
+        || short.is_some_and(|short| alike(short, wanted))
+        || (wanted.contains(['[', ']', ':'])
+            && (short
+                .zip(short_wanted)
+                .is_some_and(|(short, wanted)| short.len() == name.len() && alike(short, wanted))
+                || name.to_lowercase().chars().map(brackets).eq(wanted.to_lowercase().chars().map(brackets))))
 }
 
 fn is_plain(text: &str) -> bool {

@@ -30,13 +30,30 @@ impl Node {
         if self.folded.is_empty() {
             return false;
         }
-        let folded = if segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            self.folded.contains_key(segment.to_ascii_lowercase().as_str())
-        } else {
+        let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        let folded = if segment.bytes().all(plain) {
             self.folded.contains_key(segment)
+        } else {
+            self.folded.contains_key(folded(segment).as_str())
         };
         folded && !self.literals.contains_key(segment)
     }
+}
+
+/// Without letter case, as readers fold it that know more than ASCII: some letters beyond it fold to letters of it.
+fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// What came of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Visit {
+    /// It was looked for no further.
+    Done,
+    /// Nothing here; less specific routes may be visited.
+    Missed,
+    /// The path resembles a more specific route, so no less specific one may take it.
+    LookAlike,
 }
 
 impl Default for Table {
@@ -58,7 +75,7 @@ impl Table {
             let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
             at = match segment {
                 Segment::Literal(text) => {
-                    node.folded.insert(text.to_ascii_lowercase().into(), ());
+                    node.folded.insert(folded(text).into(), ());
                     *node.literals.entry(text.clone()).or_insert(next)
                 }
                 Segment::Variable(_) => *node.variable.get_or_insert(next),
@@ -159,25 +176,32 @@ impl Table {
         path: &CanonicalPath<'_>,
         index: usize,
         done: &mut impl FnMut(&'t [(Method, usize)]) -> bool,
-    ) -> bool {
-        let Some(node) = self.nodes.get(at) else { return false };
-        let Some(segment) = path.segment(index) else { return done(&node.ends) };
-        if let Some(next) = node.literals.get(segment)
-            && self.walk(*next, path, index + 1, done)
-        {
-            return true;
+    ) -> Visit {
+        let Some(node) = self.nodes.get(at) else { return Visit::Missed };
+        let Some(segment) = path.segment(index) else {
+            return if done(&node.ends) { Visit::Done } else { Visit::Missed };
+        };
+        if let Some(next) = node.literals.get(segment) {
+            match self.walk(*next, path, index + 1, done) {
+                Visit::Missed => {}
+                found => return found,
+            }
         }
-        // A segment that differs from a literal in letter case only is not taken for a value: a backend that folds case
-        // would serve the literal's page under the variable's rule.
-        if segment.is_empty() || node.is_look_alike(segment) {
-            return false;
+        // A segment that differs from a literal in letter case only is not taken for a value, here or further up: a
+        // backend that folds case would serve the literal's page under another rule.
+        if node.is_look_alike(segment) {
+            return Visit::LookAlike;
         }
-        if let Some(next) = node.variable
-            && self.walk(next, path, index + 1, done)
-        {
-            return true;
+        if segment.is_empty() {
+            return Visit::Missed;
         }
-        done(&node.rests)
+        if let Some(next) = node.variable {
+            match self.walk(next, path, index + 1, done) {
+                Visit::Missed => {}
+                found => return found,
+            }
+        }
+        if done(&node.rests) { Visit::Done } else { Visit::Missed }
     }
 }
 

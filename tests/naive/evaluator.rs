@@ -64,6 +64,9 @@ fn outcome(world: &World, request: &Request, seen: &RefCell<BTreeSet<String>>) -
         Status::Reserved => return Err("principal_reserved".into()),
     }
     let mut case = Case { world, request, route, principal, scopes: Vec::new(), seen };
+    if case.object_is_unclear() {
+        return Err("scope_ambiguous".into());
+    }
     case.resolve_scopes()?;
     case.term(term)
 }
@@ -294,6 +297,20 @@ impl Case<'_> {
     fn header(&self, name: &str) -> Vec<String> {
         let same = |known: &str| known.eq_ignore_ascii_case(name);
         self.request.headers.iter().filter(|(known, _)| same(known)).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Whether the path names no object, but something that could be taken for one: but for letter case, blanks, and a
+    /// plus sign or zeros in front.
+    fn object_is_unclear(&self) -> bool {
+        let Some((kind, variable)) = &self.route.object else { return false };
+        let Some(key) = self.path(variable) else { return false };
+        let plain = |key: &str| {
+            let lower: String = key.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+            lower.trim_start_matches(['+', '0']).to_owned()
+        };
+        let keys = self.world.objects.iter().filter_map(|(object, _)| object.split_once(':'));
+        let keys: Vec<&str> = keys.filter(|(of, _)| of == kind).map(|(_, key)| key).collect();
+        !keys.contains(&key.as_str()) && keys.iter().any(|known| plain(known) == plain(&key))
     }
 
     fn attribute(&self, name: &str) -> Option<Value> {

@@ -16,7 +16,7 @@ use crate::review::{self, Outcome, Policy, Request};
 use crate::source::file;
 
 /// The most failures for which changes are tried that would mend them: each takes as long as many tests.
-const MOST_REMEDIED: usize = 20;
+const MOST_REMEDIED: usize = 5;
 
 /// `test`.
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! Who holds what: roles are expanded, groups closed, boundaries applied, and equal sets of grants stored once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::roles::{self, Given};
@@ -13,6 +13,9 @@ use crate::policy::domain::{Domain, FlagId, Principal, Run, ScopeId};
 use crate::policy::hierarchy::Interval;
 use crate::policy::origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
 use crate::policy::precedence::Grant;
+
+/// The most groups that one may inherit from: each is looked at in every decision about its members.
+const MAX_ABOVE: usize = 256;
 
 /// A group with all that it inherits.
 #[derive(Clone, Default)]
@@ -202,10 +205,15 @@ impl Compiler<'_> {
         for (number, group) in written.iter().enumerate() {
             let mut all = Group::default();
             let mut next = vec![number];
-            let mut seen = vec![false; written.len()];
+            let mut seen = HashSet::new();
             while let Some(current) = next.pop() {
-                if seen.get_mut(current).is_none_or(|seen| std::mem::replace(seen, true)) {
+                if !seen.insert(current) {
                     continue;
+                }
+                if seen.len() > MAX_ABOVE {
+                    let message = format!("the group `{}` has more than {MAX_ABOVE} groups above it", group.name.value);
+                    report.error("too_many_groups", group.name.place, message).help("give it fewer `parents`");
+                    break;
                 }
                 all.sources.push(current);
                 let above = parents.get(current).map_or(&[][..], |above| above);

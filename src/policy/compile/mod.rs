@@ -263,6 +263,7 @@ impl Builder {
                 self.note(kind, id.0, value, attribute.place);
             }
             self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
+            self.domain.folded_objects.entry(kind).or_default().insert(key);
             self.domain.objects.entry(kind).or_default().insert(key.into(), object);
         }
     }

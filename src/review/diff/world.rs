@@ -44,6 +44,8 @@ pub(super) fn compare(union: &Union<'_>) -> Vec<WorldChange> {
                 ("alias", None) => Direction::Loss,
                 // Without a known object, what a path says is all that counts.
                 ("alias" | "object", _) => Direction::Unclear,
+                // Routes may ask for nothing at the node but that it is one, or for what is held anywhere below another.
+                ("node", Some(_)) => Direction::Unclear,
                 _ => Direction::Neutral,
             };
             changes.push(WorldChange { direction, kind, subject: subject.clone(), from, to });
