@@ -97,16 +97,17 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
 }
 
 fn rules(document: &TokensDocument, report: &mut Report) -> Rules {
-    let mut algorithms = Algorithms { rs256: false, es256: false };
+    let mut algorithms = Algorithms { rs256: false, ps256: false, es256: false };
     for name in &document.algorithms {
         match name.value.as_str() {
             "RS256" => algorithms.rs256 = true,
+            "PS256" => algorithms.ps256 = true,
             "ES256" => algorithms.es256 = true,
             _ => {
                 let message = format!("unknown algorithm `{}`", name.value);
                 report
                     .error("unknown_algorithm", name.place, message)
-                    .help("`RS256` and `ES256` are supported; Entra ID signs with RS256");
+                    .help("`RS256`, `PS256` and `ES256` are supported; Entra ID signs with RS256");
             }
         }
     }
@@ -241,7 +242,7 @@ mod tests {
         let folder =
             Folder::new(&format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}tenants: [{{name: uss, id: {ID}}}]\n"));
         let config = folder.good();
-        let issuers: Vec<_> = config.issuers.iter().map(|issuer| (issuer.kind, issuer.url.clone())).collect();
+        let issuers: Vec<_> = config.issuers.iter().map(|issuer| (issuer.kind.clone(), issuer.url.clone())).collect();
         assert_eq!(
             issuers,
             [

@@ -36,7 +36,7 @@ pub use signals::Signals;
 /// The version of the product.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How many issuers may wait to be looked at for new keys.
+/// How many keys may wait to be looked for.
 const WAKES: usize = 64;
 /// How many sets of changed files may wait to be looked at.
 const CHANGES: usize = 16;

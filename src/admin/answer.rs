@@ -34,8 +34,8 @@ pub fn readyz(admin: &Admin) -> Ready {
     if *admin.draining.borrow() {
         missing.push(json!({ "what": "draining" }));
     }
-    for (id, issuer) in admin.verifier.issuers().iter() {
-        if snapshot.keys.get(id).is_none() {
+    for (_, issuer) in admin.verifier.issuers().iter() {
+        if !issuer.keys.iter().any(|keys| snapshot.keys.get(keys.source).is_some()) {
             missing.push(json!({ "what": "keys", "tenant": &*issuer.tenant, "issuer": issuer.url }));
         }
     }
@@ -64,12 +64,13 @@ pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
     let snapshot = admin.live.load();
     let counts = Counts::of(&admin.live);
-    let key = |(id, issuer): (_, &crate::token::Issuer)| {
-        let fetched_at = snapshot.keys.fetched_at(id);
+    let key = |(_, issuer): (_, &crate::token::Issuer)| {
+        let source = issuer.keys.first().map(|keys| keys.source);
+        let fetched_at = source.and_then(|source| snapshot.keys.fetched_at(source));
         json!({
             "tenant": &*issuer.tenant,
             "issuer": issuer.url,
-            "keys": snapshot.keys.get(id).map_or(0, |keys| keys.len()),
+            "keys": source.and_then(|source| snapshot.keys.get(source)).map_or(0, |keys| keys.len()),
             "fetched_at": fetched_at,
             "age_seconds": fetched_at.map(|at| now.saturating_sub(at)),
         })

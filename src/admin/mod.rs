@@ -222,7 +222,7 @@ mod tests {
     use crate::snapshot::Snapshot;
     use crate::source::file::watch::Watcher;
     use crate::token::mint::DevelopmentKey;
-    use crate::token::{Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules};
+    use crate::token::{Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules};
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     const ROUTES: &str = "version: 1\napplications: []\n";
@@ -257,8 +257,10 @@ mod tests {
             tenant_id: Guid(1),
             url: "https://issuer.example".to_owned(),
             kind: IssuerKind::EntraV2,
+            keys: vec![KeyUse { source: KeySourceId(0), audiences: None }],
         };
-        let rules = Rules { leeway: 60, max_lifetime: 3600, algorithms: Algorithms { rs256: true, es256: true } };
+        let rules =
+            Rules { leeway: 60, max_lifetime: 3600, algorithms: Algorithms { rs256: true, ps256: false, es256: true } };
         let telemetry = Telemetry::new("0", false);
         let (changed, _changes) = tokio::sync::mpsc::channel(1);
         let watcher = Watcher::start(Vec::new(), changed).unwrap();
@@ -302,7 +304,7 @@ mod tests {
         fn give_keys(&self) {
             let jwks = DevelopmentKey::generate().unwrap().jwks();
             let keys = Arc::new(KeySet::parse(jwks.as_bytes()).unwrap());
-            self.admin.live.publish_keys(&Arc::new(self.admin.live.load().keys.with(IssuerId(0), keys, 7)));
+            self.admin.live.publish_keys(&Arc::new(self.admin.live.load().keys.with(KeySourceId(0), keys, 7)));
         }
     }
 

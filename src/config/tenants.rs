@@ -10,7 +10,7 @@ use crate::document::Located;
 use crate::document::gateway::TenantDocument;
 use crate::model::Guid;
 use crate::source::jwks::{From, KeySource};
-use crate::token::{Issuer, IssuerId, IssuerKind, KeySet};
+use crate::token::{Issuer, IssuerId, IssuerKind, KeySet, KeySourceId, KeyUse};
 
 /// What `tenants` says; complete only if no fault was reported.
 #[derive(Default)]
@@ -97,9 +97,11 @@ impl Tenants {
             };
             // More than a `u16` counts is reported as a fault by the caller.
             let issuer = IssuerId(u16::try_from(self.issuers.len()).unwrap_or(u16::MAX));
-            self.keys.push(KeySource { issuer, url: url.clone(), from, development: self.development });
+            let source = KeySourceId(u16::try_from(self.keys.len()).unwrap_or(u16::MAX));
+            self.keys.push(KeySource { id: source, issuer, url: url.clone(), from, development: self.development });
             let tenant = Arc::from(document.name.value.as_str());
-            self.issuers.push(Issuer { tenant, tenant_id: id, url, kind });
+            let keys = vec![KeyUse { source, audiences: None }];
+            self.issuers.push(Issuer { tenant, tenant_id: id, url, kind, keys });
         }
     }
 }

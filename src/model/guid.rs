@@ -11,6 +11,15 @@ pub struct Guid(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAGuid;
 
+impl Guid {
+    /// The first 128 bits of a digest, as the key of what has no GUID: an issuer by its URL, a subject by its text.
+    /// Two texts that meet in them would have to be searched for among 2^64 of one's own; nobody finds one that meets
+    /// another's.
+    pub fn of_digest(sha256: [u8; 32]) -> Self {
+        Self(sha256.iter().take(16).fold(0, |value, byte| (value << 8) | u128::from(*byte)))
+    }
+}
+
 impl FromStr for Guid {
     type Err = NotAGuid;
 

@@ -3,7 +3,8 @@
 use super::Guid;
 
 /// The identity of a principal: tenant id and object id of a verified token (`tid`, `oid`). Names and addresses
-/// are never keys, because they change and differ between tenants.
+/// are never keys, because they change and differ between tenants. At issuers that have neither id, digests of the
+/// issuer's URL and of the subject stand in their place ([`Guid::of_digest`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PrincipalKey {
     /// The tenant that signed the principal in.

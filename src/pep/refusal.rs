@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::Reason;
 use crate::policy::{Denial, Domain, Rules};
-use crate::token::{IssuerId, TokenFault};
+use crate::token::{Fault, TokenFault, WantedKey};
 
 /// Why a request goes no further, and what the answer and the log need to say so.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// The methods that a 405 names in `Allow`, separated by commas.
     pub allow: Option<Arc<str>>,
-    /// An issuer whose keys should be fetched.
-    pub wake: Option<IssuerId>,
+    /// A key whose issuer should be asked for it.
+    pub wake: Option<WantedKey>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -75,11 +75,11 @@ impl Refusal {
 impl From<TokenFault> for Refusal {
     fn from(fault: TokenFault) -> Self {
         match fault {
-            TokenFault::Invalid(word) => Self::about(Reason::InvalidToken, word),
-            TokenFault::UnknownKey(issuer) => {
-                Self { wake: Some(issuer), ..Self::about(Reason::InvalidToken, "unknown_key") }
+            TokenFault::Invalid(fault) => Self::about(Reason::InvalidToken, fault.word()),
+            TokenFault::UnknownKey(key) => {
+                Self { wake: Some(key), ..Self::about(Reason::InvalidToken, Fault::UnknownKey.word()) }
             }
-            TokenFault::KeysUnavailable(issuer) => Self { wake: Some(issuer), ..Self::of(Reason::KeysUnavailable) },
+            TokenFault::KeysUnavailable(key) => Self { wake: Some(key), ..Self::of(Reason::KeysUnavailable) },
         }
     }
 }

@@ -237,7 +237,8 @@ mod tests {
             domains: Arc::new(Domains::default()),
             keys: Arc::new(KeyRing::empty(0)),
         }));
-        let rules = Rules { leeway: 0, max_lifetime: 1, algorithms: Algorithms { rs256: true, es256: true } };
+        let rules =
+            Rules { leeway: 0, max_lifetime: 1, algorithms: Algorithms { rs256: true, ps256: false, es256: true } };
         let verifier = Arc::new(Verifier::new(Issuers::default(), rules, 1));
         let settings = Settings { limits: Limits { requests, ..Limits::default() }, ..Settings::default() };
         let (wake, _) = mpsc::channel(1);

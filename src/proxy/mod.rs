@@ -44,7 +44,7 @@ use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
-use crate::token::{AssertionKey, IssuerId, Verifier};
+use crate::token::{AssertionKey, Verifier, WantedKey};
 
 /// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -56,21 +56,21 @@ pub struct Gateway {
     /// Signs what backends are told.
     assertions: Arc<AssertionKey>,
     telemetry: Arc<Telemetry>,
-    wake: mpsc::Sender<IssuerId>,
+    wake: mpsc::Sender<WantedKey>,
     settings: Settings,
     /// Places for client connections, one count for all listeners and workers.
     connections: Arc<Semaphore>,
 }
 
 impl Gateway {
-    /// A gateway that judges by what `live` holds, signs what it tells backends with `assertions`, and reports issuers
-    /// whose keys should be fetched to `wake`.
+    /// A gateway that judges by what `live` holds, signs what it tells backends with `assertions`, and reports keys
+    /// that should be fetched to `wake`.
     pub fn new(
         live: &Arc<Live>,
         verifier: Arc<Verifier>,
         assertions: Arc<AssertionKey>,
         telemetry: Arc<Telemetry>,
-        wake: mpsc::Sender<IssuerId>,
+        wake: mpsc::Sender<WantedKey>,
         settings: Settings,
     ) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
@@ -123,7 +123,7 @@ impl Worker {
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
         let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, now);
         ledger.judged();
-        let (refusal, full_detail, mut ledger) = match verdict {
+        let (mut refusal, full_detail, mut ledger) = match verdict {
             Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
             {
                 Ok(response) => return response,
@@ -131,14 +131,14 @@ impl Worker {
             },
             Verdict::Refused { refusal, grounds, .. } => {
                 ledger.grounds(&grounds, false);
-                if let Some(issuer) = refusal.wake {
-                    // A full queue means that enough others have asked already.
-                    let _ = self.gateway.wake.try_send(issuer);
-                }
                 let full = grounds.application.as_ref().is_some_and(|application| application.full_detail);
                 (refusal, full, ledger)
             }
         };
+        if let Some(key) = refusal.wake.take() {
+            // A full queue means that enough others have asked already.
+            let _ = self.gateway.wake.try_send(key);
+        }
         let (response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
         ledger.refused(&refusal, sent);
         response

@@ -14,7 +14,7 @@ use crate::model::{Guid, PrincipalKey};
 use crate::pep::{self, Grounds, Refusal};
 use crate::route::Application;
 use crate::route::host::Host;
-use crate::token::{IssuerId, Verified};
+use crate::token::{Class, Groups, IssuerId, Verified, Window};
 
 /// Headers that the gateway reads before the policy does; here nobody would.
 const UNTOLD: [&str; 5] = ["authorization", "connection", "content-length", "host", "transfer-encoding"];
@@ -239,7 +239,14 @@ impl Policy {
             audiences,
             roles,
             username: Some(username.into()),
-            expires: u64::MAX,
+            subject: object.to_string().into(),
+            class: Class::User,
+            client: None,
+            groups: Groups::Listed(Box::default()),
+            token_id: None,
+            issued_at: 0,
+            takes_challenges: false,
+            window: Window { not_before: 0, issued: 0, until: u64::MAX },
         }))
     }
 

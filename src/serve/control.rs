@@ -17,7 +17,7 @@ use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
 use crate::source::jwks::{self, KeySource};
 use crate::telemetry::Telemetry;
-use crate::token::IssuerId;
+use crate::token::WantedKey;
 
 /// How often replaced snapshots that no request uses any more are freed.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) struct Control {
     pub(super) sources: Vec<KeySource>,
     pub(super) live: Arc<Live>,
     pub(super) telemetry: Arc<Telemetry>,
-    pub(super) woken: mpsc::Receiver<IssuerId>,
+    pub(super) woken: mpsc::Receiver<WantedKey>,
     pub(super) changes: Changes,
     pub(super) reloader: Reloader,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,

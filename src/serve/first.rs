@@ -36,7 +36,7 @@ impl First {
     /// Reads everything, or tells all faults of all files. Warnings go to standard error.
     pub(super) fn read(config: &Config, now: u64) -> Result<Self, StartError> {
         let mut report = Report::new();
-        let keys = match jwks::load_files(&config.keys, KeyRing::empty(config.issuers.len()), now) {
+        let keys = match jwks::load_files(&config.keys, KeyRing::empty(config.keys.len()), now) {
             Ok(keys) => Some(keys),
             Err(mut faults) => {
                 // The issuers of one tenant share a file.

@@ -18,11 +18,13 @@ use tokio::time::Instant;
 use self::schedule::Schedule;
 use crate::snapshot::Live;
 use crate::telemetry::Telemetry;
-use crate::token::{IssuerId, KeyRing, KeySet};
+use crate::token::{IssuerId, KeyRing, KeySet, KeySourceId, WantedKey};
 
-/// Where the keys of one issuer come from.
+/// One place where keys of an issuer come from.
 #[derive(Clone, Debug)]
 pub struct KeySource {
+    /// Where they stand in the [`KeyRing`].
+    pub id: KeySourceId,
     /// The issuer.
     pub issuer: IssuerId,
     /// Its exact `iss`; a discovery document must say the same.
@@ -107,7 +109,7 @@ pub fn load_files(sources: &[KeySource], ring: KeyRing, now: u64) -> Result<KeyR
             }
         };
         if let Some(keys) = keys {
-            ring = ring.with(source.issuer, keys, now);
+            ring = ring.with(source.id, keys, now);
         }
     }
     if faults.is_empty() { Ok(ring) } else { Err(faults) }
@@ -115,8 +117,13 @@ pub fn load_files(sources: &[KeySource], ring: KeyRing, now: u64) -> Result<KeyR
 
 /// Keeps the keys of all sources fresh, for ever. After start nobody else publishes keys.
 ///
-/// `wake` names issuers of tokens whose key is not known; more of these than can be served are ignored.
-pub async fn keep(sources: Vec<KeySource>, live: Arc<Live>, telemetry: Arc<Telemetry>, wake: mpsc::Receiver<IssuerId>) {
+/// `wake` names the keys of tokens that are not known; more of these than can be served are ignored.
+pub async fn keep(
+    sources: Vec<KeySource>,
+    live: Arc<Live>,
+    telemetry: Arc<Telemetry>,
+    wake: mpsc::Receiver<WantedKey>,
+) {
     keep_at(Intervals::default(), sources, live, telemetry, wake).await;
 }
 
@@ -126,7 +133,7 @@ pub async fn keep_at(
     sources: Vec<KeySource>,
     live: Arc<Live>,
     telemetry: Arc<Telemetry>,
-    mut wake: mpsc::Receiver<IssuerId>,
+    mut wake: mpsc::Receiver<WantedKey>,
 ) {
     let start = Instant::now();
     let entries = sources.into_iter().map(|source| Entry::new(source, start)).collect();
@@ -145,7 +152,7 @@ pub async fn keep_at(
                 keeper.finish(task, result);
             }
             woken = wake.recv(), if awake => match woken {
-                Some(issuer) => keeper.wake(issuer),
+                Some(key) => keeper.wake(&key),
                 None => awake = false,
             },
             () = tokio::time::sleep_until(next) => {}
@@ -198,10 +205,10 @@ impl Keeper {
     }
 
     /// A token named a key of this issuer that is not known. Files are read each second anyway.
-    fn wake(&mut self, issuer: IssuerId) {
+    fn wake(&mut self, key: &WantedKey) {
         let now = Instant::now();
         for entry in &mut self.entries {
-            if entry.source.issuer == issuer && !entry.is_file() && entry.running.is_none() {
+            if entry.source.issuer == key.issuer && !entry.is_file() && entry.running.is_none() {
                 entry.schedule.wake(now, &self.intervals);
             }
         }
@@ -229,7 +236,7 @@ impl Keeper {
                 if entry.complaint.as_ref() == Some(&cause) {
                     return;
                 }
-                if self.live.load().keys.get(source.issuer).is_some() {
+                if self.live.load().keys.get(source.id).is_some() {
                     tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
                 } else {
                     tracing::warn!(issuer = source.url, cause, "no keys yet: not ready, trying again within a minute");
@@ -244,11 +251,11 @@ impl Keeper {
         let ring = Arc::clone(&self.live.load().keys);
         let now = super::now();
         for entry in &self.entries {
-            let issuer = entry.source.issuer;
-            let Some(fetched_at) = ring.fetched_at(issuer) else { continue };
+            let source = entry.source.id;
+            let Some(fetched_at) = ring.fetched_at(source) else { continue };
             if now.saturating_sub(fetched_at) > self.intervals.keep.as_secs() {
                 tracing::error!(issuer = entry.source.url, fetched_at, "keys are too old and no longer believed");
-                self.live.publish_keys(&Arc::new(self.live.load().keys.without(issuer)));
+                self.live.publish_keys(&Arc::new(self.live.load().keys.without(source)));
             }
         }
     }
@@ -258,14 +265,14 @@ fn adopt(source: &KeySource, keys: KeySet, live: &Live, telemetry: &Telemetry, i
     let now = super::now();
     let old = Arc::clone(&live.load().keys);
     let keys = Arc::new(keys);
-    let ring = old.with(source.issuer, Arc::clone(&keys), now);
+    let ring = old.with(source.id, Arc::clone(&keys), now);
     let changed = ring.generation() != old.generation();
     if changed {
         let kids: Vec<_> = keys.kids().collect();
         tracing::info!(issuer = source.url, ?kids, "keys changed");
         warn_of_refused(&source.url, &keys);
     }
-    let age = old.fetched_at(source.issuer).map_or(u64::MAX, |fetched_at| now.saturating_sub(fetched_at));
+    let age = old.fetched_at(source.id).map_or(u64::MAX, |fetched_at| now.saturating_sub(fetched_at));
     // A file is read each second; that it is still the same is worth a new snapshot only now and then.
     let worth = match source.from {
         From::File(_) => changed || age >= intervals.refresh.as_secs().min(intervals.keep.as_secs() / 2),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 use super::Verified;
-use super::claims::Window;
 
 /// What an entry weighs at least, in bytes: with it the bound on the weight is a bound on the number as well.
 const ENTRY_BYTES: u64 = 2048;
@@ -20,8 +19,6 @@ pub(super) struct Memory(moka::sync::Cache<Box<str>, Remembered, RandomState>);
 pub(super) struct Remembered {
     /// What the token says.
     pub(super) verified: Arc<Verified>,
-    /// When it is valid.
-    pub(super) window: Window,
     /// Generation of the key ring that it was verified with.
     pub(super) generation: u64,
 }

@@ -1,58 +1,37 @@
-//! What a token says, read from its payload: the claims of Entra ID's access tokens, versions 1.0 and 2.0. Every claim
-//! that a decision rests on must have exactly the type that Entra gives it; unknown claims are ignored.
+//! What a token says, read from its payload. Every claim that a decision rests on must have exactly the type that the
+//! issuers give it; unknown claims are ignored.
+//!
+//! Here is what all issuers have in common; `entra` and `other` know what the tokens of each kind of issuer look like.
+
+mod entra;
+mod other;
 
 use super::fault::Fault;
 use super::issuer::{Issuer, IssuerKind};
 use super::strict::{Json, Object};
+use super::verified::{Caller, Groups, Verified, Window};
 use super::verify::Rules;
-use crate::model::{Guid, PrincipalKey};
+use super::{IssuerId, KeySourceId};
+
+pub(super) use other::principal as principal_of;
 
 /// `aud` of a token for Microsoft Graph, which nobody but Graph can verify.
 const GRAPH: [&str; 3] =
     ["00000003-0000-0000-c000-000000000000", "https://graph.microsoft.com", "https://graph.microsoft.com/"];
 /// Longest user name that is passed on for display, in bytes.
 const USERNAME_BYTES: usize = 256;
-
-/// The claims that are used, checked.
-#[derive(Debug)]
-pub(super) struct Claims {
-    /// `tid` and `oid`.
-    pub(super) principal: PrincipalKey,
-    /// `aud`, at least one.
-    pub(super) audiences: Vec<Box<str>>,
-    /// `roles`.
-    pub(super) roles: Vec<Box<str>>,
-    /// A name for display.
-    pub(super) username: Option<Box<str>>,
-    /// `nbf` and `exp`.
-    pub(super) window: Window,
-}
-
-/// When a token is valid, in Unix seconds, none above 2^53.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    /// The later of `nbf` and `iat`.
-    pub(super) from: u64,
-    /// `exp`.
-    pub(super) until: u64,
-}
-
-impl Window {
-    /// Whether the token is valid at `now`, clocks differing by up to `leeway` seconds.
-    pub(super) fn check(self, now: u64, leeway: u64) -> Result<(), Fault> {
-        if now >= self.until.saturating_add(leeway) {
-            return Err(Fault::Expired);
-        }
-        if now.saturating_add(leeway) < self.from {
-            return Err(Fault::NotYetValid);
-        }
-        Ok(())
-    }
-}
+/// Longest identifier of a token, in bytes.
+const TOKEN_ID_BYTES: usize = 128;
+/// Claims that are checked. One that differs from these in letter case only would be read by some backends or libraries
+/// as the claim itself.
+const CHECKED: [&str; 16] = [
+    "ver", "iss", "tid", "aud", "exp", "nbf", "iat", "oid", "sub", "azp", "appid", "scp", "idtyp", "roles", "groups",
+    "cnf",
+];
 
 /// `iss`, which must be known before a key can be looked up, so before anything can be believed.
-pub(super) fn issuer(payload: &Object) -> Option<&str> {
-    payload.text("iss")
+pub(super) fn issuer(payload: &Object) -> Result<&str, Fault> {
+    payload.text("iss").ok_or(Fault::NoIssuer)
 }
 
 /// Whether an unverified payload says that it is meant for Microsoft Graph.
@@ -60,89 +39,169 @@ pub(super) fn is_for_graph(payload: &Object) -> bool {
     payload.text("aud").is_some_and(|audience| GRAPH.contains(&audience))
 }
 
-/// Checks the claims of a payload whose signature fits.
-pub(super) fn check(payload: &Object, issuer: &Issuer, rules: &Rules, now: u64) -> Result<Claims, Fault> {
-    let (version, client, name) = match issuer.kind {
-        IssuerKind::EntraV1 => ("1.0", "appid", ["upn", "unique_name"]),
-        IssuerKind::EntraV2 => ("2.0", "azp", ["preferred_username", "upn"]),
-    };
-    if payload.text("ver") != Some(version) {
-        return Err(Fault::WrongVersion);
+/// Checks the claims of a payload whose signature fits; `signed_by` are the keys that it was signed with.
+pub(super) fn check(
+    payload: &Object,
+    (id, issuer): (IssuerId, &Issuer),
+    signed_by: KeySourceId,
+    rules: &Rules,
+    now: u64,
+) -> Result<Verified, Fault> {
+    exact_names(payload)?;
+    if let IssuerKind::EntraV1 | IssuerKind::EntraV2 = issuer.kind {
+        entra::version(payload, issuer)?;
+        entra::tenant(payload, issuer)?;
     }
-    let tenant = payload.text("tid").and_then(|text| text.parse::<Guid>().ok());
-    if tenant != Some(issuer.tenant_id) {
-        return Err(Fault::WrongTenant);
-    }
-    let audiences = audiences(payload).ok_or(Fault::BadAudience)?;
-    let window = window(payload, rules)?;
+    let audiences = audiences(payload)?;
+    audience_of(issuer, signed_by, &audiences)?;
+    let (window, issued_at) = window(payload, issuer, rules)?;
     window.check(now, rules.leeway)?;
-    let object = payload.text("oid").and_then(|text| text.parse().ok()).ok_or(Fault::BadObjectId)?;
-    if !is_access_token(payload) {
-        return Err(Fault::NotAnAccessToken);
-    }
-    if payload.text(client).is_none_or(str::is_empty) {
-        return Err(Fault::NoClient);
-    }
-    if payload.has("cnf") {
-        return Err(Fault::ProofOfPossession);
-    }
-    let roles = match payload.get("roles") {
-        None => Vec::new(),
-        Some(roles) => roles.texts().ok_or(Fault::BadRoles)?.into_iter().map(Box::from).collect(),
-    };
-    let principal = PrincipalKey { tenant: issuer.tenant_id, object };
-    Ok(Claims { principal, audiences, roles, username: username(payload, name), window })
+    let caller = caller(payload, issuer)?;
+    unbound(payload)?;
+    let roles = roles(payload, issuer)?;
+    let groups = groups(payload, issuer)?;
+    let token_id = token_id(payload, issuer)?;
+    let Caller { principal, subject, class, client, username } = caller;
+    Ok(Verified {
+        issuer: id,
+        tenant: std::sync::Arc::clone(&issuer.tenant),
+        principal,
+        subject,
+        class,
+        client,
+        username,
+        audiences: boxed(audiences),
+        roles: boxed(roles),
+        groups,
+        token_id,
+        issued_at,
+        takes_challenges: takes_challenges(payload),
+        window,
+    })
 }
 
-fn audiences(payload: &Object) -> Option<Vec<Box<str>>> {
-    let audiences = match payload.get("aud")? {
+/// No claim looks like one that is checked without being it.
+pub(super) fn exact_names(payload: &Object) -> Result<(), Fault> {
+    let alike = |name: &str| CHECKED.iter().any(|checked| *checked != name && checked.eq_ignore_ascii_case(name));
+    if payload.names().any(alike) { Err(Fault::LookAlikeClaim) } else { Ok(()) }
+}
+
+/// `aud`: one or more texts (RFC 7519 section 4.1.3). Whether one of them is the application's is for its gate to say.
+pub(super) fn audiences(payload: &Object) -> Result<Vec<&str>, Fault> {
+    let audiences = match payload.get("aud").ok_or(Fault::NoAudience)? {
         Json::Text(one) => vec![one.as_str()],
-        several => several.texts()?,
+        several => several.texts().ok_or(Fault::BadAudience)?,
     };
     let usable = !audiences.is_empty() && audiences.iter().all(|audience| !audience.is_empty());
-    usable.then(|| audiences.into_iter().map(Box::from).collect())
+    if usable { Ok(audiences) } else { Err(Fault::BadAudience) }
 }
 
-fn window(payload: &Object, rules: &Rules) -> Result<Window, Fault> {
-    let seconds = |name| match payload.get(name) {
+/// Whether the keys that signed may sign for these audiences, and the issuer's tokens may carry them.
+pub(super) fn audience_of(issuer: &Issuer, signed_by: KeySourceId, audiences: &[&str]) -> Result<(), Fault> {
+    let signing = issuer.keys.iter().find(|keys| keys.source == signed_by).ok_or(Fault::KeyAudience)?;
+    if let Some(own) = &signing.audiences
+        && !audiences.iter().all(|audience| own.iter().any(|own| **own == **audience))
+    {
+        return Err(Fault::KeyAudience);
+    }
+    match &issuer.kind {
+        IssuerKind::Other(profile) if !profile.audiences.is_empty() => {
+            let admitted = audiences.iter().any(|audience| profile.audiences.iter().any(|known| **known == **audience));
+            if admitted { Ok(()) } else { Err(Fault::IssuerAudience) }
+        }
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 | IssuerKind::Other(_) => Ok(()),
+    }
+}
+
+/// `exp`, `nbf` and `iat` (RFC 7519 section 4.1): when the token is valid, and when it was issued.
+pub(super) fn window(payload: &Object, issuer: &Issuer, rules: &Rules) -> Result<(Window, u64), Fault> {
+    let seconds = |name, fault| match payload.get(name) {
         Some(Json::Whole(seconds)) => Ok(Some(*seconds)),
-        Some(_) => Err(Fault::BadTimes),
+        Some(_) => Err(fault),
         None => Ok(None),
     };
-    let until = seconds("exp")?.ok_or(Fault::BadTimes)?;
-    let not_before = seconds("nbf")?.ok_or(Fault::BadTimes)?;
-    let issued = seconds("iat")?.unwrap_or(not_before);
-    let lifetime = until.checked_sub(not_before).ok_or(Fault::BadTimes)?;
-    if lifetime > rules.max_lifetime.saturating_add(rules.leeway) {
+    let until = seconds("exp", Fault::BadExpiry)?.ok_or(Fault::NoExpiry)?;
+    let not_before = seconds("nbf", Fault::BadStart)?;
+    let issued = seconds("iat", Fault::BadIssueTime)?;
+    let start = match (not_before, issued, &issuer.kind) {
+        (Some(start), _, _) | (None, Some(start), IssuerKind::Other(_)) => start,
+        (None, _, _) => return Err(Fault::NoStart),
+    };
+    let issued = issued.unwrap_or(start);
+    if until < start || until < issued {
+        return Err(Fault::TimesContradict);
+    }
+    if until - start.min(issued) > rules.max_lifetime.saturating_add(rules.leeway) {
         return Err(Fault::LifetimeTooLong);
     }
-    Ok(Window { from: not_before.max(issued), until })
+    Ok((Window { not_before: start, issued, until }, issued))
 }
 
-/// Whether this is the access token of a user (`scp`) or of an application (`idtyp` says so, or there is no `scp` and
-/// `sub` is the application's own object id). An ID token of the same app registration has the same issuer, audience
-/// and key, but neither.
-fn is_access_token(payload: &Object) -> bool {
-    let scopes = match payload.get("scp") {
-        None => None,
-        Some(Json::Text(scopes)) if !scopes.trim().is_empty() => Some(scopes),
-        Some(_) => return false,
-    };
-    let kind = match payload.get("idtyp") {
-        None => None,
-        Some(Json::Text(kind)) => Some(kind.as_str()),
-        Some(_) => return false,
-    };
-    match (scopes, kind) {
-        (Some(_), None | Some("user")) | (None, Some("app")) => true,
-        (None, None) => payload.text("sub").is_some() && payload.text("sub") == payload.text("oid"),
-        (Some(_), Some(_)) | (None, Some(_)) => false,
+/// Who asks, and through which client.
+pub(super) fn caller(payload: &Object, issuer: &Issuer) -> Result<Caller, Fault> {
+    match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => entra::caller(payload, issuer),
+        IssuerKind::Other(profile) => other::caller(payload, issuer, profile),
     }
 }
 
-/// The first of these names that can be shown anywhere: printable ASCII, so that it fits into a header and a log line.
-fn username(payload: &Object, names: [&str; 2]) -> Option<Box<str>> {
+/// No `cnf`: the token is its bearer's (RFC 7800 section 3.1).
+pub(super) fn unbound(payload: &Object) -> Result<(), Fault> {
+    if payload.has("cnf") { Err(Fault::ProofOfPossession) } else { Ok(()) }
+}
+
+/// App roles.
+pub(super) fn roles<'p>(payload: &'p Object, issuer: &Issuer) -> Result<Vec<&'p str>, Fault> {
+    let claim = match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("roles"),
+        IssuerKind::Other(profile) => other::member(payload, &profile.roles),
+    };
+    claim.map_or(Ok(Vec::new()), |roles| roles.texts().ok_or(Fault::BadRoles))
+}
+
+/// Groups, as far as the token says.
+pub(super) fn groups(payload: &Object, issuer: &Issuer) -> Result<Groups, Fault> {
+    let claim = match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 if entra::has_group_overage(payload)? => return Ok(Groups::Unknown),
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("groups"),
+        IssuerKind::Other(profile) => other::member(payload, &profile.groups),
+    };
+    match claim {
+        None => Ok(Groups::Listed(Box::default())),
+        Some(groups) => Ok(Groups::Listed(boxed(groups.texts().ok_or(Fault::BadGroups)?).into())),
+    }
+}
+
+/// `uti` of Entra ID, `jti` of others (RFC 7519 section 4.1.7).
+pub(super) fn token_id(payload: &Object, issuer: &Issuer) -> Result<Option<Box<str>>, Fault> {
+    let name = match issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => "uti",
+        IssuerKind::Other(_) => "jti",
+    };
+    match payload.get(name) {
+        None => Ok(None),
+        Some(Json::Text(id)) if (1..=TOKEN_ID_BYTES).contains(&id.len()) => Ok(Some(id.as_str().into())),
+        Some(_) => Err(Fault::BadTokenId),
+    }
+}
+
+/// Whether the client said that it can handle claims challenges: `xms_cc` holds `cp1`, in any letter case. Anything else
+/// under that name says that it cannot.
+fn takes_challenges(payload: &Object) -> bool {
+    let is_cp1 = |word: &&str| word.eq_ignore_ascii_case("cp1");
+    match payload.get("xms_cc") {
+        Some(Json::Text(one)) => is_cp1(&one.as_str()),
+        Some(several) => several.texts().is_some_and(|words| words.iter().any(is_cp1)),
+        None => false,
+    }
+}
+
+/// A name that can be shown anywhere: printable ASCII, so that it fits into a header and a log line.
+fn printable(name: Option<&str>) -> Option<Box<str>> {
     let printable = |name: &&str| name.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    let name = names.iter().find_map(|name| payload.text(name))?;
-    Some(name).filter(printable).filter(|name| (1..=USERNAME_BYTES).contains(&name.len())).map(Box::from)
+    name.filter(printable).filter(|name| (1..=USERNAME_BYTES).contains(&name.len())).map(Box::from)
+}
+
+fn boxed(texts: Vec<&str>) -> Vec<Box<str>> {
+    texts.into_iter().map(Box::from).collect()
 }

@@ -2,32 +2,64 @@
 
 use std::sync::Arc;
 
+use super::keys::KeySourceId;
 use crate::model::Guid;
 
-/// Index of an issuer in [`Issuers`] and in a [`KeyRing`](super::KeyRing).
+/// Index of an issuer in [`Issuers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IssuerId(pub u16);
 
 /// Which shape of token an issuer writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssuerKind {
-    /// `ver` is `1.0`, the client stands in `appid`.
+    /// Entra ID: `ver` is `1.0`, the client stands in `appid`.
     EntraV1,
-    /// `ver` is `2.0`, the client stands in `azp`.
+    /// Entra ID: `ver` is `2.0`, the client stands in `azp`.
     EntraV2,
+    /// Any other issuer of JWT access tokens (OpenID Connect, RFC 9068).
+    Other(Arc<Profile>),
+}
+
+/// Where the tokens of an issuer that is not Entra ID say what. A claim's name may be a path with dots, such as
+/// `realm_access.roles`; a claim of the whole name comes first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The claim that names the caller, `sub` as a rule.
+    pub subject: Box<str>,
+    /// The claim with the client, or none to look at those in use: `azp`, `client_id`, `cid`.
+    pub client: Option<Box<str>>,
+    /// The claim with the roles.
+    pub roles: Box<str>,
+    /// The claim with the groups.
+    pub groups: Box<str>,
+    /// The claim with a name for display.
+    pub username: Box<str>,
+    /// Audiences one of which each token must carry; empty: the gates alone decide.
+    pub audiences: Vec<Box<str>>,
+}
+
+/// Keys that may have signed the tokens of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which keys.
+    pub source: KeySourceId,
+    /// For the keys of a single application, which its owners hold: the only audiences that they may sign for.
+    pub audiences: Option<Vec<Box<str>>>,
 }
 
 /// One exact `iss`.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// Name of the tenant, as gates and logs use it.
+    /// Name of the tenant or issuer, as gates and logs use it.
     pub tenant: Arc<str>,
-    /// The tenant id; `tid` must be this.
+    /// The tenant id; `tid` must be this. For an issuer of another kind, the digest of its URL.
     pub tenant_id: Guid,
     /// The exact `iss`, compared as a whole, byte by byte.
     pub url: String,
     /// Its kind.
     pub kind: IssuerKind,
+    /// What its tokens are signed with, the issuer's own keys first.
+    pub keys: Vec<KeyUse>,
 }
 
 /// All issuers of the process.
@@ -74,7 +106,8 @@ mod tests {
 
     fn table() -> Issuers {
         let tenant_id: Guid = "11111111-1111-1111-1111-111111111111".parse().unwrap();
-        let issuer = |url: &str, kind| Issuer { tenant: Arc::from("uss"), tenant_id, url: url.into(), kind };
+        let issuer =
+            |url: &str, kind| Issuer { tenant: Arc::from("uss"), tenant_id, url: url.into(), kind, keys: Vec::new() };
         Issuers::new(vec![
             issuer("https://sts.windows.net/11111111-1111-1111-1111-111111111111/", IssuerKind::EntraV1),
             issuer("https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111/v2.0", IssuerKind::EntraV2),

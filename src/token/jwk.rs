@@ -37,8 +37,8 @@ pub(super) struct Key {
     pub(super) kid: Box<str>,
     /// `issuer`, an extension of Entra: whose tokens the key signs, perhaps with `{tenantid}` in it.
     pub(super) issuer: Option<Box<str>>,
-    /// The one algorithm that the key is used with: its type allows no other, and `alg`, if present, agrees.
-    pub(super) algorithm: Algorithm,
+    /// The algorithms that the key may be used with: those of its type, or the one that `alg` names.
+    algorithms: &'static [Algorithm],
     /// The numbers, to tell whether two keys are the same.
     pub(super) material: Material,
     /// The key as the verifying library wants it.
@@ -49,12 +49,31 @@ impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.issuer == other.issuer
-            && self.algorithm == other.algorithm
+            && self.algorithms == other.algorithms
             && self.material == other.material
     }
 }
 
+/// What keys of one type are used with, each also on its own.
+const OF_RSA: [&[Algorithm]; 3] = [&[Algorithm::Rs256, Algorithm::Ps256], &[Algorithm::Rs256], &[Algorithm::Ps256]];
+const OF_P256: [&[Algorithm]; 1] = [&[Algorithm::Es256]];
+
 impl Key {
+    /// Whether tokens of this algorithm may be verified with the key.
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether a signature (base64url) over `signed` is this key's.
+    pub(super) fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &str) -> bool {
+        let name = match algorithm {
+            Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
+        };
+        self.is_for(algorithm) && jsonwebtoken::crypto::verify(signature, signed, &self.decoding, name).unwrap_or(false)
+    }
+
     /// Reads one entry of `keys`, or says in a few words why it is not used.
     pub(super) fn read(entry: &Json) -> Result<Self, String> {
         let Json::Object(entry) = entry else { return Err("an entry is not an object".into()) };
@@ -81,23 +100,24 @@ impl Key {
             Some(Some(operations)) if operations.contains(&"verify") => {}
             Some(_) => return Err("is not for verifying (`key_ops`)".into()),
         }
-        let (algorithm, material) = match entry.text("kty") {
-            Some("RSA") => (Algorithm::Rs256, rsa(entry)?),
-            Some("EC") => (Algorithm::Es256, p256(entry)?),
+        let (of_type, material) = match entry.text("kty") {
+            Some("RSA") => (&OF_RSA[..], rsa(entry)?),
+            Some("EC") => (&OF_P256[..], p256(entry)?),
             _ => return Err("is of a type that is not supported (`kty` is neither `RSA` nor `EC`)".into()),
         };
-        match entry.get("alg") {
-            None => {}
-            Some(Json::Text(name)) if Algorithm::parse(name) == Some(algorithm) => {}
-            Some(_) => return Err("is for another algorithm (`alg`)".into()),
-        }
+        let named = |algorithms: &&&[Algorithm]| match entry.get("alg") {
+            None => true,
+            Some(Json::Text(name)) => Algorithm::parse(name).is_some_and(|named| **algorithms == [named]),
+            Some(_) => false,
+        };
+        let algorithms = of_type.iter().find(named).ok_or("is for another algorithm (`alg`)")?;
         let issuer = match entry.get("issuer") {
             None => None,
             Some(Json::Text(issuer)) => Some(issuer.as_str().into()),
             Some(_) => return Err("has an `issuer` that is not text".into()),
         };
         let decoding = material.prepare()?;
-        Ok(Self { kid: kid.into(), issuer, algorithm, material, decoding })
+        Ok(Self { kid: kid.into(), issuer, algorithms, material, decoding })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::IssuerId;
+use super::jose::Algorithm;
 use super::jwk::{Key, Material};
 use super::mint::DEVELOPMENT_KID_PREFIX;
 use super::strict::{Flaw, Json, Object};
@@ -15,6 +15,10 @@ pub const DOCUMENT_BYTES: usize = 1024 * 1024;
 const ENTRIES: usize = 1000;
 /// Most refused entries that are remembered and named.
 const REFUSALS: usize = 8;
+
+/// Index of a set of keys in a [`KeyRing`]: one for each document that keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeySourceId(pub u16);
 
 /// The usable keys of one JWKS document. Two are equal if they verify the same tokens.
 pub struct KeySet {
@@ -125,6 +129,13 @@ impl KeySet {
         &self.refused
     }
 
+    /// Whether the key `kid` made this signature (base64url) over `signed` with the algorithm `alg` (RFC 7518 section
+    /// 3.1). Asks nothing else, unlike a [`Verifier`](super::Verifier).
+    pub fn verifies(&self, kid: &str, alg: &str, signed: &[u8], signature: &str) -> bool {
+        let algorithm = Algorithm::parse(alg);
+        self.find(kid).zip(algorithm).is_some_and(|(key, algorithm)| key.verifies(algorithm, signed, signature))
+    }
+
     pub(super) fn find(&self, kid: &str) -> Option<&Key> {
         let position = self.keys.binary_search_by(|key| (*key.kid).cmp(kid)).ok()?;
         self.keys.get(position)
@@ -148,11 +159,11 @@ impl fmt::Debug for KeySet {
     }
 }
 
-/// The keys of all issuers at one moment. Immutable: a change makes a new ring.
+/// The keys of all sources at one moment. Immutable: a change makes a new ring.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     generation: u64,
-    issuers: Vec<Option<Held>>,
+    sources: Vec<Option<Held>>,
 }
 
 #[derive(Clone, Debug)]
@@ -162,33 +173,33 @@ struct Held {
 }
 
 impl KeyRing {
-    /// No keys yet for so many issuers.
-    pub fn empty(issuers: usize) -> Self {
-        Self { generation: new_generation(), issuers: vec![None; issuers] }
+    /// No keys yet from so many sources.
+    pub fn empty(sources: usize) -> Self {
+        Self { generation: new_generation(), sources: vec![None; sources] }
     }
 
-    /// The keys of an issuer, if there are any.
-    pub fn get(&self, issuer: IssuerId) -> Option<&KeySet> {
-        self.held(issuer).map(|held| &*held.keys)
+    /// The keys of a source, if there are any.
+    pub fn get(&self, source: KeySourceId) -> Option<&KeySet> {
+        self.held(source).map(|held| &*held.keys)
     }
 
-    /// The same with an issuer's keys replaced, fetched at `fetched_at` (Unix seconds). Keys that verify the same
+    /// The same with the keys of a source replaced, fetched at `fetched_at` (Unix seconds). Keys that verify the same
     /// tokens as before keep the generation.
     #[must_use]
-    pub fn with(&self, issuer: IssuerId, keys: Arc<KeySet>, fetched_at: u64) -> Self {
-        let unchanged = self.get(issuer).is_some_and(|old| *old == *keys);
-        self.replaced(issuer, Some(Held { keys, fetched_at }), unchanged)
+    pub fn with(&self, source: KeySourceId, keys: Arc<KeySet>, fetched_at: u64) -> Self {
+        let unchanged = self.get(source).is_some_and(|old| *old == *keys);
+        self.replaced(source, Some(Held { keys, fetched_at }), unchanged)
     }
 
-    /// The same without the keys of an issuer: they are too old to be believed.
+    /// The same without the keys of a source: they are too old to be believed.
     #[must_use]
-    pub fn without(&self, issuer: IssuerId) -> Self {
-        self.replaced(issuer, None, self.get(issuer).is_none())
+    pub fn without(&self, source: KeySourceId) -> Self {
+        self.replaced(source, None, self.get(source).is_none())
     }
 
-    /// When an issuer's keys were last fetched, in Unix seconds.
-    pub fn fetched_at(&self, issuer: IssuerId) -> Option<u64> {
-        self.held(issuer).map(|held| held.fetched_at)
+    /// When the keys of a source were last fetched, in Unix seconds.
+    pub fn fetched_at(&self, source: KeySourceId) -> Option<u64> {
+        self.held(source).map(|held| held.fetched_at)
     }
 
     /// A number that no ring with other keys has or had in this process.
@@ -196,18 +207,18 @@ impl KeyRing {
         self.generation
     }
 
-    /// Whether every issuer has keys.
+    /// Whether every source has keys.
     pub fn complete(&self) -> bool {
-        self.issuers.iter().all(Option::is_some)
+        self.sources.iter().all(Option::is_some)
     }
 
-    fn held(&self, issuer: IssuerId) -> Option<&Held> {
-        self.issuers.get(usize::from(issuer.0))?.as_ref()
+    fn held(&self, source: KeySourceId) -> Option<&Held> {
+        self.sources.get(usize::from(source.0))?.as_ref()
     }
 
-    fn replaced(&self, issuer: IssuerId, held: Option<Held>, unchanged: bool) -> Self {
+    fn replaced(&self, source: KeySourceId, held: Option<Held>, unchanged: bool) -> Self {
         let mut ring = self.clone();
-        if let Some(slot) = ring.issuers.get_mut(usize::from(issuer.0)) {
+        if let Some(slot) = ring.sources.get_mut(usize::from(source.0)) {
             *slot = held;
             if !unchanged {
                 ring.generation = new_generation();
@@ -310,7 +321,7 @@ mod tests {
             (with(rsa.clone(), "use", json!(null)), "`use`"),
             (with(rsa.clone(), "key_ops", json!(["sign"])), "`key_ops`"),
             (with(rsa.clone(), "key_ops", json!("verify")), "`key_ops`"),
-            (with(rsa.clone(), "alg", json!("PS256")), "`alg`"),
+            (with(rsa.clone(), "alg", json!("RS384")), "`alg`"),
             (with(rsa.clone(), "alg", json!("ES256")), "`alg`"),
             (with(rsa.clone(), "alg", json!("HS256")), "`alg`"),
             (with(rsa.clone(), "alg", json!(1)), "`alg`"),
@@ -377,7 +388,7 @@ mod tests {
     #[test]
     fn the_generation_changes_with_the_content_and_only_then() {
         let (one, other) = (Arc::new(parse(&[rsa()]).unwrap()), Arc::new(parse(&[ec()]).unwrap()));
-        let id = IssuerId(1);
+        let id = KeySourceId(1);
         let empty = KeyRing::empty(2);
         let first = empty.with(id, Arc::clone(&one), 10);
         assert_ne!(first.generation(), empty.generation());
@@ -393,7 +404,7 @@ mod tests {
         assert_ne!(here.without(id).generation(), here.generation());
         assert!(here.without(id).get(id).is_none());
         assert_eq!(empty.without(id).generation(), empty.generation());
-        assert_eq!(empty.with(IssuerId(2), one, 1).generation(), empty.generation(), "there is no such issuer");
+        assert_eq!(empty.with(KeySourceId(2), one, 1).generation(), empty.generation(), "there is no such issuer");
     }
 
     #[test]

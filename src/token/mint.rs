@@ -154,7 +154,7 @@ impl DevelopmentKey {
 }
 
 /// What an ordinary access token of a user says; [`UserToken::claims`] writes it as Entra does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct UserToken<'a> {
     /// `tid`.
     pub tenant_id: Guid,
@@ -192,13 +192,14 @@ impl UserToken<'_> {
             "sub": URL_SAFE_NO_PAD.encode(subject),
             "tid": self.tenant_id.to_string(),
         });
-        let own = match self.kind {
+        let own = match &self.kind {
             IssuerKind::EntraV1 => json!({
                 "ver": "1.0", "appid": CLIENT, "appidacr": "0", "upn": self.username, "unique_name": self.username,
             }),
             IssuerKind::EntraV2 => json!({
                 "ver": "2.0", "azp": CLIENT, "azpacr": "0", "preferred_username": self.username,
             }),
+            IssuerKind::Other(_) => json!({ "client_id": CLIENT, "preferred_username": self.username }),
         };
         if let (Value::Object(claims), Value::Object(own)) = (&mut claims, own) {
             claims.extend(own);

@@ -3,7 +3,7 @@
 //!
 //! - `issuer`: whose tokens are believed. `keys`, `jwk`: what they sign with.
 //! - `strict`, `jose`, `claims`: reading a token so that no two readers could read it differently.
-//! - `verify`: the order of the checks. `cache`: the verified tokens. `fault`: every way a token fails.
+//! - `verify`: the order of the checks. `verified`: what comes of them. `cache`: the verified tokens. `fault`: every way a token fails.
 //! - `mint`: signing with a development key, for the demo and for tests. `assertion`: signing what backends are told.
 
 pub mod assertion;
@@ -16,10 +16,19 @@ mod jwk;
 pub mod keys;
 pub mod mint;
 mod strict;
+mod verified;
 pub mod verify;
 
 pub use assertion::{Assertion, AssertionKey};
-pub use fault::{Fault, TokenFault};
-pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers};
-pub use keys::{KeyRing, KeySet, KeySetFault};
-pub use verify::{Algorithms, Rules, Verified, Verifier};
+pub use fault::{Fault, TokenFault, WantedKey};
+pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers, KeyUse, Profile};
+pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId};
+pub use verified::{Class, Groups, Verified, Window};
+pub use verify::{Algorithms, Rules, Verifier};
+
+use crate::model::{Guid, PrincipalKey};
+
+/// The key of a subject at an issuer other than Entra ID, whose `tenant_id` is `issuer`.
+pub fn principal_of(issuer: Guid, subject: &str) -> PrincipalKey {
+    claims::principal_of(issuer, subject)
+}

@@ -33,7 +33,9 @@ pub(super) enum Json {
     List(Vec<Json>),
     /// An object.
     Object(Object),
-    /// `null`, a truth value or any other number: nothing that a token or key needs.
+    /// `true` or `false`.
+    Truth(bool),
+    /// `null` or any other number: nothing that a token or key needs.
     Other,
 }
 
@@ -46,7 +48,7 @@ impl Json {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Whole(_) | Self::List(_) | Self::Object(_) | Self::Other => None,
+            Self::Whole(_) | Self::List(_) | Self::Object(_) | Self::Truth(_) | Self::Other => None,
         }
     }
 
@@ -54,7 +56,7 @@ impl Json {
     pub(super) fn texts(&self) -> Option<Vec<&str>> {
         match self {
             Self::List(items) => items.iter().map(Self::text).collect(),
-            Self::Text(_) | Self::Whole(_) | Self::Object(_) | Self::Other => None,
+            Self::Text(_) | Self::Whole(_) | Self::Object(_) | Self::Truth(_) | Self::Other => None,
         }
     }
 }
@@ -79,6 +81,11 @@ impl Object {
     /// Whether there is a member of this name, `null` included.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// The names of all members.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The member of this name, if it is text.
@@ -118,8 +125,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Json::Other)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Other)
+    fn visit_bool<E>(self, truth: bool) -> Result<Json, E> {
+        Ok(Json::Truth(truth))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
@@ -249,7 +256,7 @@ mod tests {
             ("1e300", Json::Other),
             ("-1", Json::Other),
             ("1.5", Json::Other),
-            ("true", Json::Other),
+            ("true", Json::Truth(true)),
             ("\"1\"", Json::Text("1".into())),
         ] {
             let object = Object::read(format!("{{\"n\":{text}}}").as_bytes()).unwrap();

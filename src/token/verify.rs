@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use super::cache::{Memory, Remembered};
-use super::fault::{Fault, TokenFault};
-use super::issuer::{IssuerId, Issuers};
-use super::jose::{self, Algorithm, Parts};
+use super::claims;
+use super::fault::{Fault, TokenFault, WantedKey};
+use super::issuer::{Issuer, IssuerId, Issuers};
+use super::jose::{self, Algorithm, Segments};
 use super::jwk::Key;
-use super::keys::KeyRing;
-use super::{claims, issuer};
-use crate::model::PrincipalKey;
+use super::keys::{KeyRing, KeySourceId};
+use super::strict::Object;
+use super::verified::Verified;
 
 /// Accepted signature algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Algorithms {
     /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 section 3.3).
     pub rs256: bool,
+    /// RSASSA-PSS with SHA-256 (RFC 7518 section 3.5).
+    pub ps256: bool,
     /// ECDSA with P-256 and SHA-256 (RFC 7518 section 3.4).
     pub es256: bool,
 }
@@ -25,29 +28,10 @@ pub struct Algorithms {
 pub struct Rules {
     /// Seconds that the clocks of issuer and gateway may differ.
     pub leeway: u64,
-    /// Longest believed time between `nbf` and `exp`, in seconds.
+    /// Longest believed time between `nbf` or `iat` and `exp`, in seconds.
     pub max_lifetime: u64,
     /// Algorithms.
     pub algorithms: Algorithms,
-}
-
-/// What a verified token says.
-#[derive(Debug)]
-pub struct Verified {
-    /// The issuer.
-    pub issuer: IssuerId,
-    /// Name of the tenant.
-    pub tenant: Arc<str>,
-    /// `tid` and `oid`.
-    pub principal: PrincipalKey,
-    /// `aud`, at least one. Whether one of them is the application's is for its gate to say.
-    pub audiences: Vec<Box<str>>,
-    /// `roles`.
-    pub roles: Vec<Box<str>>,
-    /// `preferred_username`, `upn` or `unique_name`: display only, printable ASCII only, else absent.
-    pub username: Option<Box<str>>,
-    /// `exp`, in Unix seconds.
-    pub expires: u64,
 }
 
 /// Verifies tokens and remembers them, shared by all threads.
@@ -78,61 +62,78 @@ impl Verifier {
         if let Some(known) = self.memory.find(token)
             && known.generation == keys.generation()
         {
-            if let Err(fault) = known.window.check(now, self.rules.leeway) {
+            if let Err(fault) = known.verified.window.check(now, self.rules.leeway) {
                 self.memory.forget(token);
                 return Err(fault.into());
             }
             return Ok(known.verified);
         }
-        let (verified, window) = self.verify_afresh(token, keys, now)?;
-        let verified = Arc::new(verified);
-        let entry = Remembered { verified: Arc::clone(&verified), window, generation: keys.generation() };
-        self.memory.keep(token, entry);
+        let verified = Arc::new(self.verify_afresh(token, keys, now)?);
+        self.memory.keep(token, Remembered { verified: Arc::clone(&verified), generation: keys.generation() });
         Ok(verified)
     }
 
     /// All checks, the cheap ones first. Nothing of the payload but `iss` is used before the signature is verified,
     /// and `iss` only to choose among our own keys.
-    fn verify_afresh(&self, token: &str, keys: &KeyRing, now: u64) -> Result<(Verified, claims::Window), TokenFault> {
-        let parts = jose::split(token, self.rules.algorithms)?;
-        let (id, issuer) = self.issuer(&parts)?;
-        let set = keys.get(id).ok_or(TokenFault::KeysUnavailable(id))?;
-        let key = set.find(&parts.kid).ok_or(TokenFault::UnknownKey(id))?;
-        if key.algorithm != parts.algorithm {
-            return Err(Fault::KeyMismatch.into());
-        }
-        if key.issuer.as_ref().is_some_and(|text| !self.issuers.key_may_sign(text, issuer)) {
-            return Err(Fault::KeyIssuer.into());
-        }
-        if !signature_fits(&parts, key) {
-            let fault = if claims::is_for_graph(&parts.payload) { Fault::GraphToken } else { Fault::BadSignature };
-            return Err(fault.into());
-        }
-        let claims = claims::check(&parts.payload, issuer, &self.rules, now)?;
-        let verified = Verified {
-            issuer: id,
-            tenant: Arc::clone(&issuer.tenant),
-            principal: claims.principal,
-            audiences: claims.audiences,
-            roles: claims.roles,
-            username: claims.username,
-            expires: claims.window.until,
-        };
-        Ok((verified, claims.window))
+    fn verify_afresh(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Verified, TokenFault> {
+        let segments = jose::segments(token)?;
+        let header = jose::header(&segments.header)?;
+        let (algorithm, kid) = jose::asked(&header, self.rules.algorithms)?;
+        let payload = jose::payload(&segments.payload)?;
+        let (id, issuer) = self.issuer(&payload)?;
+        let (source, key) = key(keys, (id, issuer), kid)?;
+        self.key_fits(key, algorithm, issuer)?;
+        signature(&segments, key, algorithm, &payload)?;
+        Ok(claims::check(&payload, (id, issuer), source, &self.rules, now)?)
     }
 
-    fn issuer(&self, parts: &Parts<'_>) -> Result<(IssuerId, &issuer::Issuer), Fault> {
-        claims::issuer(&parts.payload)
-            .and_then(|url| self.issuers.find(url))
-            .and_then(|id| Some((id, self.issuers.get(id)?)))
-            .ok_or(Fault::UnknownIssuer)
+    /// The issuer that a payload names.
+    pub(super) fn issuer(&self, payload: &Object) -> Result<(IssuerId, &Issuer), Fault> {
+        let id = self.issuers.find(claims::issuer(payload)?).ok_or(Fault::UnknownIssuer)?;
+        Ok((id, self.issuers.get(id).ok_or(Fault::UnknownIssuer)?))
+    }
+
+    /// Whether a key may sign tokens of this algorithm and this issuer.
+    pub(super) fn key_fits(&self, key: &Key, algorithm: Algorithm, issuer: &Issuer) -> Result<(), Fault> {
+        if !key.is_for(algorithm) {
+            return Err(Fault::KeyMismatch);
+        }
+        match &key.issuer {
+            Some(text) if !self.issuers.key_may_sign(text, issuer) => Err(Fault::KeyIssuer),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
-fn signature_fits(parts: &Parts<'_>, key: &Key) -> bool {
-    let algorithm = match parts.algorithm {
-        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
-        Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
-    };
-    jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), &key.decoding, algorithm).unwrap_or(false)
+/// Finds the key of this name among those of an issuer: its own first, then those of single applications.
+pub(super) fn key<'k>(
+    keys: &'k KeyRing,
+    (id, issuer): (IssuerId, &Issuer),
+    kid: &str,
+) -> Result<(KeySourceId, &'k Key), TokenFault> {
+    let mut sets = issuer.keys.iter().filter_map(|using| Some((using.source, keys.get(using.source)?)));
+    if let Some(found) = sets.clone().find_map(|(source, set)| Some((source, set.find(kid)?))) {
+        return Ok(found);
+    }
+    let wanted = WantedKey { issuer: id, kid: kid.into() };
+    match sets.next() {
+        Some(_) => Err(TokenFault::UnknownKey(wanted)),
+        None => Err(TokenFault::KeysUnavailable(wanted)),
+    }
+}
+
+/// Whether the signature is that of the key.
+pub(super) fn signature(
+    segments: &Segments<'_>,
+    key: &Key,
+    algorithm: Algorithm,
+    payload: &Object,
+) -> Result<(), Fault> {
+    if key.verifies(algorithm, segments.signed.as_bytes(), segments.signature) {
+        Ok(())
+    } else if claims::is_for_graph(payload) {
+        Err(Fault::GraphToken)
+    } else {
+        Err(Fault::BadSignature)
+    }
 }

@@ -17,7 +17,9 @@ use portcullis::pep::{self, Verdict};
 use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
-use portcullis::token::{Algorithms, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, Rules, Verifier};
+use portcullis::token::{
+    Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verifier,
+};
 use serde_json::Value;
 
 /// The moment at which all requests are judged, in Unix seconds.
@@ -69,18 +71,23 @@ impl World {
 
     /// Compiles documents, which must be without faults.
     pub fn compile(tenants: Vec<(Arc<str>, Guid)>, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Self {
-        let issuers = tenants.iter().map(|(name, id)| Issuer {
+        let issuers = tenants.iter().enumerate().map(|(number, (name, id))| Issuer {
             tenant: Arc::clone(name),
             tenant_id: *id,
             url: issuer(*id),
             kind: IssuerKind::EntraV2,
+            keys: vec![KeyUse { source: KeySourceId(u16::try_from(number).unwrap()), audiences: None }],
         });
         let issuers: Vec<Issuer> = issuers.collect();
         let keys = Arc::new(KeySet::parse(KEY.jwks().as_bytes()).unwrap());
         let ring = (0..issuers.len()).fold(KeyRing::empty(issuers.len()), |ring, number| {
-            ring.with(IssuerId(u16::try_from(number).unwrap()), Arc::clone(&keys), NOW)
+            ring.with(KeySourceId(u16::try_from(number).unwrap()), Arc::clone(&keys), NOW)
         });
-        let rules = Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, es256: true } };
+        let rules = Rules {
+            leeway: 60,
+            max_lifetime: 100_800,
+            algorithms: Algorithms { rs256: true, ps256: false, es256: true },
+        };
         let verifier = Arc::new(Verifier::new(Issuers::new(issuers), rules, 10_000));
         let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier);
         made.unwrap_or_else(|faults| panic!("{faults}"))
