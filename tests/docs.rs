@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis::diag::Report;
 use portcullis::document;
 use portcullis::model::Reason;
+use portcullis::token::Fault;
 
 /// Set to anything, it makes the tests write what they would compare with.
 const WRITE: &str = "PORTCULLIS_WRITE_DOCS";
@@ -41,6 +42,17 @@ Where a comparison or condition in routes.yaml has a `reason` of its own, that w
         let (code, status) = (reason.code(), reason.status());
         let (title, cause, remedy) = (reason.title(), reason.cause(), reason.remedy());
         writeln!(page, "| `{code}` | {status} | {header} | {title} | {cause} | {remedy} |").unwrap();
+    }
+    page += "
+## Causes of `invalid_token`
+The subject of `invalid_token` in the log (`invalid_token:expired`) and the label `cause` of
+`portcullis_tokens_refused_total`, in the order of the checks. Clients read one text for all of them.
+
+| cause | meaning |
+|---|---|
+";
+    for fault in Fault::ALL {
+        writeln!(page, "| `{}` | {} |", fault.word(), fault.meaning()).unwrap();
     }
     page
 }

@@ -15,6 +15,8 @@ pub struct Refusal {
     pub allow: Option<Arc<str>>,
     /// A key whose issuer should be asked for it.
     pub wake: Option<WantedKey>,
+    /// What is wrong with the token, if that is why.
+    pub token_fault: Option<&'static str>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -26,7 +28,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a subject, such as the data plane itself decides on (timeouts, upstream faults, overload).
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, allow: None, wake: None, code: None, full: None, right: None, scope: None }
+        Self { reason, allow: None, wake: None, token_fault: None, code: None, full: None, right: None, scope: None }
     }
 
     /// A refusal with a word about what exactly was wrong.
@@ -74,11 +76,11 @@ impl Refusal {
 
 impl From<TokenFault> for Refusal {
     fn from(fault: TokenFault) -> Self {
+        let invalid =
+            |fault: Fault| Self { token_fault: Some(fault.word()), ..Self::about(Reason::InvalidToken, fault.word()) };
         match fault {
-            TokenFault::Invalid(fault) => Self::about(Reason::InvalidToken, fault.word()),
-            TokenFault::UnknownKey(key) => {
-                Self { wake: Some(key), ..Self::about(Reason::InvalidToken, Fault::UnknownKey.word()) }
-            }
+            TokenFault::Invalid(fault) => invalid(fault),
+            TokenFault::UnknownKey(key) => Self { wake: Some(key), ..invalid(Fault::UnknownKey) },
             TokenFault::KeysUnavailable(key) => Self { wake: Some(key), ..Self::of(Reason::KeysUnavailable) },
         }
     }

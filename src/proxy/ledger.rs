@@ -75,6 +75,11 @@ impl Ledger {
             record.route.clone_from(&grounds.route);
             record.tenant = grounds.token.as_ref().map(|token| Arc::clone(&token.tenant));
             record.principal.clone_from(&grounds.principal);
+            if let Some(token) = &grounds.token {
+                record.caller = Some(token.class.word());
+                record.client_id.clone_from(&token.client);
+                record.token_id.clone_from(&token.token_id);
+            }
             record.allowed = allowed;
         });
     }
@@ -117,6 +122,7 @@ impl Ledger {
             record.status = refusal.reason.status();
             record.reason_code = Some(code(refusal));
             record.reason = Some(refusal.full_code().to_owned());
+            record.token_fault = refusal.token_fault;
             record.right = refusal.right().map(str::to_owned);
             record.scope = refusal.scope().map(str::to_owned);
             record.bytes_out = bytes as u64;

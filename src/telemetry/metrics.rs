@@ -43,6 +43,18 @@ impl EncodeLabelSet for Outcome {
     }
 }
 
+/// The labels of `portcullis_tokens_refused_total`: a word of a closed list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Refused {
+    cause: &'static str,
+}
+
+impl EncodeLabelSet for Refused {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("cause", self.cause).encode(encoder.encode_label())
+    }
+}
+
 /// One label with a name from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Named {
@@ -73,6 +85,7 @@ type Histograms = Family<Named, Histogram, fn() -> Histogram>;
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Outcome, Counter>,
+    tokens_refused: Family<Refused, Counter>,
     request_seconds: Histograms,
     upstream_seconds: Histograms,
     decide_seconds: Histogram,
@@ -105,6 +118,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             requests: Family::default(),
+            tokens_refused: Family::default(),
             request_seconds: Family::new_with_constructor(whole),
             upstream_seconds: Family::new_with_constructor(whole),
             decide_seconds: Histogram::new(DECIDE_SECONDS),
@@ -132,6 +146,7 @@ impl Metrics {
         let all = &mut self.registry;
         all.register("build", "The running version", Info::new(vec![("version", version)]));
         all.register("requests", "Requests by what became of them", self.requests.clone());
+        all.register("tokens_refused", "Refused tokens by cause", self.tokens_refused.clone());
         let (help, seconds) = ("From the request's head to the end of its answer", self.request_seconds.clone());
         all.register_with_unit("request_duration", help, Unit::Seconds, seconds);
         let (help, seconds) = ("From judged to the head of the upstream's answer", self.upstream_seconds.clone());
@@ -167,6 +182,9 @@ impl Metrics {
             class: record.status / 100,
         };
         self.requests.get_or_create(&outcome).inc();
+        if let Some(cause) = record.token_fault {
+            self.tokens_refused.get_or_create(&Refused { cause }).inc();
+        }
         let application = Named::new("application", record.application.as_ref());
         self.request_seconds.get_or_create(&application).observe(seconds(record.total_us));
         if record.upstream_us > 0 {
@@ -242,6 +260,7 @@ mod tests {
             principal: Some("olga".into()),
             ..RequestRecord::default()
         });
+        metrics.request(&RequestRecord { token_fault: Some("expired"), status: 401, ..RequestRecord::default() });
         metrics.policy_loaded(3, 1000);
         metrics.reload_failed(1001);
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
@@ -252,6 +271,7 @@ mod tests {
             "portcullis_build_info{version=\"1.2.3\"} 1",
             "portcullis_requests_total{application=\"oms\",route=\"officer.read\",decision=\"deny\",\
              reason=\"right_missing\",status=\"4xx\"} 1",
+            "portcullis_tokens_refused_total{cause=\"expired\"} 1",
             "portcullis_request_duration_seconds_count{application=\"oms\"} 1",
             "portcullis_decide_duration_seconds_count 1",
             "portcullis_requests_in_flight 0",

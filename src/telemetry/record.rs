@@ -54,6 +54,12 @@ pub struct RequestRecord {
     pub tenant: Option<Arc<str>>,
     /// The principal's id, once found.
     pub principal: Option<Arc<str>>,
+    /// Whether a `user` or an `app` asks, by a verified token.
+    pub caller: Option<&'static str>,
+    /// The client that got the token.
+    pub client_id: Option<Arc<str>>,
+    /// The identifier of the token, by which it can be revoked.
+    pub token_id: Option<Arc<str>>,
     /// The client's address, as far as trusted proxies say.
     pub client: IpAddr,
     /// Whether the request was permitted.
@@ -62,6 +68,8 @@ pub struct RequestRecord {
     pub reason_code: Option<Cow<'static, str>>,
     /// The same with its subject, for the line.
     pub reason: Option<String>,
+    /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
+    pub token_fault: Option<&'static str>,
     /// The right that was asked for when it was denied.
     pub right: Option<String>,
     /// The scope in which it was asked for.
@@ -95,10 +103,14 @@ impl Default for RequestRecord {
             path: Box::default(),
             tenant: None,
             principal: None,
+            caller: None,
+            client_id: None,
+            token_id: None,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             allowed: false,
             reason_code: None,
             reason: None,
+            token_fault: None,
             right: None,
             scope: None,
             status: 0,
@@ -128,6 +140,9 @@ impl RequestRecord {
         text(out, "path", Some(&self.path));
         text(out, "tenant", self.tenant.as_deref());
         text(out, "principal", self.principal.as_deref());
+        text(out, "caller", self.caller);
+        text(out, "client_id", self.client_id.as_deref());
+        text(out, "token_id", self.token_id.as_deref());
         text(out, "client", Some(&self.client.to_string()));
         text(out, "decision", Some(if self.allowed { "allow" } else { "deny" }));
         text(out, "reason", self.reason.as_deref().or(self.reason_code.as_deref()));
@@ -238,6 +253,8 @@ mod tests {
             path: "/territories/USS".into(),
             tenant: Some("uss".into()),
             principal: Some("nils".into()),
+            caller: Some("user"),
+            token_id: Some("AbC-1".into()),
             reason_code: Some("right_missing".into()),
             reason: Some("right_missing:oms.officer@territory:USS".into()),
             right: Some("oms.officer".into()),
@@ -251,7 +268,8 @@ mod tests {
             line(&record),
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"request_id\":\"000000000000000000000000000000ab\",\"serial\":7,\
              \"application\":\"oms\",\"route\":\"officer.read\",\"method\":\"GET\",\"host\":\"oms.example.org\",\
-             \"path\":\"/territories/USS\",\"tenant\":\"uss\",\"principal\":\"nils\",\"client\":\"0.0.0.0\",\
+             \"path\":\"/territories/USS\",\"tenant\":\"uss\",\"principal\":\"nils\",\"caller\":\"user\",\
+             \"client_id\":null,\"token_id\":\"AbC-1\",\"client\":\"0.0.0.0\",\
              \"decision\":\"deny\",\"reason\":\"right_missing:oms.officer@territory:USS\",\"right\":\"oms.officer\",\
              \"scope\":\"territory:USS\",\"status\":403,\"upstream\":null,\"bytes_in\":0,\"bytes_out\":0,\
              \"decide_us\":3,\"upstream_us\":0,\"total_us\":90}\n"

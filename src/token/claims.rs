@@ -6,6 +6,8 @@
 mod entra;
 mod other;
 
+use std::sync::Arc;
+
 use super::fault::Fault;
 use super::issuer::{Issuer, IssuerKind};
 use super::strict::{Json, Object};
@@ -64,7 +66,7 @@ pub(super) fn check(
     let Caller { principal, subject, class, client, username } = caller;
     Ok(Verified {
         issuer: id,
-        tenant: std::sync::Arc::clone(&issuer.tenant),
+        tenant: Arc::clone(&issuer.tenant),
         principal,
         subject,
         class,
@@ -173,7 +175,7 @@ pub(super) fn groups(payload: &Object, issuer: &Issuer) -> Result<Groups, Fault>
 }
 
 /// `uti` of Entra ID, `jti` of others (RFC 7519 section 4.1.7).
-pub(super) fn token_id(payload: &Object, issuer: &Issuer) -> Result<Option<Box<str>>, Fault> {
+pub(super) fn token_id(payload: &Object, issuer: &Issuer) -> Result<Option<Arc<str>>, Fault> {
     let name = match issuer.kind {
         IssuerKind::EntraV1 | IssuerKind::EntraV2 => "uti",
         IssuerKind::Other(_) => "jti",

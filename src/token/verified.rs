@@ -49,7 +49,7 @@ pub struct Verified {
     /// Whether a person or an application asks.
     pub class: Class,
     /// `azp` or `appid`: the client that got the token.
-    pub client: Option<Box<str>>,
+    pub client: Option<Arc<str>>,
     /// `preferred_username`, `upn` or `unique_name`: display only, printable ASCII only, else absent.
     pub username: Option<Box<str>>,
     /// `aud`, at least one. Whether one of them is the application's is for its gate to say.
@@ -59,7 +59,7 @@ pub struct Verified {
     /// `groups`.
     pub groups: Groups,
     /// `uti` or `jti`.
-    pub token_id: Option<Box<str>>,
+    pub token_id: Option<Arc<str>>,
     /// `iat`, or where it is missing `nbf`, in Unix seconds.
     pub issued_at: u64,
     /// Whether the client can handle a claims challenge (`xms_cc` holds `cp1`).
@@ -102,6 +102,6 @@ pub(super) struct Caller {
     pub(super) principal: PrincipalKey,
     pub(super) subject: Box<str>,
     pub(super) class: Class,
-    pub(super) client: Option<Box<str>>,
+    pub(super) client: Option<Arc<str>>,
     pub(super) username: Option<Box<str>>,
 }

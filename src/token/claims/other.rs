@@ -35,7 +35,7 @@ pub(super) fn caller(payload: &Object, issuer: &Issuer, profile: &Profile) -> Re
         principal: principal(issuer.tenant_id, subject),
         subject: subject.into(),
         class: if own { Class::App } else { Class::User },
-        client: client.map(Box::from),
+        client: client.map(Into::into),
         username: printable(member(payload, &profile.username).and_then(Json::text)),
     })
 }
