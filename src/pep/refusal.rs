@@ -15,6 +15,8 @@ pub struct Refusal {
     pub allow: Option<Arc<str>>,
     /// A key whose issuer should be asked for it.
     pub wake: Option<WantedKey>,
+    /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Box<str>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -26,7 +28,16 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a subject, such as the data plane itself decides on (timeouts, upstream faults, overload).
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, allow: None, wake: None, code: None, full: None, right: None, scope: None }
+        Self {
+            reason,
+            allow: None,
+            wake: None,
+            resource_metadata: None,
+            code: None,
+            full: None,
+            right: None,
+            scope: None,
+        }
     }
 
     /// A refusal with a word about what exactly was wrong.
@@ -37,6 +48,12 @@ impl Refusal {
     /// A refusal that names the methods which would have been right.
     pub(super) fn allowing(self, methods: &str) -> Self {
         Self { allow: Some(methods.into()), ..self }
+    }
+
+    /// A refusal that names the document in which a client reads how to get a token, if it is about a token.
+    pub(super) fn describing(self, url: Option<Box<str>>) -> Self {
+        let wants_token = matches!(self.reason, Reason::NoToken | Reason::InvalidToken);
+        Self { resource_metadata: url.filter(|_| wants_token), ..self }
     }
 
     /// A denial of the policy.
