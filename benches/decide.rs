@@ -18,7 +18,7 @@ use portcullis::pep::{self, Verdict};
 use portcullis::policy::{Facts, HeaderValue, decide};
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::{Access, host::Host};
-use world::{NOW, World};
+use world::{ENVIRONMENT, World};
 
 /// A request that brings path segments and nothing else.
 struct PathFacts<'r>(&'r CanonicalPath<'r>);
@@ -89,7 +89,7 @@ fn whole_authorization(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || head(target),
                 |head| {
-                    let verdict = pep::authorize(&world.snapshot, &world.verifier, head, NOW);
+                    let verdict = pep::authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT);
                     assert_eq!(matches!(verdict, Verdict::Permitted(_)), allowed);
                     verdict
                 },

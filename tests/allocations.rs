@@ -15,7 +15,7 @@ use portcullis::policy::decide;
 use portcullis::route::Access;
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::host::Host;
-use support::world::{NOW, World};
+use support::world::{ENVIRONMENT, World};
 
 const GATEWAY: &str = "
 version: 1
@@ -310,10 +310,10 @@ fn a_request_whose_token_is_remembered_asks_for_little_memory() {
     let token = format!("Bearer {}", world.token("a", "app.example.org", &[]));
     for (request, most) in [("GET /path/X", MOST), ("GET /query?town=X", MOST), ("GET /query?town=%58", 2 * MOST)] {
         let warm = head(request, &[("authorization", &token)]);
-        drop(black_box(authorize(&world.snapshot, &world.verifier, warm, NOW)));
+        drop(black_box(authorize(&world.snapshot, &world.verifier, warm, ENVIRONMENT)));
         let head = head(request, &[("authorization", &token)]);
         let counted = measure(|| {
-            let verdict = authorize(&world.snapshot, &world.verifier, head, NOW);
+            let verdict = authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT);
             assert!(matches!(verdict, portcullis::pep::Verdict::Permitted(_)));
         });
         println!("{request}: {} allocations, {} bytes", counted.count_total, counted.bytes_total);

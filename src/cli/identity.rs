@@ -21,6 +21,8 @@ pub(super) struct Identity {
     pub(super) audience: String,
     /// `roles`.
     pub(super) roles: Vec<String>,
+    /// `azp`, where the application does not admit any.
+    pub(super) client: Option<String>,
 }
 
 impl Identity {
@@ -38,6 +40,10 @@ impl Identity {
             now,
             lifetime,
         };
-        token.claims()
+        let mut claims = token.claims();
+        if let (Some(client), Some(members)) = (&self.client, claims.as_object_mut()) {
+            members.insert("azp".to_owned(), Value::from(client.as_str()));
+        }
+        claims
     }
 }

@@ -167,6 +167,7 @@ fn identity(
         username: principal.id.value.clone(),
         audience: gate.audiences.first().map(|audience| audience.value.clone()).unwrap_or_default(),
         roles: gate.app_roles.iter().map(|role| role.value.clone()).collect(),
+        client: gate.clients.first().map(|client| client.value.clone()),
     };
     Ok((identity, jwks.clone()))
 }

@@ -1,10 +1,11 @@
 //! The files as they are written: documents with the place of every value, before anything is resolved.
 //!
-//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` and `grants` read the tree into
-//! mirrors of the three kinds of file and report every fault of shape at once. Whether names resolve is for the
+//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` with `entrance`, and `grants` read the
+//! tree into mirrors of the three kinds of file and report every fault of shape at once. Whether names resolve is for the
 //! compilers of `config`, `route` and `policy`.
 
 mod decode;
+pub mod entrance;
 pub mod gateway;
 pub mod grants;
 mod parse;

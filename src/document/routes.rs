@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::entrance::{CallersDocument, CorsDocument, MetadataDocument, TokenPlaceDocument};
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 
@@ -66,6 +67,12 @@ pub struct ApplicationDocument {
     pub full_detail: bool,
     /// What the backend is told of the caller beside its name; each at most once. Default: nothing.
     pub identity_headers: Vec<IdentityHeader>,
+    /// Where tokens are looked for. None written: in `Authorization` only.
+    pub token: Vec<TokenPlaceDocument>,
+    /// Which web pages of other origins may call it. Default: the gateway says nothing about that.
+    pub cors: Option<CorsDocument>,
+    /// Whether the gateway answers for the resource's metadata. Default: it does not.
+    pub resource_metadata: Option<MetadataDocument>,
 }
 
 /// One word of `identity_headers`.
@@ -88,6 +95,10 @@ pub struct GateDocument {
     pub tenants: Vec<Located<String>>,
     /// Values of `aud`, one of which the token must carry; at least one.
     pub audiences: Vec<Located<String>>,
+    /// Clients (`azp`, `appid`) with which callers may come in. Empty: with any.
+    pub clients: Vec<Located<String>>,
+    /// Whether only people, or only applications, may come in. Default: both.
+    pub callers: Option<CallersDocument>,
     /// App roles, one of which the token must carry. Empty: none is asked for.
     pub app_roles: Vec<Located<String>>,
 }
@@ -283,7 +294,7 @@ pub struct TestDocument {
     pub request: Located<String>,
     /// Headers of the request.
     pub headers: Entries<Located<String>>,
-    /// Claims of the token in place of the ordinary ones (`tenant`, `aud`, `roles`).
+    /// Claims of the token in place of the ordinary ones (`tenant`, `aud`, `roles`, `client`, `class`).
     pub token: Entries<Located<Literal>>,
     /// Settings in place of the file's.
     pub settings: Entries<Literal>,

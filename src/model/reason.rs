@@ -14,6 +14,8 @@ pub enum Reason {
     MethodForbidden,
     /// No application has this host.
     NoApplication,
+    /// A web page of another origin may not call this application so.
+    CorsRefused,
     /// No route of the application has this path.
     NoRoute,
     /// A route has this path, but not with this method.
@@ -22,6 +24,8 @@ pub enum Reason {
     NoToken,
     /// Credentials came twice or in a form that cannot be read.
     MalformedCredentials,
+    /// A token in a cookie came with a request that another site may have made.
+    CrossSite,
     /// The token is not one that this gateway believes.
     InvalidToken,
     /// The keys of the token's issuer have not been fetched yet, or are too old.
@@ -30,6 +34,10 @@ pub enum Reason {
     GateTenant,
     /// The token is meant for another application.
     GateAudience,
+    /// The client that got the token may not be used for this application.
+    GateClient,
+    /// People or applications, whichever of the two the token speaks for, may not come in to this application.
+    GateCaller,
     /// The token lacks the app role that the application asks for.
     GateAppRole,
     /// Nobody with this tenant and object id is known.
@@ -83,14 +91,18 @@ impl Reason {
         Self::BadHeader,
         Self::MethodForbidden,
         Self::NoApplication,
+        Self::CorsRefused,
         Self::NoRoute,
         Self::NoRouteMethod,
         Self::NoToken,
         Self::MalformedCredentials,
+        Self::CrossSite,
         Self::InvalidToken,
         Self::KeysUnavailable,
         Self::GateTenant,
         Self::GateAudience,
+        Self::GateClient,
+        Self::GateCaller,
         Self::GateAppRole,
         Self::PrincipalUnknown,
         Self::PrincipalInactive,
@@ -122,14 +134,18 @@ impl Reason {
             Self::BadHeader => "bad_header",
             Self::MethodForbidden => "method_forbidden",
             Self::NoApplication => "no_application",
+            Self::CorsRefused => "cors_refused",
             Self::NoRoute => "no_route",
             Self::NoRouteMethod => "no_route",
             Self::NoToken => "no_token",
             Self::MalformedCredentials => "malformed_credentials",
+            Self::CrossSite => "cross_site",
             Self::InvalidToken => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
             Self::GateTenant => "gate_tenant",
             Self::GateAudience => "gate_audience",
+            Self::GateClient => "gate_client",
+            Self::GateCaller => "gate_caller",
             Self::GateAppRole => "gate_app_role",
             Self::PrincipalUnknown => "principal_unknown",
             Self::PrincipalInactive => "principal_inactive",
@@ -162,14 +178,18 @@ impl Reason {
             Self::BadHeader => 400,
             Self::MethodForbidden => 405,
             Self::NoApplication => 421,
+            Self::CorsRefused => 403,
             Self::NoRoute => 404,
             Self::NoRouteMethod => 405,
             Self::NoToken => 401,
             Self::MalformedCredentials => 400,
+            Self::CrossSite => 403,
             Self::InvalidToken => 401,
             Self::KeysUnavailable => 503,
             Self::GateTenant => 403,
             Self::GateAudience => 403,
+            Self::GateClient => 403,
+            Self::GateCaller => 403,
             Self::GateAppRole => 403,
             Self::PrincipalUnknown => 403,
             Self::PrincipalInactive => 403,
@@ -202,14 +222,18 @@ impl Reason {
             Self::BadHeader => "A request header is not acceptable",
             Self::MethodForbidden => "The method is not allowed",
             Self::NoApplication => "This host is not served here",
+            Self::CorsRefused => "Web pages of this origin may not call the application so",
             Self::NoRoute => "There is no such resource",
             Self::NoRouteMethod => "The method is not allowed for this resource",
             Self::NoToken => "Authentication is required",
             Self::MalformedCredentials => "The credentials are malformed",
+            Self::CrossSite => "The request may come from another site",
             Self::InvalidToken => "The access token is invalid or expired",
             Self::KeysUnavailable => "Tokens cannot be verified at the moment",
             Self::GateTenant => "Your organisation may not use this application",
             Self::GateAudience => "The token is not meant for this application",
+            Self::GateClient => "This client may not be used for this application",
+            Self::GateCaller => "This kind of account may not use this application",
             Self::GateAppRole => "You are not assigned to this application",
             Self::PrincipalUnknown => "You are not known to this application",
             Self::PrincipalInactive => "Your account is inactive",
@@ -238,39 +262,20 @@ impl Reason {
     /// The header field that the status calls for, or nothing.
     pub const fn header(self) -> &'static str {
         match self {
-            Self::BadTarget => "",
-            Self::BadHeader => "",
-            Self::MethodForbidden => "Allow",
-            Self::NoApplication => "",
-            Self::NoRoute => "",
-            Self::NoRouteMethod => "Allow",
-            Self::NoToken => "WWW-Authenticate",
-            Self::MalformedCredentials => "WWW-Authenticate",
-            Self::InvalidToken => "WWW-Authenticate",
-            Self::KeysUnavailable => "Retry-After",
-            Self::GateTenant => "WWW-Authenticate",
-            Self::GateAudience => "WWW-Authenticate",
-            Self::GateAppRole => "WWW-Authenticate",
-            Self::PrincipalUnknown => "WWW-Authenticate",
-            Self::PrincipalInactive => "WWW-Authenticate",
-            Self::PrincipalDeleted => "WWW-Authenticate",
-            Self::PrincipalReserved => "WWW-Authenticate",
-            Self::ScopeMissing => "WWW-Authenticate",
-            Self::ScopeUnknown => "WWW-Authenticate",
-            Self::ScopeAmbiguous => "WWW-Authenticate",
-            Self::ScopeConflict => "WWW-Authenticate",
-            Self::FlagMissing => "WWW-Authenticate",
-            Self::FlagForbids => "WWW-Authenticate",
-            Self::RightMissing => "WWW-Authenticate",
-            Self::RightLevel => "WWW-Authenticate",
-            Self::RightDenied => "WWW-Authenticate",
-            Self::Requirement => "WWW-Authenticate",
-            Self::BadBody => "",
+            Self::MethodForbidden | Self::NoRouteMethod => "Allow",
+            Self::KeysUnavailable | Self::Overloaded => "Retry-After",
             Self::BodyTimeout => "Connection",
-            Self::UpstreamUnreachable => "",
-            Self::UpstreamTimeout => "",
-            Self::UpstreamInvalid => "",
-            Self::Overloaded => "Retry-After",
+            Self::NoToken | Self::MalformedCredentials | Self::InvalidToken => "WWW-Authenticate",
+            Self::GateTenant | Self::GateAudience | Self::GateClient | Self::GateCaller => "WWW-Authenticate",
+            Self::GateAppRole | Self::PrincipalUnknown | Self::PrincipalInactive => "WWW-Authenticate",
+            Self::PrincipalDeleted | Self::PrincipalReserved => "WWW-Authenticate",
+            Self::ScopeMissing | Self::ScopeUnknown | Self::ScopeAmbiguous => "WWW-Authenticate",
+            Self::ScopeConflict | Self::FlagMissing | Self::FlagForbids => "WWW-Authenticate",
+            Self::RightMissing | Self::RightLevel | Self::RightDenied | Self::Requirement => "WWW-Authenticate",
+            Self::BadTarget | Self::BadHeader | Self::NoApplication | Self::CorsRefused | Self::NoRoute => "",
+            // Another token would not help.
+            Self::CrossSite => "",
+            Self::BadBody | Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamInvalid => "",
             Self::Internal => "",
         }
     }
@@ -286,16 +291,30 @@ impl Reason {
             }
             Self::MethodForbidden => "CONNECT and TRACE are never forwarded.",
             Self::NoApplication => "No application in routes.yaml has the request's host.",
+            Self::CorsRefused => {
+                "A CORS preflight whose origin, method or headers (the subject says which) are not in `cors`."
+            }
             Self::NoRoute => "No route of the application matches the path.",
             Self::NoRouteMethod => "A route matches the path (the subject is `method`), but none with this method.",
-            Self::NoToken => "The request carries no bearer token (other credentials do not count).",
-            Self::MalformedCredentials => "`Authorization` came more than once or is not `Bearer` and one token.",
+            Self::NoToken => {
+                "No token in a place where the application looks for one (other credentials do not count)."
+            }
+            Self::MalformedCredentials => {
+                "A token came more than once or in two places, or in a form that cannot be read."
+            }
+            Self::CrossSite => {
+                "The token is in a cookie, the method is not a safe one, and neither `Sec-Fetch-Site` nor `Origin` shows that the application's own page asks."
+            }
             Self::InvalidToken => "The token failed a check; the subject says which (log only).",
             Self::KeysUnavailable => {
                 "The signing keys of the token's issuer have not been fetched, or are older than a day."
             }
             Self::GateTenant => "The token's tenant is not among `gate.tenants` of the application.",
             Self::GateAudience => "None of the token's audiences is among `gate.audiences`.",
+            Self::GateClient => "The token's client (`azp` or `appid`, the subject) is not among `gate.clients`.",
+            Self::GateCaller => {
+                "The token speaks for a user or an app (the subject), and `gate.callers` says the other."
+            }
             Self::GateAppRole => "The token carries none of `gate.app_roles`.",
             Self::PrincipalUnknown => "No principal of the domain has the token's tenant and object id.",
             Self::PrincipalInactive => "The principal, or a group of it, is inactive.",
@@ -332,14 +351,20 @@ impl Reason {
             Self::BadHeader => "Send one well-formed Host that agrees with the target.",
             Self::MethodForbidden => "Use another method.",
             Self::NoApplication => "Check the host name, or add it to `hosts` of an application.",
+            Self::CorsRefused => "Add what is missing to `cors` if that page may call.",
             Self::NoRoute => "Add a route; what is not mapped is denied.",
             Self::NoRouteMethod => "Add the method to a route, or use one that `Allow` names.",
-            Self::NoToken => "Send `Authorization: Bearer TOKEN`.",
-            Self::MalformedCredentials => "Send exactly one `Authorization: Bearer TOKEN`.",
+            Self::NoToken => "Send `Authorization: Bearer TOKEN`, or sign in.",
+            Self::MalformedCredentials => "Send exactly one token, in one place.",
+            Self::CrossSite => {
+                "Call from the application's own origin, or list the page's in `cors` with `credentials`."
+            }
             Self::InvalidToken => "Get a new token for this application; see the subject in the log.",
             Self::KeysUnavailable => "Check that the gateway reaches the issuer; /readyz names it.",
             Self::GateTenant => "Add the tenant to the gate if it may come in.",
             Self::GateAudience => "Request a token for this application.",
+            Self::GateClient => "Add the client to the gate if it may be used.",
+            Self::GateCaller => "Sign in as what the gate admits, or change `gate.callers`.",
             Self::GateAppRole => "Assign the user or group to the app role in Entra ID.",
             Self::PrincipalUnknown => "Add the principal to the grants document.",
             Self::PrincipalInactive => "Set its `status` to active.",

@@ -1,76 +1,250 @@
-//! The bearer token of a request: one `Authorization` header with one token. RFC 6750 section 2.1, RFC 9110 section 11.6.2.
+//! The token of a request: exactly one, in a place where its application looks for one. RFC 6750 section 2, RFC 9110
+//! section 11.6.2.
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use crate::model::Reason;
+use crate::route::TokenPlaces;
+use crate::route::cookies::{self, Likeness};
 
-/// The token, as it came.
+/// Where a token stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// In `Authorization`.
+    Authorization,
+    /// In a cookie, which browsers send whoever made the page that asks.
+    Cookie,
+    /// In a header of a trusted proxy.
+    Header,
+}
+
+/// The one token of a request, as it came. Headers that carry tokens count if a trusted proxy sent them; of anybody else
+/// they are as if absent. A token in a place where the application does not look counts too: a backend that reads it
+/// would believe another caller than the one who was judged.
 ///
 /// # Errors
-/// [`Reason::NoToken`] without credentials or with those of another scheme; [`Reason::MalformedCredentials`] where two
-/// readers could find different tokens.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
+/// [`Reason::NoToken`] without a token in a place of the application; [`Reason::MalformedCredentials`] where two readers
+/// could find different tokens.
+pub(super) fn find<'h>(
+    head: &'h Parts,
+    places: &TokenPlaces,
+    trusted_peer: bool,
+) -> Result<(&'h str, Carrier), Reason> {
+    let bearer = bearer(&head.headers)?.map(|token| (token, Carrier::Authorization));
+    let mut found = bearer;
+    for name in places.headers.iter().filter(|_| trusted_peer) {
+        let token = header(&head.headers, name)?.map(|token| (token, Carrier::Header));
+        found = one_of(found, token)?;
+    }
+    if !places.cookies.is_empty() {
+        let token = cookie(&head.headers, &places.cookies)?.map(|token| (token, Carrier::Cookie));
+        found = one_of(found, token)?;
+    }
+    match found {
+        Some(_) if in_query(head) => Err(Reason::MalformedCredentials),
+        Some((_, Carrier::Authorization)) if !places.bearer => Err(Reason::NoToken),
+        Some(found) => Ok(found),
+        None => Err(Reason::NoToken),
+    }
+}
+
+/// Looks for a token in the query (RFC 6750 section 2.3): a client must use one way only.
+///
+/// # Errors
+/// [`Reason::MalformedCredentials`] if it is there.
+pub(super) fn only_one(head: &Parts) -> Result<(), Reason> {
+    if in_query(head) { Err(Reason::MalformedCredentials) } else { Ok(()) }
+}
+
+fn in_query(head: &Parts) -> bool {
+    let query = head.uri.query().unwrap_or_default();
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        cookies::resembles(name.as_bytes(), "access_token")
+    })
+}
+
+fn one_of<T>(first: Option<T>, second: Option<T>) -> Result<Option<T>, Reason> {
+    match (first, second) {
+        (Some(_), Some(_)) => Err(Reason::MalformedCredentials),
+        (first, second) => Ok(first.or(second)),
+    }
+}
+
+/// The token of `Authorization`; `None` without it or with credentials of another scheme.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Reason::NoToken)?;
+    let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Reason::MalformedCredentials);
     }
     let text = value.to_str().map_err(|_| Reason::MalformedCredentials)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Reason::NoToken);
+        return Ok(None);
     }
-    let token = token.trim_start_matches(' ');
-    let letters =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
-    if token.is_empty() || !token.bytes().all(letters) {
-        return Err(Reason::MalformedCredentials);
-    }
-    Ok(token)
+    token_of(token.trim_start_matches(' ').as_bytes()).map(Some)
 }
 
-/// Looks for a token in the query too (RFC 6750 section 2.3): a client must use one way only, and a backend that reads
-/// the query would believe another caller than the one who was judged.
-///
-/// # Errors
-/// [`Reason::MalformedCredentials`] if it does.
-pub(super) fn only_one(head: &Parts) -> Result<(), Reason> {
-    let query = head.uri.query().unwrap_or_default();
-    let stands_in_query = query.split('&').any(|pair| pair.split('=').next() == Some("access_token"));
-    if stands_in_query { Err(Reason::MalformedCredentials) } else { Ok(()) }
+/// The token of a header that holds nothing else.
+fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Reason> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Reason::MalformedCredentials);
+    }
+    token_of(value.as_bytes()).map(Some)
+}
+
+/// The token of the one cookie that has one of these names, over all lines. An empty one is what a sign-out leaves
+/// behind: no token, but still the only cookie of its name.
+fn cookie<'h>(headers: &'h HeaderMap, names: &[Box<str>]) -> Result<Option<&'h str>, Reason> {
+    let mut found = None;
+    for name in names {
+        let mut seen = false;
+        for pair in headers.get_all(COOKIE).iter().flat_map(|line| cookies::pairs(line.as_bytes())) {
+            match cookies::likeness(pair, name) {
+                Likeness::Other => {}
+                Likeness::Alike => return Err(Reason::MalformedCredentials),
+                Likeness::Same(_) if seen => return Err(Reason::MalformedCredentials),
+                Likeness::Same(value) => {
+                    seen = true;
+                    let token = if value.is_empty() { None } else { Some(token_of(value)?) };
+                    found = one_of(found, token)?;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a token may be made of (RFC 6750 section 2.1); quotes are no part of that.
+fn token_of(written: &[u8]) -> Result<&str, Reason> {
+    let letters =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+    if written.is_empty() || !written.iter().all(|byte| letters(*byte)) {
+        return Err(Reason::MalformedCredentials);
+    }
+    std::str::from_utf8(written).map_err(|_| Reason::MalformedCredentials)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, Request};
 
     use super::*;
 
+    const MALFORMED: Result<(&str, Carrier), Reason> = Err(Reason::MalformedCredentials);
+    const NONE: Result<(&str, Carrier), Reason> = Err(Reason::NoToken);
+
+    fn head(target: &str, lines: &[(&'static str, &str)]) -> Parts {
+        let mut head = Request::get(target).body(()).unwrap().into_parts().0;
+        for (name, value) in lines {
+            head.headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        head
+    }
+
     #[test]
     fn exactly_one_bearer_token_counts() {
-        let cases: [(&[&str], Result<&str, Reason>); 13] = [
-            (&[], Err(Reason::NoToken)),
-            (&["Bearer a.b.c"], Ok("a.b.c")),
-            (&["bearer a.b.c"], Ok("a.b.c")),
-            (&["BEARER   a.b.c"], Ok("a.b.c")),
-            (&["Basic dXNlcjpwYXNz"], Err(Reason::NoToken)),
-            (&["Negotiate abc"], Err(Reason::NoToken)),
-            (&["a.b.c"], Err(Reason::NoToken)),
-            (&["Bearer"], Err(Reason::MalformedCredentials)),
-            (&["Bearer "], Err(Reason::MalformedCredentials)),
-            (&["Bearer a b"], Err(Reason::MalformedCredentials)),
-            (&["Bearer a,Bearer b"], Err(Reason::MalformedCredentials)),
-            (&["Bearer a", "Bearer b"], Err(Reason::MalformedCredentials)),
-            (&["Basic x", "Bearer b"], Err(Reason::MalformedCredentials)),
+        let bearer = |token| Ok((token, Carrier::Authorization));
+        let cases: [(&[&str], Result<(&str, Carrier), Reason>); 13] = [
+            (&[], NONE),
+            (&["Bearer a.b.c"], bearer("a.b.c")),
+            (&["bearer a.b.c"], bearer("a.b.c")),
+            (&["BEARER   a.b.c"], bearer("a.b.c")),
+            (&["Basic dXNlcjpwYXNz"], NONE),
+            (&["Negotiate abc"], NONE),
+            (&["a.b.c"], NONE),
+            (&["Bearer"], MALFORMED),
+            (&["Bearer "], MALFORMED),
+            (&["Bearer a b"], MALFORMED),
+            (&["Bearer a,Bearer b"], MALFORMED),
+            (&["Bearer a", "Bearer b"], MALFORMED),
+            (&["Basic x", "Bearer b"], MALFORMED),
         ];
         for (lines, expected) in cases {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append(AUTHORIZATION, HeaderValue::from_str(line).unwrap());
-            }
-            assert_eq!(bearer(&headers), expected, "{lines:?}");
+            let lines: Vec<_> = lines.iter().map(|line| ("authorization", *line)).collect();
+            assert_eq!(find(&head("/", &lines), &TokenPlaces::default(), true), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_one_too_many_however_it_is_spelt() {
+        for (target, one) in [
+            ("/?access_token=x", false),
+            ("/?a=b&Access-Token=x", false),
+            ("/?access%5Ftoken=x", false),
+            ("/?access_token", false),
+            ("/?a=access_token", true),
+            ("/?access_tokens=x", true),
+        ] {
+            let head = head(target, &[("authorization", "Bearer a")]);
+            assert_eq!(find(&head, &TokenPlaces::default(), true).is_ok(), one, "{target}");
+            assert_eq!(only_one(&head).is_ok(), one, "{target}");
+        }
+    }
+
+    #[test]
+    fn of_all_places_exactly_one_may_carry_a_token() {
+        let all = TokenPlaces {
+            bearer: true,
+            cookies: vec!["tok".into(), "old_tok".into()],
+            headers: vec![HeaderName::from_static("x-token")],
+        };
+        let cookie_only = TokenPlaces { bearer: false, headers: Vec::new(), ..TokenPlaces::default() };
+        let cookie_only = TokenPlaces { cookies: vec!["tok".into()], ..cookie_only };
+        let (bearer, cookie, token) = (("authorization", "Bearer a"), ("cookie", "x=y; tok=b"), ("x-token", "c"));
+        let cases: [(&TokenPlaces, bool, &[_], Result<(&str, Carrier), Reason>); 18] = [
+            (&all, true, &[bearer], Ok(("a", Carrier::Authorization))),
+            (&all, true, &[cookie], Ok(("b", Carrier::Cookie))),
+            (&all, true, &[token], Ok(("c", Carrier::Header))),
+            (&all, false, &[token], NONE),
+            (&all, false, &[bearer, token], Ok(("a", Carrier::Authorization))),
+            (&all, true, &[bearer, cookie], MALFORMED),
+            (&all, true, &[bearer, token], MALFORMED),
+            (&all, true, &[cookie, token], MALFORMED),
+            (&all, true, &[token, token], MALFORMED),
+            (&all, true, &[("x-token", "")], MALFORMED),
+            (&all, true, &[("x-token", "Bearer c")], MALFORMED),
+            (&all, true, &[("cookie", "tok=b; old_tok=c")], MALFORMED),
+            (&all, true, &[("cookie", "tok=; old_tok=c")], Ok(("c", Carrier::Cookie))),
+            (&cookie_only, true, &[bearer], NONE),
+            (&cookie_only, true, &[bearer, cookie], MALFORMED),
+            (&cookie_only, true, &[cookie, token], Ok(("b", Carrier::Cookie))),
+            (&cookie_only, true, &[cookie, ("authorization", "Basic x")], Ok(("b", Carrier::Cookie))),
+            (&cookie_only, true, &[], NONE),
+        ];
+        for (places, trusted, lines, expected) in cases {
+            assert_eq!(find(&head("/", lines), places, trusted), expected, "{trusted} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_comes_once_under_its_own_name() {
+        let places = TokenPlaces { bearer: false, cookies: vec!["erp_token".into()], headers: Vec::new() };
+        let found = |token| Ok((token, Carrier::Cookie));
+        let cases: [(&[&str], Result<(&str, Carrier), Reason>); 14] = [
+            (&["erp_token=a.b.c"], found("a.b.c")),
+            (&["a=b", "erp_token=a.b.c; c=d"], found("a.b.c")),
+            (&["a=b; erp_token=x; erp_token=x"], MALFORMED),
+            (&["erp_token=x", "erp_token=y"], MALFORMED),
+            (&["erp_token=x; ERP_Token=y"], MALFORMED),
+            (&["erp_token=x", "erp-token=y"], MALFORMED),
+            (&["erp_token=x; erp%5ftoken=y"], MALFORMED),
+            (&["a=b, erp_token=x"], MALFORMED),
+            (&["ERP_TOKEN=x"], MALFORMED),
+            (&["erp_token=\"x\""], MALFORMED),
+            (&["erp_token=x y"], MALFORMED),
+            (&["erp_token="], NONE),
+            (&["erp_token=; erp_token=x"], MALFORMED),
+            (&["a=b"], NONE),
+        ];
+        for (lines, expected) in cases {
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+            assert_eq!(find(&head("/", &lines), &places, true), expected, "{lines:?}");
         }
     }
 }

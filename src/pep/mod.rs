@@ -1,9 +1,11 @@
-//! Enforcement, pure: turns a request head into a permission or a refusal. One synchronous function of the snapshot,
-//! the head and the time; it reads no clock, opens no socket and waits for no lock.
+//! Enforcement, pure: turns a request head into a permission, a refusal or an answer of the gateway itself. One
+//! synchronous function of the snapshot, the head and its environment; it reads no clock, opens no socket and waits for no lock.
 
 mod credentials;
 mod explain;
 mod facts;
+mod origin;
+mod own;
 mod permit;
 mod refusal;
 mod target;
@@ -15,23 +17,44 @@ use http::request::Parts;
 use crate::model::Reason;
 use crate::policy::{decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
+use crate::route::host::Host;
 use crate::route::{Access, Application, Gate, Route};
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
+pub use credentials::Carrier;
 pub use explain::explain;
 pub use facts::RequestFacts;
+pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;
 
 /// What a 405 of the gateway itself names in `Allow`.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// What the judge must know of a request beside its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// The moment, in seconds since the Unix epoch.
+    pub now: u64,
+    /// Whether the connection is that of a trusted proxy.
+    pub trusted_peer: bool,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+}
+
 /// What came of judging a request.
 #[derive(Debug)]
 pub enum Verdict {
     /// It may pass.
     Permitted(Permitted),
+    /// It goes no further, and the gateway itself answers.
+    Answered {
+        /// What.
+        answer: Answer,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
     /// It may not.
     Refused {
         /// The head as it came, for the answer's sake.
@@ -43,46 +66,57 @@ pub enum Verdict {
     },
 }
 
-/// Judges one request head at `now` (seconds since the Unix epoch). `verifier` only remembers: what it answers depends
-/// on nothing but the token, the snapshot's keys and `now`.
-pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, now: u64) -> Verdict {
+/// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
+/// keys and the time.
+pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, environment: Environment) -> Verdict {
     let mut grounds = Grounds::none(snapshot);
-    let identify = |head: &Parts| {
-        let token = credentials::bearer(&head.headers).map_err(Refusal::of)?;
-        credentials::only_one(head).map_err(Refusal::of)?;
-        Ok(verifier.verify(token, &snapshot.keys, now)?)
+    let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
+        let found = credentials::find(head, &application.token, environment.trusted_peer);
+        let (token, carrier) = found.map_err(Refusal::of)?;
+        if carrier == Carrier::Cookie {
+            origin::check_cookie(head, host, application.cors.as_ref(), environment).map_err(Refusal::of)?;
+        }
+        Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
-    match judged {
-        Ok(()) => Verdict::Permitted(Permitted::new(head, grounds)),
+    let judged = judge(snapshot, identify, &head, &mut grounds);
+    let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
+    match settled {
+        Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
+        Ok(Some(mut answer)) => {
+            if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
+                metadata.name_issuers(application, verifier.issuers());
+            }
+            Verdict::Answered { answer, grounds }
+        }
         Err(refusal) => Verdict::Refused { head, refusal, grounds },
     }
 }
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
-/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through.
+/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `Some` is what the gateway
+/// would answer itself.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
     mut head: Parts,
-) -> (Grounds, Result<(), Refusal>) {
+) -> (Grounds, Result<Option<Answer>, Refusal>) {
     let mut grounds = Grounds::none(snapshot);
-    let identify = |head: &Parts| {
+    let identify = |head: &Parts, _: &Application, _: &Host<'_>| {
         let caller = caller.ok_or_else(|| Refusal::of(Reason::NoToken))?;
         credentials::only_one(head).map_err(Refusal::of)?;
-        Ok(Arc::clone(caller))
+        Ok((Arc::clone(caller), Carrier::Authorization))
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
-    (grounds, judged)
+    let judged = judge(snapshot, identify, &head, &mut grounds);
+    (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 fn judge(
     snapshot: &Snapshot,
-    identify: impl FnOnce(&Parts) -> Result<Arc<Verified>, Refusal>,
+    identify: impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
     head: &Parts,
     grounds: &mut Grounds,
-) -> Result<(), Refusal> {
+) -> Result<Option<Answer>, Refusal> {
     // 1. one canonical form
     if canonical::is_forbidden(&head.method) {
         return Err(Refusal::of(Reason::MethodForbidden).allowing(FORWARDED_METHODS));
@@ -93,26 +127,33 @@ fn judge(
     let host = target::host(head)?;
     target::check_framing(head)?;
 
-    // 2. application and route
+    // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
     grounds.application = Some(Arc::clone(application));
+    grounds.origin = origin::admitted(application, &head.headers);
+    if let Some(answer) = own::answer(application, &host, head)? {
+        return Ok(Some(answer));
+    }
     let route = application.route(&path, &head.method);
     grounds.route = route.map(|route| Arc::clone(&route.id));
 
     // 3. public routes ask for nothing
     if let Some(Route { access: Access::Public, .. }) = route {
-        return Ok(());
+        return Ok(None);
     }
 
     // 4. a token, and only then whether there is a route at all
-    let verified = identify(head)?;
+    let identified = identify(head, application, &host);
+    let (verified, carrier) =
+        identified.map_err(|refusal| refusal.describing(own::metadata_url(application, &host)))?;
+    grounds.carrier = Some(carrier);
     let verified: &Verified = grounds.token.insert(verified);
     let route = route.ok_or_else(|| no_route(application, &path))?;
 
     // 5. the gate
     gate(&application.gate, verified)?;
     let rules = match &route.access {
-        Access::Public | Access::GateOnly => return Ok(()),
+        Access::Public | Access::GateOnly => return Ok(None),
         Access::Rules(rules) => rules,
     };
 
@@ -136,7 +177,7 @@ fn judge(
     if told.scopes {
         grounds.scopes = held_scopes(domain, rules, principal, &facts, level);
     }
-    Ok(())
+    Ok(None)
     // 9. the caller wraps the head into a `Permitted`
 }
 
@@ -156,6 +197,12 @@ fn gate(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
     }
     if !any(&gate.audiences, &token.audiences) {
         return Err(Refusal::about(Reason::GateAudience, &offered(&token.audiences)));
+    }
+    if !gate.admits_client(token.client.as_deref()) {
+        return Err(Refusal::about(Reason::GateClient, token.client.as_deref().unwrap_or("none")));
+    }
+    if gate.callers.is_some_and(|callers| callers != token.class) {
+        return Err(Refusal::about(Reason::GateCaller, token.class.word()));
     }
     if !gate.app_roles.is_empty() && !any(&gate.app_roles, &token.roles) {
         return Err(Refusal::about(Reason::GateAppRole, &offered(&token.roles)));

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::request::Parts;
 
+use super::Carrier;
 use crate::route::Application;
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
@@ -55,6 +57,10 @@ pub struct Grounds {
     pub route: Option<Arc<str>>,
     /// What the token says, once verified.
     pub token: Option<Arc<Verified>>,
+    /// Where that token stood.
+    pub carrier: Option<Carrier>,
+    /// The origin of the web page that asks, where `cors` of the application admits it.
+    pub origin: Option<HeaderValue>,
     /// The principal's id, once found.
     pub principal: Option<Arc<str>>,
     /// The names of the principal's groups, sorted. Of a permitted request whose application asks for them.
@@ -72,6 +78,8 @@ impl Grounds {
             application: None,
             route: None,
             token: None,
+            carrier: None,
+            origin: None,
             principal: None,
             groups: None,
             scopes: None,

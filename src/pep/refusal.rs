@@ -17,6 +17,8 @@ pub struct Refusal {
     pub wake: Option<WantedKey>,
     /// What is wrong with the token, if that is why.
     pub token_fault: Option<&'static str>,
+    /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
+    pub resource_metadata: Option<Box<str>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -28,7 +30,17 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a subject, such as the data plane itself decides on (timeouts, upstream faults, overload).
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, allow: None, wake: None, token_fault: None, code: None, full: None, right: None, scope: None }
+        Self {
+            reason,
+            allow: None,
+            wake: None,
+            token_fault: None,
+            resource_metadata: None,
+            code: None,
+            full: None,
+            right: None,
+            scope: None,
+        }
     }
 
     /// A refusal with a word about what exactly was wrong.
@@ -39,6 +51,12 @@ impl Refusal {
     /// A refusal that names the methods which would have been right.
     pub(super) fn allowing(self, methods: &str) -> Self {
         Self { allow: Some(methods.into()), ..self }
+    }
+
+    /// A refusal that names the document in which a client reads how to get a token, if it is about a token.
+    pub(super) fn describing(self, url: Option<Box<str>>) -> Self {
+        let wants_token = matches!(self.reason, Reason::NoToken | Reason::InvalidToken);
+        Self { resource_metadata: url.filter(|_| wants_token), ..self }
     }
 
     /// A denial of the policy.

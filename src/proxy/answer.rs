@@ -1,25 +1,23 @@
-//! How the gateway says no on the wire: RFC 9457 problem details, a plain page for browsers, and the headers that RFC
+//! How the gateway itself answers on the wire: RFC 9457 problem details, a plain page for browsers, and the headers that RFC
 //! 6750 (`WWW-Authenticate`) and RFC 9110 (`Allow`, `Retry-After`) ask for.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::Caller;
 use super::body::Body;
+use super::cors::Readers;
 use super::headers;
 use crate::model::Reason;
-use crate::pep::Refusal;
+use crate::pep::{Answer, Grounds, Metadata, Refusal};
 
 const REFUSED: HeaderValue = HeaderValue::from_static("refused");
 /// What may be asked for at all, where no route narrows it.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// One text for every cause, so that the answer tells a guesser nothing (RFC 6750 section 3.1).
-const INVALID_TOKEN: HeaderValue = HeaderValue::from_static(
-    "Bearer realm=\"portcullis\", error=\"invalid_token\", \
-     error_description=\"The access token is invalid or expired\"",
-);
+const INVALID_TOKEN: &str = ", error=\"invalid_token\", error_description=\"The access token is invalid or expired\"";
 
 /// What the form of an answer depends on; taken before the head is judged and sent on.
 #[derive(Clone, Copy, Debug)]
@@ -77,31 +75,93 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     (response, sent)
 }
 
+/// The gateway's own answer to a request that needs no backend, and the number of its body's bytes.
+pub(super) fn own(answer: &Answer, grounds: &Grounds, asker: Asker, caller: &Caller) -> (Response<Body>, usize) {
+    let readers = Readers::of(grounds);
+    let (mut response, sent) = match answer {
+        Answer::Preflight => {
+            let mut response = Response::new(Body::fixed(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            readers.tell_preflight(response.headers_mut());
+            (response, 0)
+        }
+        Answer::Metadata(metadata) => {
+            let text = metadata_document(metadata, grounds);
+            let length = text.len();
+            let body = if asker.head_only { Bytes::new() } else { Bytes::from(text) };
+            let sent = body.len();
+            let mut response = Response::new(Body::fixed(body));
+            let fields = response.headers_mut();
+            fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            readers.tell(fields);
+            (response, sent)
+        }
+    };
+    let fields = response.headers_mut();
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(headers::PORTCULLIS, HeaderValue::from_static("answered"));
+    headers::identify(fields, &caller.id_header);
+    (response, sent)
+}
+
+/// RFC 9728 section 2.
+fn metadata_document(metadata: &Metadata, grounds: &Grounds) -> String {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        resource: &'a str,
+        authorization_servers: &'a [Box<str>],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        scopes_supported: &'a [Box<str>],
+        bearer_methods_supported: [&'static str; 1],
+    }
+    let application = grounds.application.as_ref().and_then(|application| application.resource_metadata.as_ref());
+    let document = Document {
+        resource: &metadata.resource,
+        authorization_servers: &metadata.issuers,
+        scopes_supported: application.map_or(&[], |application| application.scopes.as_slice()),
+        bearer_methods_supported: ["header"],
+    };
+    // Plain texts cannot fail to be written.
+    serde_json::to_string(&document).unwrap_or_default()
+}
+
 /// The headers that one status or reason asks for.
 fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) {
-    let mut set = |name: HeaderName, value: HeaderValue| {
-        fields.insert(name, value);
+    let error = match refusal.reason {
+        Reason::NoToken => Some(""),
+        Reason::InvalidToken => Some(INVALID_TOKEN),
+        Reason::MalformedCredentials => Some(", error=\"invalid_request\""),
+        // No token would help a page that may not call.
+        Reason::CorsRefused | Reason::CrossSite => None,
+        _ if status == StatusCode::FORBIDDEN => Some(", error=\"insufficient_scope\""),
+        _ => None,
     };
-    match refusal.reason {
-        Reason::NoToken => set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\"")),
-        Reason::InvalidToken => set(header::WWW_AUTHENTICATE, INVALID_TOKEN),
-        Reason::MalformedCredentials => set(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static("Bearer realm=\"portcullis\", error=\"invalid_request\""),
-        ),
-        // Keys are retried every few seconds; overload passes faster.
-        Reason::KeysUnavailable => set(header::RETRY_AFTER, HeaderValue::from_static("5")),
-        Reason::Overloaded => set(header::RETRY_AFTER, HeaderValue::from_static("1")),
-        _ => {}
+    if let Some(challenge) = error.and_then(|error| challenge(error, refusal.resource_metadata.as_deref())) {
+        fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
-    if status == StatusCode::FORBIDDEN {
-        let challenge = "Bearer realm=\"portcullis\", error=\"insufficient_scope\"";
-        set(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    let retry = match refusal.reason {
+        // Keys are retried every few seconds; overload passes faster.
+        Reason::KeysUnavailable => Some("5"),
+        Reason::Overloaded => Some("1"),
+        _ => None,
+    };
+    if let Some(seconds) = retry {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = refusal.allow.as_deref().unwrap_or(FORWARDED_METHODS);
-        set(header::ALLOW, HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static(FORWARDED_METHODS)));
+        let allow = HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static(FORWARDED_METHODS));
+        fields.insert(header::ALLOW, allow);
     }
+}
+
+/// The challenge of RFC 6750 section 3 with what RFC 9728 section 5.1 adds. The URL is made of a host in its one form, so
+/// it needs no escapes.
+fn challenge(error: &str, metadata: Option<&str>) -> Option<HeaderValue> {
+    let metadata = metadata.map(|url| format!(", resource_metadata=\"{url}\"")).unwrap_or_default();
+    HeaderValue::try_from(format!("Bearer realm=\"portcullis\"{error}{metadata}")).ok()
 }
 
 /// RFC 9457. The texts come from this program and from the operators' files; they are escaped all the same.

@@ -12,6 +12,7 @@ use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, RequestBody, UploadFault};
+use super::cors::Readers;
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
@@ -25,6 +26,8 @@ use crate::pep::Permitted;
 pub(super) struct Failed {
     /// What the client is told.
     pub(super) reason: Reason,
+    /// Which web page may read that.
+    pub(super) readers: Readers,
     /// Its account, still open.
     pub(super) ledger: Ledger,
 }
@@ -52,9 +55,10 @@ pub(super) async fn forward(
     let (mut head, grounds) = permitted.into_parts();
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
+    let readers = Readers::of(&grounds);
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
-        return Err(Failed { reason: Reason::Internal, ledger });
+        return Err(Failed { reason: Reason::Internal, readers, ledger });
     };
     let identity = Identity { key: &worker.gateway.assertions, now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
@@ -76,6 +80,7 @@ pub(super) async fn forward(
             ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
             headers::to_client(&mut head.headers, caller);
+            readers.tell(&mut head.headers);
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
@@ -87,7 +92,7 @@ pub(super) async fn forward(
         }
         Err(reason) => {
             ledger.answered(None);
-            Err(Failed { reason, ledger })
+            Err(Failed { reason, readers, ledger })
         }
     }
 }

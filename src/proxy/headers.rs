@@ -11,8 +11,8 @@ use http::request::Parts;
 use super::identity::Identity;
 use super::trace;
 use super::{Caller, Connection};
-use crate::pep::Grounds;
-use crate::route::Application;
+use crate::pep::{Carrier, Grounds};
+use crate::route::{Application, cookies};
 use crate::telemetry::RequestId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -184,9 +184,11 @@ pub(super) fn to_backend(
 ) {
     let trusted = caller.connection.trusted;
     let headers = &mut head.headers;
-    strip(headers, |name| is_dropped(name, trusted, &application.allow_headers));
+    let carries_token = |name: &str| application.token.headers.iter().any(|carrier| carrier == name);
+    strip(headers, |name| is_dropped(name, trusted, &application.allow_headers) || carries_token(name));
+    remove_cookies(headers, &application.token.cookies);
     // What nobody verified is not passed on either: a backend would take it for checked.
-    if !application.forward_authorization || grounds.token.is_none() {
+    if !application.forward_authorization || grounds.carrier != Some(Carrier::Authorization) {
         headers.remove(header::AUTHORIZATION);
     }
     if head.version >= Version::HTTP_2 {
@@ -295,6 +297,22 @@ fn speaks_for_others(name: &str, trusted: bool) -> bool {
         return !(trusted && BELIEVED_OF_PROXIES.contains(&name));
     }
     SPEAKS_FOR_OTHERS.binary_search(&name).is_ok() || SPEAKING_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Takes out the cookies that carry tokens and whatever could be read as one; the others stay byte for byte.
+fn remove_cookies(headers: &mut HeaderMap, names: &[Box<str>]) {
+    if names.is_empty() || !headers.contains_key(header::COOKIE) {
+        return;
+    }
+    let left: Vec<HeaderValue> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| HeaderValue::from_bytes(&cookies::without(line.as_bytes(), names)?).ok())
+        .collect();
+    headers.remove(header::COOKIE);
+    for line in left {
+        headers.append(header::COOKIE, line);
+    }
 }
 
 /// HTTP/2 may cut the cookie into crumbs; an HTTP/1.1 backend gets one line (RFC 9113 section 8.2.3).

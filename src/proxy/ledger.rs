@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::body::{Upload, UploadFault};
 use super::{Caller, Worker};
 use crate::model::Reason;
-use crate::pep::{Grounds, Refusal};
+use crate::pep::{Answer, Grounds, Refusal};
 use crate::telemetry::RequestRecord;
 
 /// What nginx's logs call a client that went away before its answer began; no client ever sees it.
@@ -125,6 +125,15 @@ impl Ledger {
             record.token_fault = refusal.token_fault;
             record.right = refusal.right().map(str::to_owned);
             record.scope = refusal.scope().map(str::to_owned);
+            record.bytes_out = bytes as u64;
+        });
+    }
+
+    /// The gateway itself answered, with `bytes` of body.
+    pub(super) fn answered_here(&mut self, answer: &Answer, status: StatusCode, bytes: usize) {
+        self.note(|record| {
+            record.status = status.as_u16();
+            record.reason_code = Some(Cow::Borrowed(answer.word()));
             record.bytes_out = bytes as u64;
         });
     }

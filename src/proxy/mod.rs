@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod caller;
+mod cors;
 mod forward;
 mod headers;
 mod identity;
@@ -36,12 +37,13 @@ pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
+use cors::Readers;
 use forward::Failed;
 use ledger::Ledger;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
-use crate::pep::{self, Refusal, Verdict};
+use crate::pep::{self, Environment, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, Verifier, WantedKey};
@@ -121,25 +123,36 @@ impl Worker {
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
-        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, now);
+        let environment =
+            Environment { now, trusted_peer: caller.connection.trusted, secure: caller.connection.secure };
+        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
         ledger.judged();
-        let (mut refusal, full_detail, mut ledger) = match verdict {
+        let (mut refusal, full_detail, readers, mut ledger) = match verdict {
             Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
             {
                 Ok(response) => return response,
-                Err(Failed { reason, ledger }) => (Refusal::of(reason), false, ledger),
+                Err(Failed { reason, readers, ledger }) => (Refusal::of(reason), false, readers, ledger),
             },
+            Verdict::Answered { answer, grounds } => {
+                ledger.grounds(&grounds, true);
+                let (response, sent) = answer::own(&answer, &grounds, asker, &caller);
+                ledger.answered_here(&answer, response.status(), sent);
+                return response;
+            }
             Verdict::Refused { refusal, grounds, .. } => {
                 ledger.grounds(&grounds, false);
                 let full = grounds.application.as_ref().is_some_and(|application| application.full_detail);
-                (refusal, full, ledger)
+                (refusal, full, Readers::of(&grounds), ledger)
             }
         };
         if let Some(key) = refusal.wake.take() {
             // A full queue means that enough others have asked already.
             let _ = self.gateway.wake.try_send(key);
         }
-        let (response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
+        let (mut response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
+        if refusal.reason != Reason::CorsRefused {
+            readers.tell(response.headers_mut());
+        }
         ledger.refused(&refusal, sent);
         response
     }

@@ -11,6 +11,7 @@ use crate::document::routes::{ApplicationDocument, RouteDocument};
 use crate::model::{PrincipalKey, Status};
 use crate::pep;
 use crate::policy::{Domain, Explanation};
+use crate::route::Gate;
 use crate::token::Verified;
 
 /// A request explained.
@@ -37,7 +38,7 @@ pub struct Explained<'p> {
 /// One thing that a gate looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateStep {
-    /// What: `tenant`, `audience` or `app role`.
+    /// What: `tenant`, `audience`, `client`, `caller` or `app role`.
     pub what: &'static str,
     /// What the token says.
     pub offered: Vec<String>,
@@ -99,7 +100,10 @@ impl Policy {
         Ok(Explained {
             application,
             route,
-            gate: application.zip(token).map(|(application, token)| gate(application, token)).unwrap_or_default(),
+            gate: application
+                .zip(compiled)
+                .zip(token)
+                .map_or_else(Vec::new, |((application, compiled), token)| gate(application, &compiled.gate, token)),
             caller,
             domain: world.map(|world| world.domain),
             apart,
@@ -127,7 +131,7 @@ fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
     })
 }
 
-fn gate(application: &ApplicationDocument, token: &Verified) -> Vec<GateStep> {
+fn gate(application: &ApplicationDocument, compiled: &Gate, token: &Verified) -> Vec<GateStep> {
     let gate = &application.gate;
     let admitted = |list: &[crate::document::Located<String>]| -> Vec<String> {
         list.iter().map(|item| item.value.clone()).collect()
@@ -141,6 +145,14 @@ fn gate(application: &ApplicationDocument, token: &Verified) -> Vec<GateStep> {
         step("tenant", vec![token.tenant.to_string()], admitted(&gate.tenants)),
         step("audience", texts(&token.audiences), admitted(&gate.audiences)),
     ];
+    if !gate.clients.is_empty() {
+        let client: Vec<String> = token.client.iter().map(ToString::to_string).collect();
+        let passes = compiled.admits_client(token.client.as_deref());
+        steps.push(GateStep { passes, ..step("client", client, admitted(&gate.clients)) });
+    }
+    if let Some(callers) = compiled.callers {
+        steps.push(step("caller", vec![token.class.word().to_owned()], vec![callers.word().to_owned()]));
+    }
     if !gate.app_roles.is_empty() {
         steps.push(step("app role", texts(&token.roles), admitted(&gate.app_roles)));
     }

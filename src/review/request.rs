@@ -11,7 +11,7 @@ use crate::document::grants::PrincipalDocument;
 use crate::document::routes::TestDocument;
 use crate::document::{Entries, Literal, Located};
 use crate::model::{Guid, PrincipalKey};
-use crate::pep::{self, Grounds, Refusal};
+use crate::pep::{self, Answer, Grounds, Refusal};
 use crate::route::Application;
 use crate::route::host::Host;
 use crate::token::{Class, Groups, IssuerId, Verified, Window};
@@ -45,7 +45,7 @@ pub enum Asker {
 }
 
 /// What a token says in place of what it usually would: the tenant and the object id of the principal, the first
-/// audience that the application's gate admits, and all app roles that it asks for.
+/// audience and client that the application's gate admits, the class that it admits, and all app roles that it asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The name of the tenant.
@@ -54,6 +54,10 @@ pub struct Claims {
     pub audiences: Option<Vec<String>>,
     /// `roles`.
     pub roles: Option<Vec<String>>,
+    /// `azp` or `appid`.
+    pub client: Option<String>,
+    /// Whether it speaks for a person or for an application.
+    pub class: Option<Class>,
 }
 
 /// Why a request cannot be tried: a sentence for whoever wrote it, and what to do.
@@ -87,6 +91,8 @@ pub struct Tried {
     pub grounds: Grounds,
     /// The refusal, if it was refused.
     pub refusal: Option<Refusal>,
+    /// What the gateway would answer itself, if it would.
+    pub answer: Option<Answer>,
 }
 
 impl Tried {
@@ -162,7 +168,11 @@ impl Request {
             Asker::Bearer(id, claims) => Some(policy.bearer(application, id, claims)?),
         };
         let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?);
-        Ok(Tried { grounds, refusal: judged.err() })
+        let (answer, refusal) = match judged {
+            Ok(answer) => (answer, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        Ok(Tried { grounds, refusal, answer })
     }
 
     /// The application that the request is for.
@@ -180,6 +190,13 @@ impl Claims {
                 "tenant" => claims.tenant = texts.into_iter().next(),
                 "aud" => claims.audiences = Some(texts),
                 "roles" => claims.roles = Some(texts),
+                "client" => claims.client = texts.into_iter().next(),
+                "class" => {
+                    let class = [Class::User, Class::App].into_iter().find(|class| texts == [class.word()]);
+                    let help = || Some("write `user` or `app`".to_owned());
+                    let bad = || BadRequest::new(format!("`{}` is no class of a token", value.value), help());
+                    claims.class = Some(class.ok_or_else(bad)?);
+                }
                 other => return Err(BadRequest::new(format!("`{other}` cannot be said for a token"), None)),
             }
         }
@@ -232,6 +249,11 @@ impl Policy {
             Some(roles) => boxed(roles),
             None => gate.map(|gate| gate.app_roles.clone()).unwrap_or_default(),
         };
+        let client = match &claims.client {
+            Some(client) => Some(client.as_str().into()),
+            None => gate.and_then(|gate| gate.clients.first()).cloned(),
+        };
+        let class = claims.class.or(gate.and_then(|gate| gate.callers)).unwrap_or_default();
         Ok(Arc::new(Verified {
             issuer: IssuerId(0),
             tenant: Arc::clone(tenant),
@@ -240,8 +262,8 @@ impl Policy {
             roles,
             username: Some(username.into()),
             subject: object.to_string().into(),
-            class: Class::User,
-            client: None,
+            class,
+            client,
             groups: Groups::Listed(Box::default()),
             token_id: None,
             issued_at: 0,

@@ -9,13 +9,12 @@ use super::host::Host;
 use super::pattern::Pattern;
 use super::reachable;
 use super::table::Table;
-use super::{Access, Application, Gate, IdentityHeaders, Route, RouteMap, Server, Upstream};
+use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap, Server, Upstream};
+use super::{METADATA_PATH, cors, gate, places};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
-use crate::document::routes::{
-    AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
-};
+use crate::document::routes::{AccessDocument, ApplicationDocument, IdentityHeader, RouteDocument, RoutesDocument};
 use crate::model::{Guid, Level};
 use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
 
@@ -92,7 +91,7 @@ impl<'i> Compiler<'i> {
                 let message = format!("there is no upstream `{}`", application.upstream.value);
                 unknown(report, &application.upstream, message, upstreams.keys().copied());
             }
-            let gate = self.gate(&application.gate, report);
+            let gate = gate::compile(&application.gate, self.inputs.tenants, report);
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
             let mut table = Table::default();
             let mut routes = Vec::new();
@@ -129,6 +128,9 @@ impl<'i> Compiler<'i> {
             reachable::check(application, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
             allowed_headers(application, &routes, report);
+            let token = places::compile(application, &routes, report);
+            let cors = application.cors.as_ref().map(|cors| cors::compile(cors, &table, report));
+            let resource_metadata = resource_metadata(application, report);
             let Some(upstream) = upstream else { continue };
             let application = Arc::new(Application {
                 name: application.name.value.as_str().into(),
@@ -143,6 +145,9 @@ impl<'i> Compiler<'i> {
                     .collect(),
                 full_detail: application.full_detail,
                 identity_headers: identity_headers(&application.identity_headers),
+                token,
+                cors,
+                resource_metadata,
                 routes,
                 table,
             });
@@ -192,21 +197,6 @@ impl<'i> Compiler<'i> {
         upstreams
     }
 
-    fn gate(&self, gate: &GateDocument, report: &mut Report) -> Gate {
-        let mut tenants = Vec::new();
-        for tenant in &gate.tenants {
-            match self.inputs.tenants.iter().find(|(name, _)| **name == *tenant.value) {
-                Some((_, id)) => tenants.push(*id),
-                None => {
-                    let message = format!("gateway.yaml has no tenant `{}`", tenant.value);
-                    unknown(report, tenant, message, self.inputs.tenants.iter().map(|(name, _)| &**name));
-                }
-            }
-        }
-        let texts = |list: &[Located<String>]| list.iter().map(|item| item.value.as_str().into()).collect();
-        Gate { tenants, audiences: texts(&gate.audiences), app_roles: texts(&gate.app_roles) }
-    }
-
     /// The hosts of an application in canonical form; wildcards as `*.suffix`.
     fn hosts(&mut self, application: &'i ApplicationDocument, report: &mut Report) -> Vec<String> {
         let mut hosts = Vec::new();
@@ -254,6 +244,17 @@ fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
         scopes: asks(IdentityHeader::Scopes),
         assertion: asks(IdentityHeader::Assertion),
     }
+}
+
+/// The gateway answers for the metadata itself, so a route of that very path would never be asked.
+fn resource_metadata(application: &ApplicationDocument, report: &mut Report) -> Option<ResourceMetadata> {
+    let metadata = application.resource_metadata.as_ref()?;
+    for route in application.routes.iter().filter(|route| route.path.value == METADATA_PATH) {
+        let message = format!("the gateway itself answers `{METADATA_PATH}` of this application");
+        let found = report.error("ambiguous_route", route.path.place, message);
+        found.help("remove the route, or `resource_metadata`").also(metadata.place, "`resource_metadata` is here");
+    }
+    Some(ResourceMetadata { scopes: metadata.scopes.iter().map(|scope| scope.value.as_str().into()).collect() })
 }
 
 /// Backends that fold `_` and `.` in header names would read an allowed name as one that was judged, and judge again.
@@ -341,7 +342,8 @@ fn levels(route: &RouteDocument, report: &mut Report) -> Vec<(Method, Level)> {
     levels
 }
 
-fn unknown<'n>(
+/// Reports a name that nothing has.
+pub(super) fn unknown<'n>(
     report: &mut Report,
     name: &Located<String>,
     message: String,

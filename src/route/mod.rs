@@ -1,10 +1,15 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `host` and `query` bring what a request says into its one form, `table` finds the route.
+//! `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
+//! `cors` are an application's entrance.
 
 pub mod canonical;
 mod compile;
+pub mod cookies;
+pub mod cors;
+mod gate;
 pub mod host;
 mod pattern;
+mod places;
 pub mod query;
 mod reachable;
 mod table;
@@ -14,13 +19,19 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::model::{Guid, Level};
+use crate::model::Level;
 use crate::policy::{DomainId, Map, Rules};
 use canonical::CanonicalPath;
 use host::Host;
 
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
+pub use cors::Cors;
+pub use gate::Gate;
+pub use places::TokenPlaces;
 pub use upstream::{Server, Upstream};
+
+/// Where clients find what an application says of itself (RFC 9728 section 3).
+pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 
 /// Applications by host.
 #[derive(Debug, Default)]
@@ -78,6 +89,12 @@ pub struct Application {
     pub full_detail: bool,
     /// What the backend is told of the caller beside its name.
     pub identity_headers: IdentityHeaders,
+    /// Where its callers' tokens stand.
+    pub token: TokenPlaces,
+    /// Which web pages of other origins may call it; `None` where that is the backend's matter.
+    pub cors: Option<Cors>,
+    /// What the gateway answers at [`METADATA_PATH`]; `None` where that is a path like any other.
+    pub resource_metadata: Option<ResourceMetadata>,
     routes: Vec<Route>,
     table: table::Table,
 }
@@ -110,15 +127,11 @@ pub struct IdentityHeaders {
     pub assertion: bool,
 }
 
-/// Who may come in to an application at all. Tells nothing about permission.
+/// What the gateway says of an application to clients without a token (RFC 9728).
 #[derive(Debug)]
-pub struct Gate {
-    /// Tenants by id.
-    pub tenants: Vec<Guid>,
-    /// Audiences, compared whole.
-    pub audiences: Vec<Box<str>>,
-    /// App roles, one of which is needed if there are any.
-    pub app_roles: Vec<Box<str>>,
+pub struct ResourceMetadata {
+    /// `scopes_supported`; empty if none are named.
+    pub scopes: Vec<Box<str>>,
 }
 
 /// One route.

@@ -125,6 +125,18 @@ impl Table {
         methods
     }
 
+    /// The methods that any route has, sorted.
+    pub fn all_methods(&self) -> Vec<&str> {
+        let ends = self.nodes.iter().flat_map(|node| node.ends.iter().chain(&node.rests));
+        let mut methods: Vec<&str> = ends.map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.dedup();
+        methods
+    }
+
     /// The routes that together take every request that the pattern, a rest, would take with this method; empty if it has
     /// requests of its own. To be asked once all routes are in the table.
     pub fn takers(&self, pattern: &Pattern, method: &Method) -> Vec<usize> {

@@ -62,9 +62,10 @@ pub struct RequestRecord {
     pub token_id: Option<Arc<str>>,
     /// The client's address, as far as trusted proxies say.
     pub client: IpAddr,
-    /// Whether the request was permitted.
+    /// Whether the request was permitted: to be forwarded, or to be answered by the gateway itself.
     pub allowed: bool,
-    /// The stable code of what went wrong, without its subject: the label of the metric.
+    /// The stable code of what went wrong, without its subject, or of what the gateway itself answered: the label of the
+    /// metric.
     pub reason_code: Option<Cow<'static, str>>,
     /// The same with its subject, for the line.
     pub reason: Option<String>,

@@ -47,6 +47,7 @@ fn asked(request: &Request) -> Option<Asked> {
                 tenant: None,
                 audiences: Some(vec![caller.audience.clone()]),
                 roles: Some(caller.roles.clone()),
+                ..Claims::default()
             };
             assert!(TENANTS.iter().any(|(name, _)| *name == caller.tenant));
             Asker::Bearer(format!("{}/{}", caller.tenant, caller.oid), claims)

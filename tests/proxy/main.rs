@@ -9,11 +9,14 @@ mod gateway;
 mod wire;
 
 mod bodies;
+mod cors;
 mod forward;
 mod framing;
 mod load;
+mod metadata;
 mod nginx;
 mod operators;
+mod places;
 mod process;
 mod refuse;
 mod reload;

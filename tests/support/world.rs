@@ -13,7 +13,7 @@ use portcullis::document::grants::GrantsDocument;
 use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
 use portcullis::model::Guid;
-use portcullis::pep::{self, Verdict};
+use portcullis::pep::{self, Environment, Verdict};
 use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
@@ -24,6 +24,8 @@ use serde_json::Value;
 
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
+/// How all requests come: at that moment, from anybody, over TLS.
+pub const ENVIRONMENT: Environment = Environment { now: NOW, trusted_peer: false, secure: true };
 
 /// One key for all worlds: making one takes a while.
 static KEY: LazyLock<DevelopmentKey> = LazyLock::new(|| DevelopmentKey::generate().unwrap());
@@ -157,8 +159,9 @@ impl World {
 
     /// The same, and the id of the route if there is one.
     pub fn judge_on_route(&self, head: Parts) -> (Option<Arc<str>>, Result<(), String>) {
-        match pep::authorize(&self.snapshot, &self.verifier, head, NOW) {
+        match pep::authorize(&self.snapshot, &self.verifier, head, ENVIRONMENT) {
             Verdict::Permitted(permitted) => (permitted.into_parts().1.route, Ok(())),
+            Verdict::Answered { grounds, .. } => (grounds.route, Ok(())),
             Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),
         }
     }
@@ -183,7 +186,7 @@ impl World {
         request.body(()).unwrap().into_parts().0
     }
 
-    /// A token of a principal for the application of a host, with some of `tenant`, `aud` and `roles` replaced.
+    /// A token of a principal for the application of a host, with some of `tenant`, `aud`, `roles` and `client` replaced.
     pub fn token(&self, principal: &str, host: &str, replaced: &[(Located<String>, Located<Literal>)]) -> String {
         KEY.mint(&self.claims(principal, host, replaced, NOW)).unwrap()
     }
@@ -224,7 +227,11 @@ impl World {
             now,
             lifetime: 3_600,
         };
-        token.claims()
+        let mut claims = token.claims();
+        if let Some(client) = get("client") {
+            claims["azp"] = text(client).into();
+        }
+        claims
     }
 
     /// The grants that decide for an application.

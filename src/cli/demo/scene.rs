@@ -101,6 +101,7 @@ impl Cast {
             username: format!("{name}@uss.example.org"),
             audience: "api://oms".to_owned(),
             roles: vec!["IPS Access".to_owned()],
+            client: None,
         })
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::text::{effect, held};
 use crate::cli::policy::Loaded;
 use crate::diag::Place;
+use crate::pep::Answer;
 use crate::policy::{Considered, Domain, OutlineKind, TermSeen};
 use crate::review::{Change, Explained, Remedy, Request};
 
@@ -38,6 +39,7 @@ pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
         "decision": if refusal.is_some() { "deny" } else { "allow" },
         "reason": refusal.map(|refusal| refusal.full_code()),
         "status": refusal.map(|refusal| refusal.reason.status()),
+        "answer": explained.tried.answer.as_ref().map(Answer::word),
         "application": application,
         "route": route,
         "gate": gate,

@@ -10,6 +10,7 @@ use crate::cli::{ConfigFile, Exit, Failure, Output, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::review::{self, Asker, Claims, Request};
+use crate::token::Class;
 
 /// `explain`.
 #[derive(Debug, Args)]
@@ -37,6 +38,12 @@ pub(super) struct Options {
     /// application asks for].
     #[arg(long = "app-role", value_name = "ROLE", requires = "principal")]
     roles: Vec<String>,
+    /// The client of the token [default: the first that the application admits].
+    #[arg(long, value_name = "ID", requires = "principal")]
+    client: Option<String>,
+    /// Whether the token speaks for a user or an app [default: what the application admits, or a user].
+    #[arg(long, value_name = "user|app", value_parser = class, requires = "principal")]
+    class: Option<Class>,
     /// How the explanation is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -73,8 +80,15 @@ impl Options {
             tenant: self.tenant.clone(),
             audiences: (!self.audiences.is_empty()).then(|| self.audiences.clone()),
             roles: (!self.roles.is_empty()).then_some(roles),
+            client: self.client.clone(),
+            class: self.class,
         }
     }
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    let found = [Class::User, Class::App].into_iter().find(|class| class.word() == text);
+    found.ok_or_else(|| format!("`{text}` is no class; write `user` or `app`"))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -34,7 +34,10 @@ pub(crate) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
 /// `allowed`, or `denied` with the code, in one line.
 pub(crate) fn outcome(explained: &Explained<'_>) -> String {
     match &explained.tried.refusal {
-        None => "allowed".to_owned(),
+        None => match &explained.tried.answer {
+            None => "allowed".to_owned(),
+            Some(answer) => format!("allowed: the gateway itself answers ({})", answer.word()),
+        },
         Some(refusal) => format!("denied: {} ({})", refusal.full_code(), refusal.reason.status()),
     }
 }

@@ -1,8 +1,9 @@
 //! Reads `routes.yaml`.
 
 use super::term::{missing, requirement, term};
-use super::{Field, cases, conflict, fields, file, scalar, unknown};
+use super::{Field, cases, conflict, entrance, fields, file, scalar, unknown};
 use crate::diag::Report;
+use crate::document::entrance::CallersDocument;
 use crate::document::parse::{Entry, Node};
 use crate::document::routes::{
     AccessDocument, ApplicationDocument, Definition, GateDocument, IdentityHeader, MissingDocument, ObjectDocument,
@@ -55,9 +56,13 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "allow_headers",
         "detail_to_client",
         "identity_headers",
+        "token",
+        "cors",
+        "resource_metadata",
     ];
-    let [name, hosts, domain, upstream, gate, define, routes, forward_authorization, allow_headers, detail, identity] =
+    let [name, hosts, domain, upstream, gate, define, routes, rest @ ..] =
         fields(node, "this application", keys, report)?;
+    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata] = rest;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
     let domain = domain.need_text(report);
@@ -70,6 +75,9 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     let allow_headers = allow_headers.texts(report);
     let full_detail = detail.choice(&[("code", false), ("full", true)], report);
     let identity_headers = self::identity_headers(identity, report);
+    let token = entrance::token(token, report);
+    let cors = entrance::cors(cors, report);
+    let resource_metadata = entrance::metadata(metadata, report);
     Some(ApplicationDocument {
         name: name?,
         hosts,
@@ -82,6 +90,9 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         allow_headers,
         full_detail,
         identity_headers,
+        token,
+        cors,
+        resource_metadata,
     })
 }
 
@@ -107,11 +118,15 @@ fn identity_headers(field: Field<'_>, report: &mut Report) -> Vec<IdentityHeader
 }
 
 fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
-    let [tenants, audiences, app_roles] = fields(node, "this gate", ["tenants", "audiences", "app_roles"], report)?;
+    let keys = ["tenants", "audiences", "clients", "callers", "app_roles"];
+    let [tenants, audiences, clients, callers, app_roles] = fields(node, "this gate", keys, report)?;
+    let words = [("users", CallersDocument::Users), ("apps", CallersDocument::Apps)];
     Some(GateDocument {
         place: node.place,
         tenants: tenants.some_texts(report),
         audiences: audiences.some_texts(report),
+        clients: if clients.node.is_some() { clients.some_texts(report) } else { Vec::new() },
+        callers: callers.node.and_then(|node| scalar::choice(node, callers.key, &words, report)),
         app_roles: app_roles.texts(report),
     })
 }

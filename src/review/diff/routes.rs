@@ -8,6 +8,7 @@ use crate::document::routes::TestDocument;
 use crate::model::Guid;
 use crate::review::Policy;
 use crate::route::host::Host;
+use crate::token::Class;
 
 /// What a route was and is, in one respect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,21 +138,23 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             let gate = |served: &Served<'_>| {
                 let gate = &served.compiled.gate;
                 let tenants = gate.tenants.iter().map(tenant).collect::<BTreeSet<String>>();
-                [tenants, texts(&gate.audiences), texts(&gate.app_roles)]
+                [tenants, texts(&gate.audiences), texts(&gate.app_roles), texts(&gate.clients)]
             };
-            let ([old_tenants, old_audiences, old_roles], [tenants, audiences, roles]) = (gate(old), gate(new));
+            let [old_tenants, old_audiences, old_roles, old_clients] = gate(old);
+            let [tenants, audiences, roles, clients] = gate(new);
             let mut aspects = Vec::new();
             aspects.extend(sets("tenants", &old_tenants, &tenants));
             aspects.extend(sets("audiences", &old_audiences, &audiences));
-            aspects.extend(sets("app_roles", &old_roles, &roles).map(|mut aspect| {
-                // Without any, none is asked for.
-                match (old_roles.is_empty(), roles.is_empty()) {
-                    (true, _) => aspect.direction = Direction::Loss,
-                    (_, true) => aspect.direction = Direction::Gain,
-                    (false, false) => {}
-                }
-                aspect
-            }));
+            aspects.extend(asked("clients", &old_clients, &clients));
+            let callers = |served: &Served<'_>| {
+                let both = [Class::User, Class::App].into_iter();
+                let admitted = both.filter(|class| served.compiled.gate.callers.is_none_or(|only| only == *class));
+                admitted.map(|class| class.word().to_owned()).collect()
+            };
+            aspects.extend(sets("callers", &callers(old), &callers(new)));
+            aspects.extend(asked("app_roles", &old_roles, &roles));
+            aspects.extend(sets("token", &token_places(old), &token_places(new)));
+            aspects.extend(sets("cors", &pages(old), &pages(new)));
             aspects.extend(sets("hosts", &hosts(old), &hosts(new)).map(|mut aspect| {
                 // A host that another application takes over is not closed.
                 let taken = |host: &str| {
@@ -172,6 +175,33 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             (!aspects.is_empty()).then(|| change(None, direction, Side::New, new, aspects))
         }
     }
+}
+
+/// A respect in which one of a set is asked for; without any, none is.
+fn asked(what: &'static str, from: &BTreeSet<String>, to: &BTreeSet<String>) -> Option<Aspect> {
+    let mut aspect = sets(what, from, to)?;
+    match (from.is_empty(), to.is_empty()) {
+        (true, _) => aspect.direction = Direction::Loss,
+        (_, true) => aspect.direction = Direction::Gain,
+        (false, false) => {}
+    }
+    Some(aspect)
+}
+
+/// Where an application looks for tokens.
+fn token_places(served: &Served<'_>) -> BTreeSet<String> {
+    let places = &served.compiled.token;
+    let bearer = places.bearer.then(|| "bearer".to_owned()).into_iter();
+    let cookies = places.cookies.iter().map(|name| format!("cookie {name}"));
+    bearer.chain(cookies).chain(places.headers.iter().map(|name| format!("header {name}"))).collect()
+}
+
+/// Which web pages may call an application, and how.
+fn pages(served: &Served<'_>) -> BTreeSet<String> {
+    let Some(cors) = &served.compiled.cors else { return BTreeSet::new() };
+    let origins = cors.origins().into_iter();
+    let with = |origin: &str| [origin.to_owned(), format!("{origin} with cookies")];
+    origins.flat_map(with).filter(|page| cors.credentials || !page.ends_with("with cookies")).collect()
 }
 
 /// The hosts of an application as they are compared.

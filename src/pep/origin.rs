@@ -1,0 +1,146 @@
+//! Which web page asks: the origin of a request, and whether a token in a cookie may count for it. Browsers send cookies
+//! along whoever made the page, so a request that changes something must show that the application's own page made it
+//! (Fetch Metadata, RFC 6454 section 7).
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use http::request::Parts;
+use http::{Method, Version};
+
+use super::Environment;
+use crate::model::Reason;
+use crate::route::cors::{default_port, split};
+use crate::route::host::Host;
+use crate::route::{Application, Cors};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The origin of a page that `cors` of the application admits: it may read the answer.
+pub(super) fn admitted(application: &Application, headers: &HeaderMap) -> Option<HeaderValue> {
+    let cors = application.cors.as_ref()?;
+    let origin = single(headers, &ORIGIN).ok()??;
+    cors.admits(origin.as_bytes()).then(|| origin.clone())
+}
+
+/// Whether a token in a cookie may count for this request.
+///
+/// # Errors
+/// [`Reason::CrossSite`] if another site may have made it.
+pub(super) fn check_cookie(
+    head: &Parts,
+    host: &Host<'_>,
+    cors: Option<&Cors>,
+    environment: Environment,
+) -> Result<(), Reason> {
+    let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if safe && !opens_channel(head) {
+        return Ok(());
+    }
+    let site = single(&head.headers, &SEC_FETCH_SITE)?;
+    let origin = single(&head.headers, &ORIGIN)?;
+    if let (Some(cors), Some(origin)) = (cors.filter(|cors| cors.credentials), origin)
+        && cors.admits(origin.as_bytes())
+    {
+        return Ok(());
+    }
+    let site_is_own = site.is_none_or(|site| site == "same-origin" || site == "none");
+    let origin_is_own = origin.is_none_or(|origin| is_own(origin, head, host, environment));
+    let shown = site.is_some() || origin.is_some();
+    if shown && site_is_own && origin_is_own { Ok(()) } else { Err(Reason::CrossSite) }
+}
+
+/// Whether a page of this origin is one of the application itself, as its clients see it.
+fn is_own(origin: &HeaderValue, head: &Parts, host: &Host<'_>, environment: Environment) -> bool {
+    let Some((scheme, name, port)) = origin.to_str().ok().and_then(split) else { return false };
+    let own = scheme_of(head, environment);
+    let own_port = host.port.or_else(|| default_port(own));
+    scheme == own && name.name == host.name && Some(port) == own_port
+}
+
+/// The scheme that the client used: a trusted proxy knows better than the connection.
+fn scheme_of(head: &Parts, environment: Environment) -> &'static str {
+    let told = single(&head.headers, &FORWARDED_PROTO).ok().flatten().filter(|_| environment.trusted_peer);
+    match told.map(HeaderValue::as_bytes) {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ if environment.secure => "https",
+        _ => "http",
+    }
+}
+
+/// A handshake of WebSocket (RFC 6455 section 4.1) is a GET, but what comes after it may be anything.
+fn opens_channel(head: &Parts) -> bool {
+    let asks = |line: &HeaderValue| {
+        line.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    };
+    head.version < Version::HTTP_2 && head.headers.get_all(UPGRADE).iter().any(asks)
+}
+
+/// The one value of a header.
+///
+/// # Errors
+/// [`Reason::CrossSite`] if it came more than once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, Reason> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Reason::CrossSite) } else { Ok(first) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http::header::HOST;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_counts_for_what_the_applications_own_page_asks() {
+        let plain = Environment { now: 0, trusted_peer: false, secure: false };
+        let secure = Environment { secure: true, ..plain };
+        let behind = Environment { trusted_peer: true, ..plain };
+        let own = ("origin", "https://app.test");
+        let site = |value| ("sec-fetch-site", value);
+        let proto = |value| ("x-forwarded-proto", value);
+        let cases: [(&str, Environment, &str, &[(&str, &str)], bool); 30] = [
+            ("GET", plain, "app.test", &[], true),
+            ("GET", plain, "app.test", &[site("cross-site")], true),
+            ("HEAD", plain, "app.test", &[], true),
+            ("OPTIONS", plain, "app.test", &[], true),
+            ("GET", plain, "app.test", &[("upgrade", "foo, WebSocket")], false),
+            ("GET", plain, "app.test", &[("upgrade", "h2c")], true),
+            ("GET", secure, "app.test", &[("upgrade", "websocket"), own], true),
+            ("POST", plain, "app.test", &[], false),
+            ("BREW", plain, "app.test", &[], false),
+            ("POST", plain, "app.test", &[site("same-origin")], true),
+            ("POST", plain, "app.test", &[site("none")], true),
+            ("POST", plain, "app.test", &[site("same-site")], false),
+            ("POST", plain, "app.test", &[site("cross-site")], false),
+            ("POST", plain, "app.test", &[site("Same-Origin")], false),
+            ("POST", plain, "app.test", &[site("same-origin"), site("same-origin")], false),
+            ("POST", secure, "app.test", &[own], true),
+            ("POST", secure, "app.test:443", &[own], true),
+            ("POST", secure, "app.test:8443", &[own], false),
+            ("POST", secure, "app.test:8443", &[("origin", "https://app.test:8443")], true),
+            ("POST", plain, "app.test", &[own], false),
+            ("POST", plain, "app.test", &[("origin", "http://app.test")], true),
+            ("POST", secure, "app.test", &[("origin", "http://app.test")], false),
+            ("POST", secure, "app.test", &[("origin", "https://app.test.evil.test")], false),
+            ("POST", secure, "app.test", &[("origin", "https://evil.test")], false),
+            ("POST", secure, "app.test", &[("origin", "null"), site("same-origin")], false),
+            ("POST", secure, "app.test", &[own, own], false),
+            ("POST", secure, "app.test", &[own, site("cross-site")], false),
+            ("POST", behind, "app.test", &[own, proto("https")], true),
+            ("POST", plain, "app.test", &[own, proto("https")], false),
+            ("POST", behind, "app.test", &[own, proto("https"), proto("https")], false),
+        ];
+        for (method, environment, host, lines, may) in cases {
+            let mut request = Request::builder().method(method).uri("/").header(HOST, host);
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            let checked = check_cookie(&head, &Host::parse(host).unwrap(), None, environment);
+            assert_eq!(checked.is_ok(), may, "{method} {environment:?} {host} {lines:?}");
+        }
+    }
+}
