@@ -6,6 +6,7 @@ mod explain;
 mod facts;
 mod permit;
 mod refusal;
+mod revoked;
 mod target;
 
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use crate::policy::{decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::{Access, Application, Gate, Route};
 use crate::snapshot::Snapshot;
-use crate::token::{Verified, Verifier};
+use crate::token::{Issuers, Verified, Verifier};
 
 pub use explain::explain;
 pub use facts::RequestFacts;
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;
+pub use revoked::judge_again;
 
 /// What a 405 of the gateway itself names in `Allow`.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -52,7 +54,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         credentials::only_one(head).map_err(Refusal::of)?;
         Ok(verifier.verify(token, &snapshot.keys, now)?)
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
+    let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, now);
+    let judged = judge(snapshot, (identify, current), &head, &mut grounds).and_then(|()| target::settle(&mut head));
     match judged {
         Ok(()) => Verdict::Permitted(Permitted::new(head, grounds)),
         Err(refusal) => Verdict::Refused { head, refusal, grounds },
@@ -72,14 +75,20 @@ pub fn simulate(
         credentials::only_one(head).map_err(Refusal::of)?;
         Ok(Arc::clone(caller))
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds).and_then(|()| target::settle(&mut head));
+    // Nobody is sent anywhere, so no issuer has to be known, and no time.
+    let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
+    let judged = judge(snapshot, (identify, current), &head, &mut grounds).and_then(|()| target::settle(&mut head));
     (grounds, judged)
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
+/// `identify` says who asks, `current` whether that still holds.
 fn judge(
     snapshot: &Snapshot,
-    identify: impl FnOnce(&Parts) -> Result<Arc<Verified>, Refusal>,
+    (identify, current): (
+        impl FnOnce(&Parts) -> Result<Arc<Verified>, Refusal>,
+        impl FnOnce(&Verified) -> Result<(), Refusal>,
+    ),
     head: &Parts,
     grounds: &mut Grounds,
 ) -> Result<(), Refusal> {
@@ -104,9 +113,10 @@ fn judge(
         return Ok(());
     }
 
-    // 4. a token, and only then whether there is a route at all
+    // 4. a token that was not revoked, and only then whether there is a route at all
     let verified = identify(head)?;
     let verified: &Verified = grounds.token.insert(verified);
+    current(verified)?;
     let route = route.ok_or_else(|| no_route(application, &path))?;
 
     // 5. the gate

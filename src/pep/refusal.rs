@@ -15,6 +15,8 @@ pub struct Refusal {
     pub allow: Option<Arc<str>>,
     /// A key whose issuer should be asked for it.
     pub wake: Option<WantedKey>,
+    /// What `WWW-Authenticate` says in place of the words for the reason.
+    pub challenge: Option<Box<str>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -26,7 +28,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a subject, such as the data plane itself decides on (timeouts, upstream faults, overload).
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, allow: None, wake: None, code: None, full: None, right: None, scope: None }
+        Self { reason, allow: None, wake: None, challenge: None, code: None, full: None, right: None, scope: None }
     }
 
     /// A refusal with a word about what exactly was wrong.

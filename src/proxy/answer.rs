@@ -27,6 +27,7 @@ pub(super) struct Asker {
     head_only: bool,
     html: bool,
     http1: bool,
+    closing: bool,
 }
 
 impl Asker {
@@ -36,7 +37,13 @@ impl Asker {
             head_only: request.method() == Method::HEAD,
             html: wants_html(request.headers()),
             http1: request.version() < Version::HTTP_2,
+            closing: false,
         }
+    }
+
+    /// The same of a request whose body may not have come to its end.
+    pub(super) const fn closing(self) -> Self {
+        Self { closing: true, ..self }
     }
 }
 
@@ -70,7 +77,7 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     fields.insert(headers::PORTCULLIS, REFUSED);
     headers::identify(fields, &caller.id_header);
     reason_fields(fields, refusal, status);
-    if refusal.reason == Reason::BodyTimeout && asker.http1 {
+    if (refusal.reason == Reason::BodyTimeout || asker.closing) && asker.http1 {
         // The rest of the body may still come; it must not be read as the next request.
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -84,7 +91,11 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     };
     match refusal.reason {
         Reason::NoToken => set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\"")),
-        Reason::InvalidToken => set(header::WWW_AUTHENTICATE, INVALID_TOKEN),
+        Reason::InvalidToken => {
+            // A challenge is made of printable text; one that were not is left for the plain words.
+            let challenge = refusal.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+            set(header::WWW_AUTHENTICATE, challenge.unwrap_or(INVALID_TOKEN));
+        }
         Reason::MalformedCredentials => set(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"portcullis\", error=\"invalid_request\""),

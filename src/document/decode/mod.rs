@@ -6,6 +6,7 @@
 mod cases;
 mod gateway;
 mod grants;
+mod revoked;
 mod routes;
 mod scalar;
 mod term;
@@ -13,6 +14,7 @@ mod term;
 pub(super) use cases::tests;
 pub(super) use gateway::gateway;
 pub(super) use grants::grants;
+pub(super) use revoked::{revocations, revoked};
 pub(super) use routes::routes;
 
 use std::fmt::{self, Display, Formatter};
