@@ -144,9 +144,7 @@ fn no(refused: &Refused) -> Answer {
             "no_store",
             "entries would be forgotten at the next start: set `revoked.store` in gateway.yaml and restart",
         ),
-        Refused::NotJson(why) => {
-            problem(StatusCode::BAD_REQUEST, "not_json", &format!("the body is not JSON: {why}"))
-        }
+        Refused::NotJson(why) => problem(StatusCode::BAD_REQUEST, "not_json", &format!("the body is not JSON: {why}")),
         Refused::Faulty { errors, report } => answer(
             StatusCode::UNPROCESSABLE_ENTITY,
             &json!({

@@ -25,9 +25,9 @@ pub(super) fn resolve(document: &GatewayDocument, base: &Base, report: &mut Repo
         }
         path
     });
-    if let Some(name) = written.store.as_ref().filter(|_| {
-        document.admin.as_ref().is_none_or(|admin| admin.token_file.is_none())
-    }) {
+    if let Some(name) =
+        written.store.as_ref().filter(|_| document.admin.as_ref().is_none_or(|admin| admin.token_file.is_none()))
+    {
         report
             .warning("unused_store", name.place, "nobody can revoke by a call, because there is no admin token")
             .help("set `admin.address` and `admin.token_file`, or leave `store` out");

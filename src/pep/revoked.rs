@@ -30,9 +30,8 @@ fn challenge(issuers: &Issuers, token: &Verified, hit: Hit, now: u64) -> Option<
     let from = hit.issued_before.unwrap_or(now).to_string();
     let claims = json!({ "access_token": { "nbf": { "essential": true, "value": from } } }).to_string();
     let claims = STANDARD.encode(claims);
-    let text = format!(
-        "Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\", claims=\"{claims}\""
-    );
+    let text =
+        format!("Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\", claims=\"{claims}\"");
     Some(text.into())
 }
 
@@ -49,7 +48,12 @@ mod tests {
         Class, Groups, Issuer, IssuerId, IssuerKind, KeyRing, Revocation, Revoked, RevokedList, Window,
     };
 
-    fn judged(issued_before: Option<u64>, takes_challenges: bool, uri: Option<&str>, issued_at: u64) -> Option<Refusal> {
+    fn judged(
+        issued_before: Option<u64>,
+        takes_challenges: bool,
+        uri: Option<&str>,
+        issued_at: u64,
+    ) -> Option<Refusal> {
         let key = PrincipalKey { tenant: Guid(1), object: Guid(2) };
         let issuer = Issuer {
             tenant: Arc::from("uss"),
@@ -93,9 +97,8 @@ mod tests {
 
     fn claims(refusal: &Refusal) -> String {
         let text = refusal.challenge.as_deref().unwrap();
-        let beginning = format!(
-            "Bearer realm=\"\", authorization_uri=\"{URI}\", error=\"insufficient_claims\", claims=\""
-        );
+        let beginning =
+            format!("Bearer realm=\"\", authorization_uri=\"{URI}\", error=\"insufficient_claims\", claims=\"");
         let encoded = text.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix('"')).unwrap();
         String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap()
     }

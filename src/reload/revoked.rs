@@ -94,8 +94,7 @@ impl Keeper {
         let (sender, commands) = mpsc::channel(WAITING);
         let shared = Arc::new(Mutex::new(Vec::new()));
         let handle = Handle { commands: sender, sources: Arc::clone(&shared) };
-        let keeper =
-            Self { sources, verifier, rules, live, telemetry, _watcher: watcher, changes, commands, shared };
+        let keeper = Self { sources, verifier, rules, live, telemetry, _watcher: watcher, changes, commands, shared };
         keeper.publish();
         (keeper, handle)
     }

@@ -97,11 +97,7 @@ impl<'i> Known<'i> {
     }
 }
 
-fn resolve(
-    document: RevocationDocument,
-    known: &HashMap<&str, Known<'_>>,
-    report: &mut Report,
-) -> Option<Revocation> {
+fn resolve(document: RevocationDocument, known: &HashMap<&str, Known<'_>>, report: &mut Report) -> Option<Revocation> {
     let target = match document.target {
         TargetDocument::Principal { tenant, name, issued_before } => {
             let tenant = find(&tenant, known, report)?;
@@ -138,11 +134,7 @@ fn find<'k, 'i>(
     found
 }
 
-fn principal(
-    written: PrincipalNameDocument,
-    tenant: &Known<'_>,
-    report: &mut Report,
-) -> Option<(PrincipalName, Guid)> {
+fn principal(written: PrincipalNameDocument, tenant: &Known<'_>, report: &mut Report) -> Option<(PrincipalName, Guid)> {
     match written {
         PrincipalNameDocument::Oid(oid) if tenant.entra => {
             let id: Option<Guid> = oid.value.parse().ok();

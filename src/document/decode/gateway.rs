@@ -4,8 +4,8 @@ use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument, RevokedFilesDocument, TenantDocument,
-    TimeoutsDocument, TlsDocument, TokensDocument,
+    AdminDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument,
+    RevokedFilesDocument, TenantDocument, TimeoutsDocument, TlsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
 

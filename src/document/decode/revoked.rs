@@ -64,7 +64,9 @@ fn entry(node: &Node, report: &mut Report) -> Option<RevocationDocument> {
         }
         None => {
             let message = "this revocation says neither whose tokens nor which token";
-            report.error("missing_key", node.place, message).help("add `principal: {tenant: ..., oid: ...}` or `uti: ...`");
+            report
+                .error("missing_key", node.place, message)
+                .help("add `principal: {tenant: ..., oid: ...}` or `uti: ...`");
             None
         }
     };
@@ -124,13 +126,15 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let (entries, report) = read("version: 1
+        let (entries, report) = read(
+            "version: 1
 revoked:
   - {principal: {tenant: uss, oid: 0f6f}}
   - {principal: {tenant: sso, subject: \"a/b\"}, issued_before: 2026-11-22T10:00:00Z, added_at: 7}
   - {uti: x, tenant: uss}
   - {jti: 12}
-");
+",
+        );
         assert_eq!(report.render(), "");
         let entries = entries.unwrap();
         let TargetDocument::Principal { tenant, name: PrincipalNameDocument::Oid(oid), issued_before: None } =
@@ -154,7 +158,9 @@ revoked:
     #[test]
     fn nothing_is_revoked_only_where_the_file_says_so() {
         assert!(read("version: 1\nrevoked: []\n").0.is_some_and(|entries| entries.is_empty()));
-        for text in ["", "\n", "# only a comment\n", "version: 1\n", "version: 1\nrevoked:\n", "version: 1\nrevoked: {}\n"] {
+        for text in
+            ["", "\n", "# only a comment\n", "version: 1\n", "version: 1\nrevoked:\n", "version: 1\nrevoked: {}\n"]
+        {
             assert!(read(text).1.has_errors(), "{text:?}");
         }
     }

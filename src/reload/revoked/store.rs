@@ -162,7 +162,8 @@ fn current(
 
 /// The whole document.
 fn render(entries: &[Revocation]) -> String {
-    let mut text = "# Written by the gateway: what was revoked by calls to its admin listener.\nversion: 1\n".to_owned();
+    let mut text =
+        "# Written by the gateway: what was revoked by calls to its admin listener.\nversion: 1\n".to_owned();
     if entries.is_empty() {
         text.push_str("revoked: []\n");
         return text;
