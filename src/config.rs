@@ -1,6 +1,7 @@
 //! How the process runs: `gateway.yaml`, resolved and checked, fixed until the next start.
 
 mod listeners;
+mod revoked;
 mod settings;
 mod tenants;
 
@@ -12,6 +13,7 @@ use crate::document;
 use crate::document::Located;
 use crate::document::gateway::{GatewayDocument, TokensDocument};
 use crate::proxy::Settings;
+use crate::reload::revoked::RevokedFiles;
 use crate::reload::{self, PolicyFiles};
 use crate::source::file;
 use crate::source::jwks::KeySource;
@@ -30,6 +32,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The live documents, and the tenants that they may name.
     pub policy: PolicyFiles,
+    /// Where revocations come from.
+    pub revoked: RevokedFiles,
     /// Every `iss` that is believed; the index is the [`IssuerId`](crate::token::IssuerId).
     pub issuers: Vec<Issuer>,
     /// Where the keys of each issuer come from.
@@ -72,6 +76,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         grants: base.existing(&document.grants, report),
         tenants: tenants.names,
     };
+    let revoked = revoked::resolve(document, &base, report);
     let rules = rules(&document.tokens, report);
     let settings = settings::resolve(document, report);
     if report.has_errors() {
@@ -80,6 +85,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         } else {
             reload::check_shape(&policy, report);
         }
+        reload::revoked::check_shape(&revoked, report);
         return None;
     }
     Some(Config {
@@ -87,6 +93,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         listeners: listeners.clients,
         admin: listeners.admin,
         policy,
+        revoked,
         issuers: tenants.issuers,
         keys: tenants.keys,
         rules,

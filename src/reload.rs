@@ -4,6 +4,7 @@
 //! that neither requests nor the operators' listener wait for it.
 
 mod load;
+pub mod revoked;
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -371,6 +372,7 @@ mod tests {
                 routes: Arc::new(policy.routes),
                 domains: Arc::new(policy.domains),
                 keys: Arc::new(KeyRing::empty(0)),
+                revoked: Arc::default(),
             }));
             let (changed, _changes) = mpsc::channel(1);
             let watcher = Watcher::start(Vec::new(), changed).unwrap();

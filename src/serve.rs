@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::proxy::Gateway;
+use crate::reload::revoked::Keeper;
 use crate::reload::{self, Handle, Reloader, Trigger};
 use crate::snapshot::{Live, Snapshot};
 use crate::source::file::watch::Watcher;
@@ -94,7 +95,10 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     // Watched before they are read, so that no change falls in between.
     let (changed, changes) = mpsc::channel(CHANGES);
     let watcher = Watcher::start(first::watched(&config), changed)?;
-    let first = First::read(&config, started_at)?;
+    let (revoked_changed, revoked_changes) = mpsc::channel(CHANGES);
+    let revoked_watcher = Watcher::start(config.revoked.paths().cloned().collect(), revoked_changed)?;
+    let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers.clone()), config.rules, config.cache_entries));
+    let first = First::read(&config, verifier.issuers(), started_at)?;
     let sockets = Sockets::bind(&config)?;
     let (addresses, admin_address) = (sockets.addresses()?, sockets.admin_address()?);
 
@@ -104,12 +108,19 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         routes: Arc::new(first.policy.routes),
         domains: Arc::new(first.policy.domains),
         keys: Arc::new(first.keys),
+        revoked: Arc::default(),
     }));
     telemetry.policy_loaded(1, started_at);
 
     let (reloader, reload) =
         Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
-    let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers), config.rules, config.cache_entries));
+    let (keeper, revoked) = Keeper::new(
+        first.revoked,
+        (Arc::clone(&verifier), config.rules),
+        Arc::clone(&live),
+        Arc::clone(&telemetry),
+        (revoked_watcher, revoked_changes),
+    );
     let (wake, woken) = mpsc::channel(WAKES);
     let assertions = Arc::new(AssertionKey::generate().map_err(std::io::Error::other)?);
     let gateway = Gateway::new(
@@ -133,6 +144,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         assertions,
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
+        revoked,
         draining,
         token_file: config.admin.and_then(|admin| admin.token_file),
     };
@@ -143,6 +155,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         woken,
         changes: Changes::new(changes, &config.listeners, first.tls, config.path, reload.clone()),
         reloader,
+        keeper,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),
     };

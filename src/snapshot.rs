@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::policy::Domains;
 use crate::route::RouteMap;
-use crate::token::KeyRing;
+use crate::token::{KeyRing, Revoked};
 
 /// Everything a decision depends on but the request and the clock.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub domains: Arc<Domains>,
     /// The keys that tokens are verified with; they change on their own, without a new serial.
     pub keys: Arc<KeyRing>,
+    /// Whose tokens are not believed any more; changes on its own, without a new serial.
+    pub revoked: Arc<Revoked>,
 }
 
 /// The current snapshot.
@@ -53,6 +55,7 @@ impl Live {
             routes: Arc::clone(&routes),
             domains: Arc::clone(&domains),
             keys: Arc::clone(&old.keys),
+            revoked: Arc::clone(&old.revoked),
         })
     }
 
@@ -64,6 +67,19 @@ impl Live {
             routes: Arc::clone(&old.routes),
             domains: Arc::clone(&old.domains),
             keys: Arc::clone(keys),
+            revoked: Arc::clone(&old.revoked),
+        });
+    }
+
+    /// Publishes new revocations under the same serial.
+    pub fn publish_revoked(&self, revoked: &Arc<Revoked>) {
+        self.replace(|old| Snapshot {
+            serial: old.serial,
+            loaded_at: old.loaded_at,
+            routes: Arc::clone(&old.routes),
+            domains: Arc::clone(&old.domains),
+            keys: Arc::clone(&old.keys),
+            revoked: Arc::clone(revoked),
         });
     }
 

@@ -49,6 +49,7 @@ fn issuers(v1: &str, v2: &str) -> Issuers {
         url: url.to_owned(),
         kind,
         keys: vec![KeyUse { source, audiences: None }],
+        authorization_uri: None,
     };
     Issuers::new(vec![issuer(v1, IssuerKind::EntraV1, K1), issuer(v2, IssuerKind::EntraV2, K2)])
 }
@@ -456,6 +457,7 @@ impl Keeping {
             routes: Arc::default(),
             domains: Arc::default(),
             keys: Arc::new(ring),
+            revoked: Arc::default(),
         }));
         let (wake, woken) = mpsc::channel(8);
         let telemetry = Telemetry::new("0.0.0", false);

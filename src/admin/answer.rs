@@ -57,6 +57,7 @@ pub fn readyz(admin: &Admin) -> Ready {
 ///  "counts": {"applications": 1, "routes": 9, "domains": 1, "principals": 5, "grants": 8},
 ///  "keys_generation": 2,
 ///  "keys": [{"tenant": "uss", "issuer": "https://...", "keys": 4, "fetched_at": 1, "age_seconds": 1}],
+///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
 /// ```
 /// `fetched_at` and `age_seconds` are null while an issuer's keys are missing, `last_reload` while there was none.
@@ -87,6 +88,7 @@ pub fn status(admin: &Admin) -> Value {
         "counts": counts_body(counts),
         "keys_generation": snapshot.keys.generation(),
         "keys": admin.verifier.issuers().iter().map(key).collect::<Vec<_>>(),
+        "revoked": super::revoked::summary(admin),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
     })
 }

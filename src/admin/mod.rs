@@ -1,4 +1,4 @@
-//! The operators' listener: health, metrics, status, reload. Plain HTTP/1.1, loopback by default, one request a
+//! The operators' listener: health, metrics, status, reload, revocations. Plain HTTP/1.1, loopback by default, one request a
 //! connection, bounded in connections, head and time, apart from the threads that serve clients.
 //!
 //! | call | answer |
@@ -10,11 +10,13 @@
 //! | `GET /status` | serial, counts, ages |
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file` |
+//! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
-//! document, save the faults of a rejected reload, which only the holder of the token sees.
+//! document, save the faults of a rejected reload and the list of revocations, which only the holder of the token sees.
 
 pub mod answer;
+mod revoked;
 pub mod token;
 
 use std::convert::Infallible;
@@ -27,7 +29,7 @@ use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTE
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -67,6 +69,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
     pub reload: Handle,
+    /// The way to revoke.
+    pub revoked: crate::reload::revoked::Handle,
     /// Whether the process is ending.
     pub draining: watch::Receiver<bool>,
     /// The file with the token of mutating calls.
@@ -97,9 +101,8 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 async fn connection(stream: TcpStream, admin: Arc<Admin>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let admin = Arc::clone(&admin);
-        // No call has a body that says anything.
-        let (head, _body) = request.into_parts();
-        async move { Ok::<_, Infallible>(admin.answer(&head).await) }
+        let (head, body) = request.into_parts();
+        async move { Ok::<_, Infallible>(admin.answer(&head, body).await) }
     });
     let serving = http1::Builder::new()
         .keep_alive(false)
@@ -117,7 +120,12 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>) {
 type Answer = Response<Full<Bytes>>;
 
 impl Admin {
-    async fn answer(&self, head: &Parts) -> Answer {
+    /// Only revocations are called with a body that says anything.
+    async fn answer<B>(&self, head: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let method = &head.method;
         match head.uri.path() {
             "/livez" | "/readyz" | "/metrics" | "/version" | "/status" | JWKS if !reads(method) => {
@@ -131,6 +139,7 @@ impl Admin {
             JWKS => text(JWK_SET, self.assertions.jwks().to_owned()),
             "/reload" if *method != Method::POST => not_allowed("POST"),
             "/reload" => self.reload(head).await,
+            "/revoked" => self.revoked(head, body).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "there is no such page"),
         }
     }
@@ -143,23 +152,30 @@ impl Admin {
         with(json(StatusCode::SERVICE_UNAVAILABLE, &ready.body), RETRY_AFTER, "1")
     }
 
-    async fn reload(&self, head: &Parts) -> Answer {
+    /// The answer to a call that does not carry the admin token.
+    async fn refused(&self, head: &Parts) -> Option<Answer> {
         let file = self.token_file.clone();
         let authorization = head.headers.get_all(AUTHORIZATION).iter().cloned().collect();
         // Reading the file may block, and it is read each time so that the token can be changed.
         let checked = tokio::task::spawn_blocking(move || token::check(file.as_deref(), authorization)).await;
         match checked {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => None,
             Ok(Err(fault @ (token::Fault::NotConfigured | token::Fault::Unusable))) => {
-                return problem(StatusCode::FORBIDDEN, fault.code(), fault.text());
+                Some(problem(StatusCode::FORBIDDEN, fault.code(), fault.text()))
             }
             Ok(Err(fault @ (token::Fault::Absent | token::Fault::Wrong))) => {
                 let answer = problem(StatusCode::UNAUTHORIZED, fault.code(), fault.text());
-                return with(answer, WWW_AUTHENTICATE, "Bearer realm=\"portcullis admin\"");
+                Some(with(answer, WWW_AUTHENTICATE, "Bearer realm=\"portcullis admin\""))
             }
             Err(_panicked_or_cancelled) => {
-                return problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked");
+                Some(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked"))
             }
+        }
+    }
+
+    async fn reload(&self, head: &Parts) -> Answer {
+        if let Some(refused) = self.refused(head).await {
+            return refused;
         }
         match self.reload.reload(Trigger::Request).await {
             Some(outcome) => {
@@ -218,6 +234,7 @@ mod tests {
     use super::*;
     use crate::diag::Report;
     use crate::model::Guid;
+    use crate::reload::revoked::{Keeper, RevokedFiles};
     use crate::reload::{PolicyFiles, Reloader};
     use crate::snapshot::Snapshot;
     use crate::source::file::watch::Watcher;
@@ -251,6 +268,7 @@ mod tests {
             routes: Arc::new(compiled.routes),
             domains: Arc::new(compiled.domains),
             keys: Arc::new(KeyRing::empty(1)),
+            revoked: Arc::default(),
         }));
         let issuer = Issuer {
             tenant: Arc::from("uss"),
@@ -258,6 +276,7 @@ mod tests {
             url: "https://issuer.example".to_owned(),
             kind: IssuerKind::EntraV2,
             keys: vec![KeyUse { source: KeySourceId(0), audiences: None }],
+            authorization_uri: None,
         };
         let rules =
             Rules { leeway: 60, max_lifetime: 3600, algorithms: Algorithms { rs256: true, ps256: false, es256: true } };
@@ -267,15 +286,24 @@ mod tests {
         let (reloader, reload) =
             Reloader::new(policy(dir.path()), loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
         tokio::spawn(reloader.run());
+        let verifier = Arc::new(Verifier::new(Issuers::new(vec![issuer]), rules, 10));
+        let files = RevokedFiles { files: Vec::new(), store: Some(dir.path().join("store.yaml")) };
+        let sources = crate::reload::revoked::load(&files, verifier.issuers(), 6, &mut Report::new());
+        let (changed, revoked_changes) = tokio::sync::mpsc::channel(1);
+        let watching = (Watcher::start(files.paths().cloned().collect(), changed).unwrap(), revoked_changes);
+        let (keeper, revoked) =
+            Keeper::new(sources, (Arc::clone(&verifier), rules), Arc::clone(&live), Arc::clone(&telemetry), watching);
+        tokio::spawn(keeper.run());
         let (drain, draining) = watch::channel(false);
         let admin = Admin {
             version: "1.2.3",
             started_at: 5,
             live,
-            verifier: Arc::new(Verifier::new(Issuers::new(vec![issuer]), rules, 10)),
+            verifier,
             assertions: Arc::new(AssertionKey::generate().unwrap()),
             telemetry,
             reload,
+            revoked,
             draining,
             token_file: Some(dir.path().join("token")),
         };
@@ -284,12 +312,22 @@ mod tests {
 
     impl Fixture {
         async fn ask(&self, method: &str, path: &str, authorization: Option<&str>) -> (u16, http::HeaderMap, String) {
+            self.send(method, path, authorization, "").await
+        }
+
+        async fn send(
+            &self,
+            method: &str,
+            path: &str,
+            authorization: Option<&str>,
+            body: &str,
+        ) -> (u16, http::HeaderMap, String) {
             let mut request = Request::builder().method(method).uri(path);
             if let Some(value) = authorization {
                 request = request.header(AUTHORIZATION, value);
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
-            let (head, body) = self.admin.answer(&head).await.into_parts();
+            let (head, body) = self.admin.answer(&head, Full::new(Bytes::from(body.to_owned()))).await.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
         }
@@ -318,6 +356,7 @@ mod tests {
             ("DELETE", "/metrics", 405, Some("GET, HEAD")),
             ("POST", "/.well-known/jwks.json", 405, Some("GET, HEAD")),
             ("GET", "/reload", 405, Some("POST")),
+            ("PUT", "/revoked", 405, Some("GET, HEAD, POST, DELETE")),
             ("HEAD", "/livez", 200, None),
         ];
         for (method, path, expected, allow) in cases {
@@ -409,5 +448,48 @@ mod tests {
         assert!(body.ends_with("# EOF\n"), "{body}");
         let version = serde_json::json!({"name": "portcullis", "version": "1.2.3"});
         assert_eq!(fixture.json("GET", "/version", None).await, (200, version));
+    }
+
+    #[tokio::test]
+    async fn what_is_revoked_is_shown_changed_and_taken_back_with_the_token_only() {
+        let mut fixture = fixture();
+        let good = format!("Bearer {TOKEN}");
+        let body = r#"{"principal": {"tenant": "uss", "oid": "00000000-0000-0000-0000-000000000001"}}"#;
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(fixture.send(method, "/revoked", None, body).await.0, 401);
+            assert_eq!(fixture.send(method, "/revoked", Some("Bearer wrong"), body).await.0, 401);
+        }
+        let ask = async |fixture: &Fixture, method: &str, body: &str| {
+            let (status, _, text) = fixture.send(method, "/revoked", Some(&good), body).await;
+            (status, serde_json::from_str::<Value>(&text).unwrap())
+        };
+        let (status, answer) = ask(&fixture, "POST", body).await;
+        assert_eq!((status, &answer["added"], &answer["generation"]), (200, &Value::from(1), &Value::from(2)));
+        let (status, answer) = ask(&fixture, "POST", body).await;
+        assert_eq!((status, &answer["known"], &answer["generation"]), (200, &Value::from(1), &Value::from(2)));
+        let (_, list) = ask(&fixture, "GET", "").await;
+        let shown = &list["revoked"][0];
+        assert_eq!((&list["entries"], &list["left_off"]), (&Value::from(1), &Value::from(0)));
+        assert_eq!(shown["principal"]["oid"], "00000000-0000-0000-0000-000000000001");
+        assert!(shown["source"].as_str().unwrap().ends_with("store.yaml") && shown["added_at"].is_string(), "{list}");
+        assert_eq!(fixture.json("GET", "/status", None).await.1["revoked"]["entries"], 1);
+        let (status, answer) = ask(&fixture, "DELETE", body).await;
+        assert_eq!((status, &answer["removed"], &answer["generation"]), (200, &Value::from(1), &Value::from(3)));
+        for (method, body, status, error) in [
+            ("DELETE", body, 404, "not_in_store"),
+            ("POST", "", 400, "not_json"),
+            ("POST", "uti: x", 400, "not_json"),
+            ("POST", "{\"uti\": \"x\", \"tenant\": \"nobody\"}", 422, "rejected"),
+            ("POST", "{\"uti\": \"x\", \"added_at\": 7}", 422, "rejected"),
+            ("POST", "{\"uti\": \"x\", \"uti\": \"y\"}", 422, "rejected"),
+            ("POST", "{\"revoked\": []}", 422, "rejected"),
+            ("POST", &" ".repeat(1024 * 1024 + 1), 413, "too_large"),
+        ] {
+            let (got, answer) = ask(&fixture, method, body).await;
+            assert_eq!((got, &answer["error"]), (status, &Value::from(error)), "{method} {answer}");
+        }
+        assert_eq!(ask(&fixture, "POST", "{\n\t\"uti\":\t\"x\"\n}").await.0, 200);
+        fixture.admin.token_file = None;
+        assert_eq!(ask(&fixture, "POST", body).await.0, 403);
     }
 }

@@ -3,11 +3,12 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, say};
+use crate::cli::{ConfigFile, Exit, Failure, Output, complain, now, say};
 use crate::config;
 use crate::diag::{Diagnostic, Report, Severity};
 use crate::reload;
 use crate::route::Compiled;
+use crate::token::Issuers;
 
 /// `check`.
 #[derive(Debug, Args)]
@@ -24,7 +25,10 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut report = Report::new();
     // With faults in gateway.yaml the other files have been read already, for their faults.
     let config = config::load(&options.config.path, &mut report);
-    let compiled = config.and_then(|config| reload::load_policy(&config.policy, &mut report));
+    let compiled = config.and_then(|config| {
+        reload::revoked::load(&config.revoked, &Issuers::new(config.issuers), now(), &mut report);
+        reload::load_policy(&config.policy, &mut report)
+    });
     let compiled = compiled.filter(|_| !report.has_errors());
     match options.output {
         Output::Json => say(format_args!("{:#}", as_json(&report, compiled.as_ref()))),

@@ -90,7 +90,20 @@ impl Admin {
         token: Option<&str>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        exchange(self.address, method, path, token, patience).map_err(|error| {
+        self.send((method, path, ""), token, patience)
+    }
+
+    /// The same with a body of JSON.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub(super) fn send(
+        &self,
+        request: (&str, &str, &str),
+        token: Option<&str>,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
+        exchange(self.address, request, token, patience).map_err(|error| {
             let address = self.address;
             let message = format!("no answer from the admin listener at {address}: {error}; is the gateway running?");
             Failure::new(Exit::Unreachable, message)
@@ -111,8 +124,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 /// One request in HTTP/1.0, so that the answer is never chunked and ends where the connection does.
 fn exchange(
     address: SocketAddr,
-    method: &str,
-    path: &str,
+    (method, path, body): (&str, &str, &str),
     token: Option<&str>,
     patience: Duration,
 ) -> io::Result<Answer> {
@@ -120,8 +132,10 @@ fn exchange(
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(CONNECT))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{authorization}Content-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();

@@ -12,6 +12,7 @@ mod lint;
 mod policy;
 mod reload;
 mod report;
+mod revoke;
 mod serve;
 mod status;
 mod test;
@@ -65,6 +66,8 @@ enum Verb {
     Status(status::Options),
     /// Tell a running gateway to read its route maps and grants again.
     Reload(reload::Options),
+    /// Tell a running gateway not to believe the tokens of a principal, or one token, any more.
+    Revoke(revoke::Options),
 }
 
 /// The exit codes of the product.
@@ -139,6 +142,7 @@ pub fn run() -> ExitCode {
         Verb::Token(token::Verb::Mint(options)) => token::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
+        Verb::Revoke(options) => revoke::run(&options),
     };
     let exit = ended.unwrap_or_else(|failure| {
         complain(failure.message.trim_end());

@@ -101,7 +101,8 @@ impl Tenants {
             self.keys.push(KeySource { id: source, issuer, url: url.clone(), from, development: self.development });
             let tenant = Arc::from(document.name.value.as_str());
             let keys = vec![KeyUse { source, audiences: None }];
-            self.issuers.push(Issuer { tenant, tenant_id: id, url, kind, keys });
+            let authorization_uri = Some(format!("{authority}/common/oauth2/authorize"));
+            self.issuers.push(Issuer { tenant, tenant_id: id, url, kind, keys, authorization_uri });
         }
     }
 }
@@ -163,6 +164,10 @@ fn own_authority(text: &str) -> Result<String, &'static str> {
     };
     if authority.as_str().contains('@') || uri.query().is_some() || text.contains('#') {
         return Err("must be without user, query and fragment");
+    }
+    // It stands in the quoted strings of challenges.
+    if text.contains(['"', '\\']) {
+        return Err("has a character that must be percent-encoded");
     }
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());

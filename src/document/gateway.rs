@@ -16,6 +16,8 @@ pub struct GatewayDocument {
     pub routes: Vec<Located<String>>,
     /// Files or directories of grants, relative to this file; at least one.
     pub grants: Vec<Located<String>>,
+    /// Where it stands whose tokens are not believed any more. Default: nowhere.
+    pub revoked: RevokedFilesDocument,
     /// Entra tenants whose tokens are verified.
     pub tenants: Vec<TenantDocument>,
     /// Other OIDC issuers whose tokens are verified.
@@ -61,6 +63,16 @@ pub struct AdminDocument {
     pub address: Located<String>,
     /// File with the bearer token that mutating calls need, relative to this file. Without it they are refused.
     pub token_file: Option<Located<String>>,
+}
+
+/// `revoked`. Both are relative to this file.
+#[derive(Clone, Debug, Default)]
+pub struct RevokedFilesDocument {
+    /// Files of revocations, watched while the process runs.
+    pub files: Vec<Located<String>>,
+    /// The file in which the gateway keeps what is revoked by calls to the admin listener; without it such calls are
+    /// refused. It need not exist.
+    pub store: Option<Located<String>>,
 }
 
 /// One entry of `tenants`: an Entra tenant, which expands to its v1 and v2 issuers.

@@ -1,15 +1,17 @@
 //! The files as they are written: documents with the place of every value, before anything is resolved.
 //!
-//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` with `entrance`, and `grants` read the
-//! tree into mirrors of the three kinds of file and report every fault of shape at once. Whether names resolve is for the
+//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` with `entrance`, `grants` and `revoked` read
+//! the tree into mirrors of the kinds of file and report every fault of shape at once. Whether names resolve is for the
 //! compilers of `config`, `route` and `policy`.
 
 mod decode;
 pub mod entrance;
 pub mod gateway;
 pub mod grants;
+mod instant;
 mod parse;
 mod position;
+pub mod revoked;
 pub mod routes;
 mod syntax;
 
@@ -85,6 +87,19 @@ pub fn read_routes(source: SourceId, report: &mut Report) -> Option<routes::Rout
 pub fn read_grants(source: SourceId, report: &mut Report) -> Option<grants::GrantsDocument> {
     let root = parse::parse(source, &Limits::grants(), report)?;
     decode::grants(&root, report)
+}
+
+/// Reads a `revoked.yaml`. Faults go to `report`; `None` when no document could be made at all.
+pub fn read_revoked(source: SourceId, report: &mut Report) -> Option<Vec<revoked::RevocationDocument>> {
+    let root = parse::parse(source, &Limits::revoked(), report)?;
+    decode::revoked(&root, report)
+}
+
+/// Reads entries of a `revoked.yaml` as operators send them: one, or `{revoked: [...]}`. Faults go to `report`; `None`
+/// when nothing could be made of it at all.
+pub fn read_revocations(source: SourceId, report: &mut Report) -> Option<Vec<revoked::RevocationDocument>> {
+    let root = parse::parse(source, &Limits::default(), report)?;
+    decode::revocations(&root, report)
 }
 
 /// Reads a file that holds nothing but `tests:`, as route maps have them. Faults go to `report`; `None` when no document

@@ -8,6 +8,7 @@ mod origin;
 mod own;
 mod permit;
 mod refusal;
+mod revoked;
 mod target;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
 use crate::route::{Access, Application, Gate, Route};
 use crate::snapshot::Snapshot;
-use crate::token::{Verified, Verifier};
+use crate::token::{Issuers, Verified, Verifier};
 
 pub use credentials::Carrier;
 pub use explain::explain;
@@ -28,6 +29,7 @@ pub use facts::RequestFacts;
 pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;
+pub use revoked::judge_again;
 
 /// What a 405 of the gateway itself names in `Allow`.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -78,7 +80,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         }
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds);
+    let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
+    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
     let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -106,14 +109,20 @@ pub fn simulate(
         credentials::only_one(head).map_err(Refusal::of)?;
         Ok((Arc::clone(caller), Carrier::Authorization))
     };
-    let judged = judge(snapshot, identify, &head, &mut grounds);
+    // Nobody is sent anywhere, so no issuer has to be known, and no time.
+    let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
+    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
     (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
+/// `identify` says who asks, `current` whether that still holds.
 fn judge(
     snapshot: &Snapshot,
-    identify: impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
+    (identify, current): (
+        impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
+        impl FnOnce(&Verified) -> Result<(), Refusal>,
+    ),
     head: &Parts,
     grounds: &mut Grounds,
 ) -> Result<Option<Answer>, Refusal> {
@@ -142,12 +151,12 @@ fn judge(
         return Ok(None);
     }
 
-    // 4. a token, and only then whether there is a route at all
-    let identified = identify(head, application, &host);
-    let (verified, carrier) =
-        identified.map_err(|refusal| refusal.describing(own::metadata_url(application, &host)))?;
+    // 4. a token that was not revoked, and only then whether there is a route at all
+    let describe = |refusal: Refusal| refusal.describing(own::metadata_url(application, &host));
+    let (verified, carrier) = identify(head, application, &host).map_err(describe)?;
     grounds.carrier = Some(carrier);
     let verified: &Verified = grounds.token.insert(verified);
+    current(verified).map_err(describe)?;
     let route = route.ok_or_else(|| no_route(application, &path))?;
 
     // 5. the gate

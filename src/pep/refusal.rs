@@ -19,6 +19,8 @@ pub struct Refusal {
     pub token_fault: Option<&'static str>,
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
+    /// What `WWW-Authenticate` says in place of the words for the reason.
+    pub challenge: Option<Box<str>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.
@@ -36,6 +38,7 @@ impl Refusal {
             wake: None,
             token_fault: None,
             resource_metadata: None,
+            challenge: None,
             code: None,
             full: None,
             right: None,

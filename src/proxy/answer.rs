@@ -25,6 +25,7 @@ pub(super) struct Asker {
     head_only: bool,
     html: bool,
     http1: bool,
+    closing: bool,
 }
 
 impl Asker {
@@ -34,7 +35,13 @@ impl Asker {
             head_only: request.method() == Method::HEAD,
             html: wants_html(request.headers()),
             http1: request.version() < Version::HTTP_2,
+            closing: false,
         }
+    }
+
+    /// The same of a request whose body may not have come to its end.
+    pub(super) const fn closing(self) -> Self {
+        Self { closing: true, ..self }
     }
 }
 
@@ -68,7 +75,7 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     fields.insert(headers::PORTCULLIS, REFUSED);
     headers::identify(fields, &caller.id_header);
     reason_fields(fields, refusal, status);
-    if refusal.reason == Reason::BodyTimeout && asker.http1 {
+    if (refusal.reason == Reason::BodyTimeout || asker.closing) && asker.http1 {
         // The rest of the body may still come; it must not be read as the next request.
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -138,7 +145,11 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
         _ if status == StatusCode::FORBIDDEN => Some(", error=\"insufficient_scope\""),
         _ => None,
     };
-    if let Some(challenge) = error.and_then(|error| challenge(error, refusal.resource_metadata.as_deref())) {
+    // A challenge is made of printable text; one that were not is left for the plain words.
+    let own = refusal.challenge.as_deref().filter(|_| refusal.reason == Reason::InvalidToken);
+    let own = own.and_then(|text| HeaderValue::from_str(text).ok());
+    let plain = || challenge(error?, refusal.resource_metadata.as_deref());
+    if let Some(challenge) = own.or_else(plain) {
         fields.insert(header::WWW_AUTHENTICATE, challenge);
     }
     let retry = match refusal.reason {

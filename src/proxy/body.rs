@@ -18,8 +18,10 @@ use super::Connection;
 use super::idle::Idle;
 use super::layers::Permit;
 use super::ledger::Ledger;
+use super::running::Place;
 use super::upstream::Lease;
 use crate::model::Reason;
+use crate::pep::Refusal;
 
 /// What the two sides of an upload tell each other; they run in different tasks of one thread.
 #[derive(Debug)]
@@ -151,6 +153,8 @@ pub enum BrokenBody {
     Slow,
     /// The upstream broke its framing or went away.
     Broken,
+    /// The caller's token was revoked.
+    Revoked,
 }
 
 impl fmt::Display for BrokenBody {
@@ -158,6 +162,7 @@ impl fmt::Display for BrokenBody {
         out.write_str(match self {
             Self::Slow => "the upstream sent its body too slowly",
             Self::Broken => "the upstream's body is broken",
+            Self::Revoked => "the caller's token was revoked",
         })
     }
 }
@@ -181,12 +186,11 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends. At its end the connection goes back to its pool and the ledger is closed; dropped
-    /// before that, the connection is closed.
+    /// What the upstream sends. At its end the connection goes back to its pool, the ledger is closed and `place` given
+    /// up; dropped before that, the connection is closed.
     pub(super) fn relayed(
         incoming: Incoming,
-        lease: Lease,
-        mut ledger: Ledger,
+        (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
         client: &Rc<Connection>,
         limit: Duration,
     ) -> Self {
@@ -199,12 +203,17 @@ impl Body {
         let held = Rc::new(Held {
             exchange: RefCell::new(Some((lease, ledger))),
             permit: RefCell::new(None),
+            place: RefCell::new(None),
+            client: Rc::clone(client),
             // The client's side has not asked for anything yet.
             waits_since: Cell::new(Some(Instant::now())),
-            cut: Cell::new(false),
+            cut: Cell::new(None),
         });
-        let client = Rc::clone(client);
-        Self(Source::Relayed(Relay { incoming, idle: Idle::new(limit), held, client }))
+        if let Some(place) = place {
+            place.answers(&held);
+            held.place.replace(Some(place));
+        }
+        Self(Source::Relayed(Relay { incoming, idle: Idle::new(limit), held }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -255,20 +264,22 @@ struct Relay {
     incoming: Incoming,
     idle: Idle,
     held: Rc<Held>,
-    client: Rc<Connection>,
 }
 
-/// What an answer holds while it is sent: its upstream connection, its account, its place among the requests in flight.
-/// A client that does not read would hold them for ever, and HTTP/2 never asks for the next piece then; so the worker
-/// looks after them too.
+/// What an answer holds while it is sent: its upstream connection, its account, its places among the requests in flight
+/// and among those that are judged again. A client that does not read would hold them for ever, and HTTP/2 never asks for
+/// the next piece then; so the worker looks after them too.
 #[derive(Debug)]
 pub(super) struct Held {
     /// Taken at the end, so that it is also the mark of being at the end.
     exchange: RefCell<Option<(Lease, Ledger)>>,
     permit: RefCell<Option<Permit>>,
+    place: RefCell<Option<Place>>,
+    client: Rc<Connection>,
     /// Since when a piece waits for the client; `None` while the upstream is to send one.
     waits_since: Cell<Option<Instant>>,
-    cut: Cell<bool>,
+    /// Why the answer was ended from outside, if it was.
+    cut: Cell<Option<BrokenBody>>,
 }
 
 impl Held {
@@ -276,21 +287,36 @@ impl Held {
     /// to look after.
     pub(super) fn look_after(&self, limit: Duration) -> bool {
         if self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
-            self.cut.set(true);
-            self.permit.take();
-            if let Some((_, mut ledger)) = self.exchange.take() {
-                ledger.broken(Reason::BodyTimeout);
-            }
+            self.cut.set(Some(BrokenBody::Slow));
+            self.let_go(|ledger| ledger.broken(Reason::BodyTimeout));
         }
         self.exchange.borrow().is_some()
     }
 
+    /// Ends the answer because its caller's token was revoked. What the client has not read of it by now is thrown away
+    /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
+    pub(super) fn revoked(&self, refusal: &Refusal) {
+        self.cut.set(Some(BrokenBody::Revoked));
+        // The upstream's connection ends with its lease, which wakes whoever waits for its next piece.
+        self.let_go(|ledger| ledger.cut(refusal));
+        self.client.sever();
+    }
+
+    fn let_go(&self, note: impl FnOnce(&mut Ledger)) {
+        self.permit.take();
+        self.place.take();
+        if let Some((_, mut ledger)) = self.exchange.take() {
+            note(&mut ledger);
+        }
+    }
+
     fn is_complete(&self) -> bool {
-        !self.cut.get() && self.exchange.borrow().is_none()
+        self.cut.get().is_none() && self.exchange.borrow().is_none()
     }
 
     /// The answer came to its end: the connection may serve another.
     fn complete(&self) {
+        self.place.take();
         if let Some((lease, mut ledger)) = self.exchange.take() {
             lease.give_back();
             ledger.close();
@@ -302,9 +328,9 @@ impl Relay {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let held = &self.held;
         held.waits_since.set(None);
-        if held.cut.get() {
-            self.client.must_not_look_complete();
-            return Poll::Ready(Some(Err(BrokenBody::Slow)));
+        if let Some(cut) = held.cut.get() {
+            held.client.must_not_look_complete();
+            return Poll::Ready(Some(Err(cut)));
         }
         loop {
             let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(context) else {
@@ -336,7 +362,8 @@ impl Relay {
     }
 
     fn fail(&mut self, fault: BrokenBody, reason: Reason) -> BrokenBody {
-        self.client.must_not_look_complete();
+        self.held.client.must_not_look_complete();
+        self.held.place.take();
         // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
         if let Some((_, mut ledger)) = self.held.exchange.take() {
             ledger.broken(reason);

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use http::Request;
 use http::header::{HeaderMap, HeaderValue};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answer::Asker;
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
     broken: Cell<bool>,
+    severed: Notify,
 }
 
 impl Connection {
@@ -56,6 +58,7 @@ impl Connection {
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             broken: Cell::new(false),
+            severed: Notify::new(),
         })
     }
 
@@ -78,6 +81,18 @@ impl Connection {
     /// An answer on it broke off, so it must not end like a complete one.
     pub(super) fn must_not_look_complete(&self) {
         self.broken.set(true);
+    }
+
+    /// An answer on it was ended from outside: if nothing else runs on it, as with HTTP/1, it is to be closed at once,
+    /// whether or not the client reads.
+    pub(super) fn sever(&self) {
+        self.must_not_look_complete();
+        self.severed.notify_one();
+    }
+
+    /// Waits until it is to be closed at once.
+    pub(super) async fn severed(&self) {
+        self.severed.notified().await;
     }
 
     /// Whether an answer on it broke off.

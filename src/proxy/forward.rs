@@ -16,16 +16,17 @@ use super::cors::Readers;
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
+use super::running::Place;
 use super::upstream::{ConnectFault, Lease};
 use super::{Caller, Worker};
 use crate::model::Reason;
-use crate::pep::Permitted;
+use crate::pep::{Permitted, Refusal};
 
 /// An exchange that failed before its answer began.
 #[derive(Debug)]
 pub(super) struct Failed {
     /// What the client is told.
-    pub(super) reason: Reason,
+    pub(super) refusal: Refusal,
     /// Which web page may read that.
     pub(super) readers: Readers,
     /// Its account, still open.
@@ -56,9 +57,10 @@ pub(super) async fn forward(
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
     let readers = Readers::of(&grounds);
+    let place = grounds.token.as_ref().map(|token| worker.running.enter(token));
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
-        return Err(Failed { reason: Reason::Internal, readers, ledger });
+        return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger });
     };
     let identity = Identity { key: &worker.gateway.assertions, now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
@@ -75,7 +77,12 @@ pub(super) async fn forward(
     }
     ledger.uploads(upload);
     let request = Request::from_parts(head, body);
-    match exchange(worker, &application.upstream, request, &mut ledger).await {
+    let exchanged = tokio::select! {
+        biased;
+        refusal = cut(place.as_ref()) => Err(refusal),
+        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
+    };
+    match exchanged {
         Ok((response, lease)) => {
             ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
@@ -84,16 +91,24 @@ pub(super) async fn forward(
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
-            let body = Body::relayed(incoming, lease, ledger, &caller.connection, timeouts.response_body);
+            let body = Body::relayed(incoming, (lease, ledger, place), &caller.connection, timeouts.response_body);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
             }
             Ok(Response::from_parts(head, body))
         }
-        Err(reason) => {
+        Err(refusal) => {
             ledger.answered(None);
-            Err(Failed { reason, readers, ledger })
+            Err(Failed { refusal, readers, ledger })
         }
+    }
+}
+
+/// Waits until an exchange must end before it has an answer; one without a token never must.
+async fn cut(place: Option<&Place>) -> Refusal {
+    match place {
+        Some(place) => place.cut().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -236,6 +236,7 @@ mod tests {
             routes: Arc::new(RouteMap::default()),
             domains: Arc::new(Domains::default()),
             keys: Arc::new(KeyRing::empty(0)),
+            revoked: Arc::default(),
         }));
         let rules =
             Rules { leeway: 0, max_lifetime: 1, algorithms: Algorithms { rs256: true, ps256: false, es256: true } };

@@ -143,6 +143,14 @@ impl Ledger {
         self.note(|record| record.reason_code = Some(Cow::Borrowed(reason.code())));
     }
 
+    /// The answer was ended for this, after its head was sent.
+    pub(super) fn cut(&mut self, refusal: &Refusal) {
+        self.note(|record| {
+            record.reason_code = Some(code(refusal));
+            record.reason = Some(refusal.full_code().to_owned());
+        });
+    }
+
     /// So many more bytes of the answer are on their way.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.note(|record| record.bytes_out += bytes as u64);

@@ -29,6 +29,9 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a worker looks whether running exchanges must be judged again. A fifth of the second within which a revocation
+/// is in force: the other parts are for noticing a changed file and reading it.
+const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
 const STREAM_BUFFER: usize = 64 * 1024;
 /// How long an HTTP/2 peer may take to answer a ping.
@@ -65,6 +68,7 @@ pub async fn serve(
         }
     }
     let ticking = spawn_local(tick(Rc::clone(&house.worker)));
+    let judging = spawn_local(judge_again(Rc::clone(&house.worker)));
     // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
     let _ = drain.wait_for(|drain| *drain).await;
     for task in accepting {
@@ -75,12 +79,20 @@ pub async fn serve(
         tracing::warn!("{} connections did not end in time and are closed", house.open.get());
     }
     ticking.abort();
+    judging.abort();
 }
 
 async fn tick(worker: Rc<Worker>) {
     loop {
         sleep(TICK).await;
         worker.tick();
+    }
+}
+
+async fn judge_again(worker: Rc<Worker>) {
+    loop {
+        sleep(LOOK).await;
+        worker.judge_again();
     }
 }
 
@@ -217,14 +229,20 @@ impl Guest {
 
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
-        let service = layers::service(&house.worker, connection);
+        let service = layers::service(&house.worker, Rc::clone(&connection));
         let mut served = pin!(house.http1.serve_connection(TokioIo::new(io), service));
+        let mut severed = pin!(connection.severed());
         let ended = tokio::select! {
             biased;
-            ended = served.as_mut() => ended,
+            ended = served.as_mut() => return self.count(ended),
+            () = severed.as_mut() => return,
             () = house.drained() => {
                 served.as_mut().graceful_shutdown();
-                served.await
+                tokio::select! {
+                    biased;
+                    ended = served => ended,
+                    () = severed => return,
+                }
             }
         };
         self.count(ended);

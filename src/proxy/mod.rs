@@ -15,6 +15,7 @@ mod io;
 mod layers;
 mod ledger;
 pub mod listener;
+mod running;
 mod settings;
 pub mod tls;
 mod trace;
@@ -40,6 +41,7 @@ use caller::{Arrival, Caller, Connection, Numbers};
 use cors::Readers;
 use forward::Failed;
 use ledger::Ledger;
+use running::Running;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
@@ -95,6 +97,8 @@ pub struct Worker {
     complained: Cell<Option<Instant>>,
     /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read.
     streams: RefCell<Vec<Weak<Held>>>,
+    /// Exchanges that are judged again when revocations change.
+    running: Rc<Running>,
 }
 
 impl Worker {
@@ -111,12 +115,13 @@ impl Worker {
             numbers: Numbers::seeded(),
             complained: Cell::new(None),
             streams: RefCell::default(),
+            running: Rc::default(),
         })
     }
 
     /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
     async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
-        let Arrival { request, caller, asker } = arrival;
+        let Arrival { request, caller, mut asker } = arrival;
         let (mut head, body) = request.into_parts();
         headers::drop_connection_options(&mut head.headers);
         let at = now_ms();
@@ -131,7 +136,13 @@ impl Worker {
             Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
             {
                 Ok(response) => return response,
-                Err(Failed { reason, readers, ledger }) => (Refusal::of(reason), false, readers, ledger),
+                Err(Failed { refusal, readers, ledger }) => {
+                    // Only who was cut has an invalid token by now; the rest of the body may still come.
+                    if refusal.reason == Reason::InvalidToken {
+                        asker = asker.closing();
+                    }
+                    (refusal, false, readers, ledger)
+                }
             },
             Verdict::Answered { answer, grounds } => {
                 ledger.grounds(&grounds, true);
@@ -198,6 +209,13 @@ impl Worker {
         let limit = self.gateway.settings.timeouts.client_body;
         self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
         self.reader.borrow_mut().load();
+    }
+
+    /// Cuts running exchanges whose token has been revoked since they were let in.
+    fn judge_again(&self) {
+        let snapshot = Arc::clone(self.reader.borrow_mut().load());
+        let cut = self.running.judge_again(&snapshot, self.gateway.verifier.issuers(), now_ms() / 1000);
+        (0..cut).for_each(|_| self.gateway.telemetry.exchange_cut());
     }
 }
 

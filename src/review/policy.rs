@@ -59,6 +59,7 @@ impl Policy {
             routes: Arc::new(compiled.routes),
             domains: Arc::new(compiled.domains),
             keys: Arc::new(KeyRing::empty(0)),
+            revoked: Arc::default(),
         };
         Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins, sha256 })
     }

@@ -251,7 +251,7 @@ impl Policy {
         };
         let client = match &claims.client {
             Some(client) => Some(client.as_str().into()),
-            None => gate.and_then(|gate| gate.clients.first()).cloned(),
+            None => gate.and_then(|gate| gate.clients.first()).map(|client| (**client).into()),
         };
         let class = claims.class.or(gate.and_then(|gate| gate.callers)).unwrap_or_default();
         Ok(Arc::new(Verified {

@@ -1,4 +1,4 @@
-//! The control thread: keys, changed files, reloads, operators, and the freeing of old snapshots.
+//! The control thread: keys, changed files, reloads, revocations, operators, and the freeing of old snapshots.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::config::Listener;
 use crate::proxy::tls::ServerTls;
+use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
 use crate::source::jwks::{self, KeySource};
@@ -30,6 +31,7 @@ pub(super) struct Control {
     pub(super) woken: mpsc::Receiver<WantedKey>,
     pub(super) changes: Changes,
     pub(super) reloader: Reloader,
+    pub(super) keeper: Keeper,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
 }
@@ -38,13 +40,14 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, live, telemetry, woken, changes, reloader, admin, drain } = self;
+        let Self { sources, live, telemetry, woken, changes, reloader, keeper, admin, drain } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
             parts.spawn_local(jwks::keep(sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
         }
         parts.spawn_local(changes.run());
         parts.spawn_local(reloader.run());
+        parts.spawn_local(keeper.run());
         parts.spawn_local(sweep(live));
         if let Some((socket, admin)) = admin {
             parts.spawn_local(operators(socket, admin));

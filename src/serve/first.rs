@@ -7,10 +7,11 @@ use super::StartError;
 use crate::config::Config;
 use crate::diag::Report;
 use crate::proxy::tls::ServerTls;
+use crate::reload::revoked::Source;
 use crate::reload::{self, Loaded};
 use crate::route::Compiled;
 use crate::source::jwks;
-use crate::token::KeyRing;
+use crate::token::{Issuers, KeyRing};
 
 /// All of it.
 pub(super) struct First {
@@ -22,6 +23,8 @@ pub(super) struct First {
     pub(super) policy: Compiled,
     /// What it was made of.
     pub(super) loaded: Loaded,
+    /// What is revoked.
+    pub(super) revoked: Vec<Source>,
 }
 
 /// The files whose changes matter while the process runs, key sets excepted: those are looked after where keys are.
@@ -34,7 +37,7 @@ pub(super) fn watched(config: &Config) -> Vec<PathBuf> {
 
 impl First {
     /// Reads everything, or tells all faults of all files. Warnings go to standard error.
-    pub(super) fn read(config: &Config, now: u64) -> Result<Self, StartError> {
+    pub(super) fn read(config: &Config, issuers: &Issuers, now: u64) -> Result<Self, StartError> {
         let mut report = Report::new();
         let keys = match jwks::load_files(&config.keys, KeyRing::empty(config.keys.len()), now) {
             Ok(keys) => Some(keys),
@@ -61,13 +64,14 @@ impl First {
                 }
             }
         }
+        let revoked = reload::revoked::load(&config.revoked, issuers, now, &mut report);
         let mut loaded = reload::load(&config.policy, &mut report);
         match (keys, loaded.compiled.take()) {
             (Some(keys), Some(policy)) if !report.has_errors() => {
                 if !report.diagnostics().is_empty() {
                     reload::print(&report.render());
                 }
-                Ok(Self { keys, tls, policy, loaded })
+                Ok(Self { keys, tls, policy, loaded, revoked })
             }
             _ => Err(StartError::Configuration(Box::new(report))),
         }

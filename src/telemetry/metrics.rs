@@ -110,6 +110,12 @@ pub(super) struct Metrics {
     reloads: Family<Named, Counter>,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
+    revoked_entries: Gauge,
+    revoked_at: Gauge,
+    /// Files of revocations that could not be used.
+    pub(super) revoked_failed: Counter,
+    /// Exchanges that were cut because their token was revoked.
+    pub(super) exchanges_cut: Counter,
 }
 
 impl Metrics {
@@ -137,6 +143,10 @@ impl Metrics {
             reloads: Family::default(),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
+            revoked_entries: Gauge::default(),
+            revoked_at: Gauge::default(),
+            revoked_failed: Counter::default(),
+            exchanges_cut: Counter::default(),
         };
         metrics.register(version);
         metrics
@@ -171,6 +181,11 @@ impl Metrics {
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
         all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
         all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());
+        all.register("revoked_entries", "Revocations in force", self.revoked_entries.clone());
+        let (help, at) = ("When the revocations in force were loaded", self.revoked_at.clone());
+        all.register_with_unit("revoked_timestamp", help, Unit::Seconds, at);
+        all.register("revoked_loads_failed", "Files of revocations not usable", self.revoked_failed.clone());
+        all.register("exchanges_cut", "Running exchanges ended by a revocation", self.exchanges_cut.clone());
     }
 
     pub(super) fn request(&self, record: &RequestRecord) {
@@ -225,6 +240,11 @@ impl Metrics {
         self.keys_failed.get_or_create(&Named::of("issuer", issuer)).inc();
     }
 
+    pub(super) fn revoked_loaded(&self, entries: usize, at: u64) {
+        self.revoked_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.revoked_at.set(signed(at));
+    }
+
     pub(super) fn render(&self) -> String {
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {
@@ -266,6 +286,8 @@ mod tests {
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
         metrics.keys_failed("https://issuer.example/v2.0");
         metrics.upstream_opened("http://127.0.0.1:9001");
+        metrics.revoked_loaded(12, 1002);
+        metrics.revoked_failed.inc();
         let text = metrics.render();
         for expected in [
             "portcullis_build_info{version=\"1.2.3\"} 1",
@@ -284,6 +306,10 @@ mod tests {
             "portcullis_reloads_total{outcome=\"failed\"} 1",
             "portcullis_keys_fetched_timestamp_seconds{issuer=\"https://issuer.example/v2.0\"} 999",
             "portcullis_keys_fetches_failed_total{issuer=\"https://issuer.example/v2.0\"} 1",
+            "portcullis_revoked_entries 12",
+            "portcullis_revoked_timestamp_seconds 1002",
+            "portcullis_revoked_loads_failed_total 1",
+            "portcullis_exchanges_cut_total 0",
             "portcullis_upstream_connections_opened_total{server=\"http://127.0.0.1:9001\"} 1",
         ] {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");

@@ -86,6 +86,21 @@ impl Telemetry {
         self.metrics.keys_failed(issuer);
     }
 
+    /// So many revocations are in force since `at` (Unix seconds).
+    pub fn revoked_loaded(&self, entries: usize, at: u64) {
+        self.metrics.revoked_loaded(entries, at);
+    }
+
+    /// A file of revocations could not be used; the old ones stay.
+    pub fn revoked_failed(&self) {
+        self.metrics.revoked_failed.inc();
+    }
+
+    /// A running exchange was cut because its token was revoked.
+    pub fn exchange_cut(&self) {
+        self.metrics.exchanges_cut.inc();
+    }
+
     /// A client has connected.
     pub fn connection_opened(&self) {
         self.metrics.connections.inc();

@@ -15,7 +15,7 @@ use super::verified::{Caller, Groups, Verified, Window};
 use super::verify::Rules;
 use super::{IssuerId, KeySourceId};
 
-pub(super) use other::principal as principal_of;
+pub(super) use other::{SUBJECT_BYTES, principal as principal_of};
 
 /// `aud` of a token for Microsoft Graph, which nobody but Graph can verify.
 const GRAPH: [&str; 3] =
@@ -23,7 +23,7 @@ const GRAPH: [&str; 3] =
 /// Longest user name that is passed on for display, in bytes.
 const USERNAME_BYTES: usize = 256;
 /// Longest identifier of a token, in bytes.
-const TOKEN_ID_BYTES: usize = 128;
+pub(super) const TOKEN_ID_BYTES: usize = 128;
 /// Claims that are checked. One that differs from these in letter case only would be read by some backends or libraries
 /// as the claim itself.
 const CHECKED: [&str; 16] = [

@@ -60,6 +60,8 @@ pub struct Issuer {
     pub kind: IssuerKind,
     /// What its tokens are signed with, the issuer's own keys first.
     pub keys: Vec<KeyUse>,
+    /// Where clients that can handle a claims challenge are sent (Entra ID only, see [`crate::pep::judge_again`]).
+    pub authorization_uri: Option<String>,
 }
 
 /// All issuers of the process.
@@ -106,8 +108,14 @@ mod tests {
 
     fn table() -> Issuers {
         let tenant_id: Guid = "11111111-1111-1111-1111-111111111111".parse().unwrap();
-        let issuer =
-            |url: &str, kind| Issuer { tenant: Arc::from("uss"), tenant_id, url: url.into(), kind, keys: Vec::new() };
+        let issuer = |url: &str, kind| Issuer {
+            tenant: Arc::from("uss"),
+            tenant_id,
+            url: url.into(),
+            kind,
+            keys: Vec::new(),
+            authorization_uri: None,
+        };
         Issuers::new(vec![
             issuer("https://sts.windows.net/11111111-1111-1111-1111-111111111111/", IssuerKind::EntraV1),
             issuer("https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111/v2.0", IssuerKind::EntraV2),

@@ -4,6 +4,7 @@
 //! - `issuer`: whose tokens are believed. `keys`, `jwk`: what they sign with.
 //! - `strict`, `jose`, `claims`: reading a token so that no two readers could read it differently.
 //! - `verify`: the order of the checks. `verified`: what comes of them. `cache`: the verified tokens. `fault`: every way a token fails.
+//! - `revoked`: whose tokens are not believed any more.
 //! - `mint`: signing with a development key, for the demo and for tests. `assertion`: signing what backends are told.
 
 pub mod assertion;
@@ -15,6 +16,7 @@ mod jose;
 mod jwk;
 pub mod keys;
 pub mod mint;
+pub mod revoked;
 mod strict;
 mod verified;
 pub mod verify;
@@ -23,6 +25,7 @@ pub use assertion::{Assertion, AssertionKey};
 pub use fault::{Fault, TokenFault, WantedKey};
 pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers, KeyUse, Profile};
 pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId};
+pub use revoked::{Hit, Revocation, Revoked, RevokedList};
 pub use verified::{Class, Groups, Verified, Window};
 pub use verify::{Algorithms, Rules, Verifier};
 

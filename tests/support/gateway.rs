@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portcullis::config;
 use portcullis::diag::Report;
-use portcullis::serve::{self, Ended, Options};
+use portcullis::serve::{self, Ended, Options, StartError};
 use portcullis::token::IssuerKind;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use rustls::ClientConfig;
@@ -139,6 +139,8 @@ pub struct Setup {
     pub limits: String,
     /// Further lines of gateway.yaml.
     pub more: String,
+    /// Further files beside it, by name.
+    pub files: Vec<(&'static str, String)>,
     /// How many threads serve clients.
     pub workers: usize,
     /// Whether decisions are logged.
@@ -162,6 +164,7 @@ impl Setup {
             timeouts: "drain: 1s".to_owned(),
             limits: String::new(),
             more: String::new(),
+            files: Vec::new(),
             workers: 2,
             decisions: false,
         }
@@ -194,20 +197,24 @@ impl Setup {
         ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
+        for (name, text) in &self.files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
         folder
     }
 
     /// Starts the library's own entry in this process.
     pub fn start(self) -> Gateway {
+        self.try_start().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, where what the documents say may keep it from starting.
+    pub fn try_start(self) -> Result<Gateway, StartError> {
         let folder = self.write();
-        let mut report = Report::new();
-        let config = config::load(&folder.path().join("gateway.yaml"), &mut report);
-        let config = config.unwrap_or_else(|| panic!("{}", report.render()));
-        let running = serve::start(config, Options { workers: Some(self.workers) });
-        let running = running.unwrap_or_else(|error| panic!("{error}"));
+        let running = start_on(folder.path(), self.workers)?;
         let addresses = running.addresses();
         let door = Door { plain: addresses[0], tls: addresses[1], admin: running.admin_address().unwrap(), folder };
-        Gateway { door, running: Some(running) }
+        Ok(Gateway { door, running: Some(running), workers: self.workers })
     }
 
     /// Starts the real binary.
@@ -238,6 +245,13 @@ impl Setup {
         let door = Door { plain: addresses[0], tls: addresses[1], admin: addresses[2], folder };
         Process { door, child, decisions, log }
     }
+}
+
+fn start_on(folder: &Path, workers: usize) -> Result<serve::Running, StartError> {
+    let mut report = Report::new();
+    let config = config::load(&folder.join("gateway.yaml"), &mut report);
+    let config = config.unwrap_or_else(|| panic!("{}", report.render()));
+    serve::start(config, Options { workers: Some(workers) })
 }
 
 fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
@@ -317,6 +331,22 @@ impl Door {
 pub struct Gateway {
     door: Door,
     running: Option<serve::Running>,
+    workers: usize,
+}
+
+impl Gateway {
+    /// Ends it and starts it again on the same folder and on other ports.
+    pub fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown();
+            assert_eq!(running.wait(), Ended::Drained);
+        }
+        let running = start_on(self.door.folder.path(), self.workers).unwrap_or_else(|error| panic!("{error}"));
+        let addresses = running.addresses();
+        (self.door.plain, self.door.tls) = (addresses[0], addresses[1]);
+        self.door.admin = running.admin_address().unwrap();
+        self.running = Some(running);
+    }
 }
 
 impl Deref for Gateway {

@@ -79,6 +79,7 @@ impl World {
             url: issuer(*id),
             kind: IssuerKind::EntraV2,
             keys: vec![KeyUse { source: KeySourceId(u16::try_from(number).unwrap()), audiences: None }],
+            authorization_uri: None,
         });
         let issuers: Vec<Issuer> = issuers.collect();
         let keys = Arc::new(KeySet::parse(KEY.jwks().as_bytes()).unwrap());
@@ -117,6 +118,7 @@ impl World {
             routes: Arc::new(compiled.routes),
             domains: Arc::new(compiled.domains),
             keys,
+            revoked: Arc::default(),
         };
         Ok(Self { snapshot: Arc::new(snapshot), verifier, tenants, routes, grants })
     }

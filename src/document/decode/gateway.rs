@@ -4,8 +4,8 @@ use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument, TenantDocument,
-    TimeoutsDocument, TlsDocument, TokensDocument,
+    AdminDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument,
+    RevokedFilesDocument, TenantDocument, TimeoutsDocument, TlsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
 
@@ -26,6 +26,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "admin",
         "routes",
         "grants",
+        "revoked",
         "tenants",
         "issuers",
         "tokens",
@@ -34,7 +35,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "timeouts",
         "log",
     ];
-    let [_, listeners, admin, routes, grants, tenants, issuers, tokens, trusted, limits, timeouts, log] =
+    let [_, listeners, admin, routes, grants, revoked, tenants, issuers, tokens, trusted, limits, timeouts, log] =
         file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
@@ -44,6 +45,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         admin: admin.node.and_then(|node| self::admin(node, report)),
         routes: routes.some_texts(report),
         grants: grants.some_texts(report),
+        revoked: self::revoked(revoked, report),
         tenants: tenants.items(report).iter().filter_map(|node| tenant(node, report)).collect(),
         issuers: issuers.items(report).iter().map(|node| issuer(node, report)).collect(),
         tokens: self::tokens(tokens, report),
@@ -98,6 +100,11 @@ fn admin(node: &Node, report: &mut Report) -> Option<AdminDocument> {
     let [address, token_file] = fields(node, "`admin`", ["address", "token_file"], report)?;
     let (address, token_file) = (address.need_text(report), token_file.text(report));
     Some(AdminDocument { address: address?, token_file })
+}
+
+fn revoked(section: Field<'_>, report: &mut Report) -> RevokedFilesDocument {
+    let [files, store] = section.section("`revoked`", ["files", "store"], report);
+    RevokedFilesDocument { files: files.texts(report), store: store.text(report) }
 }
 
 fn tenant(node: &Node, report: &mut Report) -> Option<TenantDocument> {
@@ -204,6 +211,7 @@ mod tests {
         assert_eq!(report.render(), "");
         assert!(!document.listeners[0].insecure_plaintext && document.listeners[0].tls.is_none());
         assert_eq!((document.routes.len(), document.grants.len()), (1, 2));
+        assert!(document.revoked.files.is_empty() && document.revoked.store.is_none());
         assert!(document.admin.is_none() && document.tenants.is_empty() && document.trusted_proxies.is_empty());
         let tokens = &document.tokens;
         assert_eq!(tokens.leeway.value, Duration::from_secs(60));
@@ -240,6 +248,7 @@ listeners:
 admin: {address: 127.0.0.1:9901, token_file: admin.token}
 routes: [routes.yaml, maps]
 grants: grants.yaml
+revoked: {files: [a.yaml, b.yaml], store: c.yaml}
 tenants:
   - {name: uss, id: 1111, cloud: usgov, authority: https://login, keys: k.json, ca: ca.pem}
 issuers: []
@@ -257,6 +266,8 @@ log: {decisions: false, level: debug}
         let admin = document.admin.unwrap();
         assert_eq!(admin.address.value, "127.0.0.1:9901");
         assert_eq!(admin.token_file.unwrap().value, "admin.token");
+        let files: Vec<&str> = document.revoked.files.iter().map(|file| file.value.as_str()).collect();
+        assert_eq!((files, document.revoked.store.unwrap().value.as_str()), (vec!["a.yaml", "b.yaml"], "c.yaml"));
         let tenant = &document.tenants[0];
         assert_eq!((tenant.name.value.as_str(), tenant.id.value.as_str()), ("uss", "1111"));
         let optional = [&tenant.cloud, &tenant.authority, &tenant.keys, &tenant.ca];

@@ -7,6 +7,7 @@ mod cases;
 mod entrance;
 mod gateway;
 mod grants;
+mod revoked;
 mod routes;
 mod scalar;
 mod term;
@@ -14,6 +15,7 @@ mod term;
 pub(super) use cases::tests;
 pub(super) use gateway::gateway;
 pub(super) use grants::grants;
+pub(super) use revoked::{revocations, revoked};
 pub(super) use routes::routes;
 
 use std::fmt::{self, Display, Formatter};

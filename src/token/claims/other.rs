@@ -13,7 +13,7 @@ use crate::token::verified::{Caller, Class};
 /// Where the client stands, unless it is configured: RFC 9068 section 2.2 and Auth0, Keycloak, Okta.
 const CLIENT: [&str; 3] = ["client_id", "azp", "cid"];
 /// Longest subject, in bytes. OpenID Connect Core 1.0 section 2 allows 255.
-const SUBJECT_BYTES: usize = 256;
+pub(in crate::token) const SUBJECT_BYTES: usize = 256;
 /// Claims that only ID tokens have (OpenID Connect Core 1.0 sections 2 and 3.3.2.11).
 const OF_ID_TOKENS: [&str; 3] = ["nonce", "at_hash", "c_hash"];
 
