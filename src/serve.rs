@@ -109,7 +109,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 
     let (reloader, reload) =
         Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
-    let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers), config.rules, config.cache_entries));
+    let verifier = Arc::new(Verifier::with_room(Issuers::new(config.issuers), config.rules, config.room));
     let (wake, woken) = mpsc::channel(WAKES);
     let assertions = Arc::new(AssertionKey::generate().map_err(std::io::Error::other)?);
     let gateway = Gateway::new(
@@ -131,6 +131,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         live: Arc::clone(&live),
         verifier,
         assertions,
+        intervals: config.intervals,
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
         draining,
@@ -138,6 +139,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
     let control = Control {
         sources: config.keys,
+        intervals: config.intervals,
         live: Arc::clone(&live),
         telemetry,
         woken,

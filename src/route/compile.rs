@@ -16,7 +16,7 @@ use crate::document::grants::GrantsDocument;
 use crate::document::routes::{
     AccessDocument, ApplicationDocument, GateDocument, IdentityHeader, RouteDocument, RoutesDocument,
 };
-use crate::model::{Guid, Level};
+use crate::model::{Level, Tenant};
 use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
 
 /// Reads a file that a document names; the message of a failure is for operators.
@@ -29,8 +29,8 @@ pub struct Inputs<'i> {
     pub routes: &'i [RoutesDocument],
     /// All grants documents.
     pub grants: &'i [GrantsDocument],
-    /// Names and ids of the tenants of `gateway.yaml`.
-    pub tenants: &'i [(Arc<str>, Guid)],
+    /// The tenants and issuers of `gateway.yaml`.
+    pub tenants: &'i [Tenant],
     /// Reads the files that route maps name.
     pub files: ReadFile<'i>,
     /// Computes what reserved roles are pinned to.
@@ -195,11 +195,11 @@ impl<'i> Compiler<'i> {
     fn gate(&self, gate: &GateDocument, report: &mut Report) -> Gate {
         let mut tenants = Vec::new();
         for tenant in &gate.tenants {
-            match self.inputs.tenants.iter().find(|(name, _)| **name == *tenant.value) {
-                Some((_, id)) => tenants.push(*id),
+            match self.inputs.tenants.iter().find(|known| *known.name == *tenant.value) {
+                Some(known) => tenants.push(known.id),
                 None => {
                     let message = format!("gateway.yaml has no tenant `{}`", tenant.value);
-                    unknown(report, tenant, message, self.inputs.tenants.iter().map(|(name, _)| &**name));
+                    unknown(report, tenant, message, self.inputs.tenants.iter().map(|known| &*known.name));
                 }
             }
         }

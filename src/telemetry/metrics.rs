@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -97,6 +98,9 @@ pub(super) struct Metrics {
     reloads: Family<Named, Counter>,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
+    keys_age: Family<Named, Gauge>,
+    token_lookups: Family<Named, Counter>,
+    token_entries: Gauge,
 }
 
 impl Metrics {
@@ -123,6 +127,9 @@ impl Metrics {
             reloads: Family::default(),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
+            keys_age: Family::default(),
+            token_lookups: Family::default(),
+            token_entries: Gauge::default(),
         };
         metrics.register(version);
         metrics
@@ -156,6 +163,10 @@ impl Metrics {
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
         all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
         all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());
+        let (help, age) = ("Since an issuer's keys were last fetched", self.keys_age.clone());
+        all.register_with_unit("keys_age", help, Unit::Seconds, age);
+        all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());
+        all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
 
     pub(super) fn request(&self, record: &RequestRecord) {
@@ -207,6 +218,23 @@ impl Metrics {
         self.keys_failed.get_or_create(&Named::of("issuer", issuer)).inc();
     }
 
+    pub(super) fn keys_age(&self, issuer: &str, age: Option<u64>) {
+        let named = Named::of("issuer", issuer);
+        match age {
+            Some(age) => drop(self.keys_age.get_or_create(&named).set(signed(age))),
+            None => drop(self.keys_age.remove(&named)),
+        }
+    }
+
+    /// The counts are those of whoever looks tokens up, since the start of the process.
+    pub(super) fn token_cache(&self, hits: u64, misses: u64, entries: u64) {
+        for (result, count) in [("hit", hits), ("miss", misses)] {
+            let counter = self.token_lookups.get_or_create(&Named::of("result", result));
+            counter.inner().fetch_max(count, Ordering::Relaxed);
+        }
+        self.token_entries.set(signed(entries));
+    }
+
     pub(super) fn render(&self) -> String {
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {
@@ -246,6 +274,11 @@ mod tests {
         metrics.reload_failed(1001);
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
         metrics.keys_failed("https://issuer.example/v2.0");
+        metrics.keys_age("https://issuer.example/v2.0", Some(61));
+        metrics.keys_age("https://gone.example", Some(61));
+        metrics.keys_age("https://gone.example", None);
+        metrics.token_cache(9, 2, 7);
+        metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
         let text = metrics.render();
         for expected in [
@@ -264,12 +297,17 @@ mod tests {
             "portcullis_reloads_total{outcome=\"failed\"} 1",
             "portcullis_keys_fetched_timestamp_seconds{issuer=\"https://issuer.example/v2.0\"} 999",
             "portcullis_keys_fetches_failed_total{issuer=\"https://issuer.example/v2.0\"} 1",
+            "portcullis_keys_age_seconds{issuer=\"https://issuer.example/v2.0\"} 61",
+            "portcullis_token_cache_lookups_total{result=\"hit\"} 10",
+            "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
+            "portcullis_token_cache_entries 4",
             "portcullis_upstream_connections_opened_total{server=\"http://127.0.0.1:9001\"} 1",
         ] {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
         assert!(!text.contains("/secret") && !text.contains("olga"));
+        assert!(!text.contains("gone.example"), "keys that are not there have no age");
     }
 
     #[test]
