@@ -401,12 +401,27 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_kept_for_as_long_as_they_are_refreshed_at_least() {
-        let config = good_of("tokens: {refresh: 10m, cooldown: 30s, keep: 10m}");
+    fn a_key_file_that_holds_a_secret_key_is_warned_of() {
+        let mut jwks: serde_json::Value = serde_json::from_str(&DevelopmentKey::generate().unwrap().jwks()).unwrap();
+        let mut secret = jwks["keys"][0].clone();
+        secret["kid"] = "leaked".into();
+        secret["d"] = "AQAB".into();
+        jwks["keys"].as_array_mut().unwrap().push(secret);
+        let lines =
+            format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}tenants: [{{name: u, id: {ID}, keys: k.json}}]\n");
+        let (config, report) = Folder::new(&lines).with("k.json", &jwks.to_string()).load();
+        let told: Vec<_> = report.diagnostics().iter().map(|found| found.code).collect();
+        assert!(config.is_some() && told == ["exposed_key"], "{}", report.render());
+        assert!(report.render().contains("`leaked`"), "{}", report.render());
+    }
+
+    #[test]
+    fn keys_are_kept_for_twice_as_long_as_until_they_are_fetched_again_at_least() {
+        let config = good_of("tokens: {refresh: 10m, cooldown: 30s, keep: 20m}");
         let seconds = [config.intervals.refresh, config.intervals.wake, config.intervals.keep];
-        assert_eq!(seconds.map(|time| time.as_secs()), [600, 30, 600]);
+        assert_eq!(seconds.map(|time| time.as_secs()), [600, 30, 1200]);
         for (tokens, code) in [
-            ("keep: 59m", "keep_too_short"),
+            ("keep: 119m", "keep_too_short"),
             ("refresh: 24h, keep: 23h", "keep_too_short"),
             ("refresh: 9s", "out_of_range"),
             ("cooldown: 500ms", "out_of_range"),

@@ -7,7 +7,7 @@ use crate::diag::Report;
 use crate::document::Located;
 use crate::source::http::Url;
 use crate::source::jwks::{From, KeySource};
-use crate::token::{IssuerId, KeySet, KeySetFault, KeySourceId};
+use crate::token::{IssuerId, KeySet, KeySetFault, KeySourceId, Refused};
 
 /// The list of all sources; a source's place in it is its id.
 #[derive(Default)]
@@ -47,6 +47,11 @@ pub(super) fn file(
             report.error("bad_keys", name.place, format!("`{}` is no usable key set: {why}", name.value));
         }
         Ok(keys) => {
+            for Refused { why, .. } in keys.refused().iter().filter(|refused| refused.exposed) {
+                report
+                    .warning("exposed_key", name.place, format!("`{}`: {why}", name.value))
+                    .help("a key set holds public keys only: take the key out of use, for others can sign with it");
+            }
             if let Some(listener) = beyond.filter(|_| keys.has_development_key()) {
                 report
                     .error("development_keys", name.place, format!("`{}` holds a development key", name.value))

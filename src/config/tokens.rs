@@ -27,11 +27,11 @@ pub(super) fn rules(document: &TokensDocument, report: &mut Report) -> Rules {
 /// How often keys are fetched.
 pub(super) fn intervals(document: &TokensDocument, report: &mut Report) -> Intervals {
     let (refresh, keep) = (&document.refresh, &document.keep);
-    if keep.value < refresh.value {
+    if keep.value < refresh.value.saturating_mul(2) {
         report
-            .error("keep_too_short", keep.place, "`keep` is shorter than `refresh`")
+            .error("keep_too_short", keep.place, "`keep` is shorter than twice `refresh`")
             .also(refresh.place, "`refresh` is here")
-            .help("keys would be withdrawn before they are fetched again; give `keep` several times `refresh`");
+            .help("one fetch that fails would make good keys too old; give `keep` several times `refresh`");
     }
     Intervals { refresh: refresh.value, wake: document.cooldown.value, keep: keep.value, ..Intervals::default() }
 }

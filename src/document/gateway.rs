@@ -141,7 +141,7 @@ pub struct TokensDocument {
     pub refresh: Located<Duration>,
     /// Between two fetches of an issuer's keys because a token names one that is not known, 1 s to 1 h. Default: 5 min.
     pub cooldown: Located<Duration>,
-    /// How long keys are believed that cannot be fetched again, 1 min to 7 days and no shorter than `refresh`.
+    /// How long keys are believed that cannot be fetched again, 1 min to 7 days and at least twice `refresh`.
     /// Default: 24 h.
     pub keep: Located<Duration>,
 }

@@ -80,7 +80,7 @@ fn access_token(payload: &Object) -> Result<(), Fault> {
         return Err(Fault::IdToken);
     }
     // Older Keycloaks repeat the nonce of a sign-in in access tokens, which they mark; nobody else does.
-    match marked || OF_ACCESS_TOKENS.iter().any(|name| says(name)) {
+    match marked || OF_ACCESS_TOKENS.iter().any(says) {
         true if marked || !payload.has("nonce") => Ok(()),
         true => Err(Fault::IdToken),
         false if payload.has("nonce") || payload.has("auth_time") => Err(Fault::IdToken),
