@@ -1,23 +1,25 @@
 //! How the process runs: `gateway.yaml`, resolved and checked, fixed until the next start.
 
+mod issuers;
+mod keys;
 mod listeners;
 mod revoked;
 mod settings;
 mod tenants;
+mod tokens;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::diag::{Place, Report};
 use crate::document;
 use crate::document::Located;
-use crate::document::gateway::{GatewayDocument, TokensDocument};
+use crate::document::gateway::GatewayDocument;
 use crate::proxy::Settings;
 use crate::reload::revoked::RevokedFiles;
 use crate::reload::{self, PolicyFiles};
 use crate::source::file;
-use crate::source::jwks::KeySource;
-use crate::token::{Algorithms, Issuer, Rules};
+use crate::source::jwks::{Intervals, KeySource};
+use crate::token::{Issuer, Room, Rules};
 
 pub use listeners::{Admin, Listener};
 
@@ -30,18 +32,20 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where operators connect.
     pub admin: Option<Admin>,
-    /// The live documents, and the tenants that they may name.
+    /// The live documents, and the tenants and issuers that they may name.
     pub policy: PolicyFiles,
     /// Where revocations come from.
     pub revoked: RevokedFiles,
     /// Every `iss` that is believed; the index is the [`IssuerId`](crate::token::IssuerId).
     pub issuers: Vec<Issuer>,
-    /// Where the keys of each issuer come from.
+    /// Where the keys of each issuer come from; the index is the [`KeySourceId`](crate::token::KeySourceId).
     pub keys: Vec<KeySource>,
+    /// How often these are fetched, and how long they last.
+    pub intervals: Intervals,
     /// How tokens are checked.
     pub rules: Rules,
-    /// How many verified tokens are remembered.
-    pub cache_entries: u64,
+    /// How much of verified tokens is remembered.
+    pub room: Room,
     /// What the data plane needs to know.
     pub settings: Settings,
     /// What is logged.
@@ -70,14 +74,22 @@ pub fn load(path: &Path, report: &mut Report) -> Option<Config> {
 fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Option<Config> {
     let base = Base::of(path);
     let listeners = listeners::resolve(document, &base, report);
-    let tenants = tenants::resolve(&document.tenants, &base, listeners::first_beyond_loopback(document), report);
+    let beyond = listeners::first_beyond_loopback(document);
+    let mut believed = tenants::Believed::nothing(beyond.is_none());
+    tenants::resolve(&document.tenants, &base, beyond, &mut believed, report);
+    issuers::resolve(&document.issuers, &base, beyond, &mut believed, report);
+    if believed.keys.list.len().max(believed.issuers.len()) > usize::from(u16::MAX) {
+        let place = document.tenants.last().map(|tenant| tenant.place);
+        report.error("too_many_tenants", place, format!("more than {} issuers or key sets", u16::MAX));
+    }
     let policy = PolicyFiles {
         routes: base.existing(&document.routes, report),
         grants: base.existing(&document.grants, report),
-        tenants: tenants.names,
+        tenants: believed.tenants,
     };
     let revoked = revoked::resolve(document, &base, report);
-    let rules = rules(&document.tokens, report);
+    let rules = tokens::rules(&document.tokens, report);
+    let intervals = tokens::intervals(&document.tokens, report);
     let settings = settings::resolve(document, report);
     if report.has_errors() {
         if policy.routes.len() == document.routes.len() && policy.grants.len() == document.grants.len() {
@@ -94,31 +106,14 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         admin: listeners.admin,
         policy,
         revoked,
-        issuers: tenants.issuers,
-        keys: tenants.keys,
+        issuers: believed.issuers,
+        keys: believed.keys.list,
+        intervals,
         rules,
-        cache_entries: document.tokens.cache_entries,
+        room: Room { entries: document.tokens.cache_entries, bytes: document.tokens.cache_bytes },
         settings,
         log: Log { decisions: document.log.decisions, level: document.log.level.value.clone() },
     })
-}
-
-fn rules(document: &TokensDocument, report: &mut Report) -> Rules {
-    let mut algorithms = Algorithms { rs256: false, ps256: false, es256: false };
-    for name in &document.algorithms {
-        match name.value.as_str() {
-            "RS256" => algorithms.rs256 = true,
-            "PS256" => algorithms.ps256 = true,
-            "ES256" => algorithms.es256 = true,
-            _ => {
-                let message = format!("unknown algorithm `{}`", name.value);
-                report
-                    .error("unknown_algorithm", name.place, message)
-                    .help("`RS256`, `PS256` and `ES256` are supported; Entra ID signs with RS256");
-            }
-        }
-    }
-    Rules { leeway: document.leeway.value.as_secs(), max_lifetime: document.max_lifetime.value.as_secs(), algorithms }
 }
 
 /// Where relative paths of `gateway.yaml` start.
@@ -186,14 +181,12 @@ fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The name of a tenant, shared by all that mention it.
-type Name = Arc<str>;
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
+    use crate::source::jwks::From;
     use crate::token::IssuerKind;
     use crate::token::mint::DevelopmentKey;
 
@@ -267,7 +260,7 @@ mod tests {
     #[test]
     fn clouds_and_authorities_have_issuers_of_their_own() {
         let cases: [(&str, &[&str]); 4] = [
-            ("cloud: usgov", &["https://login.microsoftonline.us/ID/v2.0"]),
+            ("cloud: usgov", &["https://sts.windows.net/ID/", "https://login.microsoftonline.us/ID/v2.0"]),
             ("cloud: china", &["https://sts.chinacloudapi.cn/ID/", "https://login.partner.microsoftonline.cn/ID/v2.0"]),
             ("authority: \"http://127.0.0.1:9000/\"", &["http://127.0.0.1:9000/ID/", "http://127.0.0.1:9000/ID/v2.0"]),
             (
@@ -285,6 +278,163 @@ mod tests {
             assert_eq!(config.keys.iter().map(|source| &source.url).collect::<Vec<_>>(), {
                 config.issuers.iter().map(|issuer| &issuer.url).collect::<Vec<_>>()
             });
+        }
+    }
+
+    /// The faults of these lines of gateway.yaml, beside good listeners, routes and grants.
+    fn faults_of(lines: &str) -> Vec<(&'static str, String)> {
+        Folder::new(&format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}{lines}\n"))
+            .with("keys.json", &DevelopmentKey::generate().unwrap().jwks())
+            .faults()
+    }
+
+    fn good_of(lines: &str) -> Config {
+        Folder::new(&format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}{lines}\n"))
+            .with("keys.json", &DevelopmentKey::generate().unwrap().jwks())
+            .good()
+    }
+
+    #[test]
+    fn the_german_cloud_is_closed_and_says_so() {
+        let faults = faults_of(&format!("tenants: [{{name: uss, id: {ID}, cloud: germany}}]"));
+        assert_eq!(faults[0].0, "closed_cloud");
+    }
+
+    #[test]
+    fn an_issuer_has_its_keys_from_a_file_a_url_or_discovery() {
+        for (entry, expected) in [
+            (
+                "issuer: \"https://sso.example.org/realms/a\"",
+                "Discovery https://sso.example.org/realms/a/.well-known/openid-configuration",
+            ),
+            (
+                "issuer: \"https://sso.example.org/\"",
+                "Discovery https://sso.example.org/.well-known/openid-configuration",
+            ),
+            ("issuer: \"http://127.0.0.1:1\"", "Discovery http://127.0.0.1:1/.well-known/openid-configuration"),
+            (
+                "issuer: \"https://sso.example.org\", jwks: \"https://keys.example.org/k?a=b\"",
+                "Jwks https://keys.example.org/k?a=b",
+            ),
+            ("issuer: anything at all, jwks: keys.json", "File keys.json"),
+        ] {
+            let config = good_of(&format!("issuers: [{{name: sso, {entry}}}]"));
+            let found = match &config.keys[0].from {
+                From::Discovery { document, ca: None } => format!("Discovery {document}"),
+                From::Jwks { document, ca: None } => format!("Jwks {document}"),
+                From::File(path) => format!("File {}", path.file_name().unwrap().display()),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(found, expected);
+            let [issuer] = &config.issuers[..] else { panic!() };
+            assert!(entry.replace('"', "").contains(&format!("issuer: {}", issuer.url)), "as it is written");
+            let IssuerKind::Other(profile) = &issuer.kind else { panic!() };
+            let named = [&profile.subject, &profile.roles, &profile.groups, &profile.username].map(|name| &**name);
+            assert_eq!(named, ["sub", "roles", "groups", "preferred_username"]);
+            assert!(profile.client.is_none() && profile.audiences.is_empty());
+        }
+    }
+
+    #[test]
+    fn issuers_that_cannot_be_believed_are_refused() {
+        let entra = format!("https://login.microsoftonline.com/{LOWER}/v2.0");
+        let gov = format!("https://login.microsoftonline.us/{LOWER}/v2.0");
+        for (lines, codes) in [
+            ("issuers: [{name: a, issuer: \"http://sso.example.org\"}]".to_owned(), vec!["bad_issuer"]),
+            ("issuers: [{name: a, issuer: sso}]".into(), vec!["bad_issuer"]),
+            ("issuers: [{name: a, issuer: \"\", jwks: keys.json}]".into(), vec!["bad_issuer"]),
+            ("issuers: [{name: a, issuer: \"https://a/?x\"}]".into(), vec!["bad_issuer"]),
+            ("issuers: [{name: a, issuer: \"https://u@a/\"}]".into(), vec!["bad_issuer"]),
+            (format!("issuers: [{{name: a, issuer: \"{entra}\"}}]"), vec!["entra_issuer"]),
+            (format!("issuers: [{{name: a, issuer: \"{gov}\", jwks: keys.json}}]"), vec!["entra_issuer"]),
+            ("issuers: [{name: a, issuer: \"https://a\", jwks: \"http://a/keys\"}]".into(), vec!["bad_jwks"]),
+            ("issuers: [{name: a, issuer: \"https://a\", jwks: \"ftp://a/keys\"}]".into(), vec!["bad_jwks"]),
+            ("issuers: [{name: a, issuer: \"https://a\", jwks: gone.json}]".into(), vec!["unreadable_file"]),
+            ("issuers: [{name: a, issuer: \"https://a\", jwks: routes.yaml}]".into(), vec!["bad_keys"]),
+            ("issuers: [{name: a, issuer: \"https://a\", ca: routes.yaml}]".into(), vec!["bad_certificate"]),
+            ("issuers: [{name: a, issuer: \"https://a\", roles: \"\"}]".into(), vec!["bad_value"]),
+            (
+                "issuers: [{name: a, issuer: \"https://a\"}, {name: b, issuer: \"https://a\"}]".into(),
+                vec!["duplicate_issuer"],
+            ),
+            (
+                format!("tenants: [{{name: a, id: {ID}}}]\nissuers: [{{name: a, issuer: \"https://a\"}}]"),
+                vec!["duplicate_tenant"],
+            ),
+            (
+                format!(
+                    "tenants: [{{name: a, id: {ID}, authority: \"https://a\"}}]\n\
+                     issuers: [{{name: b, issuer: \"https://a/{LOWER}/v2.0\"}}]"
+                ),
+                vec!["duplicate_issuer"],
+            ),
+        ] {
+            let faults = faults_of(&lines);
+            assert_eq!(faults.iter().map(|(code, _)| *code).collect::<Vec<_>>(), codes, "{lines}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn an_application_with_keys_of_its_own_has_them_from_both_documents_and_for_itself_only() {
+        let client = "33333333-3333-3333-3333-33333333333A";
+        let lower = client.to_lowercase();
+        let config = good_of(&format!(
+            "tenants: [{{name: uss, id: {ID}, app_keys: [{{appid: {client}, audiences: [\"api://orders\"]}}]}}]"
+        ));
+        let documents: Vec<_> = config.keys.iter().map(|source| (source.issuer.0, source.label())).collect();
+        let (v1, v2) = (&config.issuers[0].url, &config.issuers[1].url);
+        let expected =
+            [(0, v1.clone()), (0, format!("{v1}?appid={lower}")), (1, v2.clone()), (1, format!("{v2}?appid={lower}"))];
+        assert_eq!(documents, expected);
+        for (issuer, discovery) in config.issuers.iter().zip([LOWER.to_owned(), format!("{LOWER}/v2.0")]) {
+            let [own, application] = &issuer.keys[..] else { panic!() };
+            assert!(own.audiences.is_none() && own.application().is_none());
+            assert_eq!(application.application(), Some(lower.as_str()));
+            let audiences: Vec<&str> = application.audiences.iter().flatten().map(|text| &**text).collect();
+            assert_eq!(audiences, [lower.as_str(), &format!("api://{lower}"), "api://orders"]);
+            let From::Discovery { document, .. } = &config.keys[usize::from(application.source.0)].from else {
+                panic!()
+            };
+            let base = "https://login.microsoftonline.com";
+            assert_eq!(*document, format!("{base}/{discovery}/.well-known/openid-configuration?appid={lower}"));
+        }
+        let entry = |entries: &str| faults_of(&format!("tenants: [{{name: uss, id: {ID}, app_keys: [{entries}]}}]"));
+        let codes = |faults: Vec<(&'static str, String)>| faults.iter().map(|(code, _)| *code).collect::<Vec<_>>();
+        assert_eq!(codes(entry("{appid: orders}")), ["bad_guid"]);
+        assert_eq!(codes(entry(&format!("{{appid: {client}}}, {{appid: {lower}}}"))), ["duplicate_app_keys"]);
+        let file =
+            faults_of(&format!("tenants: [{{name: u, id: {ID}, keys: keys.json, app_keys: [{{appid: {ID}}}]}}]"));
+        assert_eq!(codes(file), ["conflicting_keys"]);
+    }
+
+    #[test]
+    fn a_key_file_that_holds_a_secret_key_is_warned_of() {
+        let mut jwks: serde_json::Value = serde_json::from_str(&DevelopmentKey::generate().unwrap().jwks()).unwrap();
+        let mut secret = jwks["keys"][0].clone();
+        secret["kid"] = "leaked".into();
+        secret["d"] = "AQAB".into();
+        jwks["keys"].as_array_mut().unwrap().push(secret);
+        let lines =
+            format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}tenants: [{{name: u, id: {ID}, keys: k.json}}]\n");
+        let (config, report) = Folder::new(&lines).with("k.json", &jwks.to_string()).load();
+        let told: Vec<_> = report.diagnostics().iter().map(|found| found.code).collect();
+        assert!(config.is_some() && told == ["exposed_key"], "{}", report.render());
+        assert!(report.render().contains("`leaked`"), "{}", report.render());
+    }
+
+    #[test]
+    fn keys_are_kept_for_twice_as_long_as_until_they_are_fetched_again_at_least() {
+        let config = good_of("tokens: {refresh: 10m, cooldown: 30s, keep: 20m}");
+        let seconds = [config.intervals.refresh, config.intervals.wake, config.intervals.keep];
+        assert_eq!(seconds.map(|time| time.as_secs()), [600, 30, 1200]);
+        for (tokens, code) in [
+            ("keep: 119m", "keep_too_short"),
+            ("refresh: 24h, keep: 23h", "keep_too_short"),
+            ("refresh: 9s", "out_of_range"),
+            ("cooldown: 500ms", "out_of_range"),
+            ("keep: 169h", "out_of_range"),
+        ] {
+            assert_eq!(faults_of(&format!("tokens: {{{tokens}}}"))[0].0, code, "{tokens}");
         }
     }
 

@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
     use crate::diag::Report;
-    use crate::model::Guid;
+    use crate::model::{Guid, Tenant};
     use crate::snapshot::Snapshot;
     use crate::token::KeyRing;
 
@@ -347,7 +347,7 @@ mod tests {
         PolicyFiles {
             routes: vec![dir.join("routes.yaml")],
             grants: vec![dir.join("grants")],
-            tenants: vec![(Arc::from("dev"), Guid(1))],
+            tenants: vec![Tenant::of_objects("dev", Guid(1))],
         }
     }
 

@@ -97,7 +97,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let watcher = Watcher::start(first::watched(&config), changed)?;
     let (revoked_changed, revoked_changes) = mpsc::channel(CHANGES);
     let revoked_watcher = Watcher::start(config.revoked.paths().cloned().collect(), revoked_changed)?;
-    let verifier = Arc::new(Verifier::new(Issuers::new(config.issuers.clone()), config.rules, config.cache_entries));
+    let verifier = Arc::new(Verifier::with_room(Issuers::new(config.issuers.clone()), config.rules, config.room));
     let first = First::read(&config, verifier.issuers(), started_at)?;
     let sockets = Sockets::bind(&config)?;
     let (addresses, admin_address) = (sockets.addresses()?, sockets.admin_address()?);
@@ -142,6 +142,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         live: Arc::clone(&live),
         verifier,
         assertions,
+        intervals: config.intervals,
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
         revoked,
@@ -150,6 +151,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
     let control = Control {
         sources: config.keys,
+        intervals: config.intervals,
         live: Arc::clone(&live),
         telemetry,
         woken,

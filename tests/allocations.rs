@@ -148,8 +148,8 @@ fn decision(world: &World, principal: &str, head: &Parts) -> (String, u64) {
     let Access::Rules(rules) = &route.access else { panic!("`{}` asks nothing", route.id) };
     let principal =
         world.grants.iter().flat_map(|grants| &grants.principals).find(|known| known.id.value == principal).unwrap();
-    let object: Guid = principal.oid.value.parse().unwrap();
-    let key = PrincipalKey { tenant: world.tenants[0].1, object };
+    let object: Guid = principal.known_by.text().value.parse().unwrap();
+    let key = PrincipalKey { tenant: world.tenants[0].id, object };
     let facts = RequestFacts::new(&path, head.uri.query().unwrap_or_default(), &head.headers, rules).unwrap();
     let level = route.level(&head.method);
     let mut decided = None;
@@ -280,8 +280,8 @@ fn no_decision_of_an_example_asks_for_memory() {
             let key = |id: &str| {
                 let principal =
                     world.grants.iter().flat_map(|grants| &grants.principals).find(|known| known.id.value == id)?;
-                let (_, tenant) = world.tenants.iter().find(|(name, _)| **name == *principal.tenant.value)?;
-                Some(PrincipalKey { tenant: *tenant, object: principal.oid.value.parse().ok()? })
+                let tenant = world.tenants.iter().find(|known| *known.name == *principal.tenant.value)?;
+                tenant.principal(&principal.known_by.text().value)
             };
             let host = head.headers["host"].to_str().unwrap();
             let Some(application) = world.snapshot.routes.application(&Host::parse(host).unwrap()) else { continue };

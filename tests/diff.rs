@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use portcullis::diag::{Place, Report};
 use portcullis::document;
 use portcullis::document::grants::GrantDocument;
-use portcullis::model::{Guid, Status};
+use portcullis::model::{Guid, Status, Tenant};
 use portcullis::policy::Held;
 use portcullis::review::Policy;
 use portcullis::review::diff::{self, AccessChange, Difference, Direction, RouteChangeKind, Standing, diff};
@@ -35,7 +34,7 @@ fn policy(routes: &str, grants: &str) -> Policy {
     let routes = document::read_routes(source, &mut report);
     let source = report.add_source("grants.yaml", grants);
     let grants = document::read_grants(source, &mut report);
-    let tenants: Vec<(Arc<str>, Guid)> = vec![("t".into(), Guid(7)), ("u".into(), Guid(8))];
+    let tenants = vec![Tenant::of_objects("t", Guid(7)), Tenant::of_objects("u", Guid(8))];
     let files = &|_: &_| Err("no files here".to_owned());
     let policy = Policy::compile(
         vec![routes.unwrap()],

@@ -79,7 +79,8 @@ listeners: [{address: 'a:1', qqq: 1, tls: {certificate: c, key: k, qqq: 1}}]
 admin: {address: 'a:1', qqq: 1}
 routes: [r]
 grants: [g]
-tenants: [{name: n, id: i, qqq: 1}]
+tenants: [{name: n, id: i, qqq: 1, app_keys: [{appid: a, qqq: 1}]}]
+issuers: [{name: n, issuer: i, qqq: 1}]
 tokens: {qqq: 1}
 limits: {qqq: 1}
 timeouts: {qqq: 1}
@@ -159,6 +160,7 @@ fn heading(what: &str) -> &str {
         "bit" => "condition",
         "match" | "object" => "route",
         "missing" => "scope",
+        "entry of `app_keys" => "tenant",
         "token" => "test",
         other => other,
     }
@@ -196,6 +198,10 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("tokens", "leeway", seconds(read.tokens.leeway.value)),
         ("tokens", "max_lifetime", format!("{}h", read.tokens.max_lifetime.value.as_secs() / 3600)),
         ("tokens", "cache_entries", read.tokens.cache_entries.to_string()),
+        ("tokens", "cache_bytes", format!("{}MiB", read.tokens.cache_bytes >> 20)),
+        ("tokens", "refresh", format!("{}h", read.tokens.refresh.value.as_secs() / 3600)),
+        ("tokens", "cooldown", format!("{}m", read.tokens.cooldown.value.as_secs() / 60)),
+        ("tokens", "keep", format!("{}h", read.tokens.keep.value.as_secs() / 3600)),
         ("limits", "connections", limits.connections.to_string()),
         ("limits", "requests", limits.requests.to_string()),
         ("limits", "head_bytes", format!("{}KiB", limits.head_bytes / 1024)),

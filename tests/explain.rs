@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use portcullis::diag::Report;
 use portcullis::document;
+use portcullis::document::gateway::TenantDocument;
+use portcullis::model::Tenant;
 use portcullis::policy::{Held, OutlineKind, TermSeen};
 use portcullis::review::{Asker, Claims, Policy, Request};
 
@@ -24,7 +26,8 @@ fn policy(gateway: &str, routes: &str, grants: &str) -> Policy {
     let mut report = Report::new();
     let gateway = report.add_source("gateway.yaml", gateway);
     let tenants = document::read_gateway(gateway, &mut report).unwrap().tenants;
-    let tenants = tenants.iter().map(|tenant| (tenant.name.value.as_str().into(), tenant.id.value.parse().unwrap()));
+    let entra = |tenant: &TenantDocument| Tenant::of_objects(&tenant.name.value, tenant.id.value.parse().unwrap());
+    let tenants = tenants.iter().map(entra);
     let routes = report.add_source("routes.yaml", routes);
     let routes = document::read_routes(routes, &mut report).unwrap();
     let grants = report.add_source("grants.yaml", grants);

@@ -5,11 +5,10 @@ mod process;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use portcullis::diag::Report;
 use portcullis::document;
-use portcullis::model::Guid;
+use portcullis::model::{Guid, Tenant};
 use portcullis::review::Policy;
 use portcullis::review::lint::{Code, lint};
 
@@ -51,7 +50,7 @@ fn policy(edits: &[(&str, &str)]) -> (Policy, Report) {
     let routes = document::read_routes(source, &mut report);
     let source = report.add_source("grants.yaml", &grants);
     let grants = document::read_grants(source, &mut report);
-    let tenants: Vec<(Arc<str>, Guid)> = vec![("t".into(), Guid(7))];
+    let tenants = vec![Tenant::of_objects("t", Guid(7))];
     let nothing = &|_: &_| Err("no files here".to_owned());
     assert!(!report.has_errors(), "{}", report.render());
     let policy = Policy::compile(

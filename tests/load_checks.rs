@@ -6,6 +6,7 @@ mod support;
 use http::Request;
 use portcullis::diag::{Report, Severity};
 use portcullis::document;
+use portcullis::model::Tenant;
 use portcullis::route;
 use proptest::prelude::*;
 use support::world::World;
@@ -43,7 +44,7 @@ fn load(routes: &str, grants: &str) -> Report {
     let inputs = route::Inputs {
         routes: &[routes.unwrap()],
         grants: &[grants.unwrap()],
-        tenants: &[("t".into(), TENANT.parse().unwrap())],
+        tenants: &[Tenant::of_objects("t", TENANT.parse().unwrap())],
         files: &|_| Err("no files here".into()),
         sha256: portcullis::reload::sha256,
     };

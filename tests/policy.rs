@@ -6,6 +6,7 @@ mod support;
 use http::Request;
 use portcullis::diag::Report;
 use portcullis::document;
+use portcullis::model::Tenant;
 use portcullis::route;
 use support::world::World;
 
@@ -407,7 +408,7 @@ fn faults(routes: &str, grants: &str) -> Vec<&'static str> {
     let inputs = route::Inputs {
         routes: &[routes],
         grants: &[grants],
-        tenants: &[("t".into(), TENANT.parse().unwrap())],
+        tenants: &[Tenant::of_objects("t", TENANT.parse().unwrap())],
         files: &|_| Err("no files here".into()),
         sha256: portcullis::reload::sha256,
     };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use portcullis::diag::Report;
 use portcullis::document::routes::RoutesDocument;
-use portcullis::model::{Level, Reason, Status};
+use portcullis::model::{Level, Reason, Status, Tenant};
 use portcullis::policy::{Domain, Facts, HeaderValue, Principal, Reach, RightId, ScopeId, decide};
 use portcullis::review::report::{Access as Cell, Asker, Filter, State, Value};
 use portcullis::review::{Policy, Request, World};
@@ -85,7 +85,7 @@ impl Asking {
                 }
             }
         }
-        let tenant = &original.tenants[0].0;
+        let tenant = &original.tenants[0].name;
         let text = format!(
             "version: 1\nupstreams: {{law: {{servers: [\"http://127.0.0.1:1\"]}}}}\napplications:\n  - name: law\n    \
              hosts: [law.invalid]\n    domain: {domain}\n    upstream: law\n    gate: {{tenants: [{tenant}], audiences: \
@@ -321,7 +321,7 @@ proptest! {
         let source = report.add_source("grants.yaml", &grants);
         let document = document::read_grants(source, &mut report);
         prop_assert!(!report.has_errors(), "{}", report.render());
-        let tenants = vec![("t".into(), "11111111-1111-4111-8111-111111111111".parse().unwrap())];
+        let tenants = vec![Tenant::of_objects("t", "11111111-1111-4111-8111-111111111111".parse().unwrap())];
         let nothing = &|_: &_| Err("no files here".to_owned());
         let routes = routes_document("version: 1\n");
         let policy = Policy::compile(vec![routes], vec![document.unwrap()], tenants, nothing, portcullis::reload::sha256, &mut report);

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::reload::{self, Counts, LastReload, ReloadOutcome};
+use crate::token::keys::label;
+use crate::token::{KeySet, KeySourceId, Lookups};
 
 /// `GET /livez`: `{"status": "alive"}`.
 pub fn livez() -> Value {
@@ -20,10 +22,13 @@ pub fn version(version: &str) -> Value {
 pub struct Ready {
     /// 200 or 503.
     pub ready: bool,
-    /// `{"status": "ready", "serial": 3}`, with `"last_reload_failed": {...}` (as `last_reload` of
+    /// `{"status": "ready", "serial": 3, "keys": [...]}`, with `"last_reload_failed": {...}` (as `last_reload` of
     /// [`status`]) while the files differ from what is live, which does not make the process less ready; or
-    /// `{"status": "not_ready", "serial": 3, "missing": [...]}` with entries
+    /// `{"status": "not_ready", "serial": 3, "keys": [...], "missing": [...]}` with entries of `missing`
     /// `{"what": "draining"}` and `{"what": "keys", "tenant": "uss", "issuer": "https://..."}`.
+    /// Each entry of `keys` is a set of keys, `{"tenant": "uss", "issuer": "https://...", "age_seconds": 61,
+    /// "stale": false}`: `age_seconds` is null while the keys are missing; `stale` ones should have been fetched again
+    /// since, but are still believed. The keys of a single application have its client id under `"application"`.
     pub body: Value,
 }
 
@@ -34,13 +39,16 @@ pub fn readyz(admin: &Admin) -> Ready {
     if *admin.draining.borrow() {
         missing.push(json!({ "what": "draining" }));
     }
-    for (_, issuer) in admin.verifier.issuers().iter() {
-        if !issuer.keys.iter().any(|keys| snapshot.keys.get(keys.source).is_some()) {
-            missing.push(json!({ "what": "keys", "tenant": &*issuer.tenant, "issuer": issuer.url }));
-        }
+    let sets = key_sets(admin, reload::now());
+    for set in sets.iter().filter(|set| set.age.is_none()) {
+        let mut entry = json!({ "what": "keys" });
+        set.name(&mut entry);
+        missing.push(entry);
     }
     let ready = missing.is_empty();
-    let mut body = json!({ "status": if ready { "ready" } else { "not_ready" }, "serial": snapshot.serial });
+    let keys: Vec<Value> = sets.iter().map(KeySetState::brief).collect();
+    let status = if ready { "ready" } else { "not_ready" };
+    let mut body = json!({ "status": status, "serial": snapshot.serial, "keys": keys });
     if !ready {
         set(&mut body, "missing", Value::Array(missing));
     }
@@ -56,26 +64,24 @@ pub fn readyz(admin: &Admin) -> Ready {
 ///  "serial": 3, "policy_loaded_at": 1, "policy_age_seconds": 1,
 ///  "counts": {"applications": 1, "routes": 9, "domains": 1, "principals": 5, "grants": 8},
 ///  "keys_generation": 2,
-///  "keys": [{"tenant": "uss", "issuer": "https://...", "keys": 4, "fetched_at": 1, "age_seconds": 1}],
+///  "keys": [{"tenant": "uss", "issuer": "https://...", "age_seconds": 1, "stale": false, "keys": 4, "fetched_at": 1}],
+///  "token_cache": {"hits": 9, "misses": 2, "entries": 2},
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
 /// ```
-/// `fetched_at` and `age_seconds` are null while an issuer's keys are missing, `last_reload` while there was none.
+/// Entries of `keys` are those of [`Ready`] with more; `fetched_at` is null while the keys are missing, `last_reload`
+/// while there was none.
 pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
     let snapshot = admin.live.load();
     let counts = Counts::of(&admin.live);
-    let key = |(_, issuer): (_, &crate::token::Issuer)| {
-        let source = issuer.keys.first().map(|keys| keys.source);
-        let fetched_at = source.and_then(|source| snapshot.keys.fetched_at(source));
-        json!({
-            "tenant": &*issuer.tenant,
-            "issuer": issuer.url,
-            "keys": source.and_then(|source| snapshot.keys.get(source)).map_or(0, |keys| keys.len()),
-            "fetched_at": fetched_at,
-            "age_seconds": fetched_at.map(|at| now.saturating_sub(at)),
-        })
+    let key = |state: &KeySetState<'_>| {
+        let mut entry = state.brief();
+        set(&mut entry, "keys", json!(snapshot.keys.get(state.source).map_or(0, KeySet::len)));
+        set(&mut entry, "fetched_at", json!(snapshot.keys.fetched_at(state.source)));
+        entry
     };
+    let Lookups { hits, misses, entries } = admin.verifier.lookups();
     json!({
         "version": admin.version,
         "started_at": admin.started_at,
@@ -87,10 +93,70 @@ pub fn status(admin: &Admin) -> Value {
         "policy_age_seconds": now.saturating_sub(snapshot.loaded_at),
         "counts": counts_body(counts),
         "keys_generation": snapshot.keys.generation(),
-        "keys": admin.verifier.issuers().iter().map(key).collect::<Vec<_>>(),
+        "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
+        "token_cache": { "hits": hits, "misses": misses, "entries": entries },
         "revoked": super::revoked::summary(admin),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
     })
+}
+
+/// `GET /metrics`: all metrics, those that grow by themselves as they are now.
+pub fn metrics(admin: &Admin) -> String {
+    for state in key_sets(admin, reload::now()) {
+        admin.telemetry.keys_age(&label(state.issuer, state.application), state.age);
+    }
+    let Lookups { hits, misses, entries } = admin.verifier.lookups();
+    admin.telemetry.token_cache(hits, misses, entries);
+    admin.telemetry.render()
+}
+
+/// One set of keys at one moment.
+struct KeySetState<'a> {
+    source: KeySourceId,
+    tenant: &'a str,
+    issuer: &'a str,
+    /// The client id of the application whose keys these are.
+    application: Option<&'a str>,
+    /// Seconds since they were fetched; `None` while there are none to be believed.
+    age: Option<u64>,
+    stale: bool,
+}
+
+impl KeySetState<'_> {
+    fn name(&self, entry: &mut Value) {
+        set(entry, "tenant", json!(self.tenant));
+        set(entry, "issuer", json!(self.issuer));
+        if let Some(application) = self.application {
+            set(entry, "application", json!(application));
+        }
+    }
+
+    fn brief(&self) -> Value {
+        let mut entry = json!({ "age_seconds": self.age, "stale": self.stale });
+        self.name(&mut entry);
+        entry
+    }
+}
+
+/// All sets of keys, issuer by issuer.
+fn key_sets(admin: &Admin, now: u64) -> Vec<KeySetState<'_>> {
+    let ring = &admin.live.load().keys;
+    let mut sets = Vec::new();
+    for (_, issuer) in admin.verifier.issuers().iter() {
+        for using in &issuer.keys {
+            let age = ring.fetched_at(using.source).map(|at| now.saturating_sub(at));
+            let age = age.filter(|age| !admin.intervals.is_too_old(*age));
+            sets.push(KeySetState {
+                source: using.source,
+                tenant: &issuer.tenant,
+                issuer: &issuer.url,
+                application: using.application(),
+                age,
+                stale: age.is_some_and(|age| admin.intervals.is_stale(age)),
+            });
+        }
+    }
+    sets
 }
 
 /// The status of the answer to `POST /reload`: 200 if what is live is what the files say, 422 if they have faults.

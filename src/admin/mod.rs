@@ -39,6 +39,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::reload::{Handle, Trigger};
 use crate::snapshot::Live;
+use crate::source::jwks::Intervals;
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, Verifier};
 
@@ -65,6 +66,8 @@ pub struct Admin {
     pub verifier: Arc<Verifier>,
     /// The key that assertions to backends are signed with.
     pub assertions: Arc<AssertionKey>,
+    /// How often keys are fetched, to tell whether they are stale.
+    pub intervals: Intervals,
     /// The metrics.
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
@@ -133,7 +136,7 @@ impl Admin {
             }
             "/livez" => json(StatusCode::OK, &answer::livez()),
             "/readyz" => self.readyz(),
-            "/metrics" => text(OPENMETRICS, self.telemetry.render()),
+            "/metrics" => text(OPENMETRICS, answer::metrics(self)),
             "/version" => json(StatusCode::OK, &answer::version(self.version)),
             "/status" => json(StatusCode::OK, &answer::status(self)),
             JWKS => text(JWK_SET, self.assertions.jwks().to_owned()),
@@ -301,6 +304,7 @@ mod tests {
             live,
             verifier,
             assertions: Arc::new(AssertionKey::generate().unwrap()),
+            intervals: Intervals::default(),
             telemetry,
             reload,
             revoked,
@@ -339,10 +343,15 @@ mod tests {
             (status, serde_json::from_str(&body).unwrap())
         }
 
-        fn give_keys(&self) {
+        /// Gives it keys that were fetched so many seconds ago.
+        fn give_keys(&self, age: u64) {
             let jwks = DevelopmentKey::generate().unwrap().jwks();
             let keys = Arc::new(KeySet::parse(jwks.as_bytes()).unwrap());
-            self.admin.live.publish_keys(&Arc::new(self.admin.live.load().keys.with(KeySourceId(0), keys, 7)));
+            self.admin.live.publish_keys(&Arc::new(self.admin.live.load().keys.with(
+                KeySourceId(0),
+                keys,
+                crate::reload::now() - age,
+            )));
         }
     }
 
@@ -378,9 +387,10 @@ mod tests {
         let keys = serde_json::json!([{"what": "keys", "tenant": "uss", "issuer": "https://issuer.example"}]);
         assert_eq!((status, &body["status"], &body["missing"]), (503, &Value::from("not_ready"), &keys));
         assert!(fixture.ask("GET", "/readyz", None).await.1.contains_key(RETRY_AFTER));
-        fixture.give_keys();
-        let ready = serde_json::json!({"status": "ready", "serial": 1});
-        assert_eq!(fixture.json("GET", "/readyz", None).await, (200, ready));
+        fixture.give_keys(0);
+        let (status, body) = fixture.json("GET", "/readyz", None).await;
+        assert_eq!((status, &body["status"], &body["serial"]), (200, &Value::from("ready"), &Value::from(1)));
+        assert!(body.get("missing").is_none());
         fixture.drain.send_replace(true);
         let (status, body) = fixture.json("GET", "/readyz", None).await;
         assert_eq!((status, &body["missing"]), (503, &serde_json::json!([{"what": "draining"}])));
@@ -389,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_reload_is_told_but_does_not_make_it_less_ready() {
         let fixture = fixture();
-        fixture.give_keys();
+        fixture.give_keys(0);
         fs::write(fixture.dir.path().join("routes.yaml"), "version: 1\nbogus: 1\n").unwrap();
         let (status, body) = fixture.json("POST", "/reload", Some(&format!("Bearer {TOKEN}"))).await;
         assert_eq!((status, &body["outcome"], &body["serial"]), (422, &Value::from("rejected"), &Value::from(1)));
@@ -431,10 +441,30 @@ mod tests {
         assert_eq!(body["counts"]["applications"], 0);
         assert_eq!(body["keys"][0]["age_seconds"], Value::Null);
         assert_eq!(body["last_reload"], Value::Null);
-        fixture.give_keys();
+        fixture.give_keys(100);
         let (_, body) = fixture.json("GET", "/status", None).await;
-        assert_eq!((&body["keys"][0]["keys"], &body["keys"][0]["fetched_at"]), (&Value::from(1), &Value::from(7)));
-        assert!(body["keys"][0]["age_seconds"].as_u64().unwrap() > 1_000_000);
+        assert_eq!((&body["keys"][0]["keys"], &body["keys"][0]["stale"]), (&Value::from(1), &Value::from(false)));
+        assert!((100..110).contains(&body["keys"][0]["age_seconds"].as_u64().unwrap()));
+        assert!(body["keys"][0]["fetched_at"].as_u64().unwrap() > 1_000_000);
+        assert_eq!(body["token_cache"], serde_json::json!({"hits": 0, "misses": 0, "entries": 0}));
+    }
+
+    #[tokio::test]
+    async fn old_keys_are_told_and_too_old_ones_make_it_not_ready() {
+        let fixture = fixture();
+        let hour = 3600;
+        for (age, stale, ready) in [(0, false, true), (2 * hour, false, true), (2 * hour + 10, true, true)] {
+            fixture.give_keys(age);
+            let (status, body) = fixture.json("GET", "/readyz", None).await;
+            assert_eq!((status == 200, &body["keys"][0]["stale"]), (ready, &Value::from(stale)), "{age}: {body}");
+            let metrics = fixture.ask("GET", "/metrics", None).await.2;
+            assert!(metrics.contains("portcullis_keys_age_seconds{issuer=\"https://issuer.example\"} "), "{metrics}");
+        }
+        fixture.give_keys(24 * hour + 10);
+        let (status, body) = fixture.json("GET", "/readyz", None).await;
+        assert_eq!((status, &body["keys"][0]["age_seconds"]), (503, &Value::Null));
+        assert_eq!(body["missing"][0]["what"], "keys");
+        assert!(!fixture.ask("GET", "/metrics", None).await.2.contains("portcullis_keys_age_seconds{"));
     }
 
     #[tokio::test]

@@ -1,15 +1,16 @@
 //! `portcullis token mint`: a token for a principal of the configuration, signed with a development key.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::identity::Identity;
+use crate::cli::identity::{Identity, Who};
 use crate::cli::{ConfigFile, Exit, Failure, now, say};
 use crate::config::{self, Config};
 use crate::diag::{Report, SourceId};
 use crate::document;
-use crate::document::grants::{GrantsDocument, PrincipalDocument};
+use crate::document::grants::{GrantsDocument, PrincipalDocument, PrincipalName};
 use crate::document::routes::{ApplicationDocument, RoutesDocument};
 use crate::source::file;
 use crate::source::jwks::From;
@@ -143,8 +144,10 @@ fn identity(
     principal: &PrincipalDocument,
 ) -> Result<(Identity, PathBuf), Failure> {
     let tenant = principal.tenant.value.as_str();
-    let mut issuers = config.issuers.iter().zip(&config.keys);
-    let found = issuers.find(|(issuer, _)| &*issuer.tenant == tenant && issuer.kind == IssuerKind::EntraV2);
+    let mut issuers = config.issuers.iter();
+    let found = issuers.find(|issuer| &*issuer.tenant == tenant && issuer.kind != IssuerKind::EntraV1);
+    let source = |id| config.keys.iter().find(|source| source.id == id);
+    let found = found.and_then(|issuer| Some((issuer, source(issuer.keys.first()?.source)?)));
     let Some((issuer, source)) = found else {
         return Err(refused(format!(
             "gateway.yaml has no tenant `{tenant}`, which is the tenant of `{}`",
@@ -153,19 +156,36 @@ fn identity(
     };
     let From::File(jwks) = &source.from else {
         return Err(refused(format!(
-            "tenant `{tenant}` signs with keys of its own; only a development key in a file under `keys` can be used"
+            "tenant `{tenant}` signs with keys of its own; only a development key in a file under `keys` (`jwks` of an issuer) can be used"
         )));
     };
-    let object = &principal.oid.value;
-    let object =
-        object.parse().map_err(|_| refused(format!("the `oid` of the principal is not a GUID: `{object}`")))?;
+    let name = &principal.known_by.text().value;
+    let who = match (&issuer.kind, &principal.known_by) {
+        (IssuerKind::Other(profile), PrincipalName::Subject(_)) => {
+            Who::Subject { subject: name.clone(), profile: Arc::clone(profile) }
+        }
+        (IssuerKind::EntraV1 | IssuerKind::EntraV2, PrincipalName::ObjectId(_)) => {
+            let fault = |_| refused(format!("the `oid` of the principal is not a GUID: `{name}`"));
+            Who::Object { tenant: issuer.tenant_id, object: name.parse().map_err(fault)? }
+        }
+        (_, PrincipalName::Subject(_) | PrincipalName::ObjectId(_)) => {
+            let key = principal.known_by.key();
+            return Err(refused(format!("`{tenant}` does not name its principals by `{key}`")));
+        }
+    };
     let gate = &application.gate;
+    let admitted = |audience: &&str| match &issuer.kind {
+        IssuerKind::Other(profile) => {
+            profile.audiences.is_empty() || profile.audiences.iter().any(|known| **known == **audience)
+        }
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => true,
+    };
+    let mut audiences = gate.audiences.iter().map(|audience| audience.value.as_str());
     let identity = Identity {
         issuer: issuer.url.clone(),
-        tenant: issuer.tenant_id,
-        object,
+        who,
         username: principal.id.value.clone(),
-        audience: gate.audiences.first().map(|audience| audience.value.clone()).unwrap_or_default(),
+        audience: audiences.find(admitted).unwrap_or_default().to_owned(),
         roles: gate.app_roles.iter().map(|role| role.value.clone()).collect(),
         client: gate.clients.first().map(|client| client.value.clone()),
     };

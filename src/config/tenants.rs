@@ -1,37 +1,31 @@
 //! `tenants`: each Entra tenant becomes the two exact issuers that sign for it, and the sources of their keys.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::Uri;
-
-use super::{Base, Name, Seen, list};
+use super::keys::{self, Sources};
+use super::{Base, Seen, list};
 use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::document::gateway::TenantDocument;
-use crate::model::Guid;
-use crate::source::jwks::{From, KeySource};
-use crate::token::{Issuer, IssuerId, IssuerKind, KeySet, KeySourceId, KeyUse};
+use crate::document::gateway::{AppKeysDocument, TenantDocument};
+use crate::model::{Guid, Tenant};
+use crate::source::jwks::From;
+use crate::token::{Issuer, IssuerId, IssuerKind, KeyUse};
 
-/// What `tenants` says; complete only if no fault was reported.
-#[derive(Default)]
-pub(super) struct Tenants {
-    pub(super) names: Vec<(Name, Guid)>,
+/// Everything whose tokens are believed; complete only if no fault was reported.
+pub(super) struct Believed {
+    pub(super) tenants: Vec<Tenant>,
     pub(super) issuers: Vec<Issuer>,
-    pub(super) keys: Vec<KeySource>,
-    /// Whether development keys are believed.
-    development: bool,
+    pub(super) keys: Sources,
+    names: Seen<String>,
 }
 
-/// The sign-in services of the clouds that Microsoft runs.
+/// The sign-in services of the clouds that Microsoft runs. The v1 issuers are those of
+/// <https://learn.microsoft.com/answers/questions/1190472>; the US Government has that of the global cloud.
 const CLOUDS: [(&str, Cloud); 3] = [
-    ("global", Cloud { authority: "https://login.microsoftonline.com", v1: Some("https://sts.windows.net") }),
-    // No v1 issuer: its host is documented nowhere but in the tenant's own discovery document. A resource that asks
-    // for v2 tokens (`accessTokenAcceptedVersion: 2`) does not need it.
-    ("usgov", Cloud { authority: "https://login.microsoftonline.us", v1: None }),
-    (
-        "china",
-        Cloud { authority: "https://login.partner.microsoftonline.cn", v1: Some("https://sts.chinacloudapi.cn") },
-    ),
+    ("global", Cloud { authority: "https://login.microsoftonline.com", v1: "https://sts.windows.net" }),
+    ("usgov", Cloud { authority: "https://login.microsoftonline.us", v1: "https://sts.windows.net" }),
+    ("china", Cloud { authority: "https://login.partner.microsoftonline.cn", v1: "https://sts.chinacloudapi.cn" }),
 ];
 
 #[derive(Clone, Copy)]
@@ -39,7 +33,52 @@ struct Cloud {
     /// Base URL of discovery and of v2 issuers.
     authority: &'static str,
     /// Base URL of v1 issuers.
-    v1: Option<&'static str>,
+    v1: &'static str,
+}
+
+/// Whether an `iss` is one of Entra ID, in any cloud.
+pub(super) fn is_entra(issuer: &str) -> bool {
+    let bases = CLOUDS.iter().flat_map(|(_, cloud)| [cloud.authority, cloud.v1]);
+    bases.into_iter().any(|base| issuer.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+impl Believed {
+    /// Nothing yet. Whether development keys are among what is believed is for the listeners to say.
+    pub(super) fn nothing(development: bool) -> Self {
+        let keys = Sources { development, ..Sources::default() };
+        Self { tenants: Vec::new(), issuers: Vec::new(), keys, names: Seen::new() }
+    }
+
+    /// Takes note of the name of a tenant or issuer, which are one namespace.
+    pub(super) fn name(&mut self, name: &Located<String>, report: &mut Report) {
+        if let Some(before) = self.names.before(name.value.clone(), name.place) {
+            let message = format!("the tenant `{}` is there twice", name.value);
+            let help = "names of `tenants` and `issuers` are one list, for gates and principals name both alike";
+            report.error("duplicate_tenant", name.place, message).help(help).also(before, "here first");
+        }
+    }
+
+    /// Adds an issuer with the keys that `keys` makes for it. Its `iss` must not be another's: the first of two would
+    /// silently win.
+    pub(super) fn issuer(
+        &mut self,
+        (tenant, tenant_id): (Arc<str>, Guid),
+        (url, place): (&str, Place),
+        (kind, authorization_uri): (IssuerKind, Option<String>),
+        report: &mut Report,
+        keys: impl FnOnce(&mut Sources, IssuerId) -> Vec<KeyUse>,
+    ) {
+        // Those of two tenants differ by the tenants' ids.
+        let is_other = matches!(kind, IssuerKind::Other(_));
+        if let Some(other) = self.issuers.iter().find(|known| is_other && known.url == url) {
+            let message = format!("`{url}` is already an issuer of `{}`", other.tenant);
+            report.error("duplicate_issuer", place, message).help("an `iss` belongs to one tenant or issuer");
+        }
+        // More than a `u16` counts is reported as a fault by the caller.
+        let id = IssuerId(u16::try_from(self.issuers.len()).unwrap_or(u16::MAX));
+        let keys = keys(&mut self.keys, id);
+        self.issuers.push(Issuer { tenant, tenant_id, url: url.to_owned(), kind, keys, authorization_uri });
+    }
 }
 
 /// Expands all tenants. `beyond` is a listener that other machines can reach: with one, development keys are refused.
@@ -47,64 +86,97 @@ pub(super) fn resolve(
     documents: &[TenantDocument],
     base: &Base,
     beyond: Option<&Located<String>>,
+    believed: &mut Believed,
     report: &mut Report,
-) -> Tenants {
-    let mut tenants = Tenants { development: beyond.is_none(), ..Tenants::default() };
-    let (mut names, mut ids) = (Seen::new(), Seen::new());
+) {
+    let mut ids = Seen::new();
     for document in documents {
-        let name = &document.name;
-        if let Some(before) = names.before(name.value.clone(), name.place) {
-            let message = format!("the tenant `{}` is there twice", name.value);
-            report.error("duplicate_tenant", name.place, message).also(before, "here first");
-        }
+        believed.name(&document.name, report);
         let id = id(document, &mut ids, report);
         // The name is known even if its id is not, so that documents that mention it do not seem at fault.
-        tenants.names.push((Arc::from(name.value.as_str()), id.unwrap_or(Guid(0))));
+        believed.tenants.push(Tenant::of_objects(&document.name.value, id.unwrap_or(Guid(0))));
         let authority = authority(document, report);
-        let keys = key_file(document, base, beyond, report);
-        let ca = authorities(document, base, report);
+        let file = document.keys.as_ref().and_then(|name| keys::file(name, base, beyond, report));
+        let unused = document.keys.as_ref().map(|_| "keys");
+        let ca = keys::authorities(document.ca.as_ref(), unused, base, report);
+        let applications = applications(document, report);
         if let (Some(id), Some((authority, v1))) = (id, authority) {
-            tenants.expand(document, id, &authority, v1.as_deref(), keys, ca);
+            let tenant = Expanded { document, id, authority: &authority, file, ca, applications };
+            let v1_url = format!("{v1}/{id}/");
+            tenant.add((IssuerKind::EntraV1, &v1_url, &format!("{authority}/{id}")), believed, report);
+            let v2 = format!("{authority}/{id}/v2.0");
+            tenant.add((IssuerKind::EntraV2, &v2, &v2), believed, report);
         }
     }
-    if tenants.issuers.len() > usize::from(u16::MAX) {
-        let place = documents.last().map(|document| document.place);
-        report.error("too_many_tenants", place, format!("more than {} issuers", u16::MAX));
-    }
-    tenants
 }
 
-impl Tenants {
-    fn expand(
-        &mut self,
-        document: &TenantDocument,
-        id: Guid,
-        authority: &str,
-        v1: Option<&str>,
-        keys: Option<std::path::PathBuf>,
-        ca: Option<Vec<u8>>,
-    ) {
-        let v1 = v1.map(|v1| (IssuerKind::EntraV1, format!("{v1}/{id}/"), format!("{authority}/{id}")));
-        let v2 = format!("{authority}/{id}/v2.0");
-        let v2 = (IssuerKind::EntraV2, v2.clone(), v2);
-        for (kind, url, discovery) in v1.into_iter().chain([v2]) {
-            let from = match &keys {
+/// A tenant whose parts are all known.
+struct Expanded<'d> {
+    document: &'d TenantDocument,
+    id: Guid,
+    /// Base URL of the sign-in service.
+    authority: &'d str,
+    file: Option<PathBuf>,
+    ca: Option<Vec<u8>>,
+    applications: Vec<Application>,
+}
+
+/// An application with keys of its own: its client id, and the audiences that these may sign for, that id the first.
+struct Application {
+    client: String,
+    audiences: Vec<Box<str>>,
+}
+
+impl Expanded<'_> {
+    /// Adds an issuer with its own keys and those of applications. `discovery` is the base URL of its documents.
+    fn add(&self, (kind, url, discovery): (IssuerKind, &str, &str), believed: &mut Believed, report: &mut Report) {
+        let document = format!("{discovery}/.well-known/openid-configuration");
+        let at = |document: String| From::Discovery { document, ca: self.ca.clone() };
+        let tenant = Arc::from(self.document.name.value.as_str());
+        let place = self.document.place;
+        let sign_in = Some(format!("{}/common/oauth2/authorize", self.authority));
+        believed.issuer((tenant, self.id), (url, place), (kind, sign_in), report, |sources, issuer| {
+            let own = match &self.file {
                 Some(path) => From::File(path.clone()),
-                None => From::Discovery {
-                    document: format!("{discovery}/.well-known/openid-configuration"),
-                    ca: ca.clone(),
-                },
+                None => at(document.clone()),
             };
-            // More than a `u16` counts is reported as a fault by the caller.
-            let issuer = IssuerId(u16::try_from(self.issuers.len()).unwrap_or(u16::MAX));
-            let source = KeySourceId(u16::try_from(self.keys.len()).unwrap_or(u16::MAX));
-            self.keys.push(KeySource { id: source, issuer, url: url.clone(), from, development: self.development });
-            let tenant = Arc::from(document.name.value.as_str());
-            let keys = vec![KeyUse { source, audiences: None }];
-            let authorization_uri = Some(format!("{authority}/common/oauth2/authorize"));
-            self.issuers.push(Issuer { tenant, tenant_id: id, url, kind, keys, authorization_uri });
-        }
+            let mut keys = vec![KeyUse { source: sources.add((issuer, url), None, own), audiences: None }];
+            for Application { client, audiences } in &self.applications {
+                let from = at(format!("{document}?appid={client}"));
+                let source = sources.add((issuer, url), Some(client), from);
+                keys.push(KeyUse { source, audiences: Some(audiences.clone()) });
+            }
+            keys
+        });
     }
+}
+
+fn applications(document: &TenantDocument, report: &mut Report) -> Vec<Application> {
+    let mut seen = Seen::new();
+    let mut found = Vec::new();
+    for AppKeysDocument { appid, audiences, place: _ } in &document.app_keys {
+        let Ok(client) = appid.value.parse::<Guid>() else {
+            report
+                .error("bad_guid", appid.place, format!("`{}` is no client id", appid.value))
+                .help("`appid` is the application (client) id of the app registration, a GUID");
+            continue;
+        };
+        if let Some(before) = seen.before(client, appid.place) {
+            let message = format!("the application `{client}` is there twice");
+            report.error("duplicate_app_keys", appid.place, message).also(before, "here first");
+        }
+        if let Some(keys) = &document.keys {
+            report
+                .error("conflicting_keys", appid.place, "`app_keys` are fetched by discovery, which `keys` replaces")
+                .also(keys.place, "`keys` is here")
+                .help("put the application's keys into a tenant that uses discovery, or remove one of the two");
+        }
+        let client = client.to_string();
+        let own = [client.as_str().into(), format!("api://{client}").into()];
+        let listed = audiences.iter().map(|audience| audience.value.as_str().into());
+        found.push(Application { audiences: own.into_iter().chain(listed).collect(), client });
+    }
+    found
 }
 
 fn id(document: &TenantDocument, seen: &mut Seen<Guid>, report: &mut Report) -> Option<Guid> {
@@ -123,7 +195,7 @@ fn id(document: &TenantDocument, seen: &mut Seen<Guid>, report: &mut Report) -> 
 }
 
 /// Base URLs of discovery (and v2 issuers) and of v1 issuers.
-fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, Option<String>)> {
+fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, String)> {
     if let Some(written) = &document.authority {
         if let Some(cloud) = &document.cloud {
             report
@@ -131,11 +203,18 @@ fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, 
                 .also(written.place, "the other one");
             return None;
         }
-        return match own_authority(&written.value) {
-            Ok(url) => Some((url.clone(), Some(url))),
+        return match keys::base_url(&written.value) {
+            Ok(()) => {
+                let url = written.value.trim_end_matches('/').to_owned();
+                Some((url.clone(), url))
+            }
             Err(fault) => {
                 report
-                    .error("bad_authority", written.place, format!("`{}` {fault}", written.value))
+                    .error(
+                        "bad_authority",
+                        written.place,
+                        format!("no keys can be found at `{}`: {fault}", written.value),
+                    )
                     .help("write the base URL of the sign-in service, such as `https://login.example.org`");
                 None
             }
@@ -143,7 +222,7 @@ fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, 
     }
     let name = document.cloud.as_ref().map_or("global", |cloud| cloud.value.as_str());
     match CLOUDS.iter().find(|(known, _)| *known == name) {
-        Some((_, cloud)) => Some((cloud.authority.to_owned(), cloud.v1.map(str::to_owned))),
+        Some((_, cloud)) => Some((cloud.authority.to_owned(), cloud.v1.to_owned())),
         None => {
             let place: Option<Place> = document.cloud.as_ref().map(|cloud| cloud.place);
             let known = CLOUDS.map(|(known, _)| known);
@@ -153,68 +232,4 @@ fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, 
             None
         }
     }
-}
-
-/// Checks an `authority` and takes a final slash off. Keys that come over plain HTTP could be anybody's, so that is
-/// for this machine only.
-fn own_authority(text: &str) -> Result<String, &'static str> {
-    let uri: Uri = text.parse().map_err(|_| "is not a URL")?;
-    let (Some(scheme), Some(host), Some(authority)) = (uri.scheme_str(), uri.host(), uri.authority()) else {
-        return Err("is not an absolute URL");
-    };
-    if authority.as_str().contains('@') || uri.query().is_some() || text.contains('#') {
-        return Err("must be without user, query and fragment");
-    }
-    // It stands in the quoted strings of challenges.
-    if text.contains(['"', '\\']) {
-        return Err("has a character that must be percent-encoded");
-    }
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    match scheme {
-        "https" => {}
-        "http" if loopback => {}
-        "http" => return Err("would fetch keys over plain HTTP, which only loopback may"),
-        _ => return Err("is neither https nor http"),
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// The file with the tenant's keys, if it names one; its content is checked here so that faults come with a place.
-fn key_file(
-    document: &TenantDocument,
-    base: &Base,
-    beyond: Option<&Located<String>>,
-    report: &mut Report,
-) -> Option<std::path::PathBuf> {
-    let name = document.keys.as_ref()?;
-    let json = base.read(name, report)?;
-    match KeySet::parse(&json) {
-        Err(fault) => {
-            report.error("bad_keys", name.place, format!("`{}` is no usable key set: {}", name.value, fault.0));
-        }
-        Ok(keys) => {
-            if let Some(listener) = beyond.filter(|_| keys.has_development_key()) {
-                report
-                    .error("development_keys", name.place, format!("`{}` holds a development key", name.value))
-                    .also(listener.place, "other machines can reach this listener")
-                    .help("anybody can sign with a development key: listen on 127.0.0.1 only, or use the tenant's own keys");
-            }
-        }
-    }
-    Some(base.path(name))
-}
-
-fn authorities(document: &TenantDocument, base: &Base, report: &mut Report) -> Option<Vec<u8>> {
-    let name = document.ca.as_ref()?;
-    if document.keys.is_some() {
-        report.warning("unused_ca", name.place, "`ca` is not used, because `keys` names a file");
-    }
-    let pem = base.read(name, report)?;
-    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-        report
-            .error("bad_certificate", name.place, format!("`{}` holds no certificate", name.value))
-            .help("it must be a PEM file with `-----BEGIN CERTIFICATE-----` blocks");
-    }
-    Some(pem)
 }

@@ -84,7 +84,7 @@ pub struct TenantDocument {
     pub name: Located<String>,
     /// The tenant id, a GUID.
     pub id: Located<String>,
-    /// `global` (default), `usgov` or `china`.
+    /// `global` (default), `usgov` or `china`; `germany` is closed.
     pub cloud: Option<Located<String>>,
     /// Base URL of the sign-in service in place of the cloud's own; discovery and both issuers then derive from it
     /// (v1 `AUTHORITY/ID/`, v2 `AUTHORITY/ID/v2.0`).
@@ -93,6 +93,20 @@ pub struct TenantDocument {
     pub keys: Option<Located<String>>,
     /// A PEM file with the certificate authorities that discovery trusts in place of the public ones.
     pub ca: Option<Located<String>>,
+    /// Applications that sign with keys of their own. Default: none.
+    pub app_keys: Vec<AppKeysDocument>,
+}
+
+/// One entry of `app_keys`: an application for which Entra signs with keys that its owner brought (claims mapping,
+/// SAML).
+#[derive(Clone, Debug)]
+pub struct AppKeysDocument {
+    /// Where the entry stands.
+    pub place: Place,
+    /// The client id of the application, a GUID.
+    pub appid: Located<String>,
+    /// Its further audiences beside the client id and `api://CLIENT-ID`: its App ID URIs.
+    pub audiences: Vec<Located<String>>,
 }
 
 /// One entry of `issuers`: any other OIDC issuer.
@@ -100,6 +114,26 @@ pub struct TenantDocument {
 pub struct IssuerDocument {
     /// Where the entry stands.
     pub place: Place,
+    /// The name that gates, principals and logs use; one namespace with the tenants.
+    pub name: Located<String>,
+    /// The exact `iss`.
+    pub issuer: Located<String>,
+    /// A JWKS file, relative to this file, or the URL of one. Default: OpenID Connect Discovery.
+    pub jwks: Option<Located<String>>,
+    /// Audiences one of which each token must carry. Default: the gates alone decide.
+    pub audiences: Vec<Located<String>>,
+    /// The claim that names the caller. Default: `sub`.
+    pub subject: Option<Located<String>>,
+    /// The claim with the client. Default: `client_id`, `azp` or `cid`, whichever is there.
+    pub client: Option<Located<String>>,
+    /// The claim with the roles; dots lead into objects. Default: `roles`.
+    pub roles: Option<Located<String>>,
+    /// The claim with the groups; dots lead into objects. Default: `groups`.
+    pub groups: Option<Located<String>>,
+    /// The claim with a name for display. Default: `preferred_username`.
+    pub username: Option<Located<String>>,
+    /// A PEM file with the certificate authorities that fetches trust in place of the public ones.
+    pub ca: Option<Located<String>>,
 }
 
 /// `tokens`.
@@ -113,6 +147,15 @@ pub struct TokensDocument {
     pub algorithms: Vec<Located<String>>,
     /// How many verified tokens are remembered. Default: 100,000.
     pub cache_entries: u64,
+    /// How many bytes remembered tokens may take, with what they say. Default: 256 MiB.
+    pub cache_bytes: u64,
+    /// Between two fetches of keys in the background, 10 s to 24 h. Default: 1 h.
+    pub refresh: Located<Duration>,
+    /// Between two fetches of an issuer's keys because a token names one that is not known, 1 s to 1 h. Default: 5 min.
+    pub cooldown: Located<Duration>,
+    /// How long keys are believed that cannot be fetched again, 1 min to 7 days and at least twice `refresh`.
+    /// Default: 24 h.
+    pub keep: Located<Duration>,
 }
 
 /// `limits`.

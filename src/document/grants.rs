@@ -143,8 +143,8 @@ pub struct PrincipalDocument {
     pub id: Located<String>,
     /// The name of its tenant in `gateway.yaml`.
     pub tenant: Located<String>,
-    /// Its object id in that tenant, a GUID.
-    pub oid: Located<String>,
+    /// What names it there.
+    pub known_by: PrincipalName,
     /// The state of the account.
     pub status: Status,
     /// Its flags.
@@ -155,6 +155,32 @@ pub struct PrincipalDocument {
     pub boundary: Option<Vec<Located<String>>>,
     /// Its own grants.
     pub grants: Vec<GrantDocument>,
+}
+
+/// What names a principal at its tenant.
+#[derive(Clone, Debug)]
+pub enum PrincipalName {
+    /// `oid`: its object id in a tenant of Entra ID, a GUID.
+    ObjectId(Located<String>),
+    /// `subject`: what the tokens of another issuer say.
+    Subject(Located<String>),
+}
+
+impl PrincipalName {
+    /// The text, whichever of the two it is.
+    pub const fn text(&self) -> &Located<String> {
+        match self {
+            Self::ObjectId(text) | Self::Subject(text) => text,
+        }
+    }
+
+    /// The key that it is written under.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::ObjectId(_) => "oid",
+            Self::Subject(_) => "subject",
+        }
+    }
 }
 
 /// One entry of `grants`.

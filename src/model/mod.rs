@@ -4,8 +4,10 @@ pub mod guid;
 pub mod principal;
 pub mod reason;
 pub mod right;
+pub mod tenant;
 
 pub use guid::Guid;
 pub use principal::{PrincipalKey, Status};
 pub use reason::Reason;
 pub use right::{Effect, Level};
+pub use tenant::{Naming, Tenant, is_subject};

@@ -168,7 +168,7 @@ fn judge(
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
-    let stranger = || Refusal::about(Reason::PrincipalUnknown, &verified.principal.object.to_string());
+    let stranger = || Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject));
     let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
     grounds.principal = Some(Arc::clone(&principal.id));
 
@@ -217,6 +217,18 @@ fn gate(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
         return Err(Refusal::about(Reason::GateAppRole, &offered(&token.roles)));
     }
     Ok(())
+}
+
+/// A subject as a log line may show it: bounded, and letters that do not print as they are escaped.
+fn shown(subject: &str) -> String {
+    let mut shown = String::new();
+    for letter in subject.chars().take(200) {
+        match letter {
+            '\'' | '"' | '\\' => shown.push(letter),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// What a token offered instead, for whoever has to mend it: no more than fits on a log line.

@@ -117,7 +117,12 @@ mod tests {
         let routes = document::read_routes(source, &mut report);
         assert!(!report.has_errors(), "{}", report.render());
         let tenant = Guid(7);
-        let mut builder = Builder::new(&grants.unwrap(), &[("t".into(), tenant)], Keep::Decisions, &mut report);
+        let mut builder = Builder::new(
+            &grants.unwrap(),
+            &[crate::model::Tenant::of_objects("t", tenant)],
+            Keep::Decisions,
+            &mut report,
+        );
         let route = &routes.unwrap().applications[0].routes[0];
         let AccessDocument::Require(requirement) = &route.access else { panic!("no requirement") };
         let variables = &[("n".into(), Variable::Segment(0))];

@@ -12,7 +12,7 @@ use crate::document;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::RoutesDocument;
 use crate::document::{Limits, Located};
-use crate::model::Guid;
+use crate::model::Tenant;
 use crate::policy::Domains;
 use crate::review::Policy;
 use crate::route::{self, Compiled, Inputs, RouteMap};
@@ -25,8 +25,8 @@ pub struct PolicyFiles {
     pub routes: Vec<PathBuf>,
     /// Grants: files, or directories of `*.yaml` and `*.yml`.
     pub grants: Vec<PathBuf>,
-    /// Names and ids of the tenants that gates and principals may name.
-    pub tenants: Vec<(Arc<str>, Guid)>,
+    /// The tenants and issuers that gates and principals may name.
+    pub tenants: Vec<Tenant>,
 }
 
 type Digest = [u8; 32];

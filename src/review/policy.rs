@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::diag::Report;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{ApplicationDocument, RouteDocument, RoutesDocument};
-use crate::model::Guid;
+use crate::model::Tenant;
 use crate::policy::{Domain, DomainId, Keep, Origins, Sha256};
 use crate::route::{self, Application, Inputs};
 use crate::snapshot::Snapshot;
@@ -19,8 +19,8 @@ pub struct Policy {
     pub routes: Vec<RoutesDocument>,
     /// All grants documents; the domain with the same number is made of each.
     pub grants: Vec<GrantsDocument>,
-    /// Names and ids of the tenants of `gateway.yaml`.
-    pub tenants: Vec<(Arc<str>, Guid)>,
+    /// The tenants and issuers of `gateway.yaml`.
+    pub tenants: Vec<Tenant>,
     /// The compiled tables, without keys.
     pub snapshot: Arc<Snapshot>,
     /// Where grants were written, domain by domain.
@@ -46,7 +46,7 @@ impl Policy {
     pub fn compile(
         routes: Vec<RoutesDocument>,
         grants: Vec<GrantsDocument>,
-        tenants: Vec<(Arc<str>, Guid)>,
+        tenants: Vec<Tenant>,
         files: route::ReadFile<'_>,
         sha256: Sha256,
         report: &mut Report,

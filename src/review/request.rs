@@ -10,7 +10,7 @@ use crate::diag::suggest;
 use crate::document::grants::PrincipalDocument;
 use crate::document::routes::TestDocument;
 use crate::document::{Entries, Literal, Located};
-use crate::model::{Guid, PrincipalKey};
+use crate::model::Naming;
 use crate::pep::{self, Answer, Grounds, Refusal};
 use crate::route::Application;
 use crate::route::host::Host;
@@ -40,7 +40,7 @@ pub enum Asker {
     /// Somebody without a token.
     #[default]
     Nobody,
-    /// A principal by its id, or anybody by `TENANT/OBJECT-ID`, with a token whose claims are the usual ones but for these.
+    /// A principal by its id, or anybody by `TENANT/OBJECT-ID` or `TENANT/SUBJECT`, with a token whose claims are the usual ones but for these.
     Bearer(String, Claims),
 }
 
@@ -222,22 +222,29 @@ impl Policy {
         id: &str,
         claims: &Claims,
     ) -> Result<Arc<Verified>, BadRequest> {
-        let (tenant, object, username) = match self.principal(application, id) {
+        let (tenant, subject, username) = match self.principal(application, id) {
             Some(principal) => {
-                let object = principal.oid.value.parse();
-                (principal.tenant.value.clone(), object.ok(), principal.id.value.clone())
+                let text = principal.known_by.text();
+                (principal.tenant.value.clone(), text.value.clone(), principal.id.value.clone())
             }
             None => {
-                let (tenant, object) = id.split_once('/').ok_or_else(|| self.stranger(id))?;
-                (tenant.to_owned(), object.parse().ok(), "stranger".to_owned())
+                let (tenant, subject) = id.split_once('/').ok_or_else(|| self.stranger(id))?;
+                (tenant.to_owned(), subject.to_owned(), "stranger".to_owned())
             }
         };
-        let object: Guid = object.ok_or_else(|| self.stranger(id))?;
         let name = claims.tenant.as_ref().unwrap_or(&tenant);
-        let Some((tenant, tenant_id)) = self.tenants.iter().find(|(known, _)| **known == **name) else {
-            let near = suggest(name, self.tenants.iter().map(|(known, _)| &**known));
+        let Some(tenant) = self.tenants.iter().find(|known| *known.name == **name) else {
+            let near = suggest(name, self.tenants.iter().map(|known| &*known.name));
             let help = near.map(|near| format!("did you mean `{near}`?"));
             return Err(BadRequest::new(format!("gateway.yaml has no tenant `{name}`"), help));
+        };
+        let principal = tenant.principal(&subject).ok_or_else(|| {
+            let help = "a tenant of Entra ID names principals by object id, a GUID; any other issuer by subject";
+            BadRequest::new(format!("`{subject}` names nobody at `{name}`"), help.to_owned())
+        })?;
+        let subject = match tenant.naming {
+            Naming::ObjectId => principal.object.to_string(),
+            Naming::Subject(_) => subject,
         };
         let gate = application.map(|application| &application.gate);
         let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
@@ -256,12 +263,12 @@ impl Policy {
         let class = claims.class.or(gate.and_then(|gate| gate.callers)).unwrap_or_default();
         Ok(Arc::new(Verified {
             issuer: IssuerId(0),
-            tenant: Arc::clone(tenant),
-            principal: PrincipalKey { tenant: *tenant_id, object },
+            tenant: Arc::clone(&tenant.name),
+            principal,
             audiences,
             roles,
             username: Some(username.into()),
-            subject: object.to_string().into(),
+            subject: subject.into(),
             class,
             client,
             groups: Groups::Listed(Box::default()),
@@ -283,7 +290,7 @@ impl Policy {
         let known = self.grants.iter().flat_map(|document| &document.principals);
         let near = suggest(id, known.map(|principal| principal.id.value.as_str()));
         let help = near.map_or_else(
-            || "name one of the grants, or `TENANT/OBJECT-ID` for somebody else".to_owned(),
+            || "name one of the grants, or `TENANT/OBJECT-ID` or `TENANT/SUBJECT` for somebody else".to_owned(),
             |near| format!("did you mean `{near}`?"),
         );
         BadRequest::new(format!("no grants document has a principal `{id}`"), help)

@@ -15,7 +15,7 @@ use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{AccessDocument, ApplicationDocument, IdentityHeader, RouteDocument, RoutesDocument};
-use crate::model::{Guid, Level};
+use crate::model::{Level, Tenant};
 use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
 
 /// Reads a file that a document names; the message of a failure is for operators.
@@ -28,8 +28,8 @@ pub struct Inputs<'i> {
     pub routes: &'i [RoutesDocument],
     /// All grants documents.
     pub grants: &'i [GrantsDocument],
-    /// Names and ids of the tenants of `gateway.yaml`.
-    pub tenants: &'i [(Arc<str>, Guid)],
+    /// The tenants and issuers of `gateway.yaml`.
+    pub tenants: &'i [Tenant],
     /// Reads the files that route maps name.
     pub files: ReadFile<'i>,
     /// Computes what reserved roles are pinned to.

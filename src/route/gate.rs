@@ -1,13 +1,11 @@
 //! Who may come in to an application at all.
 
-use std::sync::Arc;
-
 use super::compile::unknown;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::entrance::CallersDocument;
 use crate::document::routes::GateDocument;
-use crate::model::Guid;
+use crate::model::{Guid, Tenant};
 use crate::token::Class;
 
 /// Who may come in to an application at all. Tells nothing about permission.
@@ -36,14 +34,14 @@ impl Gate {
 }
 
 /// Resolves the tenants of a gate.
-pub(super) fn compile(gate: &GateDocument, tenants: &[(Arc<str>, Guid)], report: &mut Report) -> Gate {
+pub(super) fn compile(gate: &GateDocument, tenants: &[Tenant], report: &mut Report) -> Gate {
     let mut admitted = Vec::new();
     for tenant in &gate.tenants {
-        match tenants.iter().find(|(name, _)| **name == *tenant.value) {
-            Some((_, id)) => admitted.push(*id),
+        match tenants.iter().find(|known| *known.name == *tenant.value) {
+            Some(known) => admitted.push(known.id),
             None => {
                 let message = format!("gateway.yaml has no tenant `{}`", tenant.value);
-                unknown(report, tenant, message, tenants.iter().map(|(name, _)| &**name));
+                unknown(report, tenant, message, tenants.iter().map(|known| &*known.name));
             }
         }
     }

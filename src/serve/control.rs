@@ -16,7 +16,7 @@ use crate::proxy::tls::ServerTls;
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
-use crate::source::jwks::{self, KeySource};
+use crate::source::jwks::{self, Intervals, KeySource};
 use crate::telemetry::Telemetry;
 use crate::token::WantedKey;
 
@@ -26,6 +26,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the control thread works with.
 pub(super) struct Control {
     pub(super) sources: Vec<KeySource>,
+    pub(super) intervals: Intervals,
     pub(super) live: Arc<Live>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) woken: mpsc::Receiver<WantedKey>,
@@ -40,10 +41,10 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, live, telemetry, woken, changes, reloader, keeper, admin, drain } = self;
+        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, admin, drain } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
-            parts.spawn_local(jwks::keep(sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
+            parts.spawn_local(jwks::keep(intervals, sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
         }
         parts.spawn_local(changes.run());
         parts.spawn_local(reloader.run());

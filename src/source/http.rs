@@ -1,15 +1,15 @@
 //! Fetching one small document over HTTPS, or over plain HTTP from this machine, with every bound that a fetch from
-//! the network needs: size, time, no redirects.
+//! the network needs: size, time, and no redirects but a few on the same server.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 
 /// Largest body that is taken, in bytes.
 pub const BODY_BYTES: usize = 1024 * 1024;
-/// How long a fetch may take, from the name's resolution to the last byte.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// Most redirects that are followed.
+const REDIRECTS: usize = 3;
 /// Largest response head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -75,6 +75,38 @@ impl Url {
         self.tls
     }
 
+    /// Whether both are of one origin: scheme, host and port (RFC 6454 section 5).
+    fn is_same_origin(&self, other: &Self) -> bool {
+        (self.tls, self.port) == (other.tls, other.port) && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
+    /// The address that a `Location` of this address means (RFC 9110 section 10.2.2); its fragment is for browsers.
+    fn redirected(&self, location: &str) -> Result<Self, String> {
+        let location = location.split('#').next().unwrap_or_default();
+        let scheme = self.uri.scheme_str().unwrap_or_default();
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let path = self.uri.path();
+        let is_absolute = location.split(['/', '?']).next().is_some_and(|first| first.contains(':'));
+        let absolute = if is_absolute {
+            location.to_owned()
+        } else if location.starts_with("//") {
+            format!("{scheme}:{location}")
+        } else if location.starts_with('/') {
+            format!("{scheme}://{authority}{location}")
+        } else if location.starts_with('?') {
+            format!("{scheme}://{authority}{path}{location}")
+        } else {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{folder}/{location}")
+        };
+        let next =
+            Self::parse(&absolute).map_err(|why| format!("answered with a redirect that is not followed: {why}"))?;
+        match self.is_same_origin(&next) {
+            true => Ok(next),
+            false => Err(format!("answered with a redirect to another server, `{next}`, which is not followed")),
+        }
+    }
+
     fn is_local(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost") || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
@@ -86,10 +118,18 @@ impl fmt::Display for Url {
     }
 }
 
+/// What a server answers.
+enum Answer {
+    Body(Vec<u8>),
+    /// Go there instead.
+    Redirect(String),
+}
+
 /// Fetches documents.
 #[derive(Clone)]
 pub struct Client {
     tls: TlsConnector,
+    timeout: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -99,11 +139,12 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that trusts the certificate authorities in `ca` (PEM), or the public ones.
+    /// A client that trusts the certificate authorities in `ca` (PEM), or the public ones, and gives each fetch so much
+    /// time, from the name's resolution to the last byte, redirects included.
     ///
     /// # Errors
     /// `ca` holds no certificate, or a broken one.
-    pub fn new(ca: Option<&[u8]>) -> Result<Self, String> {
+    pub fn new(ca: Option<&[u8]>, timeout: Duration) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         match ca {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -123,23 +164,35 @@ impl Client {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), timeout })
     }
 
     /// Fetches a document with one GET.
     ///
     /// # Errors
-    /// A clause that names the URL and the cause: no connection, bad certificate, another status than 200 (redirects
-    /// are not followed), more than [`BODY_BYTES`], or more than [`TIMEOUT`] altogether.
+    /// A clause that names the URL and the cause: no connection, bad certificate, another status than 200, a redirect to
+    /// another server or one too many, more than [`BODY_BYTES`], or too slow.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
-        match tokio::time::timeout(TIMEOUT, self.exchange(url)).await {
+        match tokio::time::timeout(self.timeout, self.follow(url)).await {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(cause)) => Err(format!("`{url}`: {cause}")),
-            Err(_) => Err(format!("`{url}`: no complete answer within {} s", TIMEOUT.as_secs())),
+            Err(_) => Err(format!("`{url}`: no complete answer within {:?}", self.timeout)),
         }
     }
 
-    async fn exchange(&self, url: &Url) -> Result<Vec<u8>, String> {
+    /// Follows redirects within one server. Another server would be a matter of trust that nobody configured.
+    async fn follow(&self, url: &Url) -> Result<Vec<u8>, String> {
+        let mut url = url.clone();
+        for _ in 0..=REDIRECTS {
+            match self.exchange(&url).await? {
+                Answer::Body(body) => return Ok(body),
+                Answer::Redirect(location) => url = url.redirected(&location)?,
+            }
+        }
+        Err(format!("answered with more than {REDIRECTS} redirects"))
+    }
+
+    async fn exchange(&self, url: &Url) -> Result<Answer, String> {
         let stream = connect(url).await?;
         if !url.tls {
             return request(url, stream).await;
@@ -166,7 +219,7 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
     Err(cause)
 }
 
-async fn request<S>(url: &Url, stream: S) -> Result<Vec<u8>, String>
+async fn request<S>(url: &Url, stream: S) -> Result<Answer, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -177,10 +230,10 @@ where
         .map_err(|error| error.to_string())?;
     let exchange = async {
         let response = sender.send_request(head(url)?).await.map_err(|error| format!("no answer: {error}"))?;
-        match response.status() {
-            StatusCode::OK => {}
-            status if status.is_redirection() => return Err(format!("answered {status}; redirects are not followed")),
-            status => return Err(format!("answered {status}")),
+        match (response.status(), location(&response)) {
+            (StatusCode::OK, _) => {}
+            (status, Some(location)) if REDIRECTING.contains(&status) => return Ok(Answer::Redirect(location)),
+            (status, _) => return Err(format!("answered {status}")),
         }
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
@@ -189,7 +242,7 @@ where
                 format!("the answer broke off: {error}")
             }
         })?;
-        Ok(body.to_bytes().to_vec())
+        Ok(Answer::Body(body.to_bytes().to_vec()))
     };
     tokio::pin!(exchange, connection);
     tokio::select! {
@@ -197,6 +250,19 @@ where
         // The connection may end first, when the server closes it after the last byte.
         _ = &mut connection => exchange.await,
     }
+}
+
+/// Statuses that send a GET elsewhere (RFC 9110 section 15.4).
+const REDIRECTING: [StatusCode; 5] = [
+    StatusCode::MOVED_PERMANENTLY,
+    StatusCode::FOUND,
+    StatusCode::SEE_OTHER,
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::PERMANENT_REDIRECT,
+];
+
+fn location(response: &Response<Incoming>) -> Option<String> {
+    response.headers().get(LOCATION)?.to_str().ok().map(str::to_owned)
 }
 
 fn head(url: &Url) -> Result<Request<Empty<Bytes>>, String> {
@@ -249,10 +315,40 @@ mod tests {
     }
 
     #[test]
+    fn redirects_stay_on_the_server() {
+        let from = Url::parse("https://login.example.org/a/b?c=d").unwrap();
+        for (location, expected) in [
+            ("https://login.example.org/x", Ok("https://login.example.org/x")),
+            ("https://LOGIN.example.org:443/x#y", Ok("https://LOGIN.example.org:443/x")),
+            ("//login.example.org/x?a=b:c", Ok("https://login.example.org/x?a=b:c")),
+            ("/x?y=z", Ok("https://login.example.org/x?y=z")),
+            ("x", Ok("https://login.example.org/a/x")),
+            ("?x", Ok("https://login.example.org/a/b?x")),
+            ("https://login.example.org:8443/x", Err("another server")),
+            ("https://other.example.org/x", Err("another server")),
+            ("//other.example.org/x", Err("another server")),
+            ("http://login.example.org/x", Err("plain HTTP")),
+            ("http://127.0.0.1/x", Err("another server")),
+            ("https://login.example.org@other.example.org/x", Err("user information")),
+            ("file:///etc/passwd", Err("not followed")),
+            ("data:text/plain,x", Err("not followed")),
+        ] {
+            match (from.redirected(location), expected) {
+                (Ok(url), Ok(expected)) => assert_eq!(url.to_string(), expected),
+                (Err(why), Err(part)) if why.contains(part) => {}
+                (other, _) => panic!("{location}: {other:?}"),
+            }
+        }
+        let port = Url::parse("http://127.0.0.1:8080/x").unwrap();
+        assert!(port.redirected("http://127.0.0.1/x").is_err());
+    }
+
+    #[test]
     fn a_ca_file_must_have_a_certificate() {
-        assert!(Client::new(None).is_ok());
-        assert!(Client::new(Some(b"nonsense")).unwrap_err().contains("no certificate"));
+        let new = |ca| Client::new(ca, Duration::from_secs(1));
+        assert!(new(None).is_ok());
+        assert!(new(Some(b"nonsense")).unwrap_err().contains("no certificate"));
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(Client::new(Some(broken)).unwrap_err().contains("bad certificate"));
+        assert!(new(Some(broken)).unwrap_err().contains("bad certificate"));
     }
 }

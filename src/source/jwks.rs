@@ -1,9 +1,10 @@
 //! Keys of issuers: read from files and fetched by discovery, kept fresh while the process runs, and published.
 //!
 //! Keys are fetched at start, each hour, and when a token names a key that is not known, then at most once in five
-//! minutes for each issuer so that forged tokens cannot make the gateway flood it. A bad answer never replaces good
+//! minutes for each source so that forged tokens cannot make the gateway flood it. A bad answer never replaces good
 //! keys; keys that could not be confirmed for a day are withdrawn.
 
+mod absent;
 mod fetch;
 mod schedule;
 
@@ -15,10 +16,13 @@ use tokio::sync::mpsc;
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
+use self::absent::Absent;
+use self::fetch::Failure;
 use self::schedule::Schedule;
 use crate::snapshot::Live;
 use crate::telemetry::Telemetry;
-use crate::token::{IssuerId, KeyRing, KeySet, KeySourceId, WantedKey};
+use crate::token::keys::label;
+use crate::token::{IssuerId, KeyRing, KeySet, KeySourceId, Refused, WantedKey};
 
 /// One place where keys of an issuer come from.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct KeySource {
     pub issuer: IssuerId,
     /// Its exact `iss`; a discovery document must say the same.
     pub url: String,
+    /// The client id of the application that the keys belong to; `None` for the issuer's own.
+    pub application: Option<String>,
     /// The place.
     pub from: From,
     /// Whether development keys may be among them: their private halves are known to anybody, so only where nobody
@@ -36,11 +42,25 @@ pub struct KeySource {
     pub development: bool,
 }
 
+impl KeySource {
+    /// What logs and metrics call it.
+    pub fn label(&self) -> String {
+        label(&self.url, self.application.as_deref())
+    }
+}
+
 /// A place that keys come from.
 #[derive(Clone, Debug)]
 pub enum From {
     /// A JWKS file, read again as soon as it changes. Several issuers may share one.
     File(PathBuf),
+    /// A JWKS document behind a URL.
+    Jwks {
+        /// The URL.
+        document: String,
+        /// As for discovery.
+        ca: Option<Vec<u8>>,
+    },
     /// OpenID Connect Discovery 1.0.
     Discovery {
         /// URL of the `openid-configuration` document.
@@ -53,10 +73,10 @@ pub enum From {
 /// How often keys are looked for and how long they last.
 #[derive(Clone, Copy, Debug)]
 pub struct Intervals {
-    /// Between two fetches of an issuer whose keys are there; up to a twentieth is added at random, so that many
+    /// Between two fetches in the background of a source whose keys are there; up to a twentieth is added at random, so that many
     /// gateways do not ask at once.
     pub refresh: Duration,
-    /// Between two fetches of an issuer because of unknown keys.
+    /// Between two fetches of a source because of unknown keys.
     pub wake: Duration,
     /// From the first failed fetch to the next; doubled at each failure that follows.
     pub retry: Duration,
@@ -66,6 +86,20 @@ pub struct Intervals {
     pub file: Duration,
     /// How long keys are believed that cannot be fetched again. Whole seconds.
     pub keep: Duration,
+    /// How long one document may take to come.
+    pub fetch: Duration,
+}
+
+impl Intervals {
+    /// Whether keys of this age (seconds) should have been confirmed long ago: two fetches in the background are missing.
+    pub fn is_stale(&self, age: u64) -> bool {
+        age > self.refresh.as_secs().saturating_mul(2)
+    }
+
+    /// Whether keys of this age (seconds) are no longer believed.
+    pub fn is_too_old(&self, age: u64) -> bool {
+        age > self.keep.as_secs()
+    }
 }
 
 impl Default for Intervals {
@@ -77,6 +111,7 @@ impl Default for Intervals {
             retry_longest: Duration::from_secs(60),
             file: Duration::from_secs(1),
             keep: Duration::from_secs(24 * 60 * 60),
+            fetch: Duration::from_secs(10),
         }
     }
 }
@@ -95,11 +130,8 @@ pub fn load_files(sources: &[KeySource], ring: KeyRing, now: u64) -> Result<KeyR
             Some((_, keys)) => keys.clone(),
             None => {
                 let keys = match fetch::file(path) {
-                    Ok(keys) => {
-                        warn_of_refused(&source.url, &keys);
-                        Some(Arc::new(keys))
-                    }
-                    Err(cause) => {
+                    Ok(keys) => Some(Arc::new(keys)),
+                    Err(Failure { cause, .. }) => {
                         faults.push((path.clone(), cause));
                         None
                     }
@@ -119,16 +151,6 @@ pub fn load_files(sources: &[KeySource], ring: KeyRing, now: u64) -> Result<KeyR
 ///
 /// `wake` names the keys of tokens that are not known; more of these than can be served are ignored.
 pub async fn keep(
-    sources: Vec<KeySource>,
-    live: Arc<Live>,
-    telemetry: Arc<Telemetry>,
-    wake: mpsc::Receiver<WantedKey>,
-) {
-    keep_at(Intervals::default(), sources, live, telemetry, wake).await;
-}
-
-/// [`keep`] with intervals of one's own.
-pub async fn keep_at(
     intervals: Intervals,
     sources: Vec<KeySource>,
     live: Arc<Live>,
@@ -147,7 +169,7 @@ pub async fn keep_at(
             Some(done) = keeper.fetches.join_next_with_id() => {
                 let (task, result) = match done {
                     Ok((task, result)) => (task, result),
-                    Err(error) => (error.id(), Err(format!("the fetch ended unexpectedly: {error}"))),
+                    Err(error) => (error.id(), Err(format!("the fetch ended unexpectedly: {error}").into())),
                 };
                 keeper.finish(task, result);
             }
@@ -165,21 +187,34 @@ struct Keeper {
     live: Arc<Live>,
     telemetry: Arc<Telemetry>,
     entries: Vec<Entry>,
-    fetches: JoinSet<Result<KeySet, String>>,
+    fetches: JoinSet<Result<KeySet, Failure>>,
 }
 
 struct Entry {
     source: Arc<KeySource>,
+    /// What logs and metrics call it.
+    label: String,
     schedule: Schedule,
-    /// The fetch in flight: never more than one for each issuer.
+    absent: Absent,
+    /// The fetch in flight: never more than one for each source.
     running: Option<task::Id>,
     /// The last failure of a file, so that one that stays broken is not reported each second.
     complaint: Option<String>,
+    /// The refused entries that the log was told of.
+    told: Vec<Refused>,
 }
 
 impl Entry {
     fn new(source: KeySource, start: Instant) -> Self {
-        Self { source: Arc::new(source), schedule: Schedule::new(start), running: None, complaint: None }
+        Self {
+            label: source.label(),
+            source: Arc::new(source),
+            schedule: Schedule::new(start),
+            absent: Absent::default(),
+            running: None,
+            complaint: None,
+            told: Vec::new(),
+        }
     }
 
     fn is_file(&self) -> bool {
@@ -199,22 +234,33 @@ impl Keeper {
         let now = Instant::now();
         for entry in &mut self.entries {
             if entry.running.is_none() && entry.schedule.next() <= now {
-                entry.running = Some(self.fetches.spawn(fetch::fetch(Arc::clone(&entry.source))).id());
+                entry.schedule.begin(now);
+                entry.absent.begin();
+                let fetch = fetch::fetch(Arc::clone(&entry.source), self.intervals.fetch);
+                entry.running = Some(self.fetches.spawn(fetch).id());
             }
         }
     }
 
-    /// A token named a key of this issuer that is not known. Files are read each second anyway.
+    /// A token named a key of this issuer that is not known. All of the issuer's sources are asked, for it could be in
+    /// any of them; files are read each second anyway.
     fn wake(&mut self, key: &WantedKey) {
         let now = Instant::now();
-        for entry in &mut self.entries {
-            if entry.source.issuer == key.issuer && !entry.is_file() && entry.running.is_none() {
+        let ring = Arc::clone(&self.live.load().keys);
+        let sources = self.entries.iter_mut().filter(|entry| entry.source.issuer == key.issuer && !entry.is_file());
+        let mut sources: Vec<&mut Entry> = sources.collect();
+        if sources.iter().any(|entry| ring.get(entry.source.id).is_some_and(|keys| keys.has(&key.kid))) {
+            // It came while the token waited in line.
+            return;
+        }
+        for entry in &mut sources {
+            if entry.absent.ask(&key.kid, now) {
                 entry.schedule.wake(now, &self.intervals);
             }
         }
     }
 
-    fn finish(&mut self, task: task::Id, result: Result<KeySet, String>) {
+    fn finish(&mut self, task: task::Id, result: Result<KeySet, Failure>) {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.running == Some(task)) else { return };
         entry.running = None;
         let now = Instant::now();
@@ -223,25 +269,28 @@ impl Keeper {
             (Ok(_), false) => entry.schedule.succeeded(now, &self.intervals),
             (Err(_), false) => entry.schedule.failed(now, &self.intervals),
         }
-        let source = &entry.source;
         match result {
             Ok(keys) => {
                 if entry.complaint.take().is_some() {
-                    tracing::info!(issuer = source.url, "keys can be read again");
+                    tracing::info!(issuer = entry.label, "keys can be read again");
                 }
-                adopt(source, keys, &self.live, &self.telemetry, &self.intervals);
+                adopt(entry, keys, &self.live, &self.telemetry, &self.intervals);
             }
-            Err(cause) => {
-                self.telemetry.keys_failed(&source.url);
+            Err(Failure { cause, exposed }) => {
+                self.telemetry.keys_failed(&entry.label);
+                entry.absent.failed();
                 if entry.complaint.as_ref() == Some(&cause) {
                     return;
                 }
-                if self.live.load().keys.get(source.id).is_some() {
-                    tracing::warn!(issuer = source.url, cause, "keys could not be fetched; the old ones stay");
-                } else {
-                    tracing::warn!(issuer = source.url, cause, "no keys yet: not ready, trying again within a minute");
+                if exposed {
+                    tracing::error!(issuer = entry.label, cause, "{EXPOSED}");
                 }
-                entry.complaint = matches!(source.from, From::File(_)).then_some(cause);
+                if self.live.load().keys.get(entry.source.id).is_some() {
+                    tracing::warn!(issuer = entry.label, cause, "keys could not be fetched; the old ones stay");
+                } else {
+                    tracing::warn!(issuer = entry.label, cause, "no keys yet: not ready, trying again within a minute");
+                }
+                entry.complaint = entry.is_file().then_some(cause);
             }
         }
     }
@@ -253,15 +302,16 @@ impl Keeper {
         for entry in &self.entries {
             let source = entry.source.id;
             let Some(fetched_at) = ring.fetched_at(source) else { continue };
-            if now.saturating_sub(fetched_at) > self.intervals.keep.as_secs() {
-                tracing::error!(issuer = entry.source.url, fetched_at, "keys are too old and no longer believed");
+            if self.intervals.is_too_old(now.saturating_sub(fetched_at)) {
+                tracing::error!(issuer = entry.label, fetched_at, "keys are too old and no longer believed");
                 self.live.publish_keys(&Arc::new(self.live.load().keys.without(source)));
             }
         }
     }
 }
 
-fn adopt(source: &KeySource, keys: KeySet, live: &Live, telemetry: &Telemetry, intervals: &Intervals) {
+fn adopt(entry: &mut Entry, keys: KeySet, live: &Live, telemetry: &Telemetry, intervals: &Intervals) {
+    let source = &entry.source;
     let now = super::now();
     let old = Arc::clone(&live.load().keys);
     let keys = Arc::new(keys);
@@ -269,23 +319,36 @@ fn adopt(source: &KeySource, keys: KeySet, live: &Live, telemetry: &Telemetry, i
     let changed = ring.generation() != old.generation();
     if changed {
         let kids: Vec<_> = keys.kids().collect();
-        tracing::info!(issuer = source.url, ?kids, "keys changed");
-        warn_of_refused(&source.url, &keys);
+        tracing::info!(issuer = entry.label, ?kids, "keys changed");
+    }
+    if entry.told != keys.refused() {
+        tell_of_refused(&entry.label, keys.refused());
+        entry.told = keys.refused().to_vec();
+    }
+    if entry.absent.answered(|kid| keys.has(kid), changed, Instant::now() + intervals.refresh) {
+        entry.schedule.satisfied();
     }
     let age = old.fetched_at(source.id).map_or(u64::MAX, |fetched_at| now.saturating_sub(fetched_at));
     // A file is read each second; that it is still the same is worth a new snapshot only now and then.
     let worth = match source.from {
         From::File(_) => changed || age >= intervals.refresh.as_secs().min(intervals.keep.as_secs() / 2),
-        From::Discovery { .. } => true,
+        From::Jwks { .. } | From::Discovery { .. } => true,
     };
     if worth {
         live.publish_keys(&Arc::new(ring));
     }
-    telemetry.keys_fetched(&source.url, now);
+    telemetry.keys_fetched(&entry.label, now);
 }
 
-fn warn_of_refused(issuer: &str, keys: &KeySet) {
-    for why in keys.refused() {
-        tracing::warn!(issuer, why, "a published key is not used");
+/// What the log says of an issuer that publishes a secret key.
+const EXPOSED: &str = "a secret key is published: whoever read it can sign; tell the issuer to withdraw the key";
+
+fn tell_of_refused(issuer: &str, refused: &[Refused]) {
+    for Refused { why, exposed } in refused {
+        if *exposed {
+            tracing::error!(issuer, why, "{EXPOSED}");
+        } else {
+            tracing::warn!(issuer, why, "a published key is not used");
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder, text};
 use prometheus_client::metrics::counter::Counter;
@@ -116,6 +117,9 @@ pub(super) struct Metrics {
     pub(super) revoked_failed: Counter,
     /// Exchanges that were cut because their token was revoked.
     pub(super) exchanges_cut: Counter,
+    keys_age: Family<Named, Gauge>,
+    token_lookups: Family<Named, Counter>,
+    token_entries: Gauge,
 }
 
 impl Metrics {
@@ -147,6 +151,9 @@ impl Metrics {
             revoked_at: Gauge::default(),
             revoked_failed: Counter::default(),
             exchanges_cut: Counter::default(),
+            keys_age: Family::default(),
+            token_lookups: Family::default(),
+            token_entries: Gauge::default(),
         };
         metrics.register(version);
         metrics
@@ -186,6 +193,10 @@ impl Metrics {
         all.register_with_unit("revoked_timestamp", help, Unit::Seconds, at);
         all.register("revoked_loads_failed", "Files of revocations not usable", self.revoked_failed.clone());
         all.register("exchanges_cut", "Running exchanges ended by a revocation", self.exchanges_cut.clone());
+        let (help, age) = ("Since an issuer's keys were last fetched", self.keys_age.clone());
+        all.register_with_unit("keys_age", help, Unit::Seconds, age);
+        all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());
+        all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
 
     pub(super) fn request(&self, record: &RequestRecord) {
@@ -245,6 +256,23 @@ impl Metrics {
         self.revoked_at.set(signed(at));
     }
 
+    pub(super) fn keys_age(&self, issuer: &str, age: Option<u64>) {
+        let named = Named::of("issuer", issuer);
+        match age {
+            Some(age) => drop(self.keys_age.get_or_create(&named).set(signed(age))),
+            None => drop(self.keys_age.remove(&named)),
+        }
+    }
+
+    /// The counts are those of whoever looks tokens up, since the start of the process.
+    pub(super) fn token_cache(&self, hits: u64, misses: u64, entries: u64) {
+        for (result, count) in [("hit", hits), ("miss", misses)] {
+            let counter = self.token_lookups.get_or_create(&Named::of("result", result));
+            counter.inner().fetch_max(count, Ordering::Relaxed);
+        }
+        self.token_entries.set(signed(entries));
+    }
+
     pub(super) fn render(&self) -> String {
         let mut out = String::new();
         match text::encode(&mut out, &self.registry) {
@@ -285,6 +313,11 @@ mod tests {
         metrics.reload_failed(1001);
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
         metrics.keys_failed("https://issuer.example/v2.0");
+        metrics.keys_age("https://issuer.example/v2.0", Some(61));
+        metrics.keys_age("https://gone.example", Some(61));
+        metrics.keys_age("https://gone.example", None);
+        metrics.token_cache(9, 2, 7);
+        metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
         metrics.revoked_loaded(12, 1002);
         metrics.revoked_failed.inc();
@@ -310,12 +343,17 @@ mod tests {
             "portcullis_revoked_timestamp_seconds 1002",
             "portcullis_revoked_loads_failed_total 1",
             "portcullis_exchanges_cut_total 0",
+            "portcullis_keys_age_seconds{issuer=\"https://issuer.example/v2.0\"} 61",
+            "portcullis_token_cache_lookups_total{result=\"hit\"} 10",
+            "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
+            "portcullis_token_cache_entries 4",
             "portcullis_upstream_connections_opened_total{server=\"http://127.0.0.1:9001\"} 1",
         ] {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
         assert!(!text.contains("/secret") && !text.contains("olga"));
+        assert!(!text.contains("gone.example"), "keys that are not there have no age");
     }
 
     #[test]

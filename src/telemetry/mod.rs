@@ -101,6 +101,18 @@ impl Telemetry {
         self.metrics.exchanges_cut.inc();
     }
 
+    /// How long ago the keys of an issuer were fetched, in seconds; `None` while there are none. To be told before
+    /// [`render`](Self::render), for it grows by itself.
+    pub fn keys_age(&self, issuer: &str, age: Option<u64>) {
+        self.metrics.keys_age(issuer, age);
+    }
+
+    /// How often tokens were remembered since the start, how often not, and how many are. To be told before
+    /// [`render`](Self::render): whoever looks tokens up counts for itself, which is cheaper than telling each time.
+    pub fn token_cache(&self, hits: u64, misses: u64, entries: u64) {
+        self.metrics.token_cache(hits, misses, entries);
+    }
+
     /// A client has connected.
     pub fn connection_opened(&self) {
         self.metrics.connections.inc();

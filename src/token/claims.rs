@@ -15,7 +15,7 @@ use super::verified::{Caller, Groups, Verified, Window};
 use super::verify::Rules;
 use super::{IssuerId, KeySourceId};
 
-pub(super) use other::{SUBJECT_BYTES, principal as principal_of};
+pub(super) use other::principal as principal_of;
 
 /// `aud` of a token for Microsoft Graph, which nobody but Graph can verify.
 const GRAPH: [&str; 3] =
@@ -24,12 +24,9 @@ const GRAPH: [&str; 3] =
 const USERNAME_BYTES: usize = 256;
 /// Longest identifier of a token, in bytes.
 pub(super) const TOKEN_ID_BYTES: usize = 128;
-/// Claims that are checked. One that differs from these in letter case only would be read by some backends or libraries
-/// as the claim itself.
-const CHECKED: [&str; 16] = [
-    "ver", "iss", "tid", "aud", "exp", "nbf", "iat", "oid", "sub", "azp", "appid", "scp", "idtyp", "roles", "groups",
-    "cnf",
-];
+/// Claims that are checked at every issuer. One that differs from a checked one in letter case only would be read by
+/// some backends or libraries as the claim itself.
+const CHECKED: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "cnf"];
 
 /// `iss`, which must be known before a key can be looked up, so before anything can be believed.
 pub(super) fn issuer(payload: &Object) -> Result<&str, Fault> {
@@ -49,7 +46,7 @@ pub(super) fn check(
     rules: &Rules,
     now: u64,
 ) -> Result<Verified, Fault> {
-    exact_names(payload)?;
+    exact_names(payload, issuer)?;
     if let IssuerKind::EntraV1 | IssuerKind::EntraV2 = issuer.kind {
         entra::version(payload, issuer)?;
         entra::tenant(payload, issuer)?;
@@ -83,8 +80,17 @@ pub(super) fn check(
 }
 
 /// No claim looks like one that is checked without being it.
-pub(super) fn exact_names(payload: &Object) -> Result<(), Fault> {
-    let alike = |name: &str| CHECKED.iter().any(|checked| *checked != name && checked.eq_ignore_ascii_case(name));
+pub(super) fn exact_names(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
+    let mut checked = CHECKED.to_vec();
+    match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => checked.extend(entra::CHECKED),
+        IssuerKind::Other(profile) => {
+            checked.extend(other::CHECKED);
+            checked.extend(other::read(profile));
+        }
+    }
+    let alike =
+        |name: &str| !checked.contains(&name) && checked.iter().any(|checked| checked.eq_ignore_ascii_case(name));
     if payload.names().any(alike) { Err(Fault::LookAlikeClaim) } else { Ok(()) }
 }
 
@@ -154,24 +160,21 @@ pub(super) fn unbound(payload: &Object) -> Result<(), Fault> {
 
 /// App roles.
 pub(super) fn roles<'p>(payload: &'p Object, issuer: &Issuer) -> Result<Vec<&'p str>, Fault> {
-    let claim = match &issuer.kind {
-        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("roles"),
-        IssuerKind::Other(profile) => other::member(payload, &profile.roles),
-    };
-    claim.map_or(Ok(Vec::new()), |roles| roles.texts().ok_or(Fault::BadRoles))
+    match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("roles").map_or(Some(Vec::new()), Json::texts),
+        IssuerKind::Other(profile) => other::names(payload, &profile.roles),
+    }
+    .ok_or(Fault::BadRoles)
 }
 
 /// Groups, as far as the token says.
 pub(super) fn groups(payload: &Object, issuer: &Issuer) -> Result<Groups, Fault> {
-    let claim = match &issuer.kind {
+    let groups = match &issuer.kind {
         IssuerKind::EntraV1 | IssuerKind::EntraV2 if entra::has_group_overage(payload)? => return Ok(Groups::Unknown),
-        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("groups"),
-        IssuerKind::Other(profile) => other::member(payload, &profile.groups),
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("groups").map_or(Some(Vec::new()), Json::texts),
+        IssuerKind::Other(profile) => other::names(payload, &profile.groups),
     };
-    match claim {
-        None => Ok(Groups::Listed(Box::default())),
-        Some(groups) => Ok(Groups::Listed(boxed(groups.texts().ok_or(Fault::BadGroups)?).into())),
-    }
+    Ok(Groups::Listed(boxed(groups.ok_or(Fault::BadGroups)?).into()))
 }
 
 /// `uti` of Entra ID, `jti` of others (RFC 7519 section 4.1.7).

@@ -43,8 +43,16 @@ pub struct Profile {
 pub struct KeyUse {
     /// Which keys.
     pub source: KeySourceId,
-    /// For the keys of a single application, which its owners hold: the only audiences that they may sign for.
+    /// For the keys of a single application, which its owners hold: the only audiences that they may sign for, its
+    /// client id the first.
     pub audiences: Option<Vec<Box<str>>>,
+}
+
+impl KeyUse {
+    /// The client id of the application whose keys these are; `None` for the issuer's own.
+    pub fn application(&self) -> Option<&str> {
+        self.audiences.as_ref()?.first().map(|client| &**client)
+    }
 }
 
 /// One exact `iss`.

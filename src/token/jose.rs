@@ -9,6 +9,8 @@ use super::verify::Algorithms;
 
 /// Largest token that is looked at, in bytes. Entra's largest, with 200 groups, have about 12 KB.
 const TOKEN_BYTES: usize = 32 * 1024;
+/// What `typ` may be.
+const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 /// Largest header in bytes of JSON.
 const HEADER_BYTES: usize = 2 * 1024;
 /// Longest `kid` in bytes, in tokens and keys alike.
@@ -140,11 +142,12 @@ pub(super) fn extensions(header: &Object) -> Result<(), Fault> {
     }
 }
 
-/// `typ`: absent, `JWT` (RFC 7519 section 5.1) or `at+jwt` (RFC 9068 section 2.1), in any letter case.
+/// `typ`: absent, `JWT` (RFC 7519 section 5.1) or `at+jwt` (RFC 9068 section 2.1), also in its long form, in any letter
+/// case.
 pub(super) fn typ(header: &Object) -> Result<(), Fault> {
     match header.get("typ") {
         None => Ok(()),
-        Some(Json::Text(typ)) if typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt") => Ok(()),
+        Some(Json::Text(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => Ok(()),
         Some(_) => Err(Fault::WrongType),
     }
 }
@@ -219,6 +222,9 @@ mod tests {
             (r#"{"alg":"RS256","kid":"k"}"#, None),
             (r#"{"alg":"RS256","kid":"k","typ":"JWT"}"#, None),
             (r#"{"alg":"ES256","kid":"k","typ":"at+JWT"}"#, None),
+            (r#"{"alg":"ES256","kid":"k","typ":"application/at+jwt"}"#, None),
+            (r#"{"alg":"ES256","kid":"k","typ":"application/jwt"}"#, Some(Fault::WrongType)),
+            (r#"{"alg":"ES256","kid":"k","typ":"logout+jwt"}"#, Some(Fault::WrongType)),
             (
                 r#"{"alg":"RS256","kid":"k","jwk":{"kty":"oct"},"jku":1,"x5u":[],"x5c":null,"x5t":"k","nonce":"n"}"#,
                 None,

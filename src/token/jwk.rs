@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 
 use super::jose::{Algorithm, KID_BYTES};
+use super::keys::Refused;
 use super::strict::{Json, Object};
 
 /// Members of private and symmetric keys (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1). Whoever publishes one has lost it.
@@ -75,8 +76,19 @@ impl Key {
     }
 
     /// Reads one entry of `keys`, or says in a few words why it is not used.
-    pub(super) fn read(entry: &Json) -> Result<Self, String> {
-        let Json::Object(entry) = entry else { return Err("an entry is not an object".into()) };
+    pub(super) fn read(entry: &Json) -> Result<Self, Refused> {
+        let unusable = |why| Refused { why, exposed: false };
+        let Json::Object(object) = entry else { return Err(unusable("an entry is not an object".into())) };
+        let Some(name) = PRIVATE.iter().find(|name| object.has(name)) else {
+            return Self::read_public(object).map_err(unusable);
+        };
+        let kid = object.text("kid").unwrap_or_default().chars().take(KID_BYTES).collect::<String>();
+        let kid = kid.escape_debug();
+        let why = format!("key `{kid}` is refused: `{name}` is a member of a secret key, which is now known to others");
+        Err(Refused { why, exposed: true })
+    }
+
+    fn read_public(entry: &Object) -> Result<Self, String> {
         let kid = match entry.text("kid") {
             Some(kid) if (1..=KID_BYTES).contains(&kid.len()) => kid,
             Some(_) => return Err("a key has a `kid` that is empty or longer than 128 bytes".into()),
@@ -87,9 +99,6 @@ impl Key {
     }
 
     fn read_named(entry: &Object, kid: &str) -> Result<Self, String> {
-        if let Some(name) = PRIVATE.iter().find(|name| entry.has(name)) {
-            return Err(format!("is refused: `{name}` is a member of a secret key, which is now known to others"));
-        }
         match entry.get("use") {
             None => {}
             Some(Json::Text(purpose)) if purpose == "sig" => {}

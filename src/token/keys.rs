@@ -24,16 +24,36 @@ pub struct KeySourceId(pub u16);
 pub struct KeySet {
     /// Sorted by `kid`, each there once.
     keys: Vec<Key>,
-    refused: Vec<String>,
+    refused: Vec<Refused>,
 }
 
-/// Why a JWKS document was not taken; a clause for an operator that names keys by `kid` only.
-#[derive(Debug, PartialEq, Eq)]
-pub struct KeySetFault(pub String);
+/// Why an entry of a JWKS document is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// A clause for an operator that names the key by its `kid` only.
+    pub why: String,
+    /// Whether the document shows a secret key: its issuer must be told, for others can sign with it now.
+    pub exposed: bool,
+}
+
+/// Why a JWKS document was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySetFault {
+    /// A clause for an operator that names keys by `kid` only.
+    pub why: String,
+    /// Whether the document shows a secret key.
+    pub exposed: bool,
+}
+
+impl KeySetFault {
+    fn of(why: impl Into<String>) -> Self {
+        Self { why: why.into(), exposed: false }
+    }
+}
 
 impl fmt::Display for KeySetFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        out.write_str(&self.why)
     }
 }
 
@@ -47,17 +67,17 @@ impl KeySet {
     /// The document is larger than 1 MiB, not a JSON object with a list `keys`, or has no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, KeySetFault> {
         if json.len() > DOCUMENT_BYTES {
-            return Err(KeySetFault("the key document is larger than 1 MiB".into()));
+            return Err(KeySetFault::of("the key document is larger than 1 MiB"));
         }
         let document = Object::read(json).map_err(|flaw| match flaw {
-            Flaw::Syntax => KeySetFault("the key document is not a JSON object".into()),
-            Flaw::Duplicate => KeySetFault("the key document has the same name twice in one object".into()),
+            Flaw::Syntax => KeySetFault::of("the key document is not a JSON object"),
+            Flaw::Duplicate => KeySetFault::of("the key document has the same name twice in one object"),
         })?;
         let Some(Json::List(entries)) = document.get("keys") else {
-            return Err(KeySetFault("the key document has no list `keys`".into()));
+            return Err(KeySetFault::of("the key document has no list `keys`"));
         };
         if entries.len() > ENTRIES {
-            return Err(KeySetFault(format!("the key document has more than {ENTRIES} keys")));
+            return Err(KeySetFault::of(format!("the key document has more than {ENTRIES} keys")));
         }
         let mut set = Self { keys: Vec::new(), refused: Vec::new() };
         for entry in entries {
@@ -68,8 +88,12 @@ impl KeySet {
         }
         set.drop_ambiguous();
         if set.is_empty() {
-            let why = if set.refused.is_empty() { "it is empty".into() } else { set.refused.join("; ") };
-            return Err(KeySetFault(format!("the key document has no usable key: {why}")));
+            let causes: Vec<&str> = set.refused.iter().map(|refused| refused.why.as_str()).collect();
+            let why = if causes.is_empty() { "it is empty".into() } else { causes.join("; ") };
+            return Err(KeySetFault {
+                why: format!("the key document has no usable key: {why}"),
+                exposed: set.refused.iter().any(|refused| refused.exposed),
+            });
         }
         Ok(set)
     }
@@ -91,16 +115,20 @@ impl KeySet {
         kept.retain(|key| !ambiguous.contains(&key.kid));
         self.keys = kept;
         for kid in ambiguous {
-            self.refuse(format!(
-                "key `{}` is refused: the document has two different keys of this name",
-                kid.escape_debug()
-            ));
+            let kid = kid.escape_debug();
+            let why = format!("key `{kid}` is refused: the document has two different keys of this name");
+            self.refuse(Refused { why, exposed: false });
         }
     }
 
-    fn refuse(&mut self, why: String) {
+    /// Takes note of a refused entry. A secret key that is shown is noted even where there are many others.
+    fn refuse(&mut self, refused: Refused) {
         if self.refused.len() < REFUSALS {
-            self.refused.push(why);
+            self.refused.push(refused);
+        } else if refused.exposed
+            && let Some(other) = self.refused.iter_mut().find(|known| !known.exposed)
+        {
+            *other = refused;
         }
     }
 
@@ -124,8 +152,13 @@ impl KeySet {
         self.keys.iter().map(|key| &*key.kid)
     }
 
-    /// Why entries of the document were left out, the first few: clauses for the log.
-    pub fn refused(&self) -> &[String] {
+    /// Whether there is a usable key of this name.
+    pub fn has(&self, kid: &str) -> bool {
+        self.find(kid).is_some()
+    }
+
+    /// Why entries of the document were left out, the first few, for the log.
+    pub fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
@@ -159,11 +192,27 @@ impl fmt::Debug for KeySet {
     }
 }
 
+/// What logs and metrics call a source of keys: the issuer's URL, and for the keys of a single application its client id
+/// as the discovery document is asked with it.
+pub fn label(issuer: &str, application: Option<&str>) -> String {
+    match application {
+        None => issuer.to_owned(),
+        Some(application) => format!("{issuer}?appid={application}"),
+    }
+}
+
 /// The keys of all sources at one moment. Immutable: a change makes a new ring.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     generation: u64,
-    sources: Vec<Option<Held>>,
+    sources: Vec<Slot>,
+}
+
+/// The place of one source.
+#[derive(Clone, Debug)]
+struct Slot {
+    generation: u64,
+    held: Option<Held>,
 }
 
 #[derive(Clone, Debug)]
@@ -175,7 +224,8 @@ struct Held {
 impl KeyRing {
     /// No keys yet from so many sources.
     pub fn empty(sources: usize) -> Self {
-        Self { generation: new_generation(), sources: vec![None; sources] }
+        let generation = new_generation();
+        Self { generation, sources: vec![Slot { generation, held: None }; sources] }
     }
 
     /// The keys of a source, if there are any.
@@ -207,21 +257,28 @@ impl KeyRing {
         self.generation
     }
 
+    /// The same for the keys of one source: a token verified with it is as good as before while this stays. 0 for a
+    /// source that there is not.
+    pub fn generation_of(&self, source: KeySourceId) -> u64 {
+        self.sources.get(usize::from(source.0)).map_or(0, |slot| slot.generation)
+    }
+
     /// Whether every source has keys.
     pub fn complete(&self) -> bool {
-        self.sources.iter().all(Option::is_some)
+        self.sources.iter().all(|slot| slot.held.is_some())
     }
 
     fn held(&self, source: KeySourceId) -> Option<&Held> {
-        self.sources.get(usize::from(source.0))?.as_ref()
+        self.sources.get(usize::from(source.0))?.held.as_ref()
     }
 
     fn replaced(&self, source: KeySourceId, held: Option<Held>, unchanged: bool) -> Self {
         let mut ring = self.clone();
         if let Some(slot) = ring.sources.get_mut(usize::from(source.0)) {
-            *slot = held;
+            slot.held = held;
             if !unchanged {
                 ring.generation = new_generation();
+                slot.generation = ring.generation;
             }
         }
         ring
@@ -344,8 +401,11 @@ mod tests {
         ] {
             let set = parse(&[entry.clone(), good.clone()]).unwrap();
             assert_eq!(set.kids().collect::<Vec<_>>(), ["good"], "{entry}");
-            assert!(set.refused()[0].contains(why), "{entry}: {:?}", set.refused());
-            assert!(parse(&[entry]).unwrap_err().0.contains(why));
+            let refused = &set.refused()[0];
+            assert!(refused.why.contains(why), "{entry}: {refused:?}");
+            let secret = why.contains("`d`") || why.contains("`k`");
+            let fault = parse(&[entry]).unwrap_err();
+            assert!(fault.why.contains(why) && fault.exposed == secret && refused.exposed == secret, "{fault:?}");
         }
     }
 
@@ -360,7 +420,7 @@ mod tests {
         ] {
             let set = parse(&entries).unwrap();
             assert_eq!(set.kids().collect::<Vec<_>>(), ["ec"]);
-            assert!(set.refused()[0].contains("two different keys"));
+            assert!(set.refused()[0].why.contains("two different keys"));
             assert!(set.find("rsa").is_none());
         }
     }
@@ -381,8 +441,35 @@ mod tests {
             (&" ".repeat(DOCUMENT_BYTES + 1), "larger than 1 MiB"),
         ] {
             let fault = KeySet::parse(document.as_bytes()).unwrap_err();
-            assert!(fault.0.contains(why), "{fault}");
+            assert!(fault.why.contains(why), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_secret_key_among_many_unusable_ones_is_not_overlooked() {
+        let useless = || without(rsa(), "kid");
+        let mut entries = vec![ec()];
+        entries.extend((0..20).map(|_| json!({"kid": "x", "kty": "OKP"})));
+        entries.push(with(useless(), "kid", json!("leaked")));
+        entries.last_mut().unwrap()["d"] = json!("AQAB");
+        let set = parse(&entries).unwrap();
+        assert_eq!(set.refused().len(), REFUSALS);
+        let exposed: Vec<_> = set.refused().iter().filter(|refused| refused.exposed).collect();
+        assert!(exposed.len() == 1 && exposed[0].why.contains("`leaked`"), "{exposed:?}");
+    }
+
+    #[test]
+    fn a_change_of_one_source_is_none_of_the_others() {
+        let (one, other) = (KeySourceId(0), KeySourceId(1));
+        let keys = Arc::new(parse(&[ec()]).unwrap());
+        let ring = KeyRing::empty(2).with(one, Arc::clone(&keys), 1).with(other, keys, 1);
+        let changed = ring.with(one, Arc::new(parse(&[rsa()]).unwrap()), 2);
+        assert_ne!(changed.generation_of(one), ring.generation_of(one));
+        assert_eq!(changed.generation_of(other), ring.generation_of(other));
+        let gone = changed.without(one);
+        assert_ne!(gone.generation_of(one), changed.generation_of(one));
+        assert_eq!(gone.generation_of(other), ring.generation_of(other));
+        assert_eq!(ring.generation_of(KeySourceId(2)), 0);
     }
 
     #[test]

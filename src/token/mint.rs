@@ -9,9 +9,9 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaPublicKeyComponents};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::issuer::IssuerKind;
+use super::issuer::{IssuerKind, Profile};
 use super::jwk::Material;
 use super::keys::KeySet;
 use crate::model::Guid;
@@ -76,7 +76,7 @@ impl DevelopmentKey {
         })?;
         let pair = KeyPair::from_pkcs8(&der)
             .map_err(|_| MintFault("the signing key is not an unencrypted RSA key in PKCS#8 form".into()))?;
-        let set = KeySet::parse(jwks).map_err(|fault| MintFault(fault.0))?;
+        let set = KeySet::parse(jwks).map_err(|fault| MintFault(fault.why))?;
         let mut others = Vec::new();
         for kid in set.kids_of(&material(&pair)) {
             if kid.starts_with(DEVELOPMENT_KID_PREFIX) {
@@ -162,7 +162,7 @@ pub struct UserToken<'a> {
     pub object_id: Guid,
     /// `iss`.
     pub issuer: &'a str,
-    /// Which shape of token the issuer writes.
+    /// Which of the two shapes of Entra ID the issuer writes; any other kind counts as version 2.0.
     pub kind: IssuerKind,
     /// `aud`.
     pub audience: &'a str,
@@ -196,10 +196,9 @@ impl UserToken<'_> {
             IssuerKind::EntraV1 => json!({
                 "ver": "1.0", "appid": CLIENT, "appidacr": "0", "upn": self.username, "unique_name": self.username,
             }),
-            IssuerKind::EntraV2 => json!({
+            IssuerKind::EntraV2 | IssuerKind::Other(_) => json!({
                 "ver": "2.0", "azp": CLIENT, "azpacr": "0", "preferred_username": self.username,
             }),
-            IssuerKind::Other(_) => json!({ "client_id": CLIENT, "preferred_username": self.username }),
         };
         if let (Value::Object(claims), Value::Object(own)) = (&mut claims, own) {
             claims.extend(own);
@@ -208,6 +207,76 @@ impl UserToken<'_> {
             }
         }
         claims
+    }
+}
+
+/// What an access token of an issuer other than Entra ID says; [`SubjectToken::claims`] writes it as RFC 9068 section 2.2
+/// has it, with the claims where the issuer's profile looks for them.
+#[derive(Clone, Debug)]
+pub struct SubjectToken<'a> {
+    /// `iss`.
+    pub issuer: &'a str,
+    /// Where the issuer says what.
+    pub profile: &'a Profile,
+    /// Whom the token is for.
+    pub subject: &'a str,
+    /// `aud`.
+    pub audience: &'a str,
+    /// The roles; left out when empty.
+    pub roles: &'a [&'a str],
+    /// The name for display.
+    pub username: &'a str,
+    /// Tells this token from all others (`jti`).
+    pub token_id: &'a str,
+    /// When the token is issued, in Unix seconds.
+    pub now: u64,
+    /// How long it is valid, in seconds.
+    pub lifetime: u64,
+}
+
+impl SubjectToken<'_> {
+    /// The payload.
+    pub fn claims(&self) -> Value {
+        let Profile { subject, client, roles, groups: _, username, audiences: _ } = self.profile;
+        let mut claims = Map::new();
+        set(&mut claims, username, self.username.into());
+        if !self.roles.is_empty() {
+            set(&mut claims, roles, json!(self.roles));
+        }
+        for (name, value) in [
+            ("iss", json!(self.issuer)),
+            ("aud", json!(self.audience)),
+            ("iat", json!(self.now)),
+            ("exp", json!(self.now.saturating_add(self.lifetime))),
+            ("jti", json!(self.token_id)),
+            ("sub", json!(self.subject)),
+            ("client_id", json!(CLIENT)),
+        ] {
+            claims.insert(name.into(), value);
+        }
+        set(&mut claims, subject, self.subject.into());
+        if let Some(client) = client {
+            set(&mut claims, client, CLIENT.into());
+        }
+        Value::Object(claims)
+    }
+}
+
+/// Writes a claim where a profile finds it: names with dots are paths, unless they are URLs.
+fn set(claims: &mut Map<String, Value>, name: &str, value: Value) {
+    match name.split_once('.').filter(|_| !name.contains("://")) {
+        None => {
+            claims.insert(name.into(), value);
+        }
+        Some((first, rest)) => {
+            let inner = claims.entry(first).or_insert_with(|| json!({}));
+            if !inner.is_object() {
+                *inner = json!({});
+            }
+            if let Value::Object(inner) = inner {
+                set(inner, rest, value);
+            }
+        }
     }
 }
 

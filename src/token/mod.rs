@@ -22,9 +22,10 @@ mod verified;
 pub mod verify;
 
 pub use assertion::{Assertion, AssertionKey};
+pub use cache::{Lookups, Room};
 pub use fault::{Fault, TokenFault, WantedKey};
 pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers, KeyUse, Profile};
-pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId};
+pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId, Refused};
 pub use revoked::{Hit, Revocation, Revoked, RevokedList};
 pub use verified::{Class, Groups, Verified, Window};
 pub use verify::{Algorithms, Rules, Verifier};

@@ -12,7 +12,7 @@ use super::{claims, principal_of};
 use crate::diag::{Report, suggest};
 use crate::document::Located;
 use crate::document::revoked::{PrincipalNameDocument, RevocationDocument, TargetDocument};
-use crate::model::{Guid, PrincipalKey};
+use crate::model::{Guid, PrincipalKey, is_subject};
 
 /// What one entry revokes, its names resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -147,9 +147,9 @@ fn principal(written: PrincipalNameDocument, tenant: &Known<'_>, report: &mut Re
         }
         PrincipalNameDocument::Subject(subject) if !tenant.entra => {
             let key = principal_of(tenant.id, &subject.value);
-            let usable = (1..=claims::SUBJECT_BYTES).contains(&subject.value.len());
+            let usable = is_subject(&subject.value);
             if !usable {
-                let message = format!("no token has this subject: it must be 1 to {} bytes", claims::SUBJECT_BYTES);
+                let message = "no token has this subject: it must be 1 to 256 bytes without control characters";
                 report.error("bad_value", subject.place, message).help("write the subject as tokens have it");
             }
             usable.then(|| (PrincipalName::Subject(subject.value.into()), key.object))

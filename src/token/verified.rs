@@ -68,6 +68,23 @@ pub struct Verified {
     pub window: Window,
 }
 
+impl Verified {
+    /// About how many bytes its texts take, with the lists that they stand in.
+    pub(super) fn text_bytes(&self) -> usize {
+        let list = |texts: &[Box<str>]| texts.iter().map(|text| size_of::<Box<str>>() + text.len()).sum::<usize>();
+        let text = |text: Option<&str>| text.map_or(0, str::len);
+        let groups = match &self.groups {
+            Groups::Listed(groups) => list(groups),
+            Groups::Unknown => 0,
+        };
+        let texts = self.subject.len()
+            + text(self.client.as_deref())
+            + text(self.username.as_deref())
+            + text(self.token_id.as_deref());
+        texts + list(&self.audiences) + list(&self.roles) + groups
+    }
+}
+
 /// When a token is valid, in Unix seconds, none above 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cache::{Memory, Remembered};
+use super::cache::{Lookups, Memory, Remembered, Room};
 use super::claims;
 use super::fault::{Fault, TokenFault, WantedKey};
 use super::issuer::{Issuer, IssuerId, Issuers};
@@ -34,6 +34,9 @@ pub struct Rules {
     pub algorithms: Algorithms,
 }
 
+/// What a token of ordinary size takes in the memory, in bytes, with what it says.
+const ENTRY_BYTES: u64 = 2560;
+
 /// Verifies tokens and remembers them, shared by all threads.
 #[derive(Debug)]
 pub struct Verifier {
@@ -43,9 +46,20 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier that remembers up to `cache_entries` tokens of ordinary size (2 KiB); longer ones count as more.
+    /// A verifier that remembers up to `cache_entries` tokens of ordinary size; longer ones count as more.
     pub fn new(issuers: Issuers, rules: Rules, cache_entries: u64) -> Self {
-        Self { issuers, rules, memory: Memory::new(cache_entries) }
+        let room = Room { entries: cache_entries, bytes: cache_entries.saturating_mul(ENTRY_BYTES) };
+        Self::with_room(issuers, rules, room)
+    }
+
+    /// A verifier that remembers as many tokens as `room` says.
+    pub fn with_room(issuers: Issuers, rules: Rules, room: Room) -> Self {
+        Self { issuers, rules, memory: Memory::new(room) }
+    }
+
+    /// How often tokens were remembered so far.
+    pub fn lookups(&self) -> Lookups {
+        self.memory.lookups()
     }
 
     /// The issuers.
@@ -60,17 +74,27 @@ impl Verifier {
     /// See [`TokenFault`].
     pub fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
         if let Some(known) = self.memory.find(token)
-            && known.generation == keys.generation()
+            && self.generations(known.verified.issuer, keys).eq(known.generations.iter().copied())
         {
+            self.memory.count(true);
             if let Err(fault) = known.verified.window.check(now, self.rules.leeway) {
                 self.memory.forget(token);
                 return Err(fault.into());
             }
-            return Ok(known.verified);
+            return Ok(Arc::clone(&known.verified));
         }
+        self.memory.count(false);
         let verified = Arc::new(self.verify_afresh(token, keys, now)?);
-        self.memory.keep(token, Remembered { verified: Arc::clone(&verified), generation: keys.generation() });
+        let generations = self.generations(verified.issuer, keys).collect();
+        self.memory.keep(token, Remembered { verified: Arc::clone(&verified), generations });
         Ok(verified)
+    }
+
+    /// The generations of all keys that may sign for an issuer. While they stay, so does the outcome of a verification:
+    /// keys of other issuers are never looked at.
+    fn generations<'v>(&'v self, issuer: IssuerId, keys: &'v KeyRing) -> impl Iterator<Item = u64> + 'v {
+        let sources = self.issuers.get(issuer).map_or(&[][..], |issuer| &issuer.keys);
+        sources.iter().map(|using| keys.generation_of(using.source))
     }
 
     /// All checks, the cheap ones first. Nothing of the payload but `iss` is used before the signature is verified,
@@ -112,11 +136,12 @@ pub(super) fn key<'k>(
     kid: &str,
 ) -> Result<(KeySourceId, &'k Key), TokenFault> {
     let mut sets = issuer.keys.iter().filter_map(|using| Some((using.source, keys.get(using.source)?)));
-    if let Some(found) = sets.clone().find_map(|(source, set)| Some((source, set.find(kid)?))) {
+    if let Some(found) = sets.find_map(|(source, set)| Some((source, set.find(kid)?))) {
         return Ok(found);
     }
     let wanted = WantedKey { issuer: id, kid: kid.into() };
-    match sets.next() {
+    // Without the issuer's own keys nobody can say that they do not have it; those of an application say nothing of it.
+    match issuer.keys.first().and_then(|own| keys.get(own.source)) {
         Some(_) => Err(TokenFault::UnknownKey(wanted)),
         None => Err(TokenFault::KeysUnavailable(wanted)),
     }

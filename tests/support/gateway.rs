@@ -175,7 +175,8 @@ impl Setup {
         Self { timeouts: format!("drain: 1s, {timeouts}"), ..self }
     }
 
-    fn write(&self) -> TempDir {
+    /// Writes the configuration into a folder of its own.
+    pub fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         let Self { tenants, timeouts, limits, more, decisions, .. } = self;
         let gateway = format!(

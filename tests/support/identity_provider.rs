@@ -1,10 +1,14 @@
 //! An issuer for tests: signing keys of both types, and a small server for its discovery and key documents that can
 //! be told to misbehave.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -15,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body::{Body, Frame};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
@@ -86,17 +90,59 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// How long the answer is in coming.
+    pub pause: Duration,
+    /// Whether the body comes again and again, without end.
+    pub endless: bool,
 }
 
 impl Answer {
     /// A document.
     pub fn json(document: &Value) -> Self {
-        Self { status: 200, headers: Vec::new(), body: document.to_string().into_bytes() }
+        Self::text(document.to_string())
+    }
+
+    /// An answer with any body.
+    pub fn text(body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::status(200) }
     }
 
     /// An answer without a document.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), pause: Duration::ZERO, endless: false }
+    }
+
+    /// A redirect.
+    pub fn redirect(status: u16, location: &str) -> Self {
+        Self { headers: vec![("location", location.to_owned())], ..Self::status(status) }
+    }
+
+    /// The same, some time later.
+    pub fn after(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// The same without end.
+    pub fn endless(self) -> Self {
+        Self { endless: true, ..self }
+    }
+}
+
+/// A body that is sent once or for ever.
+struct Sent {
+    bytes: Bytes,
+    endless: bool,
+    over: bool,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = (!self.over).then(|| self.bytes.clone());
+        self.over = !self.endless;
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -112,6 +158,23 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server that speaks plain HTTP on a thread of its own, for tests without a runtime.
+    pub fn on_a_thread() -> Self {
+        let (sender, started) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Self::http().await;
+                let task = server.task.abort_handle();
+                sender.send(server).unwrap();
+                while !task.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        });
+        started.recv().unwrap()
+    }
+
     /// Starts a server that speaks plain HTTP.
     pub async fn http() -> Self {
         Self::start(None, None).await
@@ -146,7 +209,7 @@ impl Server {
         Self { base, ca, answers, seen, task }
     }
 
-    /// Sets what is answered for a path; every other path is 404.
+    /// Sets what is answered for a path, its query included; every other path is 404.
     pub fn answer(&self, path: &str, answer: Answer) {
         self.answers.lock().unwrap().insert(path.into(), answer);
     }
@@ -174,15 +237,19 @@ async fn serve(
         let (tls, answers, seen) = (tls.clone(), Arc::clone(&answers), Arc::clone(&seen));
         tokio::spawn(async move {
             let service = service_fn(|request: Request<hyper::body::Incoming>| {
-                let path = request.uri().path().to_owned();
+                let path = request.uri().path_and_query().unwrap().to_string();
                 let answer = answers.lock().unwrap().get(&path).cloned().unwrap_or(Answer::status(404));
                 seen.lock().unwrap().push(path);
                 let mut response = Response::builder().status(answer.status);
                 for (name, value) in answer.headers {
                     response = response.header(name, value);
                 }
-                let response = response.body(Full::new(Bytes::from(answer.body))).unwrap();
-                async move { Ok::<_, Infallible>(response) }
+                let body = Sent { bytes: Bytes::from(answer.body), endless: answer.endless, over: false };
+                let response = response.body(body).unwrap();
+                async move {
+                    tokio::time::sleep(answer.pause).await;
+                    Ok::<_, Infallible>(response)
+                }
             });
             let server = hyper::server::conn::http1::Builder::new();
             // A client that goes away, as one that refuses an answer does, is nothing to report.

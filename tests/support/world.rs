@@ -12,7 +12,7 @@ use portcullis::document::gateway::GatewayDocument;
 use portcullis::document::grants::GrantsDocument;
 use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
-use portcullis::model::Guid;
+use portcullis::model::{Guid, Tenant};
 use portcullis::pep::{self, Environment, Verdict};
 use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
@@ -34,7 +34,7 @@ static KEY: LazyLock<DevelopmentKey> = LazyLock::new(|| DevelopmentKey::generate
 pub struct World {
     pub snapshot: Arc<Snapshot>,
     pub verifier: Arc<Verifier>,
-    pub tenants: Vec<(Arc<str>, Guid)>,
+    pub tenants: Vec<Tenant>,
     pub routes: Vec<RoutesDocument>,
     pub grants: Vec<GrantsDocument>,
 }
@@ -72,11 +72,11 @@ impl World {
     }
 
     /// Compiles documents, which must be without faults.
-    pub fn compile(tenants: Vec<(Arc<str>, Guid)>, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Self {
-        let issuers = tenants.iter().enumerate().map(|(number, (name, id))| Issuer {
-            tenant: Arc::clone(name),
-            tenant_id: *id,
-            url: issuer(*id),
+    pub fn compile(tenants: Vec<Tenant>, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Self {
+        let issuers = tenants.iter().enumerate().map(|(number, tenant)| Issuer {
+            tenant: Arc::clone(&tenant.name),
+            tenant_id: tenant.id,
+            url: issuer(tenant.id),
             kind: IssuerKind::EntraV2,
             keys: vec![KeyUse { source: KeySourceId(u16::try_from(number).unwrap()), audiences: None }],
             authorization_uri: None,
@@ -97,7 +97,7 @@ impl World {
     }
 
     fn around(
-        tenants: Vec<(Arc<str>, Guid)>,
+        tenants: Vec<Tenant>,
         routes: Vec<RoutesDocument>,
         grants: Vec<GrantsDocument>,
         keys: Arc<KeyRing>,
@@ -210,7 +210,7 @@ impl World {
             other => panic!("{other:?} is no text"),
         };
         let tenant = get("tenant").map_or_else(|| principal.tenant.value.clone(), text);
-        let (_, tenant) = self.tenants.iter().find(|(name, _)| **name == *tenant).unwrap();
+        let tenant = self.tenants.iter().find(|known| *known.name == *tenant).unwrap().id;
         let audience = get("aud").map_or_else(|| application.gate.audiences[0].to_string(), text);
         let roles: Vec<String> = match get("roles") {
             None => application.gate.app_roles.iter().map(ToString::to_string).collect(),
@@ -219,9 +219,9 @@ impl World {
         };
         let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
         let token = UserToken {
-            tenant_id: *tenant,
-            object_id: principal.oid.value.parse().unwrap(),
-            issuer: &issuer(*tenant),
+            tenant_id: tenant,
+            object_id: principal.known_by.text().value.parse().unwrap(),
+            issuer: &issuer(tenant),
             kind: IssuerKind::EntraV2,
             audience: &audience,
             roles: &roles,
@@ -289,10 +289,10 @@ pub fn gateway_of(text: &str) -> GatewayDocument {
     gateway.unwrap()
 }
 
-/// Names and ids of the tenants of a `gateway.yaml`.
-pub fn tenants_of(text: &str) -> Vec<(Arc<str>, Guid)> {
+/// The tenants of a `gateway.yaml`.
+pub fn tenants_of(text: &str) -> Vec<Tenant> {
     let tenants = gateway_of(text).tenants.into_iter();
-    tenants.map(|tenant| (tenant.name.value.into(), tenant.id.value.parse().unwrap())).collect()
+    tenants.map(|tenant| Tenant::of_objects(&tenant.name.value, tenant.id.value.parse().unwrap())).collect()
 }
 
 fn issuer(tenant: Guid) -> String {

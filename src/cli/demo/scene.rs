@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::demo::Ports;
-use crate::cli::identity::Identity;
+use crate::cli::identity::{Identity, Who};
 use crate::diag::Report;
 use crate::document;
 use crate::model::Guid;
@@ -86,7 +86,8 @@ impl Cast {
         let (Some(gateway), Some(grants)) = (gateway, grants) else { return Err(report.render()) };
         let id = |text: &str| text.parse().map_err(|_| format!("not a GUID: `{text}`"));
         let tenants = gateway.tenants.into_iter().map(|it| Ok((it.name.value, id(&it.id.value)?)));
-        let people = grants.principals.into_iter().map(|it| Ok((it.id.value, it.tenant.value, id(&it.oid.value)?)));
+        let people =
+            grants.principals.into_iter().map(|it| Ok((it.id.value, it.tenant.value, id(&it.known_by.text().value)?)));
         Ok(Self { tenants: tenants.collect::<Result<_, String>>()?, people: people.collect::<Result<_, String>>()? })
     }
 
@@ -96,8 +97,7 @@ impl Cast {
         let (_, tenant) = self.tenants.iter().find(|(known, _)| known == tenant)?;
         Some(Identity {
             issuer: format!("{authority}/{tenant}/v2.0"),
-            tenant: *tenant,
-            object: *object,
+            who: Who::Object { tenant: *tenant, object: *object },
             username: format!("{name}@uss.example.org"),
             audience: "api://oms".to_owned(),
             roles: vec!["IPS Access".to_owned()],

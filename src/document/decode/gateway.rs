@@ -4,7 +4,7 @@ use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument,
+    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument,
     RevokedFilesDocument, TenantDocument, TimeoutsDocument, TlsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
@@ -47,7 +47,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         grants: grants.some_texts(report),
         revoked: self::revoked(revoked, report),
         tenants: tenants.items(report).iter().filter_map(|node| tenant(node, report)).collect(),
-        issuers: issuers.items(report).iter().map(|node| issuer(node, report)).collect(),
+        issuers: issuers.items(report).iter().filter_map(|node| issuer(node, report)).collect(),
         tokens: self::tokens(tokens, report),
         trusted_proxies: trusted.texts(report),
         limits: self::limits(limits, report),
@@ -108,12 +108,30 @@ fn revoked(section: Field<'_>, report: &mut Report) -> RevokedFilesDocument {
 }
 
 fn tenant(node: &Node, report: &mut Report) -> Option<TenantDocument> {
-    let keys = ["name", "id", "cloud", "authority", "keys", "ca"];
-    let [name, id, cloud, authority, keys, ca] = fields(node, "this tenant", keys, report)?;
+    let keys = ["name", "id", "cloud", "authority", "keys", "ca", "app_keys"];
+    let [name, id, cloud, authority, keys, ca, app_keys] = fields(node, "this tenant", keys, report)?;
     let (name, id) = (name.need_text(report), id.need_text(report));
-    let cloud = word(cloud, &CLOUDS, report);
+    let cloud = self::cloud(cloud, report);
     let (authority, keys, ca) = (authority.text(report), keys.text(report), ca.text(report));
-    Some(TenantDocument { place: node.place, name: name?, id: id?, cloud, authority, keys, ca })
+    let app_keys = app_keys.items(report).iter().filter_map(|node| self::app_keys(node, report)).collect();
+    Some(TenantDocument { place: node.place, name: name?, id: id?, cloud, authority, keys, ca, app_keys })
+}
+
+fn cloud(field: Field<'_>, report: &mut Report) -> Option<Located<String>> {
+    let node = field.node?;
+    if matches!(node.shape(), Shape::Scalar { text, .. } if **text == *"germany") {
+        report
+            .error("closed_cloud", node.place, "the German cloud was closed in October 2021")
+            .help("its tenants moved to the global cloud: leave `cloud` out");
+        return None;
+    }
+    word(field, &CLOUDS, report)
+}
+
+fn app_keys(node: &Node, report: &mut Report) -> Option<AppKeysDocument> {
+    let [appid, audiences] = fields(node, "this entry of `app_keys`", ["appid", "audiences"], report)?;
+    let (appid, audiences) = (appid.need_text(report), audiences.texts(report));
+    Some(AppKeysDocument { place: node.place, appid: appid?, audiences })
 }
 
 /// A word of a closed list, as text.
@@ -123,16 +141,33 @@ fn word(field: Field<'_>, choices: &[(&'static str, ())], report: &mut Report) -
     field.text(report)
 }
 
-fn issuer(node: &Node, report: &mut Report) -> IssuerDocument {
-    report
-        .error("unsupported", node.place, "other OIDC issuers are not supported by this version")
-        .help("remove the entry; tenants of Entra stand under `tenants`");
-    IssuerDocument { place: node.place }
+fn issuer(node: &Node, report: &mut Report) -> Option<IssuerDocument> {
+    let keys = ["name", "issuer", "jwks", "audiences", "subject", "client", "roles", "groups", "username", "ca"];
+    let [name, issuer, jwks, audiences, subject, client, roles, groups, username, ca] =
+        fields(node, "this issuer", keys, report)?;
+    let (name, issuer) = (name.need_text(report), issuer.need_text(report));
+    let audiences = audiences.texts(report);
+    let [jwks, subject, client, roles, groups, username, ca] =
+        [jwks, subject, client, roles, groups, username, ca].map(|field| field.text(report));
+    Some(IssuerDocument {
+        place: node.place,
+        name: name?,
+        issuer: issuer?,
+        jwks,
+        audiences,
+        subject,
+        client,
+        roles,
+        groups,
+        username,
+        ca,
+    })
 }
 
 fn tokens(section: Field<'_>, report: &mut Report) -> TokensDocument {
-    let keys = ["leeway", "max_lifetime", "algorithms", "cache_entries"];
-    let [leeway, max_lifetime, algorithms, cache_entries] = section.section("`tokens`", keys, report);
+    let keys = ["leeway", "max_lifetime", "algorithms", "cache_entries", "cache_bytes", "refresh", "cooldown", "keep"];
+    let [leeway, max_lifetime, algorithms, cache_entries, cache_bytes, refresh, cooldown, keep] =
+        section.section("`tokens`", keys, report);
     let located = |field: Field<'_>| field.node.map_or(field.map, |node| node.place);
     let default = ["RS256", "ES256"].map(|name| Located::new(located(algorithms), name.to_owned()));
     TokensDocument {
@@ -146,6 +181,10 @@ fn tokens(section: Field<'_>, report: &mut Report) -> TokensDocument {
             None => default.into(),
         },
         cache_entries: cache_entries.number(100_000, 0..=10_000_000, report),
+        cache_bytes: cache_bytes.size(256 * 1024 * KIB, 0..=64 * 1024 * 1024 * KIB, report),
+        refresh: Located::new(located(refresh), refresh.duration(HOUR, 10 * SECOND..=24 * HOUR, report)),
+        cooldown: Located::new(located(cooldown), cooldown.duration(300 * SECOND, SECOND..=HOUR, report)),
+        keep: Located::new(located(keep), keep.duration(24 * HOUR, 60 * SECOND..=7 * 24 * HOUR, report)),
     }
 }
 
@@ -197,6 +236,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::diag::Report;
+    use crate::document::gateway::IssuerDocument;
     use crate::document::read_gateway;
 
     fn read(text: &str) -> (crate::document::gateway::GatewayDocument, Report) {
@@ -216,7 +256,9 @@ mod tests {
         let tokens = &document.tokens;
         assert_eq!(tokens.leeway.value, Duration::from_secs(60));
         assert_eq!(tokens.max_lifetime.value, Duration::from_secs(28 * 3600));
-        assert_eq!(tokens.cache_entries, 100_000);
+        assert_eq!((tokens.cache_entries, tokens.cache_bytes), (100_000, 256 * 1024 * 1024));
+        let keys = [&tokens.refresh, &tokens.cooldown, &tokens.keep].map(|time| time.value.as_secs());
+        assert_eq!(keys, [3600, 300, 24 * 3600]);
         let algorithms: Vec<&str> = tokens.algorithms.iter().map(|name| name.value.as_str()).collect();
         assert_eq!(algorithms, ["RS256", "ES256"]);
         let limits = &document.limits;
@@ -250,9 +292,11 @@ routes: [routes.yaml, maps]
 grants: grants.yaml
 revoked: {files: [a.yaml, b.yaml], store: c.yaml}
 tenants:
-  - {name: uss, id: 1111, cloud: usgov, authority: https://login, keys: k.json, ca: ca.pem}
-issuers: []
-tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0}
+  - {name: uss, id: 1111, cloud: usgov, authority: https://login, keys: k.json, ca: ca.pem, app_keys: [{appid: c, audiences: api://c}, {appid: d}]}
+issuers:
+  - {name: sso, issuer: https://i, jwks: j.json, audiences: [x, y], subject: s, client: c, roles: r.s, groups: g, username: u, ca: i.pem}
+  - {name: plain, issuer: i}
+tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0, cache_bytes: 1KiB, refresh: 10s, cooldown: 1s, keep: 1m}
 trusted_proxies: [10.0.0.0/8]
 limits: {connections: 1, requests: 2, head_bytes: 1MiB, headers: 3, streams: 4, upstream_idle: 5}
 timeouts: {handshake: 1s, client_head: 2s, client_body: 3s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
@@ -273,9 +317,23 @@ log: {decisions: false, level: debug}
         let optional = [&tenant.cloud, &tenant.authority, &tenant.keys, &tenant.ca];
         let optional = optional.map(|value| value.as_ref().map(|text| text.value.as_str()));
         assert_eq!(optional, [Some("usgov"), Some("https://login"), Some("k.json"), Some("ca.pem")]);
+        let apps: Vec<_> = tenant.app_keys.iter().map(|app| (&*app.appid.value, app.audiences.len())).collect();
+        assert_eq!(apps, [("c", 1), ("d", 0)]);
+        let [sso, plain] = &document.issuers[..] else { panic!() };
+        assert_eq!((sso.name.value.as_str(), sso.issuer.value.as_str(), sso.audiences.len()), ("sso", "https://i", 2));
+        let optional = |issuer: &IssuerDocument| {
+            let IssuerDocument { jwks, subject, client, roles, groups, username, ca, .. } = issuer.clone();
+            [jwks, subject, client, roles, groups, username, ca].map(|value| value.map(|text| text.value))
+        };
+        let told = optional(sso).map(Option::unwrap_or_default);
+        assert_eq!(told, ["j.json", "s", "c", "r.s", "g", "u", "i.pem"]);
+        assert!(plain.audiences.is_empty() && optional(plain).iter().all(Option::is_none));
         assert_eq!(document.tokens.leeway.value, Duration::ZERO);
         assert_eq!(document.tokens.max_lifetime.value, Duration::from_secs(30_000));
-        assert_eq!((document.tokens.algorithms.len(), document.tokens.cache_entries), (1, 0));
+        let tokens = &document.tokens;
+        assert_eq!((tokens.algorithms.len(), tokens.cache_entries, tokens.cache_bytes), (1, 0, 1024));
+        let keys = [&tokens.refresh, &tokens.cooldown, &tokens.keep].map(|time| time.value.as_secs());
+        assert_eq!(keys, [10, 1, 60]);
         assert_eq!(document.trusted_proxies[0].value, "10.0.0.0/8");
         let limits = &document.limits;
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (1, 2, 1_048_576));
@@ -287,14 +345,5 @@ log: {decisions: false, level: debug}
         assert_eq!(timeouts.drain, Duration::ZERO);
         assert!(!document.log.decisions);
         assert_eq!(document.log.level.value, "debug");
-    }
-
-    #[test]
-    fn other_issuers_are_refused_one_by_one() {
-        let text = "version: 1\nlisteners: [{address: a}]\nroutes: r\ngrants: g\nissuers: [{name: a}, {name: b}]\n";
-        let (document, report) = read(text);
-        assert_eq!(document.issuers.len(), 2);
-        assert_eq!(report.errors(), 2);
-        assert!(report.diagnostics().iter().all(|found| found.code == "unsupported"));
     }
 }

@@ -4,7 +4,7 @@ use super::{Field, Name, conflict, fields, file, quoted, scalar, texts, wrong};
 use crate::diag::Report;
 use crate::document::grants::{
     Across, ConflictDocument, GrantDocument, GrantsDocument, GroupDocument, LintDocument, PrincipalDocument,
-    RightsShape, RoleDocument, StrategyDocument, Within,
+    PrincipalName, RightsShape, RoleDocument, StrategyDocument, Within,
 };
 use crate::document::parse::{Entry, Node, Shape};
 use crate::document::{Entries, Located};
@@ -158,15 +158,35 @@ fn group(entry: &Entry, report: &mut Report) -> Option<GroupDocument> {
 }
 
 fn principal(node: &Node, report: &mut Report) -> Option<PrincipalDocument> {
-    let keys = ["id", "tenant", "oid", "status", "flags", "groups", "boundary", "grants"];
-    let [id, tenant, oid, status, flags, groups, boundary, grants] = fields(node, "this principal", keys, report)?;
-    let (id, tenant, oid) = (id.need_text(report), tenant.need_text(report), oid.need_text(report));
+    let keys = ["id", "tenant", "oid", "subject", "status", "flags", "groups", "boundary", "grants"];
+    let [id, tenant, oid, subject, status, flags, groups, boundary, grants] =
+        fields(node, "this principal", keys, report)?;
+    let (id, tenant, known_by) = (id.need_text(report), tenant.need_text(report), known_by(oid, subject, report));
     let status = status.choice(&STATUS, report);
     let flags = flags.texts(report);
     let groups = groups.texts(report);
     let boundary = boundary.node.map(|_| boundary.texts(report));
     let grants = grants_of(grants, report);
-    Some(PrincipalDocument { id: id?, tenant: tenant?, oid: oid?, status, flags, groups, boundary, grants })
+    Some(PrincipalDocument { id: id?, tenant: tenant?, known_by: known_by?, status, flags, groups, boundary, grants })
+}
+
+/// `oid` or `subject`: one of them, and not both.
+fn known_by(oid: Field<'_>, subject: Field<'_>, report: &mut Report) -> Option<PrincipalName> {
+    match (oid.node, subject.node) {
+        (Some(by_oid), Some(by_subject)) => {
+            let help = "a tenant of Entra ID names its principals by `oid`, any other issuer by `subject`";
+            conflict(("oid", by_oid), ("subject", by_subject), help, report);
+            None
+        }
+        (None, Some(_)) => subject.text(report).map(PrincipalName::Subject),
+        (Some(_), None) => oid.text(report).map(PrincipalName::ObjectId),
+        (None, None) => {
+            report
+                .error("missing_key", oid.map, format!("`oid` is missing in {}", oid.what))
+                .help("add `oid: ...`, or `subject: ...` for a principal of another issuer than Entra ID");
+            None
+        }
+    }
 }
 
 fn grants_of(field: Field<'_>, report: &mut Report) -> Vec<GrantDocument> {
@@ -307,6 +327,20 @@ objects:
         assert_eq!(plain(&document.lint.must_be_held), ["a:write"]);
         let approvals = Literal::List(vec![text("fay"), text("gil")]);
         assert_eq!(values, [text("journal"), Literal::Bool(true), Literal::Int(3), approvals, Literal::List(vec![])]);
+    }
+
+    #[test]
+    fn a_principal_is_named_by_its_object_id_or_its_subject() {
+        let principal =
+            |names: &str| read(&format!("version: 1\ndomain: d\nprincipals: [{{id: a, tenant: t{names}}}]\n"));
+        let (document, report) = principal(", subject: auth0|1");
+        assert_eq!(report.render(), "");
+        assert!(matches!(&document.principals[0].known_by, PrincipalName::Subject(text) if text.value == "auth0|1"));
+        for (names, code) in [("", "missing_key"), (", oid: x, subject: y", "conflict")] {
+            let (document, report) = principal(names);
+            assert!(document.principals.is_empty());
+            assert_eq!(report.diagnostics().iter().map(|found| found.code).collect::<Vec<_>>(), [code], "{names}");
+        }
     }
 
     #[test]

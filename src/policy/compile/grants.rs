@@ -7,8 +7,9 @@ use super::roles::{self, Given};
 use super::{Builder, text, unknown};
 use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::document::grants::{GrantDocument, GrantsDocument, PrincipalDocument};
-use crate::model::{Effect, Guid, PrincipalKey, Status};
+use crate::document::grants::{GrantDocument, GrantsDocument, PrincipalDocument, PrincipalName};
+use crate::model::tenant::is_subject;
+use crate::model::{Effect, Guid, Naming, PrincipalKey, Status, Tenant};
 use crate::policy::domain::{Domain, FlagId, Principal, Run, ScopeId};
 use crate::policy::hierarchy::Interval;
 use crate::policy::origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
@@ -27,12 +28,7 @@ struct Group {
 }
 
 /// Compiles roles, groups and principals into the builder's domain.
-pub(super) fn compile(
-    builder: &mut Builder,
-    document: &GrantsDocument,
-    tenants: &[(Arc<str>, Guid)],
-    report: &mut Report,
-) {
+pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants: &[Tenant], report: &mut Report) {
     let roles = roles::expand_roles(builder, &document.roles, report);
     let group_names = document.groups.iter().map(|group| group.name.value.as_str().into()).collect();
     let (runs, name_lists) = (HashMap::new(), HashMap::new());
@@ -42,7 +38,7 @@ pub(super) fn compile(
     let own: Vec<Vec<Grant>> = written.iter().map(|grants| set(grants.iter())).collect();
     let groups = compiler.close_groups(report);
     compiler.note_groups(written, report);
-    let tenants: HashMap<&str, Guid> = tenants.iter().map(|(name, id)| (&**name, *id)).collect();
+    let tenants: HashMap<&str, &Tenant> = tenants.iter().map(|tenant| (&*tenant.name, tenant)).collect();
     let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
     for principal in &document.principals {
         if let Some(first) = ids.insert(&principal.id.value, &principal.id) {
@@ -241,7 +237,7 @@ impl Compiler<'_> {
         written: &PrincipalDocument,
         groups: &HashMap<String, Group>,
         of_groups: &[Vec<Grant>],
-        tenants: &HashMap<&str, Guid>,
+        tenants: &HashMap<&str, &Tenant>,
         report: &mut Report,
     ) {
         let tenant = tenants.get(written.tenant.value.as_str()).copied();
@@ -249,12 +245,7 @@ impl Compiler<'_> {
             let message = format!("gateway.yaml has no tenant `{}`", written.tenant.value);
             unknown(report, written.tenant.place, message, &written.tenant.value, tenants.keys().copied());
         }
-        let object: Option<Guid> = written.oid.value.parse().ok();
-        if object.is_none() {
-            let message = format!("`{}` is no object id", written.oid.value);
-            let help = "an object id is a GUID such as 0f6f1c2e-5d3a-4c1b-9b57-3f1f3a7f9e10";
-            report.error("bad_guid", written.oid.place, message).help(help);
-        }
+        let key = key(written, tenant, report);
         let boundary = self.boundary(written, report);
         let own_flags = self.flags(&written.flags, report);
         let mut flags = own_flags;
@@ -286,14 +277,14 @@ impl Compiler<'_> {
             bounded.into_iter().filter(|grants| !grants.is_empty()).map(|grants| self.store(grants)).collect();
         let groups = self.names(sources.clone());
         let principal = Principal { id: written.id.value.as_str().into(), status, groups, flags, own, of_groups };
-        let (Some(tenant), Some(object)) = (tenant, object) else { return };
+        let Some(key) = key else { return };
         let domain = &mut self.builder.domain;
         let number = u32::try_from(domain.principals.len()).unwrap_or(u32::MAX);
         domain.principals.push(principal);
         if let Some(origins) = &mut self.builder.origins {
             origins.principals.push(PrincipalOrigin {
                 place: written.id.place,
-                key: PrincipalKey { tenant, object },
+                key,
                 tenant: written.tenant.value.as_str().into(),
                 status: written.status,
                 flags: own_flags,
@@ -302,9 +293,14 @@ impl Compiler<'_> {
                 boundary,
             });
         }
-        if domain.by_key.insert(PrincipalKey { tenant, object }, number).is_some() {
-            let message = format!("another principal has the object id of `{}` in this tenant", written.id.value);
-            report.error("duplicate_principal", written.oid.place, message).help("give each principal its own oid");
+        if domain.by_key.insert(key, number).is_some() {
+            let (what, place) = match &written.known_by {
+                PrincipalName::ObjectId(text) => ("object id", text.place),
+                PrincipalName::Subject(text) => ("subject", text.place),
+            };
+            let message = format!("another principal has the {what} of `{}` in this tenant", written.id.value);
+            let help = format!("give each principal its own {}", written.known_by.key());
+            report.error("duplicate_principal", place, message).help(help);
         }
     }
 
@@ -352,6 +348,39 @@ impl Compiler<'_> {
     }
 }
 
+/// The key of a principal, if what it is named by is what its tenant names principals by.
+fn key(written: &PrincipalDocument, tenant: Option<&Tenant>, report: &mut Report) -> Option<PrincipalKey> {
+    let text = written.known_by.text();
+    let mismatch = |report: &mut Report, what: &str, help: &str| {
+        let key = written.known_by.key();
+        let message = format!("`{}` is named by `{key}`, but `{}` is {what}", written.id.value, written.tenant.value);
+        report.error("wrong_principal_name", text.place, message).help(help);
+        None
+    };
+    match (&written.known_by, tenant.map(|tenant| tenant.naming)) {
+        (PrincipalName::ObjectId(_), Some(Naming::Subject(_))) => {
+            let help = "write `subject: ...`: what the claim that names the issuer's callers says, `sub` as a rule";
+            mismatch(report, "not a tenant of Entra ID", help)
+        }
+        (PrincipalName::Subject(_), Some(Naming::ObjectId)) => {
+            mismatch(report, "a tenant of Entra ID", "write `oid: ...`, the object id of the user or application")
+        }
+        (PrincipalName::ObjectId(_), _) if text.value.parse::<Guid>().is_err() => {
+            let message = format!("`{}` is no object id", text.value);
+            let help = "an object id is a GUID such as 0f6f1c2e-5d3a-4c1b-9b57-3f1f3a7f9e10";
+            report.error("bad_guid", text.place, message).help(help);
+            None
+        }
+        (PrincipalName::Subject(_), _) if !is_subject(&text.value) => {
+            let message = format!("the subject of `{}` cannot be one", written.id.value);
+            let help = "a subject has 1 to 256 bytes and no control characters";
+            report.error("bad_subject", text.place, message).help(help);
+            None
+        }
+        (PrincipalName::ObjectId(_) | PrincipalName::Subject(_), _) => tenant?.principal(&text.value),
+    }
+}
+
 /// Whether a grant counts within a boundary. A denial from outside of it still holds inside: dropping it would give
 /// more.
 pub(in crate::policy) fn counts(boundary: Option<&[Interval]>, grant: &Grant) -> bool {
@@ -373,8 +402,9 @@ mod tests {
         let mut report = Report::new();
         let source = report.add_source("grants.yaml", text);
         let document = document::read_grants(source, &mut report).unwrap();
-        let domain =
-            Builder::new(&document, &[("t".into(), Guid(7))], Keep::Decisions, &mut report).finish(&mut report).0;
+        let domain = Builder::new(&document, &[Tenant::of_objects("t", Guid(7))], Keep::Decisions, &mut report)
+            .finish(&mut report)
+            .0;
         assert_eq!(report.render(), "");
         let [p, q, r] = [1, 2, 3].map(|object| {
             let key = PrincipalKey { tenant: Guid(7), object: Guid(object) };

@@ -27,7 +27,7 @@ use super::origins::Origins;
 use crate::diag::{Place, Report, suggest};
 use crate::document::grants::{GrantsDocument, RightsShape};
 use crate::document::{Literal, Located};
-use crate::model::Guid;
+use crate::model::Tenant;
 
 pub(super) use grants::counts;
 pub use reserved::{Sha256, check_reserved};
@@ -65,7 +65,7 @@ pub enum Keep {
 
 impl Builder {
     /// Takes a grants document in. `tenants` are the names and ids of `gateway.yaml`.
-    pub fn new(document: &GrantsDocument, tenants: &[(Arc<str>, Guid)], keep: Keep, report: &mut Report) -> Self {
+    pub fn new(document: &GrantsDocument, tenants: &[Tenant], keep: Keep, report: &mut Report) -> Self {
         let mut builder = Self {
             domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
             shape: document.strategy.rights,
@@ -336,7 +336,7 @@ pub struct Builders(Vec<Builder>);
 
 impl Builders {
     /// Takes all grants documents in; two for one domain are an error.
-    pub fn new(documents: &[GrantsDocument], tenants: &[(Arc<str>, Guid)], keep: Keep, report: &mut Report) -> Self {
+    pub fn new(documents: &[GrantsDocument], tenants: &[Tenant], keep: Keep, report: &mut Report) -> Self {
         for (index, document) in documents.iter().enumerate() {
             let name = &document.domain;
             if let Some(first) = documents.iter().take(index).find(|other| other.domain.value == name.value) {

@@ -130,9 +130,11 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
             // By id: a name may stand for another tenant now.
             let tenant = |id: &Guid| {
-                let named = |policy: &Policy| policy.tenants.iter().find(|(_, known)| known == id).cloned();
-                let name = named(new.side_policy).map(|(name, _)| name.to_string());
-                let before = || named(old.side_policy).map(|(name, _)| format!("{name} ({id})"));
+                let named = |policy: &Policy| {
+                    policy.tenants.iter().find(|known| known.id == *id).map(|known| known.name.to_string())
+                };
+                let name = named(new.side_policy);
+                let before = || named(old.side_policy).map(|name| format!("{name} ({id})"));
                 name.or_else(before).unwrap_or_else(|| id.to_string())
             };
             let gate = |served: &Served<'_>| {

@@ -9,6 +9,7 @@ use super::right::access_column;
 use super::select::UnknownName;
 use super::survey::{Questions, Surveyor};
 use super::{Asker, Fact, MadeRow, Report, Rows, Table, Value};
+use crate::document::grants::PrincipalName;
 use crate::model::Status;
 use crate::policy::{Obstacle, Principal, PrincipalOrigin, Reach, reach};
 use crate::review::policy::World;
@@ -51,7 +52,11 @@ impl<'p> Asker<'p> {
         facts.push(text("principal", principal.id.to_string()));
         facts.push(Fact { label: "status", value: account(&self.world, number, principal.status) });
         facts.push(text("tenant", written.tenant.to_string()));
-        facts.push(text("object id", written.key.object.to_string()));
+        let own = self.world.document.principals.iter().find(|known| known.id.value == *principal.id);
+        facts.push(match own.map(|own| &own.known_by) {
+            Some(PrincipalName::Subject(subject)) => text("subject", subject.value.clone()),
+            Some(PrincipalName::ObjectId(_)) | None => text("object id", written.key.object.to_string()),
+        });
         if let Some(nodes) = written.boundary() {
             let nodes = nodes.map(|node| domain.scope_name(node).to_owned()).collect();
             facts.push(Fact { label: "boundary", value: Value::List(nodes) });

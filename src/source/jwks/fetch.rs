@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::{From, KeySource};
 use crate::source::http::{Client, Url};
-use crate::token::KeySet;
 use crate::token::keys::DOCUMENT_BYTES;
+use crate::token::{KeySet, KeySetFault};
 
 /// What is read of a discovery document. The rest does not concern a gateway.
 #[derive(Deserialize)]
@@ -19,41 +20,73 @@ struct Discovery {
     jwks_uri: String,
 }
 
-/// Gets the keys of a source, or a clause that says from where they could not be had, and why.
-pub(super) async fn fetch(source: Arc<KeySource>) -> Result<KeySet, String> {
+/// Why no keys came.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// A clause that says from where they could not be had, and why.
+    pub(super) cause: String,
+    /// Whether the document shows a secret key.
+    pub(super) exposed: bool,
+}
+
+impl std::convert::From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Self { cause, exposed: false }
+    }
+}
+
+/// Gets the keys of a source; each document may take so long.
+pub(super) async fn fetch(source: Arc<KeySource>, timeout: Duration) -> Result<KeySet, Failure> {
     let keys = match &source.from {
-        From::Discovery { document, ca } => discover(&source.url, document, ca.as_deref()).await,
+        From::Discovery { document, ca } => {
+            let client = Client::new(ca.as_deref(), timeout)?;
+            let jwks = discover(&source.url, document, &client).await?;
+            download(&jwks, &client).await
+        }
+        From::Jwks { document, ca } => {
+            let client = Client::new(ca.as_deref(), timeout)?;
+            download(&Url::parse(document)?, &client).await
+        }
         From::File(path) => {
             let path = path.clone();
-            let read = move || file(&path).map_err(|cause| format!("`{}`: {cause}", path.display()));
+            let read = move || {
+                file(&path).map_err(|Failure { cause, exposed }| {
+                    let cause = format!("`{}`: {cause}", path.display());
+                    Failure { cause, exposed }
+                })
+            };
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
         }
     }?;
     if keys.has_development_key() && !source.development {
-        return Err("there is a development key among them, and other machines can reach a listener".into());
+        let cause = "there is a development key among them, and other machines can reach a listener";
+        return Err(cause.to_owned().into());
     }
     Ok(keys)
 }
 
 /// Reads a key file.
-pub(super) fn file(path: &Path) -> Result<KeySet, String> {
+pub(super) fn file(path: &Path) -> Result<KeySet, Failure> {
     // Anything but a plain file could be endless, or never let itself be opened.
     if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
-        return Err("not a file".into());
+        return Err("not a file".to_owned().into());
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut json = Vec::new();
     // One byte more than is taken, so that a larger file is seen to be larger.
     file.take(DOCUMENT_BYTES as u64 + 1).read_to_end(&mut json).map_err(|error| error.to_string())?;
-    KeySet::parse(&json).map_err(|fault| fault.0)
+    KeySet::parse(&json).map_err(|KeySetFault { why, exposed }| Failure { cause: why, exposed })
 }
 
-async fn discover(issuer: &str, document: &str, ca: Option<&[u8]>) -> Result<KeySet, String> {
-    let client = Client::new(ca)?;
+/// Where the keys of an issuer are, by its discovery document.
+async fn discover(issuer: &str, document: &str, client: &Client) -> Result<Url, String> {
     let url = Url::parse(document)?;
     let body = client.get(&url).await?;
-    let discovery: Discovery =
-        serde_json::from_slice(&body).map_err(|error| format!("`{url}`: not a discovery document: {error}"))?;
+    let discovery: Discovery = serde_json::from_slice(&body).map_err(|error| {
+        // The message may quote the document, which may be long.
+        let error: String = error.to_string().chars().take(200).collect();
+        format!("`{url}`: not a discovery document: {error}")
+    })?;
     if discovery.issuer != issuer {
         let said = discovery.issuer.escape_debug();
         return Err(format!("`{url}`: the document is of the issuer `{said}`, not of `{issuer}`"));
@@ -62,6 +95,10 @@ async fn discover(issuer: &str, document: &str, ca: Option<&[u8]>) -> Result<Key
     if url.is_https() && !keys.is_https() {
         return Err(format!("`{url}`: `jwks_uri`: `{keys}` is plain HTTP, though the document came over TLS"));
     }
-    let body = client.get(&keys).await?;
-    KeySet::parse(&body).map_err(|fault| format!("`{keys}`: {fault}"))
+    Ok(keys)
+}
+
+async fn download(url: &Url, client: &Client) -> Result<KeySet, Failure> {
+    let body = client.get(url).await?;
+    KeySet::parse(&body).map_err(|KeySetFault { why, exposed }| Failure { cause: format!("`{url}`: {why}"), exposed })
 }

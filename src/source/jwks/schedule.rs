@@ -7,29 +7,50 @@ use tokio::time::Instant;
 
 use super::Intervals;
 
-/// The times of one issuer.
+/// The times of one source: those in the background, and those on demand, each with a budget of its own. Tokens with
+/// made-up keys use up what is on demand and never what is in the background.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    next: Instant,
-    failures: u32,
+    /// When the next fetch in the background is due.
+    background: Instant,
+    /// When the next fetch on demand is due, if one is wanted.
+    wanted: Option<Instant>,
+    /// When the last fetch on demand began.
     woken: Option<Instant>,
+    failures: u32,
 }
 
 impl Schedule {
     /// The first fetch is due at once.
     pub(super) fn new(start: Instant) -> Self {
-        Self { next: start, failures: 0, woken: None }
+        Self { background: start, wanted: None, woken: None, failures: 0 }
     }
 
     /// When the next fetch is due.
     pub(super) fn next(&self) -> Instant {
-        self.next
+        self.wanted.map_or(self.background, |wanted| wanted.min(self.background))
     }
 
-    /// A fetch brought keys.
+    /// A fetch begins. It serves whoever wanted one; it costs the budget on demand only if it is not due anyway.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.background > now {
+            self.woken = Some(now);
+        }
+        self.wanted = None;
+    }
+
+    /// Nobody wants a fetch any more.
+    pub(super) fn satisfied(&mut self) {
+        self.wanted = None;
+    }
+
+    /// A fetch brought keys. The times in the background stay as they are, unless the fetch was one of them or put an
+    /// end to failures.
     pub(super) fn succeeded(&mut self, now: Instant, intervals: &Intervals) {
+        if self.background <= now || self.failures > 0 {
+            self.background = now + intervals.refresh + jitter(intervals.refresh / 20);
+        }
         self.failures = 0;
-        self.next = now + intervals.refresh + jitter(intervals.refresh / 20);
     }
 
     /// A fetch failed.
@@ -37,20 +58,18 @@ impl Schedule {
         let doubled = intervals.retry.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         let pause = doubled.min(intervals.retry_longest);
         self.failures = self.failures.saturating_add(1);
-        self.next = now + pause + jitter(pause / 10);
+        self.background = now + pause + jitter(pause / 10);
     }
 
     /// A file was looked at.
     pub(super) fn look_again(&mut self, now: Instant, intervals: &Intervals) {
-        self.next = now + intervals.file;
+        self.background = now + intervals.file;
     }
 
-    /// Makes a fetch due at once, unless the last one that was asked for so is too short ago.
+    /// Wants a fetch on demand: at once, or as soon as the last one is long enough ago.
     pub(super) fn wake(&mut self, now: Instant, intervals: &Intervals) {
-        if self.woken.is_none_or(|last| now.duration_since(last) >= intervals.wake) {
-            self.woken = Some(now);
-            self.next = now;
-        }
+        let earliest = self.woken.map_or(now, |last| now.max(last + intervals.wake));
+        self.wanted = Some(self.wanted.map_or(earliest, |wanted| wanted.min(earliest)));
     }
 }
 
@@ -87,31 +106,63 @@ mod tests {
         assert!(pause(&schedule, now) < Duration::from_secs(2), "a success starts the count afresh");
     }
 
-    #[test]
-    fn a_wake_counts_once_in_five_minutes_and_the_first_at_once() {
-        let (start, intervals) = (Instant::now(), Intervals::default());
+    /// A schedule whose first fetch is over.
+    fn fetched(start: Instant, intervals: &Intervals) -> Schedule {
         let mut schedule = Schedule::new(start);
-        schedule.succeeded(start, &intervals);
-        schedule.wake(start, &intervals);
-        assert_eq!(schedule.next(), start);
-        schedule.succeeded(start, &intervals);
-        let later = start + Duration::from_secs(299);
-        schedule.wake(later, &intervals);
-        assert!(pause(&schedule, later) > Duration::from_secs(3000), "too soon");
-        let later = start + Duration::from_secs(300);
-        schedule.wake(later, &intervals);
-        assert_eq!(schedule.next(), later);
+        schedule.begin(start);
+        schedule.succeeded(start, intervals);
+        schedule
     }
 
     #[test]
-    fn wakes_do_not_put_off_the_hourly_fetch() {
+    fn a_wake_is_served_at_once_and_the_next_when_the_cooldown_is_over() {
         let (start, intervals) = (Instant::now(), Intervals::default());
-        let mut schedule = Schedule::new(start);
-        schedule.succeeded(start, &intervals);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut schedule = fetched(start, &intervals);
+        schedule.wake(at(10), &intervals);
+        assert_eq!(schedule.next(), at(10), "the first fetch was in the background and costs nothing");
+        schedule.begin(at(10));
+        schedule.succeeded(at(11), &intervals);
+        for second in [12, 20, 309] {
+            schedule.wake(at(second), &intervals);
+            assert_eq!(schedule.next(), at(310), "served late, but not forgotten");
+        }
+        schedule.begin(at(310));
+        schedule.succeeded(at(311), &intervals);
+        schedule.wake(at(700), &intervals);
+        assert_eq!(schedule.next(), at(700));
+    }
+
+    #[test]
+    fn wakes_neither_put_off_nor_use_up_the_fetches_in_the_background() {
+        let (start, intervals) = (Instant::now(), Intervals::default());
+        let mut schedule = fetched(start, &intervals);
         let due = schedule.next();
+        let mut now = start;
+        while now + intervals.wake < due {
+            schedule.wake(now, &intervals);
+            now = schedule.next();
+            schedule.begin(now);
+            schedule.succeeded(now, &intervals);
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(schedule.next(), due, "a fetch in the background comes as if nobody had woken");
+        schedule.begin(due);
+        schedule.succeeded(due, &intervals);
+        schedule.wake(due, &intervals);
+        assert!(schedule.next() <= due + intervals.wake, "and leaves the budget on demand as it was");
+    }
+
+    #[test]
+    fn a_fetch_on_demand_that_fails_is_tried_again_soon() {
+        let (start, intervals) = (Instant::now(), Intervals::default());
+        let mut schedule = fetched(start, &intervals);
         schedule.wake(start, &intervals);
-        schedule.succeeded(start, &intervals);
-        schedule.wake(start + Duration::from_secs(10), &intervals);
-        assert!(schedule.next() <= due + intervals.refresh / 20);
+        schedule.begin(start);
+        schedule.failed(start, &intervals);
+        assert!(pause(&schedule, start) < Duration::from_secs(2));
+        schedule.begin(schedule.next());
+        schedule.succeeded(schedule.next(), &intervals);
+        assert!(pause(&schedule, start) >= Duration::from_secs(3600));
     }
 }

@@ -8,6 +8,9 @@ use crate::token::issuer::{Issuer, IssuerKind};
 use crate::token::strict::{Json, Object};
 use crate::token::verified::{Caller, Class};
 
+/// Claims beside those of all issuers that are checked here.
+pub(super) const CHECKED: [&str; 10] = ["ver", "tid", "oid", "sub", "azp", "appid", "scp", "idtyp", "roles", "groups"];
+
 /// `ver` is the version that the issuer writes. Which of the two a token has depends on the application that it is for,
 /// not on the endpoint that the client used.
 pub(in crate::token) fn version(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
