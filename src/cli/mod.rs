@@ -136,7 +136,7 @@ pub fn run() -> ExitCode {
         Verb::Report(options) => report::run(&options),
         Verb::Diff(options) => diff::run(&options),
         Verb::Lint(options) => lint::run(&options),
-        Verb::Token(token::Verb::Mint(options)) => token::run(&options),
+        Verb::Token(verb) => token::run(&verb),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
     };
