@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod caller;
+pub mod certificate;
 mod forward;
 mod headers;
 mod identity;
@@ -14,6 +15,7 @@ mod io;
 mod layers;
 mod ledger;
 pub mod listener;
+pub mod probe;
 mod settings;
 pub mod tls;
 mod trace;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::header::{ACCEPT, DATE, HOST, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
@@ -86,6 +86,44 @@ impl fmt::Display for Url {
     }
 }
 
+/// What a fetch came to before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Finding the address of the host.
+    Name,
+    /// Connecting to it.
+    Connection,
+    /// The TLS handshake, with the certificate of the host.
+    Tls,
+    /// The answer.
+    Answer,
+    /// The time was up.
+    Time,
+}
+
+/// Why a fetch failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchFault {
+    /// Where.
+    pub stage: Stage,
+    /// A clause, without the URL.
+    pub cause: String,
+}
+
+/// A document that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The header `Date`, as it came (RFC 9110 section 6.6.1).
+    pub date: Option<String>,
+}
+
+/// Makes the fault of a stage.
+fn at<E: fmt::Display>(stage: Stage, what: &'static str) -> impl Fn(E) -> FetchFault {
+    move |error| FetchFault { stage, cause: format!("{what}{error}") }
+}
+
 /// Fetches documents.
 #[derive(Clone)]
 pub struct Client {
@@ -132,28 +170,37 @@ impl Client {
     /// A clause that names the URL and the cause: no connection, bad certificate, another status than 200 (redirects
     /// are not followed), more than [`BODY_BYTES`], or more than [`TIMEOUT`] altogether.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
-        match tokio::time::timeout(TIMEOUT, self.exchange(url)).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(cause)) => Err(format!("`{url}`: {cause}")),
-            Err(_) => Err(format!("`{url}`: no complete answer within {} s", TIMEOUT.as_secs())),
-        }
+        let fetched = self.fetch(url, TIMEOUT).await;
+        fetched.map(|fetched| fetched.body).map_err(|fault| format!("`{url}`: {}", fault.cause))
     }
 
-    async fn exchange(&self, url: &Url) -> Result<Vec<u8>, String> {
+    /// As [`get`](Self::get), with a bound on the time of one's own and with more to tell.
+    ///
+    /// # Errors
+    /// As with [`get`](Self::get).
+    pub async fn fetch(&self, url: &Url, within: Duration) -> Result<Fetched, FetchFault> {
+        let late = |_| FetchFault {
+            stage: Stage::Time,
+            cause: format!("no complete answer within {} s", within.as_secs_f32().ceil()),
+        };
+        tokio::time::timeout(within, self.exchange(url)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+
+    async fn exchange(&self, url: &Url) -> Result<Fetched, FetchFault> {
         let stream = connect(url).await?;
         if !url.tls {
             return request(url, stream).await;
         }
-        let name = ServerName::try_from(url.host.clone()).map_err(|_| "the host is not a name".to_owned())?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| format!("TLS failed: {error}"))?;
+        let name = ServerName::try_from(url.host.clone()).map_err(at(Stage::Tls, "the host is not a name: "))?;
+        let stream = self.tls.connect(name, stream).await.map_err(at(Stage::Tls, "TLS failed: "))?;
         request(url, stream).await
     }
 }
 
-async fn connect(url: &Url) -> Result<TcpStream, String> {
+async fn connect(url: &Url) -> Result<TcpStream, FetchFault> {
     let found = tokio::net::lookup_host((url.host.as_str(), url.port))
         .await
-        .map_err(|error| format!("the host is not known: {error}"))?;
+        .map_err(at(Stage::Name, "the host is not known: "))?;
     // `localhost` is what the resolver says it is, so the addresses are checked, too.
     let addresses: Vec<SocketAddr> = found.filter(|address| url.tls || address.ip().is_loopback()).collect();
     let mut cause = String::from("the host has no address that may be used");
@@ -163,10 +210,10 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
             Err(error) => cause = format!("no connection to {address}: {error}"),
         }
     }
-    Err(cause)
+    Err(FetchFault { stage: Stage::Connection, cause })
 }
 
-async fn request<S>(url: &Url, stream: S) -> Result<Vec<u8>, String>
+async fn request<S>(url: &Url, stream: S) -> Result<Fetched, FetchFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -174,22 +221,28 @@ where
         .max_buf_size(HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(at(Stage::Answer, ""))?;
     let exchange = async {
-        let response = sender.send_request(head(url)?).await.map_err(|error| format!("no answer: {error}"))?;
+        let head = head(url).map_err(at(Stage::Answer, ""))?;
+        let response = sender.send_request(head).await.map_err(at(Stage::Answer, "no answer: "))?;
         match response.status() {
             StatusCode::OK => {}
-            status if status.is_redirection() => return Err(format!("answered {status}; redirects are not followed")),
-            status => return Err(format!("answered {status}")),
+            status if status.is_redirection() => {
+                let cause = format!("answered {status}; redirects are not followed");
+                return Err(FetchFault { stage: Stage::Answer, cause });
+            }
+            status => return Err(at(Stage::Answer, "answered ")(status)),
         }
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
+            let cause = if error.is::<LengthLimitError>() {
                 format!("the answer is larger than {BODY_BYTES} bytes")
             } else {
                 format!("the answer broke off: {error}")
-            }
+            };
+            FetchFault { stage: Stage::Answer, cause }
         })?;
-        Ok(body.to_bytes().to_vec())
+        Ok(Fetched { body: body.to_bytes().to_vec(), date })
     };
     tokio::pin!(exchange, connection);
     tokio::select! {

@@ -5,6 +5,7 @@
 //! keys; keys that could not be confirmed for a day are withdrawn.
 
 mod fetch;
+pub mod look;
 mod schedule;
 
 use std::path::PathBuf;

@@ -29,6 +29,11 @@ pub(super) async fn fetch(source: Arc<KeySource>) -> Result<KeySet, String> {
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
         }
     }?;
+    believable(keys, &source)
+}
+
+/// Keys, unless there is one among them that anybody can sign with.
+pub(super) fn believable(keys: KeySet, source: &KeySource) -> Result<KeySet, String> {
     if keys.has_development_key() && !source.development {
         return Err("there is a development key among them, and other machines can reach a listener".into());
     }
@@ -52,8 +57,15 @@ async fn discover(issuer: &str, document: &str, ca: Option<&[u8]>) -> Result<Key
     let client = Client::new(ca)?;
     let url = Url::parse(document)?;
     let body = client.get(&url).await?;
+    let keys = keys_url(&url, &body, issuer)?;
+    let body = client.get(&keys).await?;
+    KeySet::parse(&body).map_err(|fault| format!("`{keys}`: {fault}"))
+}
+
+/// Where the keys are, out of the discovery document that came from `url`, which must be of this issuer.
+pub(super) fn keys_url(url: &Url, body: &[u8], issuer: &str) -> Result<Url, String> {
     let discovery: Discovery =
-        serde_json::from_slice(&body).map_err(|error| format!("`{url}`: not a discovery document: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("`{url}`: not a discovery document: {error}"))?;
     if discovery.issuer != issuer {
         let said = discovery.issuer.escape_debug();
         return Err(format!("`{url}`: the document is of the issuer `{said}`, not of `{issuer}`"));
@@ -62,6 +74,5 @@ async fn discover(issuer: &str, document: &str, ca: Option<&[u8]>) -> Result<Key
     if url.is_https() && !keys.is_https() {
         return Err(format!("`{url}`: `jwks_uri`: `{keys}` is plain HTTP, though the document came over TLS"));
     }
-    let body = client.get(&keys).await?;
-    KeySet::parse(&body).map_err(|fault| format!("`{keys}`: {fault}"))
+    Ok(keys)
 }
