@@ -8,8 +8,8 @@ use std::sync::Arc;
 use portcullis::model::Guid;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{
-    Algorithms, Fault, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, TokenFault,
-    Verified, Verifier, WantedKey,
+    Algorithms, Check, Fault, Inspection, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse,
+    Outcome, Rules, TokenFault, Verified, Verifier, WantedKey,
 };
 use serde_json::{Value, json};
 
@@ -80,13 +80,29 @@ impl World {
     }
 
     fn verify(&self, token: &str) -> Result<Arc<Verified>, TokenFault> {
-        self.verifier.verify(token, &self.ring, NOW)
+        let verdict = self.verifier.verify(token, &self.ring, NOW);
+        agrees(&self.verifier.inspect(token, &self.ring, NOW), verdict.as_ref().map(|_| ()));
+        verdict
     }
 
     /// Signs a payload with the RSA key under an ordinary header.
     fn token(&self, payload: &Value) -> String {
         self.rsa.sign(r#"{"typ":"JWT","alg":"RS256","kid":"rsa"}"#, &payload.to_string())
     }
+}
+
+/// Whether an inspection says what verification says: all checks pass, or the first that does not is the fault.
+fn agrees(inspection: &Inspection, verdict: Result<(), &TokenFault>) {
+    let first = inspection.steps.iter().map(|step| step.outcome).find(|outcome| *outcome != Outcome::Passed);
+    let expected = match verdict {
+        Ok(()) => None,
+        Err(TokenFault::Invalid(fault)) => Some(Outcome::Failed(*fault)),
+        Err(TokenFault::UnknownKey(_)) => Some(Outcome::Failed(Fault::UnknownKey)),
+        Err(TokenFault::KeysUnavailable(_)) => Some(Outcome::NoKeys),
+    };
+    assert_eq!(first, expected, "{:?}", inspection.steps);
+    assert_eq!(inspection.verdict.as_ref().map(|_| ()), verdict);
+    assert_eq!(inspection.steps.iter().map(|step| step.check).collect::<Vec<_>>(), Check::ALL);
 }
 
 /// What a user's v2 token says.
@@ -293,6 +309,45 @@ fn each_fault_of_header_key_and_signature_has_its_word() {
     let empty = KeyRing::empty(2);
     let token = world.token(&user());
     assert_eq!(world.verifier.verify(&token, &empty, NOW).unwrap_err(), TokenFault::KeysUnavailable(wanted("rsa")));
+}
+
+#[test]
+fn an_inspection_goes_on_after_a_fault_where_there_is_more_to_say() {
+    let world = World::new();
+    let inspect = |token: &str| world.verifier.inspect(token, &world.ring, NOW);
+    let failed = |inspection: &Inspection| -> Vec<&'static str> {
+        let fault = |outcome| if let Outcome::Failed(fault) = outcome { Some(Fault::word(fault)) } else { None };
+        inspection.steps.iter().filter_map(|step| fault(step.outcome)).collect()
+    };
+    let claims = with(with(with(user(), "exp", json!(NOW - 120)), "oid", json!("olga")), "roles", json!("x"));
+    let token = Signer::rsa().sign(r#"{"alg":"RS256","kid":"rsa","typ":"JWE","zip":1}"#, &claims.to_string());
+    let inspection = inspect(&token);
+    let expected = ["compressed", "wrong_type", "bad_signature", "expired", "bad_object_id", "bad_roles"];
+    assert_eq!(failed(&inspection), expected);
+    assert!(inspection.said.is_none());
+
+    let expired = inspect(&world.token(&with(user(), "exp", json!(NOW - 120))));
+    assert_eq!(expired.said.unwrap().principal.object, OBJECT.parse::<Guid>().unwrap(), "to show what would come next");
+
+    let token = world.token(&user());
+    let (cut, _) = token.rsplit_once('.').unwrap();
+    let inspection = inspect(cut);
+    assert_eq!(failed(&inspection), ["malformed"]);
+    assert_eq!(inspection.text("iss"), Some(v2_url().as_str()), "what is there is shown");
+    assert_eq!(inspection.outcome(Check::Signature), Outcome::NotReached);
+
+    let keyless = world.verifier.inspect(&token, &KeyRing::empty(2), NOW);
+    agrees(&keyless, Err(&TokenFault::KeysUnavailable(wanted("rsa"))));
+    for (check, outcome) in [
+        (Check::Signature, Outcome::NoKeys),
+        (Check::AudienceOfKey, Outcome::NoKeys),
+        (Check::Now, Outcome::Passed),
+        (Check::Caller, Outcome::Passed),
+    ] {
+        assert_eq!(keyless.outcome(check), outcome, "{check:?}");
+    }
+    let graph = with(with(user(), "aud", json!("https://graph.microsoft.com")), "iss", json!("https://elsewhere"));
+    assert!(inspect(&world.token(&graph)).for_graph, "named though another fault comes first");
 }
 
 #[test]

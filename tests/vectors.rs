@@ -326,7 +326,7 @@ fn claim_verdict(world: &World, json: &[u8]) -> Result<(), Fault> {
 
 /// Whether the reader of key documents gets as far as to look for keys in a text.
 fn is_read_as_key_document(json: &[u8]) -> bool {
-    KeySet::parse(json).is_err_and(|fault| fault.0.contains("no list `keys`"))
+    KeySet::parse(json).is_err_and(|fault| fault.why.contains("no list `keys`"))
 }
 
 /// `y_` files that are refused all the same, as payloads or as claims.

@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod demo;
 mod diff;
+mod doctor;
 mod explain;
 mod files;
 mod identity;
@@ -62,6 +63,8 @@ enum Verb {
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
+    /// Look at everything around a gateway that can be wrong: issuers, clocks, upstreams, certificates, files.
+    Doctor(doctor::Options),
     /// Ask a running gateway how it is.
     Status(status::Options),
     /// Tell a running gateway to read its route maps and grants again.
@@ -139,7 +142,8 @@ pub fn run() -> ExitCode {
         Verb::Report(options) => report::run(&options),
         Verb::Diff(options) => diff::run(&options),
         Verb::Lint(options) => lint::run(&options),
-        Verb::Token(token::Verb::Mint(options)) => token::run(&options),
+        Verb::Token(verb) => token::run(&verb),
+        Verb::Doctor(options) => doctor::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
         Verb::Revoke(options) => revoke::run(&options),

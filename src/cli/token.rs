@@ -1,4 +1,11 @@
-//! `portcullis token mint`: a token for a principal of the configuration, signed with a development key.
+//! `portcullis token`: `mint` makes a token for a principal of the configuration, signed with a development key; `explain`
+//! takes one apart.
+
+mod advice;
+mod explain;
+mod input;
+mod json;
+mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +29,8 @@ use crate::token::mint::DevelopmentKey;
 pub(super) enum Verb {
     /// Print an access token, signed with the development key of the principal's tenant.
     Mint(Options),
+    /// Say why a token would be believed or not, and what to change; nothing is sent anywhere.
+    Explain(explain::Options),
 }
 
 /// `token mint`.
@@ -43,8 +52,16 @@ pub(super) struct Options {
     config: ConfigFile,
 }
 
+/// Does what the verb says.
+pub(super) fn run(verb: &Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Mint(options) => mint(options),
+        Verb::Explain(options) => explain::run(options),
+    }
+}
+
 /// Prints one token and nothing else.
-pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+fn mint(options: &Options) -> Result<Exit, Failure> {
     let mut report = Report::new();
     let config = config::load(&options.config.path, &mut report);
     let documents = config.as_ref().map(|config| Documents::read(config, &mut report));
@@ -211,7 +228,7 @@ fn development_key(jwks: &Path, key: Option<&Path>) -> Result<DevelopmentKey, Fa
 }
 
 /// Reads `90s`, `30m` or `8h`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let factor = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,

@@ -160,7 +160,7 @@ fn judge(
     let route = route.ok_or_else(|| no_route(application, &path))?;
 
     // 5. the gate
-    gate(&application.gate, verified)?;
+    admits(&application.gate, verified)?;
     let rules = match &route.access {
         Access::Public | Access::GateOnly => return Ok(None),
         Access::Rules(rules) => rules,
@@ -199,7 +199,11 @@ fn no_route(application: &Application, path: &CanonicalPath<'_>) -> Refusal {
     }
 }
 
-fn gate(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
+/// Whether an application's gate lets a verified token come in.
+///
+/// # Errors
+/// What the gate asks for and the token does not offer; the first of it.
+pub fn admits(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
     let any = |asked: &[Box<str>], held: &[Box<str>]| asked.iter().any(|name| held.contains(name));
     if !gate.tenants.contains(&token.principal.tenant) {
         return Err(Refusal::about(Reason::GateTenant, &token.tenant));

@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod caller;
+pub mod certificate;
 mod cors;
 mod forward;
 mod headers;
@@ -15,6 +16,7 @@ mod io;
 mod layers;
 mod ledger;
 pub mod listener;
+pub mod probe;
 mod running;
 mod settings;
 pub mod tls;

@@ -113,7 +113,7 @@ impl Policy {
     }
 }
 
-fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
+pub(super) fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
     let number = world.domain.number(key)?;
     let principal = world.domain.principals().get(number)?;
     let written = world.origins.principal(number)?;
@@ -131,7 +131,7 @@ fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
     })
 }
 
-fn gate(application: &ApplicationDocument, compiled: &Gate, token: &Verified) -> Vec<GateStep> {
+pub(super) fn gate(application: &ApplicationDocument, compiled: &Gate, token: &Verified) -> Vec<GateStep> {
     let gate = &application.gate;
     let admitted = |list: &[crate::document::Located<String>]| -> Vec<String> {
         list.iter().map(|item| item.value.clone()).collect()

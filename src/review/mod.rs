@@ -1,6 +1,7 @@
 //! What a policy means, for whoever has to trust it: single requests tried and taken apart, what principals hold,
 //! what a change changes, what looks odd. Pure; everything is answered by the functions that decide real requests.
 
+mod admission;
 mod cases;
 mod change;
 pub mod diff;
@@ -13,6 +14,7 @@ mod request;
 mod settings;
 mod substitute;
 
+pub use admission::Admission;
 pub use cases::{Outcome, run};
 pub use change::Change;
 pub use explain::{Caller, Explained, GateStep, literal};

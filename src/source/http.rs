@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, DATE, HOST, LOCATION, USER_AGENT};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -120,9 +120,47 @@ impl fmt::Display for Url {
 
 /// What a server answers.
 enum Answer {
-    Body(Vec<u8>),
+    Document(Fetched),
     /// Go there instead.
     Redirect(String),
+}
+
+/// What a fetch came to before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Finding the address of the host.
+    Name,
+    /// Connecting to it.
+    Connection,
+    /// The TLS handshake, with the certificate of the host.
+    Tls,
+    /// The answer.
+    Answer,
+    /// The time was up.
+    Time,
+}
+
+/// Why a fetch failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchFault {
+    /// Where.
+    pub stage: Stage,
+    /// A clause, without the URL.
+    pub cause: String,
+}
+
+/// A document that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The header `Date`, as it came (RFC 9110 section 6.6.1).
+    pub date: Option<String>,
+}
+
+/// Makes the fault of a stage.
+fn at<E: fmt::Display>(stage: Stage, what: &'static str) -> impl Fn(E) -> FetchFault {
+    move |error| FetchFault { stage, cause: format!("{what}{error}") }
 }
 
 /// Fetches documents.
@@ -173,40 +211,46 @@ impl Client {
     /// A clause that names the URL and the cause: no connection, bad certificate, another status than 200, a redirect to
     /// another server or one too many, more than [`BODY_BYTES`], or too slow.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
-        match tokio::time::timeout(self.timeout, self.follow(url)).await {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(cause)) => Err(format!("`{url}`: {cause}")),
-            Err(_) => Err(format!("`{url}`: no complete answer within {:?}", self.timeout)),
-        }
+        let fetched = self.fetch(url, self.timeout).await;
+        fetched.map(|fetched| fetched.body).map_err(|fault| format!("`{url}`: {}", fault.cause))
+    }
+
+    /// As [`get`](Self::get), with a bound on the time of one's own and with more to tell.
+    ///
+    /// # Errors
+    /// As with [`get`](Self::get).
+    pub async fn fetch(&self, url: &Url, within: Duration) -> Result<Fetched, FetchFault> {
+        let late = |_| FetchFault { stage: Stage::Time, cause: format!("no complete answer within {within:?}") };
+        tokio::time::timeout(within, self.follow(url)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
     /// Follows redirects within one server. Another server would be a matter of trust that nobody configured.
-    async fn follow(&self, url: &Url) -> Result<Vec<u8>, String> {
+    async fn follow(&self, url: &Url) -> Result<Fetched, FetchFault> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS {
             match self.exchange(&url).await? {
-                Answer::Body(body) => return Ok(body),
-                Answer::Redirect(location) => url = url.redirected(&location)?,
+                Answer::Document(fetched) => return Ok(fetched),
+                Answer::Redirect(location) => url = url.redirected(&location).map_err(at(Stage::Answer, ""))?,
             }
         }
-        Err(format!("answered with more than {REDIRECTS} redirects"))
+        Err(at(Stage::Answer, "answered with too many redirects, the limit is ")(REDIRECTS))
     }
 
-    async fn exchange(&self, url: &Url) -> Result<Answer, String> {
+    async fn exchange(&self, url: &Url) -> Result<Answer, FetchFault> {
         let stream = connect(url).await?;
         if !url.tls {
             return request(url, stream).await;
         }
-        let name = ServerName::try_from(url.host.clone()).map_err(|_| "the host is not a name".to_owned())?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| format!("TLS failed: {error}"))?;
+        let name = ServerName::try_from(url.host.clone()).map_err(at(Stage::Tls, "the host is not a name: "))?;
+        let stream = self.tls.connect(name, stream).await.map_err(at(Stage::Tls, "TLS failed: "))?;
         request(url, stream).await
     }
 }
 
-async fn connect(url: &Url) -> Result<TcpStream, String> {
+async fn connect(url: &Url) -> Result<TcpStream, FetchFault> {
     let found = tokio::net::lookup_host((url.host.as_str(), url.port))
         .await
-        .map_err(|error| format!("the host is not known: {error}"))?;
+        .map_err(at(Stage::Name, "the host is not known: "))?;
     // `localhost` is what the resolver says it is, so the addresses are checked, too.
     let addresses: Vec<SocketAddr> = found.filter(|address| url.tls || address.ip().is_loopback()).collect();
     let mut cause = String::from("the host has no address that may be used");
@@ -216,10 +260,10 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
             Err(error) => cause = format!("no connection to {address}: {error}"),
         }
     }
-    Err(cause)
+    Err(FetchFault { stage: Stage::Connection, cause })
 }
 
-async fn request<S>(url: &Url, stream: S) -> Result<Answer, String>
+async fn request<S>(url: &Url, stream: S) -> Result<Answer, FetchFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -227,22 +271,25 @@ where
         .max_buf_size(HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(at(Stage::Answer, ""))?;
     let exchange = async {
-        let response = sender.send_request(head(url)?).await.map_err(|error| format!("no answer: {error}"))?;
+        let head = head(url).map_err(at(Stage::Answer, ""))?;
+        let response = sender.send_request(head).await.map_err(at(Stage::Answer, "no answer: "))?;
         match (response.status(), location(&response)) {
             (StatusCode::OK, _) => {}
             (status, Some(location)) if REDIRECTING.contains(&status) => return Ok(Answer::Redirect(location)),
-            (status, _) => return Err(format!("answered {status}")),
+            (status, _) => return Err(at(Stage::Answer, "answered ")(status)),
         }
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
+            let cause = if error.is::<LengthLimitError>() {
                 format!("the answer is larger than {BODY_BYTES} bytes")
             } else {
                 format!("the answer broke off: {error}")
-            }
+            };
+            FetchFault { stage: Stage::Answer, cause }
         })?;
-        Ok(Answer::Body(body.to_bytes().to_vec()))
+        Ok(Answer::Document(Fetched { body: body.to_bytes().to_vec(), date }))
     };
     tokio::pin!(exchange, connection);
     tokio::select! {

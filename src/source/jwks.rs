@@ -6,6 +6,7 @@
 
 mod absent;
 mod fetch;
+pub mod look;
 mod schedule;
 
 use std::path::PathBuf;

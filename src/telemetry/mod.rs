@@ -3,6 +3,7 @@
 //! The bottom layer: it takes plain values and knows nothing of policy, tokens or sockets. Both views of a request
 //! come from one [`RequestRecord`], so that log and metrics cannot disagree.
 
+mod calendar;
 pub mod log;
 mod metrics;
 mod record;
@@ -12,6 +13,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use calendar::{moment, unix_seconds};
 pub use record::{RequestId, RequestRecord, rfc3339};
 
 use metrics::Metrics;

@@ -47,10 +47,8 @@ pub(super) fn check(
     now: u64,
 ) -> Result<Verified, Fault> {
     exact_names(payload, issuer)?;
-    if let IssuerKind::EntraV1 | IssuerKind::EntraV2 = issuer.kind {
-        entra::version(payload, issuer)?;
-        entra::tenant(payload, issuer)?;
-    }
+    version(payload, issuer)?;
+    tenant(payload, issuer)?;
     let audiences = audiences(payload)?;
     audience_of(issuer, signed_by, &audiences)?;
     let (window, issued_at) = window(payload, issuer, rules)?;
@@ -60,23 +58,57 @@ pub(super) fn check(
     let roles = roles(payload, issuer)?;
     let groups = groups(payload, issuer)?;
     let token_id = token_id(payload, issuer)?;
-    let Caller { principal, subject, class, client, username } = caller;
-    Ok(Verified {
-        issuer: id,
-        tenant: Arc::clone(&issuer.tenant),
-        principal,
-        subject,
-        class,
-        client,
-        username,
-        audiences: boxed(audiences),
-        roles: boxed(roles),
-        groups,
-        token_id,
-        issued_at,
-        takes_challenges: takes_challenges(payload),
-        window,
-    })
+    Ok(Parts { audiences, window, issued_at, caller, roles, groups, token_id }.together(payload, (id, issuer)))
+}
+
+/// What the checks read, each its part.
+pub(super) struct Parts<'p> {
+    pub(super) audiences: Vec<&'p str>,
+    pub(super) window: Window,
+    pub(super) issued_at: u64,
+    pub(super) caller: Caller,
+    pub(super) roles: Vec<&'p str>,
+    pub(super) groups: Groups,
+    pub(super) token_id: Option<Arc<str>>,
+}
+
+impl Parts<'_> {
+    /// What the token says as a whole.
+    pub(super) fn together(self, payload: &Object, (id, issuer): (IssuerId, &Issuer)) -> Verified {
+        let Caller { principal, subject, class, client, username } = self.caller;
+        Verified {
+            issuer: id,
+            tenant: Arc::clone(&issuer.tenant),
+            principal,
+            subject,
+            class,
+            client,
+            username,
+            audiences: boxed(self.audiences),
+            roles: boxed(self.roles),
+            groups: self.groups,
+            token_id: self.token_id,
+            issued_at: self.issued_at,
+            takes_challenges: takes_challenges(payload),
+            window: self.window,
+        }
+    }
+}
+
+/// `ver`, which Entra ID writes.
+pub(super) fn version(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
+    match issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => entra::version(payload, issuer),
+        IssuerKind::Other(_) => Ok(()),
+    }
+}
+
+/// `tid`, which Entra ID writes.
+pub(super) fn tenant(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
+    match issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => entra::tenant(payload, issuer),
+        IssuerKind::Other(_) => Ok(()),
+    }
 }
 
 /// No claim looks like one that is checked without being it.

@@ -87,6 +87,18 @@ pub(super) fn segments(token: &str) -> Result<Segments<'_>, Fault> {
     Ok(Segments { signed, header, payload, signature })
 }
 
+/// Header and payload of a text that is no token as a whole, as far as they can be decoded: to tell people what they have
+/// there. Nothing may rest on it.
+pub(super) fn readable(token: &str) -> [Option<Vec<u8>>; 2] {
+    if token.len() > TOKEN_BYTES {
+        return [None, None];
+    }
+    let mut segments = token.split('.').map(|segment| decode(segment).ok());
+    let (header, payload) = (segments.next().flatten(), segments.next().flatten());
+    // The second part of an encrypted token is its key.
+    [header, payload.filter(|_| segments.count() < 3)]
+}
+
 /// Decodes one segment, which must be the one canonical spelling of at least one byte (RFC 4648 sections 3.5 and 5).
 fn decode(segment: &str) -> Result<Vec<u8>, Fault> {
     match URL_SAFE_NO_PAD.decode(segment) {

@@ -5,17 +5,20 @@
 //! - `strict`, `jose`, `claims`: reading a token so that no two readers could read it differently.
 //! - `verify`: the order of the checks. `verified`: what comes of them. `cache`: the verified tokens. `fault`: every way a token fails.
 //! - `revoked`: whose tokens are not believed any more.
+//! - `inspect`, `redact`: a token taken apart for people, with every check and nothing secret.
 //! - `mint`: signing with a development key, for the demo and for tests. `assertion`: signing what backends are told.
 
 pub mod assertion;
 mod cache;
 mod claims;
 pub mod fault;
+mod inspect;
 pub mod issuer;
 mod jose;
 mod jwk;
 pub mod keys;
 pub mod mint;
+mod redact;
 pub mod revoked;
 mod strict;
 mod verified;
@@ -24,8 +27,10 @@ pub mod verify;
 pub use assertion::{Assertion, AssertionKey};
 pub use cache::{Lookups, Room};
 pub use fault::{Fault, TokenFault, WantedKey};
+pub use inspect::{Check, Inspection, Outcome, Step};
 pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers, KeyUse, Profile};
 pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId, Refused};
+pub use redact::{Claim, Shown};
 pub use revoked::{Hit, Revocation, Revoked, RevokedList};
 pub use verified::{Class, Groups, Verified, Window};
 pub use verify::{Algorithms, Rules, Verifier};

@@ -41,7 +41,7 @@ const ENTRY_BYTES: u64 = 2560;
 #[derive(Debug)]
 pub struct Verifier {
     issuers: Issuers,
-    rules: Rules,
+    pub(super) rules: Rules,
     memory: Memory,
 }
 
@@ -99,7 +99,7 @@ impl Verifier {
 
     /// All checks, the cheap ones first. Nothing of the payload but `iss` is used before the signature is verified,
     /// and `iss` only to choose among our own keys.
-    fn verify_afresh(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Verified, TokenFault> {
+    pub(super) fn verify_afresh(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Verified, TokenFault> {
         let segments = jose::segments(token)?;
         let header = jose::header(&segments.header)?;
         let (algorithm, kid) = jose::asked(&header, self.rules.algorithms)?;

@@ -51,6 +51,7 @@ pub fn issuers() -> Issuers {
         url,
         kind,
         keys,
+        authorization_uri: None,
     };
     let shared = |source| KeyUse { source, audiences: None };
     let own = KeyUse { source: OF_APPLICATION, audiences: Some(vec!["api://custom".into()]) };
@@ -72,6 +73,7 @@ pub fn issuers() -> Issuers {
             url: OKTA.into(),
             kind: IssuerKind::Other(Arc::new(profile)),
             keys: vec![shared(OF_OKTA)],
+            authorization_uri: None,
         },
     ])
 }

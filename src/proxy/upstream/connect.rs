@@ -140,7 +140,8 @@ impl fmt::Debug for Connector {
     }
 }
 
-fn client_config(ca: Option<&[u8]>) -> io::Result<ClientConfig> {
+/// How a server's certificate is checked: by the authorities of `ca` (PEM), or by the public ones.
+pub(in crate::proxy) fn client_config(ca: Option<&[u8]>) -> io::Result<ClientConfig> {
     let invalid = |fault: String| io::Error::new(io::ErrorKind::InvalidData, fault);
     let mut roots = RootCertStore::empty();
     match ca {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) use connect::{ConnectFault, Connector};
+pub(super) use connect::{ConnectFault, Connector, client_config};
 pub(super) use pool::{Lease, ServerPool};
 
 use crate::route::Server;

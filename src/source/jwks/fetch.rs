@@ -58,9 +58,14 @@ pub(super) async fn fetch(source: Arc<KeySource>, timeout: Duration) -> Result<K
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
         }
     }?;
+    Ok(believable(keys, &source)?)
+}
+
+/// Keys, unless there is one among them that anybody can sign with.
+pub(super) fn believable(keys: KeySet, source: &KeySource) -> Result<KeySet, String> {
     if keys.has_development_key() && !source.development {
         let cause = "there is a development key among them, and other machines can reach a listener";
-        return Err(cause.to_owned().into());
+        return Err(cause.to_owned());
     }
     Ok(keys)
 }
@@ -82,7 +87,12 @@ pub(super) fn file(path: &Path) -> Result<KeySet, Failure> {
 async fn discover(issuer: &str, document: &str, client: &Client) -> Result<Url, String> {
     let url = Url::parse(document)?;
     let body = client.get(&url).await?;
-    let discovery: Discovery = serde_json::from_slice(&body).map_err(|error| {
+    keys_url(&url, &body, issuer)
+}
+
+/// Where the keys are, out of the discovery document that came from `url`, which must be of this issuer.
+pub(super) fn keys_url(url: &Url, body: &[u8], issuer: &str) -> Result<Url, String> {
+    let discovery: Discovery = serde_json::from_slice(body).map_err(|error| {
         // The message may quote the document, which may be long.
         let error: String = error.to_string().chars().take(200).collect();
         format!("`{url}`: not a discovery document: {error}")

@@ -13,14 +13,14 @@ pub(super) const CHECKED: [&str; 10] = ["ver", "tid", "oid", "sub", "azp", "appi
 
 /// `ver` is the version that the issuer writes. Which of the two a token has depends on the application that it is for,
 /// not on the endpoint that the client used.
-pub(in crate::token) fn version(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
+pub(super) fn version(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
     let version = payload.text("ver").ok_or(Fault::NoVersion)?;
     let expected = if issuer.kind == IssuerKind::EntraV1 { "1.0" } else { "2.0" };
     if version == expected { Ok(()) } else { Err(Fault::WrongVersion) }
 }
 
 /// `tid` is the issuer's tenant.
-pub(in crate::token) fn tenant(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
+pub(super) fn tenant(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
     let tenant = payload.text("tid").and_then(|text| text.parse::<Guid>().ok()).ok_or(Fault::NoTenant)?;
     if tenant == issuer.tenant_id { Ok(()) } else { Err(Fault::WrongTenant) }
 }
