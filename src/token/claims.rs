@@ -22,8 +22,8 @@ const GRAPH: [&str; 3] =
 const USERNAME_BYTES: usize = 256;
 /// Longest identifier of a token, in bytes.
 const TOKEN_ID_BYTES: usize = 128;
-/// Claims that are checked. One that differs from these in letter case only would be read by some backends or libraries
-/// as the claim itself.
+/// Claims that are checked, in small letters. One that differs from these in letter case only would be read by some
+/// backends or libraries as the claim itself.
 const CHECKED: [&str; 16] = [
     "ver", "iss", "tid", "aud", "exp", "nbf", "iat", "oid", "sub", "azp", "appid", "scp", "idtyp", "roles", "groups",
     "cnf",
@@ -82,7 +82,8 @@ pub(super) fn check(
 
 /// No claim looks like one that is checked without being it.
 pub(super) fn exact_names(payload: &Object) -> Result<(), Fault> {
-    let alike = |name: &str| CHECKED.iter().any(|checked| *checked != name && checked.eq_ignore_ascii_case(name));
+    let has_capital = |name: &str| name.bytes().any(|byte| byte.is_ascii_uppercase());
+    let alike = |name: &str| has_capital(name) && CHECKED.iter().any(|checked| checked.eq_ignore_ascii_case(name));
     if payload.names().any(alike) { Err(Fault::LookAlikeClaim) } else { Ok(()) }
 }
 
