@@ -119,10 +119,9 @@ static GATE: LazyLock<(World, String)> = LazyLock::new(|| {
         "version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [r]\ngrants: [g]\ntenants: [{{name: t, id: {TENANT}}}]\n"
     );
     let routes = "version: 1\nupstreams: {app: {servers: [\"http://127.0.0.1:1\"]}}\napplications:\n  - name: app\n    hosts: [app.example.org]\n    domain: d\n    upstream: app\n    gate: {tenants: [t], audiences: [api://app]}\n    routes: [{id: any, match: {methods: [GET], path: /}, gate_only: true}]\n";
-    let grants = format!(
-        "version: 1\ndomain: d\nprincipals:\n  - {{id: olga, tenant: t, oid: 00000000-0000-4000-8000-000000000000}}\n"
-    );
-    let world = World::from_texts(&gateway, routes, &grants);
+    let grants =
+        "version: 1\ndomain: d\nprincipals:\n  - {id: olga, tenant: t, oid: 00000000-0000-4000-8000-000000000000}\n";
+    let world = World::from_texts(&gateway, routes, grants);
     let token = world.token("olga", "app.example.org", &[]);
     (world, token)
 });

@@ -12,8 +12,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// What a target does with an input; it panics where something is wrong.
+type Target = fn(&[u8]);
+
 /// Name and function of each target.
-const TARGETS: [(&str, fn(&[u8])); 4] = [
+const TARGETS: [(&str, Target); 4] = [
     ("header", targets::header),
     ("payload", targets::payload),
     ("jwks", targets::jwks),
