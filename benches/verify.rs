@@ -1,34 +1,141 @@
-//! Verification of a token: cold (RS256, parsed and checked in full), and found in the memory of verified tokens.
+//! Verification of a token beside what it is made of: the whole of it, `jsonwebtoken` alone with the checks that it can
+//! do, and the bare signature; then a token found in the memory of verified tokens, by one thread and by two.
 //!
-//! Run with `cargo bench --bench verify`.
+//! Run with `cargo bench --bench verify`. Compare figures of one run only.
 
-#[allow(dead_code, reason = "each benchmark uses a part")]
-mod support;
-#[path = "../tests/support/world.rs"]
-#[allow(dead_code, reason = "benchmarks use a part of what tests share")]
-mod world;
+#[path = "../tests/support/identity_provider.rs"]
+#[allow(dead_code, reason = "only its signing keys are used here")]
+mod identity_provider;
+#[path = "../tests/support/token_world.rs"]
+mod token_world;
 
 use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::Criterion;
-use portcullis::token::{Algorithms, Issuers, Rules, Verifier};
-use world::{NOW, World};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use portcullis::token::{KeyRing, Verifier};
+use serde::Deserialize;
+use serde_json::json;
+
+use identity_provider::Signer;
+use token_world::{HEADER, NOW, RULES, TENANT, World, issuers, user, v2_url, with};
+
+/// The claims that decisions rest on, as an application with `jsonwebtoken` would declare them.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "reading them is what is measured")]
+struct Claims {
+    iss: String,
+    aud: String,
+    exp: u64,
+    nbf: u64,
+    iat: u64,
+    tid: String,
+    oid: String,
+    ver: String,
+    azp: String,
+    scp: Option<String>,
+    roles: Vec<String>,
+}
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let world = World::from_texts(&support::gateway(), &support::routes(1, "http://127.0.0.1:1"), &support::grants(1));
-    let token = world.token("p0", "app.example.org", &[]);
-    let keys = &world.snapshot.keys;
-    criterion.bench_function("verify/remembered", |bencher| {
-        bencher.iter(|| assert!(black_box(world.verifier.verify(&token, keys, NOW)).is_ok()));
-    });
-    let rules =
-        Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, ps256: false, es256: true } };
-    let issuers = world.verifier.issuers().iter().map(|(_, issuer)| issuer.clone()).collect();
+    let world = World::new();
     // A memory without room forgets at once, so every verification is a cold one.
-    let forgetful = Verifier::new(Issuers::new(issuers), rules, 0);
-    criterion.bench_function("verify/cold RS256", |bencher| {
-        bencher.iter(|| assert!(black_box(forgetful.verify(&token, keys, NOW)).is_ok()));
+    let forgetful = Verifier::new(issuers(), RULES, 0);
+    let payload = user().to_string();
+    for (name, signer, header, algorithm) in [
+        ("RS256", &world.rsa, HEADER, Algorithm::RS256),
+        ("ES256", &world.p256, r#"{"typ":"JWT","alg":"ES256","kid":"p256"}"#, Algorithm::ES256),
+    ] {
+        let token = signer.sign(header, &payload);
+        criterion.bench_function(&format!("verify/cold {name}"), |bencher| {
+            bencher.iter(|| assert!(black_box(forgetful.verify(&token, &world.ring, NOW)).is_ok()));
+        });
+        let (key, mut rules) = (decoding(signer), Validation::new(algorithm));
+        rules.set_audience(&["api://oms"]);
+        rules.set_issuer(&[v2_url(TENANT)]);
+        rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
+        rules.validate_nbf = true;
+        // The token is from a fixed moment, but the comparison is made all the same.
+        rules.leeway = 1_000_000_000;
+        criterion.bench_function(&format!("verify/jsonwebtoken {name}"), |bencher| {
+            bencher.iter(|| assert!(black_box(jsonwebtoken::decode::<Claims>(&token, &key, &rules)).is_ok()));
+        });
+        primitive(&mut criterion, name, signer, &token);
+    }
+
+    // Refused at the issuer: all of the reading, none of the signature.
+    let foreign = world.token(&with(user(), "iss", json!("https://elsewhere.example/")));
+    criterion.bench_function("verify/reading alone", |bencher| {
+        bencher.iter(|| assert!(black_box(forgetful.verify(&foreign, &world.ring, NOW)).is_err()));
+    });
+
+    let token = world.token(&user());
+    criterion.bench_function("verify/remembered", |bencher| {
+        bencher.iter(|| assert!(black_box(world.verify(&token)).is_ok()));
+    });
+    let find = |ring: &KeyRing, times: u64| {
+        for _ in 0..times {
+            assert!(black_box(world.verifier.verify(&token, ring, NOW)).is_ok());
+        }
+    };
+    criterion.bench_function("verify/remembered, two threads", |bencher| {
+        bencher.iter_custom(|times| {
+            let began = Instant::now();
+            thread::scope(|scope| {
+                scope.spawn(|| find(&world.ring, times));
+                scope.spawn(|| find(&world.ring, times));
+            });
+            began.elapsed()
+        });
     });
     criterion.final_summary();
+}
+
+fn decoding(signer: &Signer) -> DecodingKey {
+    let jwk = signer.jwk("key");
+    let text = |name: &str| jwk[name].as_str().unwrap();
+    match signer {
+        Signer::Rsa(_) => DecodingKey::from_rsa_components(text("n"), text("e")),
+        Signer::P256(_) => DecodingKey::from_ec_components(text("x"), text("y")),
+    }
+    .unwrap()
+}
+
+/// The signature only: with a key that was parsed before, and with one that is parsed each time.
+fn primitive(criterion: &mut Criterion, name: &str, signer: &Signer, token: &str) {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let (prepared, each_time): (ParsedPublicKey, Box<dyn Fn() -> bool>) = match signer {
+        Signer::Rsa(pair) => {
+            let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+            let prepared = public.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).unwrap();
+            let (signed, signature) = (signed.to_owned(), signature.clone());
+            (
+                prepared,
+                Box::new(move || public.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).is_ok()),
+            )
+        }
+        Signer::P256(pair) => {
+            let point = pair.public_key().as_ref().to_vec();
+            let prepared = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).unwrap();
+            let (signed, signature) = (signed.to_owned(), signature.clone());
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+            (prepared, Box::new(move || key.verify(signed.as_bytes(), &signature).is_ok()))
+        }
+    };
+    criterion.bench_function(&format!("verify/signature {name}, key prepared"), |bencher| {
+        bencher.iter(|| assert!(black_box(prepared.verify_sig(signed.as_bytes(), &signature)).is_ok()));
+    });
+    criterion.bench_function(&format!("verify/signature {name}, key parsed each time"), |bencher| {
+        bencher.iter(|| assert!(black_box(each_time())));
+    });
 }

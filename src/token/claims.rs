@@ -24,8 +24,8 @@ const GRAPH: [&str; 3] =
 const USERNAME_BYTES: usize = 256;
 /// Longest identifier of a token, in bytes.
 pub(super) const TOKEN_ID_BYTES: usize = 128;
-/// Claims that are checked at every issuer. One that differs from a checked one in letter case only would be read by
-/// some backends or libraries as the claim itself.
+/// Claims that are checked at every issuer, in small letters. One that differs from a checked one in letter case only
+/// would be read by some backends or libraries as the claim itself.
 const CHECKED: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "cnf"];
 
 /// `iss`, which must be known before a key can be looked up, so before anything can be believed.
@@ -113,16 +113,17 @@ pub(super) fn tenant(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
 
 /// No claim looks like one that is checked without being it.
 pub(super) fn exact_names(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
-    let mut checked = CHECKED.to_vec();
-    match &issuer.kind {
-        IssuerKind::EntraV1 | IssuerKind::EntraV2 => checked.extend(entra::CHECKED),
-        IssuerKind::Other(profile) => {
-            checked.extend(other::CHECKED);
-            checked.extend(other::read(profile));
+    let is_common = |name: &str| CHECKED.iter().chain(&entra::CHECKED).any(|checked| checked.eq_ignore_ascii_case(name));
+    let own: Vec<&str> = match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => {
+            // What Entra ID calls a claim has small letters only, and so have nearly all names.
+            let has_capital = |name: &str| name.bytes().any(|byte| byte.is_ascii_uppercase());
+            let alike = payload.names().any(|name| has_capital(name) && is_common(name));
+            return if alike { Err(Fault::LookAlikeClaim) } else { Ok(()) };
         }
-    }
-    let alike =
-        |name: &str| !checked.contains(&name) && checked.iter().any(|checked| checked.eq_ignore_ascii_case(name));
+        IssuerKind::Other(profile) => CHECKED.into_iter().chain(other::CHECKED).chain(other::read(profile)).collect(),
+    };
+    let alike = |name: &str| !own.contains(&name) && own.iter().any(|checked| checked.eq_ignore_ascii_case(name));
     if payload.names().any(alike) { Err(Fault::LookAlikeClaim) } else { Ok(()) }
 }
 

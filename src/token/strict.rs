@@ -2,10 +2,11 @@
 //! escapes; bounded depth; nothing after the value. serde_json alone keeps the last of two equal names.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
+use foldhash::quality::RandomState;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting of objects and lists that is read, the outermost one included.
@@ -29,19 +30,20 @@ pub(super) enum Json {
     Text(String),
     /// A number that is whole and from 0 to 2^53, however it was written.
     Whole(u64),
-    /// A list.
+    /// A list. A list in it is read and not kept.
     List(Vec<Json>),
-    /// An object.
-    Object(Object),
+    /// An object; boxed, so that lists of anything else stay small.
+    Object(Box<Object>),
     /// `true` or `false`.
     Truth(bool),
-    /// `null` or any other number: nothing that a token or key needs.
+    /// `null`, any other number or a list in a list: nothing that a token or key needs.
     Other,
 }
 
-/// A JSON object, its names unique.
+/// A JSON object, its names unique. Hashed with a seed of the process: thousands of names chosen by a stranger cost no
+/// more than others.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Object(BTreeMap<String, Json>);
+pub(super) struct Object(HashMap<String, Json, RandomState>);
 
 impl Json {
     /// The text, if it is one.
@@ -68,7 +70,7 @@ impl Object {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let value = Seed { left: DEPTH, flaw: &flaw }.deserialize(&mut reader).map_err(|_| flaw.get())?;
         match (value, reader.end()) {
-            (Json::Object(object), Ok(())) => Ok(object),
+            (Json::Object(object), Ok(())) => Ok(*object),
             _ => Err(Flaw::Syntax),
         }
     }
@@ -83,7 +85,7 @@ impl Object {
         self.0.contains_key(name)
     }
 
-    /// The names of all members.
+    /// The names of all members, in no order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -155,13 +157,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self.inner()?)? {
-            list.push(item);
+            list.push(match item {
+                Json::List(_) => Json::Other,
+                item => item,
+            });
         }
         Ok(Json::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
-        let mut object = BTreeMap::new();
+        let mut object = HashMap::default();
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(self.inner()?)?;
             match object.entry(name) {
@@ -172,7 +177,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 }
             };
         }
-        Ok(Json::Object(Object(object)))
+        Ok(Json::Object(Box::new(Object(object))))
     }
 }
 

@@ -1,0 +1,7 @@
+//! A token with this header.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::header(data));

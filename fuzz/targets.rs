@@ -1,0 +1,152 @@
+//! What the fuzz targets do with their input, shared with `tests/fuzz_corpus.rs`, which runs the same functions on the
+//! seeds. A target fails if anything panics, and if a token is believed or a request let through that a plain reading
+//! of the input says must not be.
+#![allow(dead_code, reason = "each fuzz target uses one of these functions")]
+
+#[path = "../tests/support/world.rs"]
+mod world;
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, Request};
+use portcullis::token::{
+    Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verified, Verifier,
+};
+use serde_json::{Value, json};
+use world::{NOW, World};
+
+const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+const V1: &str = "https://sts.windows.net/11111111-1111-4111-8111-111111111111/";
+const V2: &str = "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111/v2.0";
+/// The payload beside a header that is tried; the seeds of payloads have the same times.
+const PAYLOAD: &str = r#"{"iss":"https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111/v2.0","aud":"api://app","exp":1800003600,"nbf":1799999990,"iat":1799999990,"ver":"2.0","tid":"11111111-1111-4111-8111-111111111111","oid":"00000000-0000-4000-8000-000000000000","azp":"22222222-2222-4222-8222-222222222222","scp":"access_as_user","sub":"x"}"#;
+/// Stands for a good token in the lines of `Authorization`.
+const PLACE: &str = "TOKEN";
+
+/// An issuer whose key signs whatever is tried, so that the checks behind the signature are reached.
+struct Signing {
+    pair: EcdsaKeyPair,
+    ring: KeyRing,
+    verifier: Verifier,
+}
+
+static SIGNING: LazyLock<Signing> = LazyLock::new(|| {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let point = pair.public_key().as_ref();
+    let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+    let document = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "key", "x": x, "y": y}]});
+    let keys = Arc::new(KeySet::parse(document.to_string().as_bytes()).unwrap());
+    let issuer = |url: &str, kind| Issuer {
+        tenant: Arc::from("t"),
+        tenant_id: TENANT.parse().unwrap(),
+        url: url.into(),
+        kind,
+        keys: vec![KeyUse { source: KeySourceId(0), audiences: None }],
+    };
+    let issuers = Issuers::new(vec![issuer(V1, IssuerKind::EntraV1), issuer(V2, IssuerKind::EntraV2)]);
+    let rules =
+        Rules { leeway: 60, max_lifetime: 100_800, algorithms: Algorithms { rs256: true, ps256: true, es256: true } };
+    let ring = KeyRing::empty(1).with(KeySourceId(0), keys, NOW);
+    Signing { pair, ring, verifier: Verifier::new(issuers, rules, 100) }
+});
+
+/// Signs and verifies a token; whatever the verdict, it is the same the second time.
+fn verified(header: &[u8], payload: &[u8]) -> Option<Arc<Verified>> {
+    let Signing { pair, ring, verifier } = &*SIGNING;
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+    let (first, again) = (verifier.verify(&token, ring, NOW), verifier.verify(&token, ring, NOW));
+    assert_eq!(format!("{first:?}"), format!("{again:?}"));
+    first.ok()
+}
+
+/// A token with this header.
+pub fn header(data: &[u8]) {
+    let Some(_) = verified(data, PAYLOAD.as_bytes()) else { return };
+    let header: Value = serde_json::from_slice(data).unwrap();
+    assert!(data.len() <= 2048);
+    assert_eq!((&header["alg"], &header["kid"]), (&json!("ES256"), &json!("key")));
+    for name in ["crit", "b64", "zip", "enc", "cty"] {
+        assert!(header.get(name).is_none(), "{name}");
+    }
+}
+
+/// A token with this payload.
+pub fn payload(data: &[u8]) {
+    let Some(token) = verified(br#"{"alg":"ES256","kid":"key"}"#, data) else { return };
+    let claims: Value = serde_json::from_slice(data).unwrap();
+    let text = |name: &str| claims[name].as_str().unwrap();
+    let seconds = |name: &str| claims[name].as_f64().unwrap();
+    let (client, version) = if text("iss") == V1 { ("appid", "1.0") } else { ("azp", "2.0") };
+    assert!([V1, V2].contains(&text("iss")));
+    assert_eq!(text("ver"), version);
+    assert!(text("tid").eq_ignore_ascii_case(TENANT));
+    assert!(text("oid").eq_ignore_ascii_case(&token.subject));
+    assert!(text(client).eq_ignore_ascii_case(token.client.as_deref().unwrap()));
+    assert!(seconds("exp") + 60.0 > NOW as f64 && seconds("nbf") - 60.0 <= NOW as f64);
+    assert!(seconds("exp") - seconds("nbf") <= 100_860.0);
+    assert!(
+        claims.get("scp").is_some() || claims.get("idtyp").is_some() || text("sub").eq_ignore_ascii_case(text("oid"))
+    );
+    assert!(!token.audiences.is_empty() && claims.get("cnf").is_none());
+}
+
+/// This key document.
+pub fn jwks(data: &[u8]) {
+    let Ok(keys) = KeySet::parse(data) else { return };
+    let again = KeySet::parse(data).unwrap();
+    assert!(keys == again && keys.refused() == again.refused());
+    let document: Value = serde_json::from_slice(data).unwrap();
+    let entries = document["keys"].as_array().unwrap();
+    assert!((1..=entries.len()).contains(&keys.len()));
+    for kid in keys.kids() {
+        assert!((1..=128).contains(&kid.len()));
+        let named: Vec<&Value> =
+            entries.iter().filter(|entry| entry["kid"] == kid && entry.get("d").is_none()).collect();
+        assert!(named.iter().any(|entry| entry["kty"] == "RSA" || entry["kty"] == "EC"), "{kid}");
+        assert!(!keys.verifies(kid, "RS256", b"", "AAAA") && !keys.verifies(kid, "ES256", b"", "AAAA"));
+    }
+}
+
+/// A policy with one application that its gate guards, and a token that may pass.
+static GATE: LazyLock<(World, String)> = LazyLock::new(|| {
+    let gateway = format!(
+        "version: 1\nlisteners: [{{address: 127.0.0.1:8080}}]\nroutes: [r]\ngrants: [g]\ntenants: [{{name: t, id: {TENANT}}}]\n"
+    );
+    let routes = "version: 1\nupstreams: {app: {servers: [\"http://127.0.0.1:1\"]}}\napplications:\n  - name: app\n    hosts: [app.example.org]\n    domain: d\n    upstream: app\n    gate: {tenants: [t], audiences: [api://app]}\n    routes: [{id: any, match: {methods: [GET], path: /}, gate_only: true}]\n";
+    let grants =
+        "version: 1\ndomain: d\nprincipals:\n  - {id: olga, tenant: t, oid: 00000000-0000-4000-8000-000000000000}\n";
+    let world = World::from_texts(&gateway, routes, grants);
+    let token = world.token("olga", "app.example.org", &[]);
+    (world, token)
+});
+
+/// A request with these lines of `Authorization`, where `TOKEN` stands for a good one.
+pub fn authorization(data: &[u8]) {
+    let (world, token) = &*GATE;
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let mut request = Request::builder().uri("/").header("host", "app.example.org");
+    for line in &lines {
+        let line = replaced(line, token.as_bytes());
+        let Ok(value) = HeaderValue::from_bytes(&line) else { return };
+        request = request.header("authorization", value);
+    }
+    let judged = world.judge(request.body(()).unwrap().into_parts().0);
+    let [line] = lines[..] else { return assert!(judged.is_err(), "several lines") };
+    let text = String::from_utf8_lossy(line);
+    let (scheme, rest) = text.split_once(' ').unwrap_or((&text, ""));
+    let plain = scheme.eq_ignore_ascii_case("bearer") && rest.trim_start_matches(' ') == PLACE;
+    assert_eq!(judged.is_ok(), plain, "{text:?}: {judged:?}");
+}
+
+fn replaced(line: &[u8], token: &[u8]) -> Vec<u8> {
+    match line.windows(PLACE.len()).position(|part| part == PLACE.as_bytes()) {
+        Some(place) => [&line[..place], token, &line[place + PLACE.len()..]].concat(),
+        None => line.to_vec(),
+    }
+}
