@@ -91,6 +91,9 @@ applications:
     upstream: u
     qqq: 1
     gate: {tenants: [t], audiences: [a], qqq: 1}
+    token: {cookie: c, qqq: 1}
+    cors: {origins: [o], qqq: 1}
+    resource_metadata: {scopes: [s], qqq: 1}
     routes:
       - id: i
         qqq: 1
@@ -148,6 +151,7 @@ fn heading(what: &str) -> &str {
         "match" | "object" => "route",
         "missing" => "scope",
         "token" => "test",
+        "token place" | "resource_metadata" => "application",
         other => other,
     }
 }

@@ -14,7 +14,7 @@ pub struct Refusal {
     /// The methods that a 405 names in `Allow`, separated by commas.
     pub allow: Option<Arc<str>>,
     /// A key whose issuer should be asked for it.
-    pub wake: Option<WantedKey>,
+    pub wake: Option<Box<WantedKey>>,
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
     /// The code that the configuration gives instead of the reason's own.
@@ -94,9 +94,9 @@ impl From<TokenFault> for Refusal {
         match fault {
             TokenFault::Invalid(fault) => Self::about(Reason::InvalidToken, fault.word()),
             TokenFault::UnknownKey(key) => {
-                Self { wake: Some(key), ..Self::about(Reason::InvalidToken, Fault::UnknownKey.word()) }
+                Self { wake: Some(Box::new(key)), ..Self::about(Reason::InvalidToken, Fault::UnknownKey.word()) }
             }
-            TokenFault::KeysUnavailable(key) => Self { wake: Some(key), ..Self::of(Reason::KeysUnavailable) },
+            TokenFault::KeysUnavailable(key) => Self { wake: Some(Box::new(key)), ..Self::of(Reason::KeysUnavailable) },
         }
     }
 }
