@@ -151,7 +151,8 @@ fn heading(what: &str) -> &str {
         "match" | "object" => "route",
         "missing" => "scope",
         "token" => "test",
-        "token place" | "resource_metadata" => "application",
+        "token place" => "Where the token is",
+        "resource_metadata" => "application",
         other => other,
     }
 }
