@@ -690,12 +690,51 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
         (&[("tenants: [t]", "tenants: [t, u]")], &["app None Gain tenants"]),
         (&[("tenants: [t]", "tenants: [u]")], &["app None Unclear tenants"]),
         (&[("audiences: [a]", "audiences: [a], app_roles: [x]")], &["app None Loss app_roles"]),
+        (&[("audiences: [a]", "audiences: [a], clients: [x]")], &["app None Loss clients"]),
+        (&[("audiences: [a]", "audiences: [a], callers: users")], &["app None Loss callers"]),
+        (&[("upstream: u\n", "upstream: u\n    token: [bearer, {cookie: c}]\n")], &["app None Gain token"]),
+        (&[("upstream: u\n", "upstream: u\n    token: {cookie: c}\n")], &["app None Unclear token"]),
+        (&[("upstream: u\n", "upstream: u\n    cors: {origins: \"https://a.test\"}\n")], &["app None Gain cors"]),
         (&[("hosts: [app.example.org]", "hosts: [APP.example.org, other.example.org]")], &["app None Gain hosts"]),
         (&[("hosts: [app.example.org]", "hosts: [\"app.example.org:443\"]")], &[]),
     ];
     for (edit, expected) in rows {
         assert_eq!(after_routes(edit), *expected, "{edit:?}");
     }
+}
+
+#[test]
+fn an_entrance_that_opens_is_a_gain_and_one_that_closes_a_loss() {
+    let with = |lines: &str, gate: &str| {
+        let text = routes("{}", ROUTES);
+        let text = edited(&text, &[("upstream: u\n", &format!("upstream: u\n{lines}"))]);
+        policy(&edited(&text, &[("audiences: [a]", &format!("audiences: [a]{gate}"))]), GRANTS)
+    };
+    let cors = |rest: &str| format!("    cors: {{origins: [{rest}}}\n");
+    for (narrow, wide, what) in [
+        (("", ", clients: [x]".to_owned()), ("", ", clients: [x, y]".to_owned()), "clients"),
+        (("", ", clients: [x]".into()), ("", String::new()), "clients"),
+        (("", ", callers: apps".into()), ("", String::new()), "callers"),
+        (
+            (&cors("\"https://a.test\"]"), String::new()),
+            (&cors("\"https://a.test\", \"https://b.test\"]"), String::new()),
+            "cors",
+        ),
+        (
+            (&cors("\"https://a.test\"]"), String::new()),
+            (&cors("\"https://a.test\"], credentials: true"), String::new()),
+            "cors",
+        ),
+    ] {
+        let (narrow, wide) = (with(narrow.0, &narrow.1), with(wide.0, &wide.1));
+        for (old, new, direction) in [(&narrow, &wide, Direction::Gain), (&wide, &narrow, Direction::Loss)] {
+            let found = diff(old, new).applications;
+            let seen: Vec<_> = found.iter().flat_map(|change| &change.aspects).map(|a| (a.what, a.direction)).collect();
+            assert_eq!(seen, [(what, direction)]);
+        }
+    }
+    let swapped = diff(&with("", ", callers: apps"), &with("", ", callers: users")).applications;
+    assert_eq!(swapped[0].direction, Direction::Unclear);
 }
 
 #[test]

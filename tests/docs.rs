@@ -104,6 +104,9 @@ applications:
     upstream: u
     qqq: 1
     gate: {tenants: [t], audiences: [a], qqq: 1}
+    token: {cookie: c, qqq: 1}
+    cors: {origins: [o], qqq: 1}
+    resource_metadata: {scopes: [s], qqq: 1}
     routes:
       - id: i
         qqq: 1
@@ -162,6 +165,8 @@ fn heading(what: &str) -> &str {
         "missing" => "scope",
         "entry of `app_keys" => "tenant",
         "token" => "test",
+        "token place" => "Where the token is",
+        "resource_metadata" => "application",
         other => other,
     }
 }

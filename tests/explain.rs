@@ -11,6 +11,7 @@ use portcullis::document::gateway::TenantDocument;
 use portcullis::model::Tenant;
 use portcullis::policy::{Held, OutlineKind, TermSeen};
 use portcullis::review::{Asker, Claims, Policy, Request};
+use portcullis::token::Class;
 
 /// The directories of the examples that have a route map of their own.
 fn examples() -> Vec<PathBuf> {
@@ -283,6 +284,40 @@ fn a_grant_that_is_told_allows_the_request_when_it_is_written_down() {
         let grant = told[0].trim_start_matches("grant it `").trim_end_matches('`');
         let (code, told) = remedies(&format!("flags: [user], grants: [other, \"{grant}\"]"), path);
         assert_eq!((code, told), (None, Vec::new()), "{path} with {grant}");
+    }
+}
+
+#[test]
+fn every_thing_that_a_gate_looks_at_is_a_step_and_what_the_gateway_answers_is_no_decision() {
+    let entrance = "audiences: [a], clients: [portal], callers: users}\n    cors: {origins: [\"https://page.test\"]}";
+    let policy = policy(GATEWAY, &ROUTES.replace("audiences: [a]}", entrance), &grants("flags: [user]"));
+    let steps = |claims: Claims| {
+        let text = "GET https://app.example.org/docs/1";
+        let request = Request::parse(text, Vec::new(), Asker::Bearer("a".into(), claims)).unwrap();
+        let explained = policy.explain(&request).unwrap();
+        let steps: Vec<_> =
+            explained.gate.into_iter().map(|step| (step.what, step.offered.join(","), step.passes)).collect();
+        (steps[2..].to_vec(), explained.tried.code().map(str::to_owned))
+    };
+    let client = |client: &str, class| Claims { client: Some(client.into()), class: Some(class), ..Claims::default() };
+    let of =
+        |client: &str, ok, class: &str, fits| [("client", client.to_owned(), ok), ("caller", class.to_owned(), fits)];
+    assert_eq!(steps(Claims::default()).0, of("portal", true, "user", true));
+    let refused = (of("else", false, "user", true).to_vec(), Some("gate_client:else".to_owned()));
+    assert_eq!(steps(client("else", Class::User)), refused);
+    let refused = (of("portal", true, "app", false).to_vec(), Some("gate_caller:app".to_owned()));
+    assert_eq!(steps(client("portal", Class::App)), refused);
+
+    let headers = |origin: &str| {
+        [("Origin", origin), ("Access-Control-Request-Method", "GET")].map(|(name, value)| (name.into(), value.into()))
+    };
+    for (origin, code) in [("https://page.test", None), ("https://evil.test", Some("cors_refused:origin"))] {
+        let asker = Asker::Bearer("a".into(), Claims::default());
+        let request =
+            Request::parse("OPTIONS https://app.example.org/docs/1", headers(origin).to_vec(), asker).unwrap();
+        let explained = policy.explain(&request).unwrap();
+        assert_eq!((explained.tried.code(), explained.tried.answer.is_some()), (code, code.is_none()));
+        assert!(explained.apart.is_none() && explained.route.is_none());
     }
 }
 

@@ -629,3 +629,97 @@ fn the_fault_of_an_edited_reserved_role_names_both_digests() {
     let message = &report.diagnostics()[0].message;
     assert!(message.contains(OF_NOTHING) && message.contains(OF_X), "{message}");
 }
+
+/// Errors of an application with these further lines and one route that reads a header.
+fn faults_of_application(lines: &str) -> Vec<(&'static str, String)> {
+    let list =
+        "[{id: r, match: {methods: [GET], path: /}, scopes: {main: {from: header.X-Town, kind: town}}, require: x}]";
+    let text = routes("", "[app.example.org]", &format!("{list}\n{lines}"));
+    let grants = grants(FOREST, "grants: [x]");
+    let report = load(&text, &grants);
+    found(&report, [&text, &grants])
+        .into_iter()
+        .map(|(_, code, at, _)| (code, at.trim_matches('"').to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_place_of_tokens_is_a_name_without_another_meaning() {
+    for (token, expected) in [
+        ("bearer", None),
+        ("[bearer, {cookie: erp_token}, {header: X-Forwarded-Access-Token}]", None),
+        ("[{cookie: __Host-token}, {cookie: token}]", None),
+        ("[{cookie: token}, {header: token}]", None),
+        ("{header: X-Auth-Request-Access-Token}", None),
+        ("{cookie: \"a b\"}", Some(("bad_value", "a b"))),
+        ("{cookie: \"a=b\"}", Some(("bad_value", "a=b"))),
+        ("{cookie: \"a;b\"}", Some(("bad_value", "a;b"))),
+        ("{cookie: \"\"}", Some(("bad_value", ""))),
+        ("{header: X_Token}", Some(("bad_value", "X_Token"))),
+        ("{header: \"X Token\"}", Some(("bad_value", "X Token"))),
+        ("{header: Authorization}", Some(("header_clash", "Authorization"))),
+        ("{header: COOKIE}", Some(("header_clash", "COOKIE"))),
+        ("{header: Host}", Some(("header_clash", "Host"))),
+        ("{header: Content-Length}", Some(("header_clash", "Content-Length"))),
+        ("{header: X-Forwarded-For}", Some(("header_clash", "X-Forwarded-For"))),
+        ("{header: Sec-Fetch-Site}", Some(("header_clash", "Sec-Fetch-Site"))),
+        ("{header: x-town}", Some(("header_clash", "x-town"))),
+        ("[bearer, bearer]", Some(("duplicate_value", "bearer"))),
+        ("[{cookie: erp_token}, {cookie: ERP-Token}]", Some(("duplicate_value", "ERP-Token"))),
+        ("[{header: X-A}, {header: x-a}]", Some(("duplicate_value", "x-a"))),
+    ] {
+        let found = faults_of_application(&format!("    token: {token}"));
+        let expected: Vec<_> = expected.into_iter().map(|(code, at)| (code, at.to_owned())).collect();
+        assert_eq!(found, expected, "{token}");
+    }
+    let unused = "    token: {cookie: a}\n    forward_authorization: true";
+    assert_eq!(faults_of_application(unused), [("conflict", "a".to_owned())]);
+    let folded = "    token: {header: X-Token}\n    allow_headers: [x_token, x_other]";
+    assert_eq!(faults_of_application(folded), [("header_clash", "x_token".to_owned())]);
+}
+
+#[test]
+fn origins_of_pages_are_written_as_browsers_send_them() {
+    for (cors, expected) in [
+        ("origins: [\"https://app.example.org\", \"http://localhost:3000\"]", None),
+        ("origins: \"*\"", None),
+        ("origins: \"https://a.example.org\", credentials: true", None),
+        ("origins: \"*\", credentials: true", Some(("conflict", "true"))),
+        ("origins: [\"*\", \"https://a.example.org\"]", Some(("conflict", "*"))),
+        ("origins: \"null\"", Some(("bad_origin", "null"))),
+        ("origins: \"https://A.example.org\"", Some(("bad_origin", "https://A.example.org"))),
+        ("origins: \"https://a.example.org/\"", Some(("bad_origin", "https://a.example.org/"))),
+        ("origins: \"https://a.example.org:443\"", Some(("bad_origin", "https://a.example.org:443"))),
+        ("origins: \"https://*.example.org\"", Some(("bad_origin", "https://*.example.org"))),
+        ("origins: app.example.org", Some(("bad_origin", "app.example.org"))),
+        ("origins: [\"https://a.test\", \"https://a.test\"]", Some(("duplicate_value", "https://a.test"))),
+        ("origins: \"https://a.test\", methods: [\"*\"]", Some(("bad_value", "*"))),
+        ("origins: \"https://a.test\", headers: [\"*\"]", Some(("bad_value", "*"))),
+        ("origins: \"https://a.test\", expose: [\"*\"]", Some(("bad_value", "*"))),
+    ] {
+        let found = faults_of_application(&format!("    cors: {{{cors}}}"));
+        let expected: Vec<_> = expected.into_iter().map(|(code, at)| (code, at.to_owned())).collect();
+        assert_eq!(found, expected, "{cors}");
+    }
+}
+
+#[test]
+fn the_path_of_the_metadata_is_the_gateways_own() {
+    let path = "/.well-known/oauth-protected-resource";
+    for (path, metadata, expected) in [
+        (path, "true", vec![("ambiguous_route", path.to_owned())]),
+        (path, "{scopes: [read]}", vec![("ambiguous_route", path.to_owned())]),
+        (path, "false", vec![]),
+        ("/.well-known/{name}", "true", vec![]),
+    ] {
+        let list = format!("[{{id: r, match: {{methods: [GET], path: \"{path}\"}}, public: true}}]");
+        let text = routes("", "[app.example.org]", &format!("{list}\n    resource_metadata: {metadata}"));
+        let grants = grants("", "");
+        let report = load(&text, &grants);
+        let found: Vec<_> = found(&report, [&text, &grants])
+            .into_iter()
+            .map(|(_, code, at, _)| (code, at.trim_matches('"').to_owned()))
+            .collect();
+        assert_eq!(found, expected, "{path} {metadata}");
+    }
+}

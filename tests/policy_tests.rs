@@ -27,6 +27,7 @@ applications:
         match: {methods: [GET, PUT], path: /orders}
         scopes: {main: {from: [query.town, header.X-Town], kind: town}}
         require: ["orders:by_method", {when: {setting: closed}, then: nobody.has}]
+  - {name: own, hosts: [own.example.org], domain: d, upstream: u, gate: {tenants: [t], audiences: [a], clients: [batch], callers: apps}, cors: {origins: ["https://page.test"]}, resource_metadata: true, routes: [{id: order, match: {methods: [GET], path: /orders}, gate_only: true}]}
 "#;
 const PASSING: &str = r#"
   - {id: ok-1, as: ann, request: "GET https://app.example.org/orders?town=X", expect: allow}
@@ -41,6 +42,13 @@ const PASSING: &str = r#"
   - {id: ok-10, as: ann, request: "GET https://app.example.org/orders?town=X", settings: {closed: true}, expect: deny, reason: "right_missing:nobody.has@town:X"}
   - {id: ok-11, as: t/00000000-0000-0000-0000-00000000000f, request: "GET https://app.example.org/orders", expect: deny, reason: principal_unknown}
   - {id: ok-12, as: ann, request: "DELETE https://app.example.org/orders", expect: deny, reason: "no_route:method"}
+  - {id: own-1, as: ann, request: "GET https://own.example.org/orders", expect: allow}
+  - {id: own-2, as: ann, request: "GET https://own.example.org/orders", token: {class: user}, expect: deny, reason: "gate_caller:user"}
+  - {id: own-3, as: ann, request: "GET https://own.example.org/orders", token: {client: other, class: user}, expect: deny, reason: "gate_client:other"}
+  - {id: own-4, as: ann, request: "GET https://own.example.org/orders", token: {client: batch}, expect: allow}
+  - {id: own-5, request: "OPTIONS https://own.example.org/orders", headers: {Origin: "https://page.test", Access-Control-Request-Method: GET}, expect: allow}
+  - {id: own-6, request: "OPTIONS https://own.example.org/orders", headers: {Origin: "https://evil.test", Access-Control-Request-Method: GET}, expect: deny, reason: "cors_refused:origin"}
+  - {id: own-7, request: "GET https://own.example.org/.well-known/oauth-protected-resource", expect: allow}
 "#;
 /// Each fails, for the reason beside it.
 const FAILING: &str = r#"
@@ -79,7 +87,7 @@ fn err(output: &Output) -> &str {
 fn tests_that_pass_are_counted_and_the_exit_code_is_0() {
     let directory = policy(PASSING);
     let output = run(directory.path(), &[]);
-    assert_eq!((out(&output), err(&output)), ("12 tests: 12 passed, 0 failed\n", ""));
+    assert_eq!((out(&output), err(&output)), ("19 tests: 19 passed, 0 failed\n", ""));
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -99,15 +107,15 @@ fn a_failure_says_what_was_decided_by_which_grant_and_why_and_the_exit_code_is_4
     let output = run(directory.path(), &[]);
     assert_eq!(output.status.code(), Some(4));
     for expected in [
-        "FAIL  bad-1  routes.yaml:17:5\n  expected  allowed\n  found     denied: right_missing:orders@town:Y\n",
+        "FAIL  bad-1  routes.yaml:18:5\n  expected  allowed\n  found     denied: right_missing:orders@town:Y\n",
         "  |         no grant covers it; held at town:X\n",
-        "FAIL  bad-2  routes.yaml:18:5\n  expected  denied\n  found     allowed\n",
+        "FAIL  bad-2  routes.yaml:19:5\n  expected  denied\n  found     allowed\n",
         "  |           orders:read @town:X  grants.yaml:5:78  <- decides\n",
-        "FAIL  bad-3  routes.yaml:19:5\n  expected  denied: right_missing\n  found     denied: right_level:orders=read<write@town:X\n",
-        "FAIL  bad-4  routes.yaml:20:5\n  expected  denied\n  found     not tried: no grants document has a principal `nobody-known`; name one",
-        "FAIL  bad-5  routes.yaml:21:5\n  expected  denied\n  found     not tried: `GET app.example.org/orders` is no request; write `GET https://host/path`\n",
-        "FAIL  bad-6  routes.yaml:23:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
-        "FAIL  bad-7  routes.yaml:22:5\n  expected  allowed\n  found     not tried: `Connection` cannot be tried here",
+        "FAIL  bad-3  routes.yaml:20:5\n  expected  denied: right_missing\n  found     denied: right_level:orders=read<write@town:X\n",
+        "FAIL  bad-4  routes.yaml:21:5\n  expected  denied\n  found     not tried: no grants document has a principal `nobody-known`; name one",
+        "FAIL  bad-5  routes.yaml:22:5\n  expected  denied\n  found     not tried: `GET app.example.org/orders` is no request; write `GET https://host/path`\n",
+        "FAIL  bad-6  routes.yaml:24:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
+        "FAIL  bad-7  routes.yaml:23:5\n  expected  allowed\n  found     not tried: `Connection` cannot be tried here",
         "7 tests: 0 passed, 7 failed\n",
     ] {
         assert!(out(&output).contains(expected), "no {expected:?} in\n{}", out(&output));
@@ -123,9 +131,9 @@ fn further_files_are_run_too_with_settings_of_any_file() {
     fs::write(more.join("b.yaml"), format!("version: 1\ntests:{PASSING}")).unwrap();
     let output = run(directory.path(), &["more"]);
     assert!(out(&output).contains("FAIL  bad-1  more/a.yaml:3:5\n"), "{}", out(&output));
-    assert!(out(&output).ends_with("31 tests: 24 passed, 7 failed\n"), "{}", out(&output));
+    assert!(out(&output).ends_with("45 tests: 38 passed, 7 failed\n"), "{}", out(&output));
     let output = run(directory.path(), &["more/b.yaml"]);
-    assert_eq!((out(&output), output.status.code()), ("24 tests: 24 passed, 0 failed\n", Some(0)));
+    assert_eq!((out(&output), output.status.code()), ("38 tests: 38 passed, 0 failed\n", Some(0)));
 }
 
 #[test]
@@ -155,9 +163,9 @@ fn json_has_every_test_with_its_place_and_for_failures_why() {
     let output = run(directory.path(), &["--output", "json"]);
     assert_eq!(output.status.code(), Some(4));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&found["passed"], &found["failed"]), (&12.into(), &7.into()));
+    assert_eq!((&found["passed"], &found["failed"]), (&19.into(), &7.into()));
     let tests = found["tests"].as_array().unwrap();
-    assert_eq!(tests.len(), 19);
+    assert_eq!(tests.len(), 26);
     let first = tests.iter().find(|test| test["id"] == "bad-1").unwrap();
     assert_eq!(first["found"], "denied: right_missing:orders@town:Y");
     assert_eq!(first["expected"], "allowed");
@@ -176,10 +184,10 @@ fn junit_is_well_formed_xml_with_a_suite_for_each_file() {
     assert_eq!(output.status.code(), Some(4));
     let xml = out(&output);
     assert!(xml.starts_with(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"portcullis\" tests=\"13\" failures=\"1\">\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"portcullis\" tests=\"20\" failures=\"1\">\n"
     ));
     assert!(xml.contains("<testsuite name=\"odd.yaml\" tests=\"1\" failures=\"1\">"), "{xml}");
-    assert!(xml.contains("<testsuite name=\"routes.yaml\" tests=\"12\" failures=\"0\">"), "{xml}");
+    assert!(xml.contains("<testsuite name=\"routes.yaml\" tests=\"19\" failures=\"0\">"), "{xml}");
     assert!(
         xml.contains("name=\"&lt;&amp;&quot;&gt; ann GET https://app.example.org/orders?town=X&amp;a=b\""),
         "{xml}"

@@ -136,8 +136,10 @@ mod tests {
 
     use super::*;
 
-    const MALFORMED: Result<(&str, Carrier), Reason> = Err(Reason::MalformedCredentials);
-    const NONE: Result<(&str, Carrier), Reason> = Err(Reason::NoToken);
+    type Found = Result<(&'static str, Carrier), Reason>;
+
+    const MALFORMED: Found = Err(Reason::MalformedCredentials);
+    const NONE: Found = Err(Reason::NoToken);
 
     fn head(target: &str, lines: &[(&'static str, &str)]) -> Parts {
         let mut head = Request::get(target).body(()).unwrap().into_parts().0;
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn exactly_one_bearer_token_counts() {
         let bearer = |token| Ok((token, Carrier::Authorization));
-        let cases: [(&[&str], Result<(&str, Carrier), Reason>); 13] = [
+        let cases: [(&[&str], Found); 13] = [
             (&[], NONE),
             (&["Bearer a.b.c"], bearer("a.b.c")),
             (&["bearer a.b.c"], bearer("a.b.c")),
@@ -194,10 +196,9 @@ mod tests {
             cookies: vec!["tok".into(), "old_tok".into()],
             headers: vec![HeaderName::from_static("x-token")],
         };
-        let cookie_only = TokenPlaces { bearer: false, headers: Vec::new(), ..TokenPlaces::default() };
-        let cookie_only = TokenPlaces { cookies: vec!["tok".into()], ..cookie_only };
+        let cookie_only = TokenPlaces { bearer: false, cookies: vec!["tok".into()], headers: Vec::new() };
         let (bearer, cookie, token) = (("authorization", "Bearer a"), ("cookie", "x=y; tok=b"), ("x-token", "c"));
-        let cases: [(&TokenPlaces, bool, &[_], Result<(&str, Carrier), Reason>); 18] = [
+        let cases: [(&TokenPlaces, bool, &[_], Found); 18] = [
             (&all, true, &[bearer], Ok(("a", Carrier::Authorization))),
             (&all, true, &[cookie], Ok(("b", Carrier::Cookie))),
             (&all, true, &[token], Ok(("c", Carrier::Header))),
@@ -226,7 +227,7 @@ mod tests {
     fn a_cookie_comes_once_under_its_own_name() {
         let places = TokenPlaces { bearer: false, cookies: vec!["erp_token".into()], headers: Vec::new() };
         let found = |token| Ok((token, Carrier::Cookie));
-        let cases: [(&[&str], Result<(&str, Carrier), Reason>); 14] = [
+        let cases: [(&[&str], Found); 14] = [
             (&["erp_token=a.b.c"], found("a.b.c")),
             (&["a=b", "erp_token=a.b.c; c=d"], found("a.b.c")),
             (&["a=b; erp_token=x; erp_token=x"], MALFORMED),

@@ -93,45 +93,47 @@ mod tests {
 
     use super::*;
 
+    const OWN: (&str, &str) = ("origin", "https://app.test");
+
+    /// Method, environment, host, further lines; whether the cookie counts.
+    type Case = (&'static str, Environment, &'static str, &'static [(&'static str, &'static str)], bool);
+
     #[test]
     fn a_cookie_counts_for_what_the_applications_own_page_asks() {
         let plain = Environment { now: 0, trusted_peer: false, secure: false };
         let secure = Environment { secure: true, ..plain };
         let behind = Environment { trusted_peer: true, ..plain };
-        let own = ("origin", "https://app.test");
-        let site = |value| ("sec-fetch-site", value);
-        let proto = |value| ("x-forwarded-proto", value);
-        let cases: [(&str, Environment, &str, &[(&str, &str)], bool); 30] = [
+        let cases: [Case; 30] = [
             ("GET", plain, "app.test", &[], true),
-            ("GET", plain, "app.test", &[site("cross-site")], true),
+            ("GET", plain, "app.test", &[("sec-fetch-site", "cross-site")], true),
             ("HEAD", plain, "app.test", &[], true),
             ("OPTIONS", plain, "app.test", &[], true),
             ("GET", plain, "app.test", &[("upgrade", "foo, WebSocket")], false),
             ("GET", plain, "app.test", &[("upgrade", "h2c")], true),
-            ("GET", secure, "app.test", &[("upgrade", "websocket"), own], true),
+            ("GET", secure, "app.test", &[("upgrade", "websocket"), OWN], true),
             ("POST", plain, "app.test", &[], false),
             ("BREW", plain, "app.test", &[], false),
-            ("POST", plain, "app.test", &[site("same-origin")], true),
-            ("POST", plain, "app.test", &[site("none")], true),
-            ("POST", plain, "app.test", &[site("same-site")], false),
-            ("POST", plain, "app.test", &[site("cross-site")], false),
-            ("POST", plain, "app.test", &[site("Same-Origin")], false),
-            ("POST", plain, "app.test", &[site("same-origin"), site("same-origin")], false),
-            ("POST", secure, "app.test", &[own], true),
-            ("POST", secure, "app.test:443", &[own], true),
-            ("POST", secure, "app.test:8443", &[own], false),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "same-origin")], true),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "none")], true),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "same-site")], false),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "cross-site")], false),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "Same-Origin")], false),
+            ("POST", plain, "app.test", &[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "same-origin")], false),
+            ("POST", secure, "app.test", &[OWN], true),
+            ("POST", secure, "app.test:443", &[OWN], true),
+            ("POST", secure, "app.test:8443", &[OWN], false),
             ("POST", secure, "app.test:8443", &[("origin", "https://app.test:8443")], true),
-            ("POST", plain, "app.test", &[own], false),
+            ("POST", plain, "app.test", &[OWN], false),
             ("POST", plain, "app.test", &[("origin", "http://app.test")], true),
             ("POST", secure, "app.test", &[("origin", "http://app.test")], false),
             ("POST", secure, "app.test", &[("origin", "https://app.test.evil.test")], false),
             ("POST", secure, "app.test", &[("origin", "https://evil.test")], false),
-            ("POST", secure, "app.test", &[("origin", "null"), site("same-origin")], false),
-            ("POST", secure, "app.test", &[own, own], false),
-            ("POST", secure, "app.test", &[own, site("cross-site")], false),
-            ("POST", behind, "app.test", &[own, proto("https")], true),
-            ("POST", plain, "app.test", &[own, proto("https")], false),
-            ("POST", behind, "app.test", &[own, proto("https"), proto("https")], false),
+            ("POST", secure, "app.test", &[("origin", "null"), ("sec-fetch-site", "same-origin")], false),
+            ("POST", secure, "app.test", &[OWN, OWN], false),
+            ("POST", secure, "app.test", &[OWN, ("sec-fetch-site", "cross-site")], false),
+            ("POST", behind, "app.test", &[OWN, ("x-forwarded-proto", "https")], true),
+            ("POST", plain, "app.test", &[OWN, ("x-forwarded-proto", "https")], false),
+            ("POST", behind, "app.test", &[OWN, ("x-forwarded-proto", "https"), ("x-forwarded-proto", "https")], false),
         ];
         for (method, environment, host, lines, may) in cases {
             let mut request = Request::builder().method(method).uri("/").header(HOST, host);

@@ -14,7 +14,7 @@ pub struct Refusal {
     /// The methods that a 405 names in `Allow`, separated by commas.
     pub allow: Option<Arc<str>>,
     /// A key whose issuer should be asked for it.
-    pub wake: Option<WantedKey>,
+    pub wake: Option<Box<WantedKey>>,
     /// What is wrong with the token, if that is why.
     pub token_fault: Option<&'static str>,
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
@@ -101,8 +101,8 @@ impl From<TokenFault> for Refusal {
             |fault: Fault| Self { token_fault: Some(fault.word()), ..Self::about(Reason::InvalidToken, fault.word()) };
         match fault {
             TokenFault::Invalid(fault) => invalid(fault),
-            TokenFault::UnknownKey(key) => Self { wake: Some(key), ..invalid(Fault::UnknownKey) },
-            TokenFault::KeysUnavailable(key) => Self { wake: Some(key), ..Self::of(Reason::KeysUnavailable) },
+            TokenFault::UnknownKey(key) => Self { wake: Some(Box::new(key)), ..invalid(Fault::UnknownKey) },
+            TokenFault::KeysUnavailable(key) => Self { wake: Some(Box::new(key)), ..Self::of(Reason::KeysUnavailable) },
         }
     }
 }

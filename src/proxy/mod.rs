@@ -160,7 +160,7 @@ impl Worker {
         };
         if let Some(key) = refusal.wake.take() {
             // A full queue means that enough others have asked already.
-            let _ = self.gateway.wake.try_send(key);
+            let _ = self.gateway.wake.try_send(*key);
         }
         let (mut response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
         if refusal.reason != Reason::CorsRefused {

@@ -276,6 +276,7 @@ fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::entrance::TokenPlaceDocument;
     use crate::document::{Literal, read_routes};
 
     const EVERY_SHAPE: &str = r#"
@@ -291,12 +292,15 @@ applications:
     hosts: [oms.example.org, "*.oms.example.org"]
     domain: ips_oms
     upstream: oms
-    gate: {tenants: [uss, usw], audiences: api://oms, app_roles: [IPS Access]}
+    gate: {tenants: [uss, usw], audiences: api://oms, clients: c1, callers: apps, app_roles: [IPS Access]}
     define: {view: r1}
     forward_authorization: true
     allow_headers: [x_a]
     detail_to_client: full
     identity_headers: [groups, scopes, assertion]
+    token: [bearer, {cookie: erp_token}, {header: X-Token}]
+    cors: {origins: "https://a.example.org", methods: [GET], headers: [], expose: X-A, credentials: true, max_age: 1h}
+    resource_metadata: {scopes: [read]}
     routes:
       - id: a
         match: {methods: [PUT, PATCH], path: "/t/{t}/o/{o}"}
@@ -357,6 +361,20 @@ tests:
         let all = [IdentityHeader::Groups, IdentityHeader::Scopes, IdentityHeader::Assertion];
         assert_eq!((oms.identity_headers.as_slice(), ips.identity_headers.as_slice()), (&all[..], &[][..]));
         assert!(ips.routes.is_empty() && ips.gate.app_roles.is_empty());
+        assert_eq!((plain(&oms.gate.clients), oms.gate.callers), (vec!["c1"], Some(CallersDocument::Apps)));
+        assert!(ips.gate.clients.is_empty() && ips.gate.callers.is_none());
+        let [TokenPlaceDocument::Bearer(_), TokenPlaceDocument::Cookie(cookie), TokenPlaceDocument::Header(header)] =
+            oms.token.as_slice()
+        else {
+            panic!("{:?}", oms.token)
+        };
+        assert_eq!((cookie.value.as_str(), header.value.as_str()), ("erp_token", "X-Token"));
+        let cors = oms.cors.as_ref().unwrap();
+        assert_eq!((plain(&cors.origins), plain(&cors.expose)), (vec!["https://a.example.org"], vec!["X-A"]));
+        assert_eq!(plain(cors.methods.as_ref().unwrap()), ["GET"]);
+        assert!(cors.headers.as_ref().unwrap().is_empty() && cors.credentials.value && cors.max_age.as_secs() == 3600);
+        assert_eq!(plain(&oms.resource_metadata.as_ref().unwrap().scopes), ["read"]);
+        assert!(ips.token.is_empty() && ips.cors.is_none() && ips.resource_metadata.is_none());
         let [a, b, c, d, e] = oms.routes.as_slice() else { panic!() };
         assert_eq!((plain(&a.methods), a.path.value.as_str()), (vec!["PUT", "PATCH"], "/t/{t}/o/{o}"));
         assert_eq!((a.levels[0].0.value.as_str(), a.levels[0].1.value.as_str()), ("DELETE", "write"));
@@ -396,6 +414,28 @@ tests:
         }
         let (_, report) = read(&EVERY_SHAPE.replace("[groups, scopes, assertion]", "[group]"));
         assert!(report.render().contains("did you mean `groups`?"), "{}", report.render());
+    }
+
+    #[test]
+    fn faults_of_the_entrance_are_told_each_at_its_place() {
+        for (written, broken, messages) in [
+            ("clients: c1", "clients: []", &["`clients` must have at least one entry"][..]),
+            ("callers: apps", "callers: app", &["unknown value `app` of `callers`"]),
+            ("[bearer, {cookie: erp_token}, {header: X-Token}]", "[]", &["`token` must have at least one entry"]),
+            ("[bearer, {cookie: erp_token}, {header: X-Token}]", "baerer", &["unknown place of a token `baerer`"]),
+            ("{header: X-Token}]", "{}]", &["`cookie` is missing in this token place"]),
+            ("{header: X-Token}]", "{cookie: a, header: b}]", &["`cookie` and `header` exclude each other"]),
+            ("origins: \"https://a.example.org\"", "origins: []", &["`origins` must have at least one entry"]),
+            ("methods: [GET], headers", "methods: [], headers", &["`methods` must have at least one entry"]),
+            ("max_age: 1h", "max_age: 25h", &["`max_age` must be 0s to 24h"]),
+            ("{scopes: [read]}", "{scopes: []}", &["`scopes` must have at least one entry"]),
+            ("{scopes: [read]}", "yes", &["`resource_metadata` must be `true` or `false`, but is a word"]),
+        ] {
+            assert!(EVERY_SHAPE.contains(written), "{written}");
+            let (_, report) = read(&EVERY_SHAPE.replace(written, broken));
+            let found: Vec<&str> = report.diagnostics().iter().map(|found| found.message.as_str()).collect();
+            assert_eq!(found, messages, "{broken}");
+        }
     }
 
     #[test]
