@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::model::Reason;
 use crate::policy::{Denial, Domain, Rules};
 use crate::token::{Fault, TokenFault, WantedKey};
@@ -16,7 +18,7 @@ pub struct Refusal {
     /// A key whose issuer should be asked for it.
     pub wake: Option<WantedKey>,
     /// What `WWW-Authenticate` says in place of the words for the reason.
-    pub challenge: Option<Box<str>>,
+    pub challenge: Option<Box<HeaderValue>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.

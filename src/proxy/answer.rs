@@ -92,9 +92,7 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     match refusal.reason {
         Reason::NoToken => set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"portcullis\"")),
         Reason::InvalidToken => {
-            // A challenge is made of printable text; one that were not is left for the plain words.
-            let challenge = refusal.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-            set(header::WWW_AUTHENTICATE, challenge.unwrap_or(INVALID_TOKEN));
+            set(header::WWW_AUTHENTICATE, refusal.challenge.as_deref().cloned().unwrap_or(INVALID_TOKEN));
         }
         Reason::MalformedCredentials => set(
             header::WWW_AUTHENTICATE,
