@@ -70,6 +70,10 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2() {
         &["token", "mint"],
         &["token", "mint", "--as", "olga", "--lifetime", "1d"],
         &["status", "--output", "xml"],
+        &["revoke"],
+        &["revoke", "--undo"],
+        &["revoke", "--principal", "dev"],
+        &["revoke", "--uti", "x", "--issued-before", "now"],
     ] {
         assert_eq!(portcullis(Path::new(ROOT), arguments).code, 2, "{arguments:?}");
     }
@@ -186,7 +190,7 @@ fn token_mint_signs_with_a_development_key_only() {
 #[test]
 fn nobody_there_is_exit_code_5() {
     let gate = Gate::new();
-    for verb in [&["status"][..], &["status", "--ready"], &["reload"]] {
+    for verb in [&["status"][..], &["status", "--ready"], &["reload"], &["revoke", "--uti", "x"]] {
         let done = gate.run(verb);
         assert_eq!(done.code, 5, "{verb:?} {done:?}");
         assert!(done.err.contains(&format!("127.0.0.1:{}", gate.port + 1)), "{}", done.err);
@@ -231,6 +235,51 @@ fn serve_status_and_reload_work_together() {
     let taken = gate.run(&["reload"]);
     assert_eq!(taken.code, 0, "{taken:?}");
     assert!(taken.out.trim_end().ends_with(": serial 2"), "{}", taken.out);
+
+    running.signal("TERM");
+    assert_eq!(running.wait(), 0);
+}
+
+#[test]
+fn revoke_takes_tokens_out_of_force_and_back() {
+    let gate = Gate::new();
+    let store = "revoked: {files: [revoked.yaml], store: store.yaml}\nadmin:";
+    edit(&gate.file("gateway.yaml"), "admin:", store);
+    assert_eq!(gate.run(&["check"]).code, 3, "a file that is not there");
+    fs::write(gate.file("revoked.yaml"), "version: 1\nrevoked:\n  - {uti: x, tenant: deff}\n").unwrap();
+    let faulty = gate.run(&["check"]);
+    assert_eq!(faulty.code, 3);
+    assert!(faulty.err.contains("revoked.yaml:3:") && faulty.err.contains("did you mean `dev`?"), "{}", faulty.err);
+    assert_eq!(gate.run(&["serve"]).code, 3);
+    fs::write(gate.file("revoked.yaml"), "version: 1\nrevoked: []\n").unwrap();
+    assert_eq!(gate.run(&["check"]).code, 0);
+
+    let mut running = gate.serve();
+    let olga = gate.token("olga");
+    let grants = fs::read_to_string(gate.file("grants.yaml")).unwrap();
+    let line = grants.lines().find(|line| line.contains("id: olga,")).unwrap();
+    let oid = line.split("oid: ").nth(1).unwrap().split([',', '}']).next().unwrap();
+    let (principal, unknown) = (format!("dev/{oid}"), format!("deff/{oid}"));
+    assert!(gate.get(&olga, "/").contains("from the backend"));
+    let before = ["revoke", "--principal", &principal, "--issued-before", "now"];
+    let done = gate.run(&before);
+    assert_eq!((done.code, done.out.as_str()), (0, "revoked\n"), "{done:?}");
+    assert_eq!(gate.run(&before[..3]).code, 0);
+    assert_eq!(gate.run(&before[..3]).out, "revoked before\n");
+    let refused = gate.get(&olga, "/");
+    assert!(refused.contains(" 401 ") && refused.contains("error=\"invalid_token\""), "{refused}");
+    let undone = gate.run(&[&before[..3], &["--undo"]].concat());
+    assert_eq!((undone.code, undone.out.as_str()), (0, "taken back\n"), "{undone:?}");
+    assert!(gate.get(&olga, "/").contains(" 401 "), "the moment still holds");
+
+    let again = gate.run(&[&before[..3], &["--undo"]].concat());
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("not in the store"), "{}", again.err);
+    let faulty = gate.run(&["revoke", "--principal", &unknown, "--output", "json"]);
+    assert_eq!(faulty.code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&faulty.out).unwrap()["error"], "rejected");
+    let faulty = gate.run(&["revoke", "--principal", "dev/olga"]);
+    assert!(faulty.code == 1 && faulty.err.contains("is not an object id"), "{}", faulty.err);
 
     running.signal("TERM");
     assert_eq!(running.wait(), 0);

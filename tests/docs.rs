@@ -79,6 +79,7 @@ listeners: [{address: 'a:1', qqq: 1, tls: {certificate: c, key: k, qqq: 1}}]
 admin: {address: 'a:1', qqq: 1}
 routes: [r]
 grants: [g]
+revoked: {qqq: 1}
 tenants: [{name: n, id: i, qqq: 1, app_keys: [{appid: a, qqq: 1}]}]
 issuers: [{name: n, issuer: i, qqq: 1}]
 tokens: {qqq: 1}
@@ -128,17 +129,24 @@ principals: [{id: i, tenant: t, oid: o, qqq: 1, grants: [{role: r, qqq: 1}]}]
 conflicts: [{rights: [a, b], qqq: 1}]
 lint: {qqq: 1}
 ";
+const REVOKED: &str = "
+version: 1
+qqq: 1
+revoked: [{uti: x, qqq: 1}, {principal: {tenant: t, oid: o, qqq: 1}}]
+";
 
 /// Every list of keys that the code knows, with what the keys are in.
 fn known_keys() -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
-    for (name, text) in [("gateway.yaml", GATEWAY), ("routes.yaml", ROUTES), ("grants.yaml", GRANTS)] {
+    let all = [("gateway.yaml", GATEWAY), ("routes.yaml", ROUTES), ("grants.yaml", GRANTS), ("revoked.yaml", REVOKED)];
+    for (name, text) in all {
         let mut report = Report::new();
         let source = report.add_source(name, text);
         match name {
             "gateway.yaml" => drop(document::read_gateway(source, &mut report)),
             "routes.yaml" => drop(document::read_routes(source, &mut report)),
-            _ => drop(document::read_grants(source, &mut report)),
+            "grants.yaml" => drop(document::read_grants(source, &mut report)),
+            _ => drop(document::read_revoked(source, &mut report)),
         }
         for finding in report.diagnostics().iter().filter(|finding| finding.message.contains("`qqq`")) {
             let help = finding.help.as_deref().unwrap();
@@ -167,6 +175,7 @@ fn heading(what: &str) -> &str {
         "token" => "test",
         "token place" => "Where the token is",
         "resource_metadata" => "application",
+        "revoked principal" => "revocation",
         other => other,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::model::Reason;
 use crate::policy::{Denial, Domain, Rules};
 use crate::token::{Fault, TokenFault, WantedKey};
@@ -20,7 +22,7 @@ pub struct Refusal {
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
     /// What `WWW-Authenticate` says in place of the words for the reason.
-    pub challenge: Option<Box<str>>,
+    pub challenge: Option<Box<HeaderValue>>,
     /// The code that the configuration gives instead of the reason's own.
     code: Option<Arc<str>>,
     /// The code with its subject, where it has one.

@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use serde_json::json;
 
 use super::Refusal;
@@ -24,14 +25,14 @@ pub fn judge_again(snapshot: &Snapshot, issuers: &Issuers, token: &Verified, now
 
 /// The challenge that asks for a token issued later. RFC 6750 section 3 has the form, Entra's documentation of claims
 /// challenges the parameters; `None` where the client would not understand it or its issuer never sends it.
-fn challenge(issuers: &Issuers, token: &Verified, hit: Hit, now: u64) -> Option<Box<str>> {
+fn challenge(issuers: &Issuers, token: &Verified, hit: Hit, now: u64) -> Option<Box<HeaderValue>> {
     let uri = issuers.get(token.issuer)?.authorization_uri.as_deref().filter(|_| token.takes_challenges)?;
     let from = hit.issued_before.unwrap_or(now).to_string();
     let claims = json!({ "access_token": { "nbf": { "essential": true, "value": from } } }).to_string();
     let claims = STANDARD.encode(claims);
     let text =
         format!("Bearer realm=\"\", authorization_uri=\"{uri}\", error=\"insufficient_claims\", claims=\"{claims}\"");
-    Some(text.into())
+    HeaderValue::try_from(text).ok().map(Box::new)
 }
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
     const URI: &str = "https://login.example/common/oauth2/authorize";
 
     fn claims(refusal: &Refusal) -> String {
-        let text = refusal.challenge.as_deref().unwrap();
+        let text = refusal.challenge.as_deref().unwrap().to_str().unwrap();
         let beginning =
             format!("Bearer realm=\"\", authorization_uri=\"{URI}\", error=\"insufficient_claims\", claims=\"");
         let encoded = text.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix('"')).unwrap();

@@ -145,9 +145,7 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
         _ if status == StatusCode::FORBIDDEN => Some(", error=\"insufficient_scope\""),
         _ => None,
     };
-    // A challenge is made of printable text; one that were not is left for the plain words.
-    let own = refusal.challenge.as_deref().filter(|_| refusal.reason == Reason::InvalidToken);
-    let own = own.and_then(|text| HeaderValue::from_str(text).ok());
+    let own = refusal.challenge.as_deref().cloned().filter(|_| refusal.reason == Reason::InvalidToken);
     let plain = || challenge(error?, refusal.resource_metadata.as_deref());
     if let Some(challenge) = own.or_else(plain) {
         fields.insert(header::WWW_AUTHENTICATE, challenge);

@@ -81,7 +81,7 @@ fn outside(key: &str, field: Field<'_>, help: &str, report: &mut Report) {
 }
 
 fn principal(node: &Node, issued_before: Option<u64>, report: &mut Report) -> Option<TargetDocument> {
-    let [tenant, oid, subject] = fields(node, "this principal", ["tenant", "oid", "subject"], report)?;
+    let [tenant, oid, subject] = fields(node, "this revoked principal", ["tenant", "oid", "subject"], report)?;
     let tenant = tenant.need_text(report);
     let name = match (oid.node, subject.node) {
         (Some(first), Some(second)) => {
