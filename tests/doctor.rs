@@ -158,7 +158,7 @@ async fn what_is_wrong_with_an_issuer_is_named() {
     site.issuer.answer("/keys", Answer::json(&mixed));
 
     site.write("issuer.pem", &String::from_utf8(site.upstream.ca.clone().unwrap()).unwrap());
-    site.expect(1, "fail", &["TLS failed", "UnknownIssuer"]).await;
+    site.expect(1, "fail", &["TLS failed", "invalid peer certificate"]).await;
     site.write("issuer.pem", &String::from_utf8(site.issuer.ca.clone().unwrap()).unwrap());
 
     let numeric = base.replace("localhost", "127.0.0.1");
@@ -211,7 +211,7 @@ async fn what_is_wrong_with_an_upstream_is_named() {
     site.edit("routes.yaml", &plain, &base);
 
     site.write("upstream.pem", &String::from_utf8(site.issuer.ca.clone().unwrap()).unwrap());
-    site.expect(1, "fail", &["upstream back", "UnknownIssuer"]).await;
+    site.expect(1, "fail", &["upstream back", "invalid peer certificate"]).await;
     site.write("upstream.pem", &String::from_utf8(site.upstream.ca.clone().unwrap()).unwrap());
 
     let refused = format!("http://127.0.0.1:{}", free_ports(1));

@@ -297,7 +297,7 @@ fn what_makes_no_sense_is_exit_code_2_and_a_broken_configuration_3() {
     ] {
         let done = world.explain(token, further);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{further:?}");
-        assert!(!done.err.contains(&*token) || token.trim().is_empty(), "{}", done.err);
+        assert!(!done.err.contains(token) || token.trim().is_empty(), "{}", done.err);
     }
     let large = world.explain(&"a".repeat(40_000), &[]);
     assert!(large.code == 1 && large.out.starts_with("not believed: too_large"), "{}", large.out);
