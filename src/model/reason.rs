@@ -40,6 +40,8 @@ pub enum Reason {
     PrincipalDeleted,
     /// The account is the system's own and never a caller.
     PrincipalReserved,
+    /// The token names none of its many groups, and one of them could forbid this.
+    GroupsUnknown,
     /// The request does not say in which scope it acts.
     ScopeMissing,
     /// The scope that the request names does not exist.
@@ -96,6 +98,7 @@ impl Reason {
         Self::PrincipalInactive,
         Self::PrincipalDeleted,
         Self::PrincipalReserved,
+        Self::GroupsUnknown,
         Self::ScopeMissing,
         Self::ScopeUnknown,
         Self::ScopeAmbiguous,
@@ -135,6 +138,7 @@ impl Reason {
             Self::PrincipalInactive => "principal_inactive",
             Self::PrincipalDeleted => "principal_deleted",
             Self::PrincipalReserved => "principal_reserved",
+            Self::GroupsUnknown => "groups_unknown",
             Self::ScopeMissing => "scope_missing",
             Self::ScopeUnknown => "scope_unknown",
             Self::ScopeAmbiguous => "scope_ambiguous",
@@ -175,6 +179,7 @@ impl Reason {
             Self::PrincipalInactive => 403,
             Self::PrincipalDeleted => 403,
             Self::PrincipalReserved => 403,
+            Self::GroupsUnknown => 403,
             Self::ScopeMissing => 403,
             Self::ScopeUnknown => 403,
             Self::ScopeAmbiguous => 403,
@@ -215,6 +220,7 @@ impl Reason {
             Self::PrincipalInactive => "Your account is inactive",
             Self::PrincipalDeleted => "Your account is deleted",
             Self::PrincipalReserved => "This account cannot be used",
+            Self::GroupsUnknown => "Your group memberships cannot be determined",
             Self::ScopeMissing => "The request does not say where it acts",
             Self::ScopeUnknown => "The place that the request names is not known",
             Self::ScopeAmbiguous => "The request names its place ambiguously",
@@ -255,6 +261,7 @@ impl Reason {
             Self::PrincipalInactive => "WWW-Authenticate",
             Self::PrincipalDeleted => "WWW-Authenticate",
             Self::PrincipalReserved => "WWW-Authenticate",
+            Self::GroupsUnknown => "WWW-Authenticate",
             Self::ScopeMissing => "WWW-Authenticate",
             Self::ScopeUnknown => "WWW-Authenticate",
             Self::ScopeAmbiguous => "WWW-Authenticate",
@@ -301,6 +308,9 @@ impl Reason {
             Self::PrincipalInactive => "The principal, or a group of it, is inactive.",
             Self::PrincipalDeleted => "The principal is deleted.",
             Self::PrincipalReserved => "The principal is reserved for the system.",
+            Self::GroupsUnknown => {
+                "The principal has too many groups for its token to list, and a group of `token_groups` may take rights away."
+            }
             Self::ScopeMissing => {
                 "No value for the scope that the subject names is in the request or known of the object."
             }
@@ -345,6 +355,9 @@ impl Reason {
             Self::PrincipalInactive => "Set its `status` to active.",
             Self::PrincipalDeleted => "Restore the principal.",
             Self::PrincipalReserved => "Use a personal account.",
+            Self::GroupsUnknown => {
+                "Let the token list only groups assigned to the application, or list the principal's groups in the grants document."
+            }
             Self::ScopeMissing => "Send the parameter or header that the route reads, or add the object.",
             Self::ScopeUnknown => "Check the value, or add the node.",
             Self::ScopeAmbiguous => "Name one place.",

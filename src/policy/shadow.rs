@@ -22,13 +22,13 @@ impl Domain {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |run: Run| self.combined(within, self.run(run), right, *at);
         let groups = principal.of_groups.iter().map(|run| of_source(*run));
-        self.lowered(principal, precedence::across(across, of_source(principal.own), groups))
+        self.lowered(principal.into(), precedence::across(across, of_source(principal.own), groups))
     }
 
     /// Whether the grants that bear on a right at a node say different things, so that a strategy has to settle it.
     pub fn is_contested(&self, principal: &Principal, right: RightId, scope: ScopeId) -> bool {
         let Some((_, at)) = self.scope_entry(scope) else { return false };
-        let mut effects = self.covering(principal, right).filter(|grant| grant.scope.contains(*at));
+        let mut effects = self.covering(principal.into(), right).filter(|grant| grant.scope.contains(*at));
         let first = effects.next().map(|grant| grant.effect);
         effects.any(|grant| Some(grant.effect) != first)
     }

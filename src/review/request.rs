@@ -19,6 +19,9 @@ use crate::token::{Class, Groups, IssuerId, Verified, Window};
 /// Headers that the gateway reads before the policy does; here nobody would.
 const UNTOLD: [&str; 5] = ["authorization", "connection", "content-length", "host", "transfer-encoding"];
 
+/// What stands in a test in place of the groups of a token that has too many to list.
+pub const UNKNOWN: &str = "unknown";
+
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -45,7 +48,7 @@ pub enum Asker {
 }
 
 /// What a token says in place of what it usually would: the tenant and the object id of the principal, the first
-/// audience that the application's gate admits, and all app roles that it asks for.
+/// audience that the application's gate admits, all app roles that it asks for, and no groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The name of the tenant.
@@ -54,6 +57,8 @@ pub struct Claims {
     pub audiences: Option<Vec<String>>,
     /// `roles`.
     pub roles: Option<Vec<String>>,
+    /// `groups`, or that they are too many to be listed.
+    pub groups: Option<Groups>,
 }
 
 /// Why a request cannot be tried: a sentence for whoever wrote it, and what to do.
@@ -180,6 +185,11 @@ impl Claims {
                 "tenant" => claims.tenant = texts.into_iter().next(),
                 "aud" => claims.audiences = Some(texts),
                 "roles" => claims.roles = Some(texts),
+                "groups" => {
+                    // A group of this name would stand in a list.
+                    let unknown = matches!(&value.value, Literal::Text(word) if word == UNKNOWN);
+                    claims.groups = Some(if unknown { Groups::Unknown } else { Groups::listed(&texts) });
+                }
                 other => return Err(BadRequest::new(format!("`{other}` cannot be said for a token"), None)),
             }
         }
@@ -242,7 +252,7 @@ impl Policy {
             subject: object.to_string().into(),
             class: Class::User,
             client: None,
-            groups: Groups::Listed(Box::default()),
+            groups: claims.groups.clone().unwrap_or_else(|| Groups::listed(&[])),
             token_id: None,
             issued_at: 0,
             takes_challenges: false,

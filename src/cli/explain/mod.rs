@@ -10,6 +10,7 @@ use crate::cli::{ConfigFile, Exit, Failure, Output, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::review::{self, Asker, Claims, Request};
+use crate::token::Groups;
 
 /// `explain`.
 #[derive(Debug, Args)]
@@ -33,10 +34,14 @@ pub(super) struct Options {
     /// An audience of the token; may be given several times [default: the first that the application admits].
     #[arg(long = "audience", value_name = "AUDIENCE", requires = "principal")]
     audiences: Vec<String>,
-    /// An app role of the token; may be given several times, and an empty one means none [default: all that the
-    /// application asks for].
-    #[arg(long = "app-role", value_name = "ROLE", requires = "principal")]
+    /// A role of the token; may be given several times, and an empty one means none [default: all that the application
+    /// asks for].
+    #[arg(long = "app-role", visible_alias = "token-role", value_name = "ROLE", requires = "principal")]
     roles: Vec<String>,
+    /// A group of the token; may be given several times. `unknown` alone stands for more than a token can list
+    /// [default: none].
+    #[arg(long = "token-group", value_name = "GROUP", requires = "principal")]
+    groups: Vec<String>,
     /// How the explanation is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -73,6 +78,11 @@ impl Options {
             tenant: self.tenant.clone(),
             audiences: (!self.audiences.is_empty()).then(|| self.audiences.clone()),
             roles: (!self.roles.is_empty()).then_some(roles),
+            groups: match self.groups.as_slice() {
+                [] => None,
+                [word] if word == review::UNKNOWN => Some(Groups::Unknown),
+                groups => Some(Groups::listed(groups)),
+            },
         }
     }
 }

@@ -210,7 +210,7 @@ impl<'v> View<'v> {
             {
                 return false;
             }
-            let bears = flags.iter().map(|flag| domain.bears(principal, *flag)).collect();
+            let bears = flags.iter().map(|flag| domain.bears(*principal, *flag)).collect();
             let reaches =
                 || levels.iter().any(|level| !matches!(reach(domain, rules, principal, *level), Reach::Never(_)));
             *known.entry((domain.holding(principal), bears)).or_insert_with(reaches)
