@@ -4,9 +4,10 @@
 use std::iter;
 use std::sync::Arc;
 
-use super::domain::{Domain, Principal, Run};
+use super::domain::{Domain, FlagId, Principal, Run};
 use super::names::Map;
 use super::precedence::Grant;
+use super::survey::SourceId;
 use crate::document::grants::Across;
 use crate::model::{Effect, Guid, Reason, Status};
 
@@ -148,6 +149,29 @@ impl Domain {
     /// Whether tokens are mapped to any group of this domain.
     pub fn maps_tokens(&self) -> bool {
         !self.mapping.groups.is_empty()
+    }
+
+    /// What tokens with these claims bring whomever they speak for: the grants of each group, flags, and whether an
+    /// inactive group bars the account.
+    pub fn brought(&self, claimed: Claimed<'_>) -> (Vec<SourceId>, Vec<FlagId>, bool) {
+        let mapping = &self.mapping;
+        let mask =
+            mapping.by_role.mask(claimed.roles) | claimed.groups.map_or(0, |groups| mapping.by_group.mask(groups));
+        let flags = self.mapped(mask).fold(0, |flags, group| flags | group.flags);
+        let borne = self.flags().map(|(flag, _)| flag).filter(|flag| flags & flag.mask() != 0);
+        let sources = self.mapped(mask).flat_map(|group| group.runs.iter().copied()).map(SourceId::of);
+        (sources.collect(), borne.collect(), self.mapped(mask).any(|group| group.inactive))
+    }
+
+    /// The grants of all active groups that tokens are mapped to.
+    pub fn sources_by_token(&self) -> impl Iterator<Item = SourceId> {
+        let active = self.mapping.groups.iter().filter(|group| !group.inactive);
+        active.flat_map(|group| group.runs.iter().copied()).map(SourceId::of)
+    }
+
+    /// Whether a token that does not say which groups its principal is in is refused; see [`Reason::GroupsUnknown`].
+    pub fn needs_groups(&self) -> bool {
+        self.mapping.may_take_away
     }
 
     /// The names of all groups of a member and of those above them, sorted.

@@ -115,7 +115,12 @@ impl Origins {
         principal.groups.iter().filter_map(|number| self.groups.get(*number))
     }
 
-    /// The same of a principal while a token speaks for it, in the order of the file.
+    /// The groups that tokens are mapped to, and all above those.
+    pub fn mapped_groups(&self) -> impl Iterator<Item = &GroupOrigin> {
+        self.mapped.iter().flatten().filter_map(|number| self.groups.get(*number))
+    }
+
+    /// The groups of a principal while a token speaks for it, in the order of the file.
     pub fn groups_of_member(&self, written: &PrincipalOrigin, member: Member<'_>) -> Vec<&GroupOrigin> {
         let joined = member::numbers(member.joined).filter_map(|number| self.mapped.get(number)).flatten();
         let all: BTreeSet<usize> = written.groups.iter().chain(joined).copied().collect();

@@ -22,6 +22,12 @@ pub struct Holding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(Run);
 
+impl SourceId {
+    pub(super) const fn of(run: Run) -> Self {
+        Self(run)
+    }
+}
+
 impl Domain {
     /// How the grants of one source combine.
     pub const fn within(&self) -> Within {

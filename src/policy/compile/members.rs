@@ -12,12 +12,7 @@ use crate::policy::precedence::Grant;
 
 impl<'c> Compiler<'c> {
     /// Compiles both keys. `of_groups` are the grants of each group by number.
-    pub(super) fn members(
-        &mut self,
-        groups: &HashMap<String, Group>,
-        of_groups: &[Vec<Grant>],
-        report: &mut Report,
-    ) {
+    pub(super) fn members(&mut self, groups: &HashMap<String, Group>, of_groups: &[Vec<Grant>], report: &mut Report) {
         let document = self.document;
         let first = document.token_groups.first().or(document.token_roles.first());
         if let Some((value, _)) = first.filter(|_| document.strategy.boundary) {

@@ -194,9 +194,10 @@ impl<'v> View<'v> {
         aspects
     }
 
-    /// How many principals may use it somewhere; `None` where no principal is asked for.
+    /// How many principals may use it somewhere; `None` where no principal is asked for, and where tokens may bring any
+    /// principal further rights.
     pub(super) fn users(&self) -> Option<usize> {
-        let (domain, rules) = self.rules()?;
+        let (domain, rules) = self.rules().filter(|(domain, _)| !domain.maps_tokens())?;
         let methods = self.document.methods.iter().filter_map(|method| method.value.parse::<Method>().ok());
         let levels: BTreeSet<Level> = methods.map(|method| self.compiled.level(&method)).collect();
         let asked = rules.demands();
