@@ -46,6 +46,7 @@ static SIGNING: LazyLock<Signing> = LazyLock::new(|| {
         url: url.into(),
         kind,
         keys: vec![KeyUse { source: KeySourceId(0), audiences: None }],
+        authorization_uri: None,
     };
     let issuers = Issuers::new(vec![issuer(V1, IssuerKind::EntraV1), issuer(V2, IssuerKind::EntraV2)]);
     let rules =

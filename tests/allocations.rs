@@ -11,7 +11,7 @@ use http::Request;
 use http::request::Parts;
 use portcullis::model::{Guid, PrincipalKey};
 use portcullis::pep::{RequestFacts, authorize};
-use portcullis::policy::decide;
+use portcullis::policy::{Claimed, decide};
 use portcullis::route::Access;
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::host::Host;
@@ -138,8 +138,11 @@ fn head(request: &str, headers: &[(&str, &str)]) -> Parts {
     head.body(()).unwrap().into_parts().0
 }
 
-/// The decision on a request and how often it asked for memory.
-fn decision(world: &World, principal: &str, head: &Parts) -> (String, u64) {
+/// What most tokens say of groups and roles.
+const NO_CLAIMS: Claimed<'_> = Claimed { groups: Some(&[]), roles: &[] };
+
+/// The decision on a request, a token saying this, and how often it asked for memory.
+fn decision(world: &World, principal: &str, claimed: Claimed<'_>, head: &Parts) -> (String, u64) {
     let snapshot = &world.snapshot;
     let application = snapshot.routes.application(&Host::parse("app.example.org").unwrap()).unwrap();
     let domain = snapshot.domains.get(application.domain).unwrap();
@@ -155,7 +158,8 @@ fn decision(world: &World, principal: &str, head: &Parts) -> (String, u64) {
     let mut decided = None;
     let counted = measure(|| {
         let principal = black_box(domain).principal(black_box(key)).unwrap();
-        decided = Some(decide(domain, rules, principal, black_box(&facts), level));
+        let member = domain.member(principal, black_box(claimed));
+        decided = Some(decide(domain, rules, member, black_box(&facts), level));
     });
     let text = match decided.unwrap() {
         Ok(()) => "allow".to_owned(),
@@ -247,7 +251,7 @@ fn no_decision_asks_for_memory() {
     let world = World::from_texts(GATEWAY, ROUTES, GRANTS);
     let mut seen = BTreeSet::new();
     for (principal, request, headers, expected) in cases {
-        let (found, allocations) = decision(&world, principal, &head(request, headers));
+        let (found, allocations) = decision(&world, principal, NO_CLAIMS, &head(request, headers));
         assert_eq!((found.as_str(), allocations), (*expected, 0), "{principal}: {request} {headers:?}");
         seen.insert(expected.split(':').next().unwrap());
     }
@@ -267,6 +271,38 @@ fn no_decision_asks_for_memory() {
         "right_denied",
     ];
     assert!(reasons.iter().all(|reason| seen.contains(reason)), "{seen:?}");
+}
+
+#[test]
+fn no_decision_about_groups_of_a_token_asks_for_memory() {
+    let mapped = "groups: {Joined: {parents: [Above], flags: [f], grants: [m.area]}, Above: {grants: [deep.other]}, \
+                  Off: {status: inactive}, Denies: {grants: [\"m.area:deny\"]}}\ntoken_groups: \
+                  {0f6f1c2e-5d3a-4c1b-9b57-3f1f3a7f9e10: Joined, staff: Above, off: Off}\n\
+                  token_roles: {Reader: Joined, Denied: Denies}\n";
+    let (before, rest) = GRANTS.split_once("groups:\n").unwrap();
+    let (_, after) = rest.split_once("principals:\n").unwrap();
+    let grants = format!("{before}{mapped}principals:\n{}", after.replace("groups: [Team], ", ""));
+    let world = World::from_texts(GATEWAY, ROUTES, &grants);
+    let boxed = |texts: &[&str]| texts.iter().map(|text| Box::from(*text)).collect::<Vec<Box<str>>>();
+    // As many as fit into a token, and one of them mapped, in other letters than the document's.
+    let mut many: Vec<Box<str>> =
+        (0..199).map(|number| format!("0f6f1c2e-5d3a-4c1b-9b57-{number:012x}").into()).collect();
+    many.push("0F6F1C2E-5D3A-4C1B-9B57-3F1F3A7F9E10".into());
+    let (off, roles, denied) = (boxed(&["other", "off"]), boxed(&["Other", "Reader"]), boxed(&["Reader", "Denied"]));
+    let cases: [(Claimed<'_>, &str, &str); 8] = [
+        (NO_CLAIMS, "GET /path/X", "right_missing:m.area.item@town:X"),
+        (Claimed { groups: Some(&many), roles: &[] }, "GET /path/X", "allow"),
+        (Claimed { groups: Some(&many), roles: &[] }, "GET /below/N", "allow"),
+        (Claimed { groups: Some(&many), roles: &roles }, "GET /flags", "allow"),
+        (Claimed { groups: Some(&[]), roles: &roles }, "DELETE /path/X", "allow"),
+        (Claimed { groups: Some(&many), roles: &denied }, "GET /path/X", "right_denied:m.area.item@town:X"),
+        (Claimed { groups: Some(&off), roles: &roles }, "GET /any", "principal_inactive"),
+        (Claimed { groups: None, roles: &roles }, "GET /any", "groups_unknown"),
+    ];
+    for (claimed, request, expected) in cases {
+        let (found, allocations) = decision(&world, "nobody", claimed, &head(request, &[]));
+        assert_eq!((found.as_str(), allocations), (expected, 0), "{request}");
+    }
 }
 
 #[test]

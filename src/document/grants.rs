@@ -25,6 +25,10 @@ pub struct GrantsDocument {
     pub groups: Vec<GroupDocument>,
     /// Principals.
     pub principals: Vec<PrincipalDocument>,
+    /// Values of a token's `groups` and the groups that they make its principal a member of.
+    pub token_groups: Entries<Located<String>>,
+    /// The same for values of a token's `roles`.
+    pub token_roles: Entries<Located<String>>,
     /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
     pub objects: Entries<Entries<Literal>>,
     /// Rights that nobody should hold together in one scope; decisions never look at them.

@@ -48,6 +48,8 @@ pub enum Reason {
     PrincipalDeleted,
     /// The account is the system's own and never a caller.
     PrincipalReserved,
+    /// The token names none of its many groups, and one of them could forbid this.
+    GroupsUnknown,
     /// The request does not say in which scope it acts.
     ScopeMissing,
     /// The scope that the request names does not exist.
@@ -108,6 +110,7 @@ impl Reason {
         Self::PrincipalInactive,
         Self::PrincipalDeleted,
         Self::PrincipalReserved,
+        Self::GroupsUnknown,
         Self::ScopeMissing,
         Self::ScopeUnknown,
         Self::ScopeAmbiguous,
@@ -151,6 +154,7 @@ impl Reason {
             Self::PrincipalInactive => "principal_inactive",
             Self::PrincipalDeleted => "principal_deleted",
             Self::PrincipalReserved => "principal_reserved",
+            Self::GroupsUnknown => "groups_unknown",
             Self::ScopeMissing => "scope_missing",
             Self::ScopeUnknown => "scope_unknown",
             Self::ScopeAmbiguous => "scope_ambiguous",
@@ -195,6 +199,7 @@ impl Reason {
             Self::PrincipalInactive => 403,
             Self::PrincipalDeleted => 403,
             Self::PrincipalReserved => 403,
+            Self::GroupsUnknown => 403,
             Self::ScopeMissing => 403,
             Self::ScopeUnknown => 403,
             Self::ScopeAmbiguous => 403,
@@ -239,6 +244,7 @@ impl Reason {
             Self::PrincipalInactive => "Your account is inactive",
             Self::PrincipalDeleted => "Your account is deleted",
             Self::PrincipalReserved => "This account cannot be used",
+            Self::GroupsUnknown => "Your group memberships cannot be determined",
             Self::ScopeMissing => "The request does not say where it acts",
             Self::ScopeUnknown => "The place that the request names is not known",
             Self::ScopeAmbiguous => "The request names its place ambiguously",
@@ -268,7 +274,7 @@ impl Reason {
             Self::NoToken | Self::MalformedCredentials | Self::InvalidToken => "WWW-Authenticate",
             Self::GateTenant | Self::GateAudience | Self::GateClient | Self::GateCaller => "WWW-Authenticate",
             Self::GateAppRole | Self::PrincipalUnknown | Self::PrincipalInactive => "WWW-Authenticate",
-            Self::PrincipalDeleted | Self::PrincipalReserved => "WWW-Authenticate",
+            Self::PrincipalDeleted | Self::PrincipalReserved | Self::GroupsUnknown => "WWW-Authenticate",
             Self::ScopeMissing | Self::ScopeUnknown | Self::ScopeAmbiguous => "WWW-Authenticate",
             Self::ScopeConflict | Self::FlagMissing | Self::FlagForbids => "WWW-Authenticate",
             Self::RightMissing | Self::RightLevel | Self::RightDenied | Self::Requirement => "WWW-Authenticate",
@@ -320,6 +326,9 @@ impl Reason {
             Self::PrincipalInactive => "The principal, or a group of it, is inactive.",
             Self::PrincipalDeleted => "The principal is deleted.",
             Self::PrincipalReserved => "The principal is reserved for the system.",
+            Self::GroupsUnknown => {
+                "The principal has too many groups for its token to list, and a group of `token_groups` may take rights away."
+            }
             Self::ScopeMissing => {
                 "No value for the scope that the subject names is in the request or known of the object."
             }
@@ -370,6 +379,9 @@ impl Reason {
             Self::PrincipalInactive => "Set its `status` to active.",
             Self::PrincipalDeleted => "Restore the principal.",
             Self::PrincipalReserved => "Use a personal account.",
+            Self::GroupsUnknown => {
+                "Let the token list only groups assigned to the application, or list the principal's groups in the grants document."
+            }
             Self::ScopeMissing => "Send the parameter or header that the route reads, or add the object.",
             Self::ScopeUnknown => "Check the value, or add the node.",
             Self::ScopeAmbiguous => "Name one place.",

@@ -3,17 +3,17 @@
 use http::request::Parts;
 
 use super::facts::RequestFacts;
-use super::{own, target};
-use crate::model::PrincipalKey;
+use super::{member, own, target};
 use crate::policy::{self, Explanation, Origins};
 use crate::route::Access;
 use crate::route::canonical::CanonicalPath;
 use crate::snapshot::Snapshot;
+use crate::token::Verified;
 
-/// Takes the decision on a request of a principal apart. `origins` are those of the snapshot's domains. `None` where a
-/// request never comes to a decision of the policy: its target or query is refused, the gateway itself answers, no route
+/// Takes the decision on a request with a verified token apart. `origins` are those of the snapshot's domains. `None` where
+/// a request never comes to a decision of the policy: its target or query is refused, the gateway itself answers, no route
 /// takes it, the route asks for nothing, or nobody knows the principal.
-pub fn explain(snapshot: &Snapshot, origins: &[Origins], principal: PrincipalKey, head: &Parts) -> Option<Explanation> {
+pub fn explain(snapshot: &Snapshot, origins: &[Origins], caller: &Verified, head: &Parts) -> Option<Explanation> {
     let path = CanonicalPath::new(head.uri.path()).ok()?;
     let host = target::host(head).ok()?;
     let application = snapshot.routes.application(&host)?;
@@ -25,5 +25,7 @@ pub fn explain(snapshot: &Snapshot, origins: &[Origins], principal: PrincipalKey
     let domain = snapshot.domains.get(application.domain)?;
     let origins = application.domain.of(origins)?;
     let facts = RequestFacts::new(&path, head.uri.query().unwrap_or_default(), &head.headers, rules).ok()?;
-    policy::explain(domain, origins, rules, domain.number(principal)?, &facts, route.level(&head.method))
+    let number = domain.number(caller.principal)?;
+    let member = member(domain, domain.principals().get(number)?, caller);
+    Some(policy::explain(domain, origins, rules, (number, member), &facts, route.level(&head.method)))
 }

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use crate::model::Reason;
-use crate::policy::{decide, held_scopes};
+use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
 use crate::route::{Access, Application, Gate, Route};
 use crate::snapshot::Snapshot;
-use crate::token::{Issuers, Verified, Verifier};
+use crate::token::{Groups, Issuers, Verified, Verifier};
 
 pub use credentials::Carrier;
 pub use explain::explain;
@@ -171,23 +171,33 @@ fn judge(
     let stranger = || Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject));
     let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
     grounds.principal = Some(Arc::clone(&principal.id));
+    let member = member(domain, principal, verified);
 
     // 7. and 8. scopes and requirement
     let query = head.uri.query().unwrap_or_default();
     let facts = RequestFacts::new(&path, query, &head.headers, rules).map_err(bad_target)?;
     let level = route.level(&head.method);
-    decide(domain, rules, principal, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
+    decide(domain, rules, member, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
 
     // what the backend is told beside the permission
     let told = application.identity_headers;
     if told.groups {
-        grounds.groups = Some(Arc::clone(&principal.groups));
+        grounds.groups = Some(domain.group_names(member));
     }
     if told.scopes {
-        grounds.scopes = held_scopes(domain, rules, principal, &facts, level);
+        grounds.scopes = held_scopes(domain, rules, member, &facts, level);
     }
     Ok(None)
     // 9. the caller wraps the head into a `Permitted`
+}
+
+/// A principal of a domain, with the groups that its token brings where the domain says so.
+pub fn member<'d>(domain: &'d Domain, principal: &'d Principal, token: &Verified) -> Member<'d> {
+    let groups = match &token.groups {
+        Groups::Listed(groups) => Some(&**groups),
+        Groups::Unknown => None,
+    };
+    domain.member(principal, Claimed { groups, roles: &token.roles })
 }
 
 fn no_route(application: &Application, path: &CanonicalPath<'_>) -> Refusal {

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::compile::counts;
-use super::domain::{Domain, FlagId, Principal, RightId, ScopeId};
+use super::domain::{Domain, FlagId, RightId, ScopeId};
 use super::hierarchy::Interval;
+use super::member::Member;
 use super::origins::{GrantOrigin, Origins};
 use super::precedence::{self, Grant, Held};
 use crate::document::grants::{Across, Within};
@@ -62,12 +63,23 @@ impl Domain {
     /// Looks at everything that bears on what a principal holds of a right at a node. `number` is the principal's.
     /// `None` for numbers that the domain does not have, or origins of another.
     pub fn consider(&self, origins: &Origins, number: usize, right: RightId, scope: ScopeId) -> Option<Considered> {
-        let principal = self.principals.get(number)?;
+        self.consider_member(origins, number, self.principals.get(number)?.into(), right, scope)
+    }
+
+    /// The same of the principal while a token speaks for it.
+    pub fn consider_member(
+        &self,
+        origins: &Origins,
+        number: usize,
+        member: Member<'_>,
+        right: RightId,
+        scope: ScopeId,
+    ) -> Option<Considered> {
         let written = origins.principal(number)?;
         let boundary = written.boundary.as_deref();
         let (_, at) = self.scope_entry(scope)?;
         let own = self.source(None, &written.grants, boundary, right, *at);
-        let groups = origins.groups_of(written);
+        let groups = origins.groups_of_member(written, member).into_iter();
         let groups = groups.map(|group| self.source(Some(&group.name), &group.grants, boundary, right, *at));
         let mut sources: Vec<Source> = std::iter::once(own).chain(groups).collect();
 
@@ -79,7 +91,7 @@ impl Domain {
             source.decides = says_so && (position == 0 || !own_alone);
         }
         sources.retain(|source| !source.grants.is_empty());
-        let (cap, held) = self.capped(principal, together);
+        let (cap, held) = self.capped(member, together);
         Some(Considered { right, scope, sources, together, cap, held })
     }
 
@@ -92,8 +104,8 @@ impl Domain {
         }
     }
 
-    fn capped(&self, principal: &Principal, together: Held) -> (Option<(FlagId, Level)>, Held) {
-        let lowest = self.caps_of(principal).min_by_key(|(_, level)| *level).copied();
+    fn capped(&self, member: Member<'_>, together: Held) -> (Option<(FlagId, Level)>, Held) {
+        let lowest = self.caps_of(member).min_by_key(|(_, level)| *level).copied();
         match (together, lowest) {
             (Held::Up(level), Some((flag, cap))) if cap < level => (Some((flag, cap)), Held::Up(cap)),
             _ => (None, together),

@@ -2,36 +2,38 @@
 //! lock. The first check that fails is the answer.
 
 use super::denial::{Denial, Subject};
-use super::domain::{Domain, Object, Principal, RightId, ScopeId};
+use super::domain::{Domain, Object, RightId, ScopeId};
 use super::facts::{Facts, HeaderValue};
+use super::member::Member;
 use super::precedence::Held;
 use super::rules::{Asked, At, Check, Operand, RightRef, Rules, Step};
 use super::scopes::{self, Resolved};
 use super::value::Value;
 use crate::document::Literal;
 use crate::document::routes::Comparison;
-use crate::model::{Level, Reason, Status};
+use crate::model::{Level, Reason};
 
 /// Everything that one decision looks at.
 pub(super) struct Case<'r, F> {
     pub(super) domain: &'r Domain,
     pub(super) rules: &'r Rules,
-    pub(super) principal: &'r Principal,
+    pub(super) member: Member<'r>,
     facts: &'r F,
     object: Option<&'r Object>,
     pub(super) resolved: Resolved,
     by_method: Level,
 }
 
-/// Decides a request. `by_method` is the level that the request's method means on this route.
-pub fn decide(
-    domain: &Domain,
-    rules: &Rules,
-    principal: &Principal,
-    facts: &impl Facts,
+/// Decides a request of a member, or of a principal without regard to what its token says. `by_method` is the level
+/// that the request's method means on this route.
+pub fn decide<'c>(
+    domain: &'c Domain,
+    rules: &'c Rules,
+    member: impl Into<Member<'c>>,
+    facts: &'c impl Facts,
     by_method: Level,
 ) -> Result<(), Denial> {
-    Case::open(domain, rules, principal, facts, by_method)?.run(|_| ())
+    Case::open(domain, rules, member.into(), facts, by_method)?.run(|_| ())
 }
 
 impl<'c, F: Facts> Case<'c, F> {
@@ -39,16 +41,13 @@ impl<'c, F: Facts> Case<'c, F> {
     pub(super) fn open(
         domain: &'c Domain,
         rules: &'c Rules,
-        principal: &'c Principal,
+        member: Member<'c>,
         facts: &'c F,
         by_method: Level,
     ) -> Result<Self, Denial> {
         let about_nothing = |reason| Err(Denial::new(reason, Subject::Principal));
-        match principal.status {
-            Status::Active => {}
-            Status::Inactive => return about_nothing(Reason::PrincipalInactive),
-            Status::Deleted => return about_nothing(Reason::PrincipalDeleted),
-            Status::Reserved => return about_nothing(Reason::PrincipalReserved),
+        if let Some(reason) = member.barred() {
+            return about_nothing(reason);
         }
         let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
         let object = key.and_then(|(kind, key)| domain.object(kind, key));
@@ -58,7 +57,7 @@ impl<'c, F: Facts> Case<'c, F> {
             return about_nothing(Reason::ScopeAmbiguous);
         }
         let resolved = scopes::resolve(domain, rules, object, facts)?;
-        Ok(Self { domain, rules, principal, facts, object, resolved, by_method })
+        Ok(Self { domain, rules, member, facts, object, resolved, by_method })
     }
 
     /// Checks one step after the other; `holds` is told of every check that holds.
@@ -85,9 +84,9 @@ impl<'c, F: Facts> Case<'c, F> {
 
     pub(super) fn check(&self, check: &Check) -> Result<(), Denial> {
         match check {
-            Check::Flag(flag) if Domain::has_flag(self.principal, *flag) => Ok(()),
+            Check::Flag(flag) if Domain::has_flag(self.member, *flag) => Ok(()),
             Check::Flag(flag) => Err(Denial::new(Reason::FlagMissing, Subject::Flag(*flag))),
-            Check::NotFlag(flag) if Domain::has_flag(self.principal, *flag) => {
+            Check::NotFlag(flag) if Domain::has_flag(self.member, *flag) => {
                 Err(Denial::new(Reason::FlagForbids, Subject::Flag(*flag)))
             }
             Check::NotFlag(_) => Ok(()),
@@ -97,7 +96,7 @@ impl<'c, F: Facts> Case<'c, F> {
             }
             Check::UnlessDenied { right, at } => {
                 let right = self.right(right)?;
-                self.at_each(*at, |node| match self.domain.held(self.principal, right, node) {
+                self.at_each(*at, |node| match self.domain.held(self.member, right, node) {
                     Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, Level::Read)),
                     Held::Nothing | Held::Up(_) => Ok(()),
                 })
@@ -113,9 +112,9 @@ impl<'c, F: Facts> Case<'c, F> {
 
     fn holds(&self, right: RightId, asked: Level, node: ScopeId, below: bool) -> Result<(), Denial> {
         let held = if below {
-            self.domain.held_below(self.principal, right, node)
+            self.domain.held_below(self.member, right, node)
         } else {
-            self.domain.held(self.principal, right, node)
+            self.domain.held(self.member, right, node)
         };
         match held {
             Held::Up(level) if level >= asked => Ok(()),
@@ -181,7 +180,7 @@ impl<'c, F: Facts> Case<'c, F> {
                 Literal::List(list) => i64::try_from(list.len()).ok().map(Value::Count),
                 Literal::Bool(_) | Literal::Int(_) | Literal::Text(_) => None,
             },
-            Operand::PrincipalId => Some(Value::Text(&self.principal.id)),
+            Operand::PrincipalId => Some(Value::Text(&self.member.principal.id)),
         }
     }
 

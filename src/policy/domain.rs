@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hierarchy::Interval;
+use super::member::{Mapping, Member};
 use super::names::{Map, Names};
 use super::precedence::{self, Grant, Held};
 use super::resemble::Folded;
@@ -109,6 +110,7 @@ pub struct Domain {
     pub(super) attributes: Names,
     pub(super) principals: Vec<Principal>,
     pub(super) by_key: Map<PrincipalKey, u32>,
+    pub(super) mapping: Mapping,
     pub(super) grants: Vec<Grant>,
     pub(super) objects: Map<u32, Map<Box<str>, Object>>,
     /// By kind: what the keys of its objects could be taken for.
@@ -167,39 +169,40 @@ impl Domain {
         (self.principals.len(), self.principals.iter().map(held).sum())
     }
 
-    pub(super) fn has_flag(principal: &Principal, flag: FlagId) -> bool {
-        principal.flags & flag.mask() != 0
+    pub(super) fn has_flag<'m>(member: impl Into<Member<'m>>, flag: FlagId) -> bool {
+        member.into().flags & flag.mask() != 0
     }
 
-    /// What a principal holds of a right at a node: within each source, across sources, then implications and caps.
-    pub fn held(&self, principal: &Principal, right: RightId, scope: ScopeId) -> Held {
+    /// What a member holds of a right at a node: within each source, across sources, then implications and caps.
+    pub fn held<'m>(&'m self, member: impl Into<Member<'m>>, right: RightId, scope: ScopeId) -> Held {
+        let member = member.into();
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |run: Run| self.held_within(self.run(run), right, *at);
-        let groups = principal.of_groups.iter().map(|run| of_source(*run));
-        self.lowered(principal, precedence::across(self.strategy.across, of_source(principal.own), groups))
+        let groups = self.group_runs(member).map(of_source);
+        self.lowered(member, precedence::across(self.strategy.across, of_source(member.principal.own), groups))
     }
 
-    /// What the caps of a principal's flags leave of what its sources say.
-    pub(super) fn lowered(&self, principal: &Principal, held: Held) -> Held {
+    /// What the caps of a member's flags leave of what its sources say.
+    pub(super) fn lowered(&self, member: Member<'_>, held: Held) -> Held {
         match held {
-            Held::Up(level) => Held::Up(self.caps_of(principal).fold(level, |level, (_, cap)| level.min(*cap))),
+            Held::Up(level) => Held::Up(self.caps_of(member).fold(level, |level, (_, cap)| level.min(*cap))),
             Held::Nothing | Held::Denied => held,
         }
     }
 
-    /// The best that a principal holds of a right at a node or anywhere below it.
-    pub fn held_below(&self, principal: &Principal, right: RightId, scope: ScopeId) -> Held {
-        self.best_below(principal, right, scope).1
+    /// The best that a member holds of a right at a node or anywhere below it.
+    pub fn held_below<'m>(&'m self, member: impl Into<Member<'m>>, right: RightId, scope: ScopeId) -> Held {
+        self.best_below(member.into(), right, scope).1
     }
 
     /// The same, and the node that it is held at.
-    pub(super) fn best_below(&self, principal: &Principal, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
-        let mut best = (scope, self.held(principal, right, scope));
+    pub(super) fn best_below(&self, member: Member<'_>, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
+        let mut best = (scope, self.held(member, right, scope));
         let Some((_, at)) = self.scope_entry(scope) else { return best };
-        for grant in self.covering(principal, right) {
+        for grant in self.covering(member, right) {
             if at.contains(grant.scope) && grant.scope.first != at.first {
                 let node = ScopeId(grant.scope.first);
-                let there = self.held(principal, right, node);
+                let there = self.held(member, right, node);
                 if there.level() > best.1.level() {
                     best = (node, there);
                 }
@@ -208,14 +211,14 @@ impl Domain {
         best
     }
 
-    /// The caps that a principal's flags put on it.
-    pub(super) fn caps_of(&self, principal: &Principal) -> impl Iterator<Item = &(FlagId, Level)> {
-        self.strategy.caps.iter().filter(|(flag, _)| Self::has_flag(principal, *flag))
+    /// The caps that a member's flags put on it.
+    pub(super) fn caps_of(&self, member: Member<'_>) -> impl Iterator<Item = &(FlagId, Level)> {
+        self.strategy.caps.iter().filter(move |(flag, _)| Self::has_flag(member, *flag))
     }
 
-    /// The grants of a principal and its groups that say something of a right, denials and implications included.
-    pub(super) fn covering(&self, principal: &Principal, right: RightId) -> impl Iterator<Item = &Grant> {
-        let runs = principal.of_groups.iter().copied().chain([principal.own]);
+    /// The grants of a member and its groups that say something of a right, denials and implications included.
+    pub(super) fn covering<'m>(&'m self, member: Member<'m>, right: RightId) -> impl Iterator<Item = &'m Grant> {
+        let runs = self.group_runs(member).chain([member.principal.own]);
         runs.flat_map(|run| self.run(run)).filter(move |grant| self.covers(grant, right))
     }
 

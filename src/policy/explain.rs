@@ -6,12 +6,13 @@ use super::decide::{Case, decide};
 use super::denial::Denial;
 use super::domain::{Domain, ScopeId};
 use super::facts::Facts;
+use super::member::Member;
 use super::origins::Origins;
 use super::outline::{Outline, OutlineKind};
 use super::rules::{At, Check, Origin, Rules, Step};
 use super::scopes;
 use crate::diag::Place;
-use crate::model::{Level, Reason, Status};
+use crate::model::{Level, Reason};
 
 /// A decision taken apart.
 #[derive(Debug)]
@@ -58,21 +59,19 @@ pub struct TermSeen {
     pub children: Vec<TermSeen>,
 }
 
-/// Takes a decision apart. `number` is that of the principal; the other arguments are those of [`decide()`]. `None` for
-/// numbers that the domain does not have.
+/// Takes a decision apart. `number` is that of the member's principal; the other arguments are those of [`decide()`].
 pub fn explain(
     domain: &Domain,
     origins: &Origins,
     rules: &Rules,
-    number: usize,
+    (number, member): (usize, Member<'_>),
     facts: &impl Facts,
     by_method: Level,
-) -> Option<Explanation> {
-    let principal = domain.principals().get(number)?;
-    let decision = decide(domain, rules, principal, facts, by_method);
+) -> Explanation {
+    let decision = decide(domain, rules, member, facts, by_method);
     let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
     let object = key.and_then(|(kind, key)| domain.object(kind, key));
-    let case = Case::open(domain, rules, principal, facts, by_method).ok();
+    let case = Case::open(domain, rules, member, facts, by_method).ok();
     let places = |origin: &Origin| match origin {
         Origin::Node(_) => Vec::new(),
         Origin::Request { places, .. } => {
@@ -85,14 +84,14 @@ pub fn explain(
         places: places(&rule.origin),
         nodes: case.as_ref().map(|case| case.resolved.nodes(number).to_vec()),
     });
-    let scopes = if principal.status == Status::Active { seen.collect() } else { Vec::new() };
+    let scopes = if member.barred().is_none() { seen.collect() } else { Vec::new() };
     let requirement = case.as_ref().and_then(|case| {
         let mut requirement = Explainer { case, origins, number }.term(rules.outline()?)?;
         mark_reached(&mut requirement);
         Some(requirement)
     });
     let object = key.map(|(kind, key)| (format!("{}:{key}", domain.kind_name(kind)), object.is_some()));
-    Some(Explanation { decision, object, scopes, requirement })
+    Explanation { decision, object, scopes, requirement }
 }
 
 struct Explainer<'e, F> {
@@ -158,13 +157,14 @@ impl<F: Facts> Explainer<'_, F> {
             }
         };
         let Ok(right) = self.case.right(right) else { return Vec::new() };
-        let (domain, principal) = (self.case.domain, self.case.principal);
+        let (domain, member) = (self.case.domain, self.case.member);
         let nodes = match at {
             At::Root => &[ScopeId::ROOT],
             At::Scope(scope) => self.case.resolved.nodes(scope),
         };
-        let at = |node: &ScopeId| if below { domain.best_below(principal, right, *node).0 } else { *node };
-        nodes.iter().filter_map(|node| domain.consider(self.origins, self.number, right, at(node))).collect()
+        let at = |node: &ScopeId| if below { domain.best_below(member, right, *node).0 } else { *node };
+        let consider = |node| domain.consider_member(self.origins, self.number, member, right, at(node));
+        nodes.iter().filter_map(consider).collect()
     }
 }
 

@@ -40,7 +40,7 @@ impl Domain {
             own: own.collect(),
             groups: written.groups.as_slice().into(),
             boundary: written.boundary.as_deref().map(Into::into),
-            cap: self.caps_of(principal).min_by_key(|(_, level)| *level).copied(),
+            cap: self.caps_of(principal.into()).min_by_key(|(_, level)| *level).copied(),
         })
     }
 }

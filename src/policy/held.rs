@@ -4,30 +4,32 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decide::Case;
-use super::domain::{Domain, Principal, ScopeId};
+use super::domain::{Domain, ScopeId};
 use super::facts::Facts;
 use super::hierarchy::Interval;
+use super::member::Member;
 use super::rules::{At, Check, Rules};
 use crate::model::Level;
 
 /// The most nodes that are looked at, which bounds the work: each costs as much as a small decision.
 const MAX_NODES: usize = 256;
 
-/// The names of the nodes in which the principal holds the right of the last right term that held when the request was
+/// The names of the nodes in which the member holds the right of the last right term that held when the request was
 /// decided, at the level that the term asks for. The arguments are those of [`super::decide()`], which must have permitted
 /// the request.
 ///
 /// A node stands for everything below it, so those below another are left out; nodes that lie neither above nor below
 /// the term's scope are none of this route's business. `None` where no list would be exact or short: no right was asked
 /// for, the right is not held everywhere below a node of the list, or too many nodes would have to be looked at.
-pub fn held_scopes(
-    domain: &Domain,
-    rules: &Rules,
-    principal: &Principal,
-    facts: &impl Facts,
+pub fn held_scopes<'c>(
+    domain: &'c Domain,
+    rules: &'c Rules,
+    member: impl Into<Member<'c>>,
+    facts: &'c impl Facts,
     by_method: Level,
 ) -> Option<Box<[Arc<str>]>> {
-    let case = Case::open(domain, rules, principal, facts, by_method).ok()?;
+    let member = member.into();
+    let case = Case::open(domain, rules, member, facts, by_method).ok()?;
     let mut term = None;
     case.run(|check| {
         if let Check::Right { right, level, at, .. } = check {
@@ -50,7 +52,7 @@ pub fn held_scopes(
     // What is held changes only at nodes of grants, so the others need no look. In pre-order, all that lies below a
     // node comes right after it.
     let mut nodes = BTreeSet::new();
-    for grant in domain.covering(principal, right) {
+    for grant in domain.covering(member, right) {
         nodes.insert(grant.scope);
         if nodes.len() > MAX_NODES {
             return None;
@@ -62,7 +64,7 @@ pub fn held_scopes(
         if !listed_already && !concerns_route(node) {
             continue;
         }
-        let held = domain.held(principal, right, ScopeId(node.first)).level().is_some_and(|level| level >= asked);
+        let held = domain.held(member, right, ScopeId(node.first)).level().is_some_and(|level| level >= asked);
         match (listed_already, held) {
             // The node above would say too much.
             (true, false) => return None,

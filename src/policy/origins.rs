@@ -1,10 +1,12 @@
 //! Where what principals hold is written. Kept beside a domain for operators' tools; decisions never look at it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::compile::counts;
 use super::domain::{FlagId, RightId};
 use super::hierarchy::Interval;
+use super::member::{self, Member};
 use super::precedence::Grant;
 use crate::diag::Place;
 use crate::model::{Level, PrincipalKey, Status};
@@ -16,6 +18,8 @@ pub struct Origins {
     pub(super) principals: Vec<PrincipalOrigin>,
     /// By number, as the document has them.
     pub(super) groups: Vec<GroupOrigin>,
+    /// For each group that tokens are mapped to: itself and all groups above it, by number.
+    pub(super) mapped: Vec<Vec<usize>>,
     /// Rights that nobody should hold together.
     pub conflicts: Vec<Conflict>,
     /// Rights that somebody must hold.
@@ -109,6 +113,18 @@ impl Origins {
     /// The groups of a principal, those above them included.
     pub fn groups_of<'o>(&'o self, principal: &'o PrincipalOrigin) -> impl Iterator<Item = &'o GroupOrigin> {
         principal.groups.iter().filter_map(|number| self.groups.get(*number))
+    }
+
+    /// The groups that tokens are mapped to, and all above those.
+    pub fn mapped_groups(&self) -> impl Iterator<Item = &GroupOrigin> {
+        self.mapped.iter().flatten().filter_map(|number| self.groups.get(*number))
+    }
+
+    /// The groups of a principal while a token speaks for it, in the order of the file.
+    pub fn groups_of_member(&self, written: &PrincipalOrigin, member: Member<'_>) -> Vec<&GroupOrigin> {
+        let joined = member::numbers(member.joined).filter_map(|number| self.mapped.get(number)).flatten();
+        let all: BTreeSet<usize> = written.groups.iter().chain(joined).copied().collect();
+        all.into_iter().filter_map(|number| self.groups.get(number)).collect()
     }
 }
 

@@ -22,26 +22,30 @@ impl Domain {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |run: Run| self.combined(within, self.run(run), right, *at);
         let groups = principal.of_groups.iter().map(|run| of_source(*run));
-        self.lowered(principal, precedence::across(across, of_source(principal.own), groups))
+        self.lowered(principal.into(), precedence::across(across, of_source(principal.own), groups))
     }
 
     /// Whether the grants that bear on a right at a node say different things, so that a strategy has to settle it.
     pub fn is_contested(&self, principal: &Principal, right: RightId, scope: ScopeId) -> bool {
         let Some((_, at)) = self.scope_entry(scope) else { return false };
-        let mut effects = self.covering(principal, right).filter(|grant| grant.scope.contains(*at));
+        let mut effects = self.covering(principal.into(), right).filter(|grant| grant.scope.contains(*at));
         let first = effects.next().map(|grant| grant.effect);
         effects.any(|grant| Some(grant.effect) != first)
     }
 
     /// The entries of a principal's own grants that change nothing: without any of them, and with all of them gone, it
-    /// holds and is denied the same.
-    pub fn idle_entries(&self, origins: &Origins, number: usize) -> Vec<Place> {
+    /// holds and is denied the same. `beside_groups` says whether to look at its own grants together with those of its
+    /// groups, or at these alone: what changes nothing alone changes nothing in whatever groups it is.
+    pub fn idle_entries(&self, origins: &Origins, number: usize, beside_groups: bool) -> Vec<Place> {
         let (Some(principal), Some(written)) = (self.principals().get(number), origins.principal(number)) else {
             return Vec::new();
         };
         let boundary = written.boundary.as_deref();
         let counting: Vec<&GrantOrigin> =
             written.grants.iter().filter(|origin| counts(boundary, &origin.grant)).collect();
+        if !beside_groups {
+            return self.idle(&counting, &[], &|own, right, at| self.held_within(own, right, at));
+        }
         let others: Vec<&[Grant]> = principal.of_groups.iter().map(|run| self.run(*run)).collect();
         let held = |own: &[Grant], right, at| {
             let groups = others.iter().map(|group| self.held_within(group, right, at));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::domain::{AttributeId, Domain, FlagId, KindId, Principal, RightId, Run, ScopeId};
+use super::member::Member;
 use super::names::Names;
 
 use crate::document::grants::{Across, Within};
@@ -20,6 +21,12 @@ pub struct Holding {
 /// The grants of one source, by where they are stored: equal sets are stored once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceId(Run);
+
+impl SourceId {
+    pub(super) const fn of(run: Run) -> Self {
+        Self(run)
+    }
+}
 
 impl Domain {
     /// How the grants of one source combine.
@@ -102,9 +109,9 @@ impl Domain {
         self.objects.get(&kind.0).into_iter().flatten().map(|(key, _)| &**key)
     }
 
-    /// Whether a principal has a flag, be it from a group.
-    pub fn bears(&self, principal: &Principal, flag: FlagId) -> bool {
-        Self::has_flag(principal, flag)
+    /// Whether a member has a flag, be it from a group.
+    pub fn bears<'m>(&self, member: impl Into<Member<'m>>, flag: FlagId) -> bool {
+        Self::has_flag(member, flag)
     }
 
     /// See [`Holding`].
@@ -114,7 +121,7 @@ impl Domain {
 
     /// The highest level that a principal's flags leave to it, if they take any away.
     pub fn cap(&self, principal: &Principal) -> Option<Level> {
-        self.caps_of(principal).map(|(_, level)| *level).min()
+        self.caps_of(principal.into()).map(|(_, level)| *level).min()
     }
 
     /// The grants of a principal itself, and those of each of its groups that has any that count for it.
@@ -151,10 +158,11 @@ impl Domain {
         self.rights().map(|(other, _)| other).filter(over)
     }
 
-    /// The nodes at which a principal or a group of it has a grant, in pre-order, and the root. What is held of any
+    /// The nodes at which a member or a group of it has a grant, in pre-order, and the root. What is held of any
     /// right changes only there: at another node it is what it is at the nearest of these above.
-    pub fn nodes_of_grants(&self, principal: &Principal) -> BTreeSet<ScopeId> {
-        let runs = principal.of_groups.iter().copied().chain([principal.own]);
+    pub fn nodes_of_grants<'m>(&'m self, member: impl Into<Member<'m>>) -> BTreeSet<ScopeId> {
+        let member = member.into();
+        let runs = self.group_runs(member).chain([member.principal.own]);
         let nodes = runs.flat_map(|run| self.run(run)).map(|grant| ScopeId(grant.scope.first));
         nodes.chain([ScopeId::ROOT]).collect()
     }

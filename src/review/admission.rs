@@ -31,7 +31,7 @@ impl Policy {
             application: written,
             gate: explain::gate(written, &application.gate, token),
             refusal: pep::admits(&application.gate, token).err(),
-            caller: explain::caller(world, token.principal),
+            caller: explain::caller(world, token).map(|(_, caller)| caller),
             world,
         })
     }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::policy::Policy;
+use super::policy::{Policy, World};
 use super::remedy::{self, Remedy};
 use super::request::{Asker, BadRequest, Request, Tried};
 use crate::diag::Place;
 use crate::document::Literal;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
-use crate::model::{PrincipalKey, Status};
+use crate::model::Status;
 use crate::pep;
-use crate::policy::{Domain, Explanation};
+use crate::policy::{Domain, Explanation, GroupOrigin, Member};
 use crate::route::Gate;
 use crate::token::Verified;
 
@@ -27,6 +27,8 @@ pub struct Explained<'p> {
     pub gate: Vec<GateStep>,
     /// Who asks, if the domain knows.
     pub caller: Option<Caller>,
+    /// The same as decisions see it.
+    pub member: Option<Member<'p>>,
     /// The domain that decides.
     pub domain: Option<&'p Domain>,
     /// The decision taken apart, if there was one.
@@ -63,6 +65,8 @@ pub struct Caller {
     pub inactive_through: Vec<Arc<str>>,
     /// All its groups, those above them included.
     pub groups: Vec<Arc<str>>,
+    /// Those among them that it is in by its token alone.
+    pub groups_by_token: Vec<Arc<str>>,
     /// All its flags.
     pub flags: Vec<String>,
 }
@@ -90,10 +94,9 @@ impl Policy {
         let route = compiled.zip(id).and_then(|(application, id)| self.route(application, id));
         let world = compiled.and_then(|application| self.world(application.domain));
         let token = tried.grounds.token.as_deref();
-        let key = token.map(|token| token.principal);
-        let caller = world.zip(key).and_then(|(world, key)| caller(world, key));
+        let (member, caller) = world.zip(token).and_then(|(world, token)| caller(world, token)).unzip();
         let head = request.head()?;
-        let apart = key.and_then(|key| pep::explain(&self.snapshot, &self.origins, key, &head));
+        let apart = token.and_then(|token| pep::explain(&self.snapshot, &self.origins, token, &head));
         // A request that was refused before or beside the policy says nothing of what the policy would have said.
         let reason = tried.refusal.as_ref().map(|refusal| refusal.reason);
         let apart = apart.filter(|apart| apart.decision.err().map(|denial| denial.reason) == reason);
@@ -105,6 +108,7 @@ impl Policy {
                 .zip(token)
                 .map_or_else(Vec::new, |((application, compiled), token)| gate(application, &compiled.gate, token)),
             caller,
+            member,
             domain: world.map(|world| world.domain),
             apart,
             remedies: Vec::new(),
@@ -113,22 +117,26 @@ impl Policy {
     }
 }
 
-pub(super) fn caller(world: super::World<'_>, key: PrincipalKey) -> Option<Caller> {
-    let number = world.domain.number(key)?;
+pub(super) fn caller<'p>(world: World<'p>, token: &Verified) -> Option<(Member<'p>, Caller)> {
+    let number = world.domain.number(token.principal)?;
     let principal = world.domain.principals().get(number)?;
+    let member = pep::member(world.domain, principal, token);
     let written = world.origins.principal(number)?;
-    let groups = world.origins.groups_of(written);
-    let inactive = world.origins.groups_of(written).filter(|group| group.inactive);
-    let flags = world.domain.flags().filter(|(flag, _)| world.domain.bears(principal, *flag));
-    Some(Caller {
+    let groups = world.origins.groups_of_member(written, member);
+    let names = |found: &mut dyn Iterator<Item = &&GroupOrigin>| found.map(|group| Arc::clone(&group.name)).collect();
+    let by_token = |group: &&&GroupOrigin| !principal.groups.contains(&group.name);
+    let flags = world.domain.flags().filter(|(flag, _)| world.domain.bears(member, *flag));
+    let caller = Caller {
         number,
         id: Arc::clone(&principal.id),
         place: written.place,
-        status: principal.status,
-        inactive_through: inactive.map(|group| Arc::clone(&group.name)).collect(),
-        groups: groups.map(|group| Arc::clone(&group.name)).collect(),
+        status: member.status,
+        inactive_through: names(&mut groups.iter().filter(|group| group.inactive)),
+        groups: names(&mut groups.iter()),
+        groups_by_token: names(&mut groups.iter().filter(by_token)),
         flags: flags.map(|(_, name)| name.to_owned()).collect(),
-    })
+    };
+    Some((member, caller))
 }
 
 pub(super) fn gate(application: &ApplicationDocument, compiled: &Gate, token: &Verified) -> Vec<GateStep> {

@@ -20,4 +20,4 @@ pub use change::Change;
 pub use explain::{Caller, Explained, GateStep, literal};
 pub use policy::{Policy, World};
 pub use remedy::Remedy;
-pub use request::{Asker, BadRequest, Claims, Request, Tried};
+pub use request::{Asker, BadRequest, Claims, Request, Tried, UNKNOWN};

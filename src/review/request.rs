@@ -19,6 +19,9 @@ use crate::token::{Class, Groups, IssuerId, Verified, Window};
 /// Headers that the gateway reads before the policy does; here nobody would.
 const UNTOLD: [&str; 5] = ["authorization", "connection", "content-length", "host", "transfer-encoding"];
 
+/// What stands in a test in place of the groups of a token that has too many to list.
+pub const UNKNOWN: &str = "unknown";
+
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -45,7 +48,8 @@ pub enum Asker {
 }
 
 /// What a token says in place of what it usually would: the tenant and the object id of the principal, the first
-/// audience and client that the application's gate admits, the class that it admits, and all app roles that it asks for.
+/// audience and client that the application's gate admits, the class that it admits, all app roles that it asks for, and
+/// no groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The name of the tenant.
@@ -58,6 +62,8 @@ pub struct Claims {
     pub client: Option<String>,
     /// Whether it speaks for a person or for an application.
     pub class: Option<Class>,
+    /// `groups`, or that they are too many to be listed.
+    pub groups: Option<Groups>,
 }
 
 /// Why a request cannot be tried: a sentence for whoever wrote it, and what to do.
@@ -190,6 +196,11 @@ impl Claims {
                 "tenant" => claims.tenant = texts.into_iter().next(),
                 "aud" => claims.audiences = Some(texts),
                 "roles" => claims.roles = Some(texts),
+                "groups" => {
+                    // A group of this name would stand in a list.
+                    let unknown = matches!(&value.value, Literal::Text(word) if word == UNKNOWN);
+                    claims.groups = Some(if unknown { Groups::Unknown } else { Groups::listed(&texts) });
+                }
                 "client" => claims.client = texts.into_iter().next(),
                 "class" => {
                     let class = [Class::User, Class::App].into_iter().find(|class| texts == [class.word()]);
@@ -271,7 +282,7 @@ impl Policy {
             subject: subject.into(),
             class,
             client,
-            groups: Groups::Listed(Box::default()),
+            groups: claims.groups.clone().unwrap_or_else(|| Groups::listed(&[])),
             token_id: None,
             issued_at: 0,
             takes_challenges: false,

@@ -113,7 +113,8 @@ pub(super) fn tenant(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
 
 /// No claim looks like one that is checked without being it.
 pub(super) fn exact_names(payload: &Object, issuer: &Issuer) -> Result<(), Fault> {
-    let is_common = |name: &str| CHECKED.iter().chain(&entra::CHECKED).any(|checked| checked.eq_ignore_ascii_case(name));
+    let is_common =
+        |name: &str| CHECKED.iter().chain(&entra::CHECKED).any(|checked| checked.eq_ignore_ascii_case(name));
     let own: Vec<&str> = match &issuer.kind {
         IssuerKind::EntraV1 | IssuerKind::EntraV2 => {
             // What Entra ID calls a claim has small letters only, and so have nearly all names.

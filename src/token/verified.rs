@@ -35,6 +35,13 @@ pub enum Groups {
     Unknown,
 }
 
+impl Groups {
+    /// These groups.
+    pub fn listed(names: &[String]) -> Self {
+        Self::Listed(names.iter().map(|name| name.as_str().into()).collect())
+    }
+}
+
 /// What a verified token says.
 #[derive(Clone, Debug)]
 pub struct Verified {

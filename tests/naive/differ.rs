@@ -16,10 +16,10 @@ use crate::worlds::{Sketch, sketch, world};
 use crate::write::{target, told};
 
 const PAIRS: usize = 600;
-const A_PAIR: usize = 30;
+const A_PAIR: usize = 40;
 
 /// The parts of a world that are changed one at a time.
-const PARTS: usize = 14;
+const PARTS: usize = 16;
 
 /// A world with one part of another.
 fn mixed(one: &World, other: &World, part: usize) -> World {
@@ -40,6 +40,12 @@ fn mixed(one: &World, other: &World, part: usize) -> World {
         12 => {
             if let (Some(own), Some(others)) = (mixed.routes.first_mut(), other.routes.first()) {
                 own.access = others.access.clone();
+            }
+        }
+        13 => (mixed.token_groups, mixed.token_roles) = (other.token_groups, other.token_roles),
+        14 => {
+            if let (Some(own), Some(others)) = (mixed.principals.first_mut(), other.principals.first()) {
+                own.grants = others.grants.clone();
             }
         }
         _ => {

@@ -7,10 +7,11 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use http::request::Parts;
 use portcullis::diag::Report;
 use portcullis::document;
+use portcullis::token::Groups;
 
 use crate::run::SENSELESS;
 use crate::support::world::{World as Loaded, tenants_of, token_of};
-use crate::world::{Caller, Request, World};
+use crate::world::{Caller, Claimed, Request, World};
 use crate::write::{HOST, TENANTS, target, texts};
 
 /// Tokens of callers, each made once: signing is dear.
@@ -78,7 +79,11 @@ fn token(caller: &Caller) -> String {
     let make = || {
         let (_, tenant) = TENANTS.iter().find(|(name, _)| *name == caller.tenant).unwrap();
         let roles: Vec<&str> = caller.roles.iter().map(String::as_str).collect();
-        token_of(tenant.parse().unwrap(), caller.oid.parse().unwrap(), &caller.audience, &roles)
+        let groups = match &caller.groups {
+            Claimed::Listed(groups) => Groups::listed(groups),
+            Claimed::Unknown => Groups::Unknown,
+        };
+        token_of(tenant.parse().unwrap(), caller.oid.parse().unwrap(), &caller.audience, &roles, &groups)
     };
     tokens.entry(caller.clone()).or_insert_with(make).clone()
 }

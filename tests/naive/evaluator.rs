@@ -6,9 +6,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::held::{Said, groups, has_flag, held, held_there_or_below};
+use crate::member::{joined, may_take_away, with_groups};
 use crate::world::{
-    Access, Asked, Comparison, Condition, Level, Missing, Operand, Origin, Principal, Reference, Request, Route,
-    Segment, Status, Term, Test, Value, World,
+    Access, Asked, Claimed, Comparison, Condition, Level, Missing, Operand, Origin, Principal, Reference, Request,
+    Route, Segment, Status, Term, Test, Value, World,
 };
 
 /// The most values that one place, and the most nodes that all scopes of a request, may name.
@@ -55,6 +56,7 @@ fn outcome(world: &World, request: &Request, seen: &RefCell<BTreeSet<String>>) -
     let Some(principal) = world.principals.iter().find(is_caller) else {
         return Err(format!("principal_unknown:{}", caller.oid));
     };
+    let principal = &with_groups(principal, &joined(world, caller));
     let groups = groups(world, principal);
     let in_inactive_group = world.groups.iter().any(|group| group.inactive && groups.contains(&group.name));
     match principal.status {
@@ -62,6 +64,9 @@ fn outcome(world: &World, request: &Request, seen: &RefCell<BTreeSet<String>>) -
         Status::Active | Status::Inactive => return Err("principal_inactive".into()),
         Status::Deleted => return Err("principal_deleted".into()),
         Status::Reserved => return Err("principal_reserved".into()),
+    }
+    if caller.groups == Claimed::Unknown && may_take_away(world) {
+        return Err("groups_unknown".into());
     }
     let mut case = Case { world, request, route, principal, scopes: Vec::new(), seen };
     if case.object_is_unclear() {

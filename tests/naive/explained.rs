@@ -6,13 +6,14 @@ use portcullis::diag::Report;
 use portcullis::document;
 use portcullis::policy::{Held, TermSeen};
 use portcullis::review::{Asker, Claims, Explained, Policy, Request as Asked};
+use portcullis::token::Groups;
 
 use proptest::collection::vec;
 
 use crate::engine;
 use crate::run::run;
 use crate::support::world::tenants_of;
-use crate::world::{Request, World};
+use crate::world::{Claimed, Request, World};
 use crate::worlds::{Sketch, sketch, world};
 use crate::write::{HOST, TENANTS, target, texts, told};
 
@@ -47,6 +48,10 @@ fn asked(request: &Request) -> Option<Asked> {
                 tenant: None,
                 audiences: Some(vec![caller.audience.clone()]),
                 roles: Some(caller.roles.clone()),
+                groups: Some(match &caller.groups {
+                    Claimed::Listed(groups) => Groups::listed(groups),
+                    Claimed::Unknown => Groups::Unknown,
+                }),
                 ..Claims::default()
             };
             assert!(TENANTS.iter().any(|(name, _)| *name == caller.tenant));
@@ -71,11 +76,11 @@ fn sound(explained: &Explained<'_>) -> Result<(), String> {
     if decider != apart.decision.err() {
         return Err(format!("the term that decides denies with {decider:?}, the decision is {:?}", apart.decision));
     }
-    let principal = explained.caller.as_ref().and_then(|caller| domain.principals().get(caller.number)).unwrap();
+    let member = explained.member.unwrap();
     each(requirement, &mut |term| {
         for seen in &term.rights {
             let right = domain.right_name(seen.right);
-            let held = domain.held(principal, seen.right, seen.scope);
+            let held = domain.held(member, seen.right, seen.scope);
             let decides = seen.sources.iter().any(|source| source.decides);
             if seen.held != held {
                 return Err(format!("{right} is held: {held:?}, but explained as {:?}", seen.held));

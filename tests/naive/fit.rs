@@ -35,6 +35,13 @@ pub fn fit(mut world: World) -> World {
             principal.boundary = None;
         }
     }
+    for entries in [&mut world.token_groups, &mut world.token_roles] {
+        let mut values = BTreeSet::new();
+        entries.retain(|(value, _)| values.insert(value.to_lowercase()));
+        if world.strategy.boundary {
+            entries.clear();
+        }
+    }
     // One object has all attributes, so that each may be named.
     let all = [
         ("town", Value::Text("X".into())),

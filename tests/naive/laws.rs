@@ -21,17 +21,17 @@ use crate::write::{target, told};
 const WORLDS: usize = 200;
 const A_WORLD: usize = 30;
 /// Denials in ten grants, where there are some.
-const DENIALS: u32 = 2;
+pub const DENIALS: u32 = 2;
 
 /// A world, requests, and numbers to choose by.
-type Case = (World, Vec<Sketch>, Vec<Index>);
+pub type Case = (World, Vec<Sketch>, Vec<Index>);
 
 fn cases(denials: u32) -> impl Strategy<Value = Case> {
     (world(denials), vec(sketch(), A_WORLD), vec(any::<Index>(), 6))
 }
 
 /// Tries a law on worlds of its own.
-fn law(denials: u32, test: impl Fn(&Case) -> Result<(), String>) {
+pub fn law(denials: u32, test: impl Fn(&Case) -> Result<(), String>) {
     run(2, WORLDS, &cases(denials), |(world, _, _)| told(world), test);
 }
 
@@ -83,7 +83,7 @@ fn never_more(one: &World, other: &World, sketches: &[Sketch]) -> Result<usize, 
 }
 
 /// A request as a failure tells it.
-fn sent(request: &Request) -> String {
+pub fn sent(request: &Request) -> String {
     format!("{} {} {:?} by {:?}", request.method, target(request), request.headers, request.caller)
 }
 
@@ -142,6 +142,8 @@ fn the_order_of_what_is_written_never_matters() {
                 turned(&mut grant.at, by);
             }
         }
+        turned(&mut turned_world.token_groups, by);
+        turned(&mut turned_world.token_roles, by);
         turned(&mut turned_world.routes, by);
         turned_world.routes.iter_mut().for_each(|route| turned(&mut route.methods, by));
         // Requests are made for the routes in their first order.

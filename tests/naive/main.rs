@@ -15,6 +15,8 @@ mod explained;
 mod fit;
 mod held;
 mod laws;
+mod member;
+mod membership;
 mod reach;
 mod run;
 mod world;

@@ -15,7 +15,7 @@ pub struct Reach {
 }
 
 /// How often each reason must have come up.
-const REASONS: [(&str, usize); 21] = [
+const REASONS: [(&str, usize); 22] = [
     ("allow", 2_000),
     ("no_token", 200),
     ("no_route", 100),
@@ -27,6 +27,7 @@ const REASONS: [(&str, usize); 21] = [
     ("principal_inactive", 200),
     ("principal_deleted", 50),
     ("principal_reserved", 50),
+    ("groups_unknown", 100),
     ("scope_missing", 500),
     ("scope_unknown", 500),
     ("scope_ambiguous", 50),
@@ -98,7 +99,7 @@ const DIFFERENCES: usize = 10;
 /// A world in which one rule is another.
 type Change = fn(&mut World);
 
-const CHANGES: [(&str, Change); 14] = [
+const CHANGES: [(&str, Change); 16] = [
     ("tree or flat", |world| world.strategy.flat = !world.strategy.flat),
     ("union or nearest", |world| world.strategy.nearest = !world.strategy.nearest),
     ("boundary", |world| world.strategy.boundary = false),
@@ -111,6 +112,8 @@ const CHANGES: [(&str, Change); 14] = [
     ("parents of groups", |world| world.groups.iter_mut().for_each(|group| group.parents.clear())),
     ("flags of groups", |world| world.groups.iter_mut().for_each(|group| group.flags.clear())),
     ("inactive groups", |world| world.groups.iter_mut().for_each(|group| group.inactive = false)),
+    ("groups of tokens", |world| world.token_groups.clear()),
+    ("roles of tokens", |world| world.token_roles.clear()),
     ("included roles", |world| world.roles.iter_mut().for_each(|role| role.includes.clear())),
     ("without of roles", |world| world.roles.iter_mut().for_each(|role| role.without.clear())),
     ("levels of methods", |world| world.routes.iter_mut().for_each(|route| route.levels.clear())),

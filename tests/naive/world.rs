@@ -15,6 +15,10 @@ pub struct World {
     pub roles: Vec<Role>,
     pub groups: Vec<Group>,
     pub principals: Vec<Principal>,
+    /// Values of a token's `groups`, and the groups that they stand for.
+    pub token_groups: Vec<(String, String)>,
+    /// The same for its `roles`.
+    pub token_roles: Vec<(String, String)>,
     /// `KIND:KEY` and attributes.
     pub objects: Vec<(String, Vec<(String, Value)>)>,
     pub settings: Vec<(String, Value)>,
@@ -318,4 +322,13 @@ pub struct Caller {
     pub oid: String,
     pub audience: String,
     pub roles: Vec<String>,
+    pub groups: Claimed,
+}
+
+/// The groups of a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Claimed {
+    Listed(Vec<String>),
+    /// Too many to be listed.
+    Unknown,
 }

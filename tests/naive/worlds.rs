@@ -8,9 +8,9 @@ use proptest::sample::{Index, select};
 
 use crate::fit::fit;
 use crate::world::{
-    Access, Across, Asked, Caller, Comparison, Condition, Definition, Effect, Gate, Given, Grant, Group, Level,
-    Missing, Operand, Origin, Principal, Reference, Request, Role, Route, Scope, Segment, Status, Strategy as Rules,
-    Term, Test, Value, World,
+    Access, Across, Asked, Caller, Claimed, Comparison, Condition, Definition, Effect, Gate, Given, Grant, Group,
+    Level, Missing, Operand, Origin, Principal, Reference, Request, Role, Route, Scope, Segment, Status,
+    Strategy as Rules, Term, Test, Value, World,
 };
 
 const NODES: [&str; 6] = ["land:N", "town:X", "town:Y", "town:Old Town", "land:S", "desk:1"];
@@ -36,6 +36,16 @@ const OIDS: [&str; 3] = [
 ];
 const AUDIENCES: [&str; 3] = ["api://app", "api://same", "api://other"];
 const APP_ROLES: [&str; 3] = ["Access", "Other", "IPS Access"];
+
+/// Values of a token's `groups` as documents name them, and as tokens do.
+pub const MAPPED: [&str; 3] = ["0a0a0a0a-0000-4000-8000-00000000000A", "0a0a0a0a-0000-4000-8000-00000000000b", "staff"];
+const CLAIMED: [&str; 5] = [
+    "0A0a0a0a-0000-4000-8000-00000000000a",
+    "0a0a0a0a-0000-4000-8000-00000000000b",
+    "0a0a0a0a-0000-4000-8000-00000000000c",
+    "staff",
+    "Staff",
+];
 
 /// One of a few names.
 fn name(names: &'static [&'static str]) -> impl Strategy<Value = String> + Clone {
@@ -268,7 +278,7 @@ fn compare() -> impl Strategy<Value = Term> + Clone {
     prop_oneof![
         3 => (Just(Comparison::Eq), of(), other, reason.clone()),
         3 => (select(&[Comparison::In, Comparison::NotIn][..]), of(), list_operand(), reason.clone()),
-        1 => (Just(Comparison::Lt), counted, limit, reason),
+        2 => (Just(Comparison::Lt), counted, limit, reason),
     ]
     .prop_map(|(comparison, left, right, reason)| Term::Compare(comparison, left, right, reason))
 }
@@ -475,12 +485,14 @@ pub fn world(denials: u32) -> impl Strategy<Value = World> {
         named.map(|((kind, value), node)| (kind.to_owned(), value.to_owned(), node)).collect::<Vec<_>>()
     });
     let implies = vec((name(&RIGHTS), some(&RIGHTS, 2)), 0..4);
-    let held = (forest, aliases, implies, roles(denials), groups(denials), principals(denials));
+    let tokens = (vec((name(&MAPPED), name(&GROUPS)), 0..4), vec((name(&APP_ROLES), name(&GROUPS)), 0..3));
+    let tokens = prop_oneof![Just((Vec::new(), Vec::new())), tokens];
+    let held = (forest, aliases, implies, roles(denials), groups(denials), principals(denials), tokens);
     let objects = vec(attributes(), 4);
     let definitions = vec((any::<bool>(), term()), 3);
     let asked = (objects, settings(), gate(), definitions, vec(route(), 1..5));
     (strategy(denials), prop::bool::weighted(0.2), held, asked).prop_map(|(strategy, catalogue, held, asked)| {
-        let (forest, aliases, implies, roles, groups, principals) = held;
+        let (forest, aliases, implies, roles, groups, principals, (token_groups, token_roles)) = held;
         let (objects, settings, gate, definitions, routes) = asked;
         let named = definitions.into_iter().enumerate();
         let definitions = named.map(|(number, (of_application, term))| Definition {
@@ -498,6 +510,8 @@ pub fn world(denials: u32) -> impl Strategy<Value = World> {
             roles,
             groups,
             principals,
+            token_groups,
+            token_roles,
             objects: named.map(|(attributes, name)| (name.to_owned(), attributes)).collect(),
             settings,
             gate,
@@ -552,11 +566,17 @@ pub fn sketch() -> impl Strategy<Value = Sketch> {
         12 => Just(vec![APP_ROLES[0].to_owned()]),
         1 => some(&APP_ROLES, 2),
     ];
-    let caller = (key, audience, roles).prop_map(|((tenant, oid), audience, roles)| Caller {
+    let groups = prop_oneof![
+        10 => Just(Claimed::Listed(Vec::new())),
+        9 => some(&CLAIMED, 2).prop_map(Claimed::Listed),
+        1 => Just(Claimed::Unknown),
+    ];
+    let caller = (key, audience, roles, groups).prop_map(|((tenant, oid), audience, roles, groups)| Caller {
         tenant: tenant.into(),
         oid: oid.into(),
         audience: audience.into(),
         roles,
+        groups,
     });
     let method = prop_oneof![
         20 => any::<Index>().prop_map(Ok),

@@ -160,6 +160,10 @@ fn grants(world: &World) -> String {
         format!("  - {{{fields}}}")
     });
     text.push_str(&section("principals", principals));
+    for (key, entries) in [("token_groups", &world.token_groups), ("token_roles", &world.token_roles)] {
+        let lines = entries.iter().map(|(value, group)| format!("  {}: {}", quoted(value), quoted(group)));
+        text.push_str(&section(key, lines));
+    }
     let objects = world.objects.iter().map(|(name, attributes)| {
         let attributes: Vec<String> =
             attributes.iter().map(|(name, found)| format!("{}: {}", quoted(name), value(found))).collect();

@@ -18,9 +18,9 @@ use portcullis::route::{self, host::Host};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{
-    Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verifier,
+    Algorithms, Groups, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verifier,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
@@ -188,7 +188,8 @@ impl World {
         request.body(()).unwrap().into_parts().0
     }
 
-    /// A token of a principal for the application of a host, with some of `tenant`, `aud`, `roles` and `client` replaced.
+    /// A token of a principal for the application of a host, with some of `tenant`, `aud`, `roles`, `groups` and `client`
+    /// replaced.
     pub fn token(&self, principal: &str, host: &str, replaced: &[(Located<String>, Located<Literal>)]) -> String {
         KEY.mint(&self.claims(principal, host, replaced, NOW)).unwrap()
     }
@@ -229,7 +230,13 @@ impl World {
             now,
             lifetime: 3_600,
         };
-        let mut claims = token.claims();
+        let groups = match get("groups") {
+            None => Groups::listed(&[]),
+            Some(Literal::Text(word)) if word == "unknown" => Groups::Unknown,
+            Some(Literal::List(list)) => Groups::listed(&list.iter().map(text).collect::<Vec<_>>()),
+            Some(one) => Groups::listed(&[text(one)]),
+        };
+        let mut claims = with_groups(token.claims(), &groups);
         if let Some(client) = get("client") {
             claims["azp"] = text(client).into();
         }
@@ -244,8 +251,21 @@ impl World {
     }
 }
 
+/// Claims that say these groups as Entra says them.
+fn with_groups(mut claims: Value, groups: &Groups) -> Value {
+    match groups {
+        Groups::Listed(groups) if groups.is_empty() => {}
+        Groups::Listed(groups) => claims["groups"] = groups.iter().map(|group| Value::from(&**group)).collect(),
+        Groups::Unknown => {
+            claims["_claim_names"] = json!({"groups": "src1"});
+            claims["_claim_sources"] = json!({"src1": {"endpoint": "https://graph.example.org/groups"}});
+        }
+    }
+    claims
+}
+
 /// A token of anybody, known to a world or not.
-pub fn token_of(tenant: Guid, object: Guid, audience: &str, roles: &[&str]) -> String {
+pub fn token_of(tenant: Guid, object: Guid, audience: &str, roles: &[&str], groups: &Groups) -> String {
     let token = UserToken {
         tenant_id: tenant,
         object_id: object,
@@ -257,7 +277,7 @@ pub fn token_of(tenant: Guid, object: Guid, audience: &str, roles: &[&str]) -> S
         now: NOW,
         lifetime: 3_600,
     };
-    KEY.mint(&token.claims()).unwrap()
+    KEY.mint(&with_groups(token.claims(), groups)).unwrap()
 }
 
 /// Method, host and target of a test.

@@ -183,6 +183,7 @@ impl Page<'_> {
         let line = match (&change.from, &change.to) {
             (None, Some(to)) => format!("{kind} {subject} is new: {to}{sense}"),
             (Some(from), None) => format!("{kind} {subject} is gone: {from}{sense}"),
+            (None, None) => format!("{kind} {subject} may hold more or less than before{sense}"),
             (from, to) => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
                 format!("{kind} {subject}: {} -> {}{sense}", text(from), text(to))

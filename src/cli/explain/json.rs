@@ -28,6 +28,7 @@ pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
             "status": caller.status.name(),
             "inactive_through": names(&caller.inactive_through),
             "groups": names(&caller.groups),
+            "groups_by_token": names(&caller.groups_by_token),
             "flags": caller.flags,
         })
     });

@@ -10,7 +10,7 @@ use crate::cli::{ConfigFile, Exit, Failure, Output, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::review::{self, Asker, Claims, Request};
-use crate::token::Class;
+use crate::token::{Class, Groups};
 
 /// `explain`.
 #[derive(Debug, Args)]
@@ -34,9 +34,9 @@ pub(super) struct Options {
     /// An audience of the token; may be given several times [default: the first that the application admits].
     #[arg(long = "audience", value_name = "AUDIENCE", requires = "principal")]
     audiences: Vec<String>,
-    /// An app role of the token; may be given several times, and an empty one means none [default: all that the
-    /// application asks for].
-    #[arg(long = "app-role", value_name = "ROLE", requires = "principal")]
+    /// A role of the token; may be given several times, and an empty one means none [default: all that the application
+    /// asks for].
+    #[arg(long = "app-role", visible_alias = "token-role", value_name = "ROLE", requires = "principal")]
     roles: Vec<String>,
     /// The client of the token [default: the first that the application admits].
     #[arg(long, value_name = "ID", requires = "principal")]
@@ -44,6 +44,10 @@ pub(super) struct Options {
     /// Whether the token speaks for a user or an app [default: what the application admits, or a user].
     #[arg(long, value_name = "user|app", value_parser = class, requires = "principal")]
     class: Option<Class>,
+    /// A group of the token; may be given several times. `unknown` alone stands for more than a token can list
+    /// [default: none].
+    #[arg(long = "token-group", value_name = "GROUP", requires = "principal")]
+    groups: Vec<String>,
     /// How the explanation is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -82,6 +86,11 @@ impl Options {
             roles: (!self.roles.is_empty()).then_some(roles),
             client: self.client.clone(),
             class: self.class,
+            groups: match self.groups.as_slice() {
+                [] => None,
+                [word] if word == review::UNKNOWN => Some(Groups::Unknown),
+                groups => Some(Groups::listed(groups)),
+            },
         }
     }
 }

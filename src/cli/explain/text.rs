@@ -84,6 +84,9 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
         if !caller.groups.is_empty() {
             line("  groups", caller.groups.join(", "));
         }
+        if !caller.groups_by_token.is_empty() {
+            line("  by token", caller.groups_by_token.join(", "));
+        }
         if !caller.flags.is_empty() {
             line("  flags", caller.flags.join(", "));
         }
@@ -190,12 +193,9 @@ impl Tree<'_> {
 
     /// Where else the right is held, for whoever asked at the wrong place.
     fn elsewhere(&self, considered: &Considered) -> String {
-        let number = self.explained.caller.as_ref().map(|caller| caller.number);
-        let Some(principal) = number.and_then(|number| self.domain.principals().get(number)) else {
-            return String::new();
-        };
-        let holds = |node: &ScopeId| self.domain.held(principal, considered.right, *node).level().is_some();
-        let nodes: Vec<ScopeId> = self.domain.nodes_of_grants(principal).into_iter().filter(holds).collect();
+        let Some(member) = self.explained.member else { return String::new() };
+        let holds = |node: &ScopeId| self.domain.held(member, considered.right, *node).level().is_some();
+        let nodes: Vec<ScopeId> = self.domain.nodes_of_grants(member).into_iter().filter(holds).collect();
         let names: Vec<&str> = nodes.iter().take(MOST_ELSEWHERE).map(|node| self.domain.scope_name(*node)).collect();
         match (names.is_empty(), nodes.len() > MOST_ELSEWHERE) {
             (true, _) => String::new(),

@@ -57,7 +57,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
 
 fn claims(node: &Node, report: &mut Report) -> Entries<Located<Literal>> {
     // The keys are checked, then read in the order of writing.
-    if fields(node, "this token", ["tenant", "aud", "roles", "client", "class"], report).is_none() {
+    if fields(node, "this token", ["tenant", "aud", "roles", "groups", "client", "class"], report).is_none() {
         return Vec::new();
     }
     let entries = entries(node, Name::Key("token"), report).unwrap_or_default();

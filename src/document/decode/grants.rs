@@ -45,12 +45,28 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         "roles",
         "groups",
         "principals",
+        "token_groups",
+        "token_roles",
         "objects",
         "conflicts",
         "lint",
     ];
-    let [_, domain, strategy, rights, scopes, implies, roles, groups, principals, objects, conflicts, lint] =
-        file(root, keys, report)?;
+    let [
+        _,
+        domain,
+        strategy,
+        rights,
+        scopes,
+        implies,
+        roles,
+        groups,
+        principals,
+        token_groups,
+        token_roles,
+        objects,
+        conflicts,
+        lint,
+    ] = file(root, keys, report)?;
     let domain = domain.need_text(report);
     let strategy = strategy.node.and_then(|node| self::strategy(node, report)).unwrap_or_default();
     let rights = Some(rights.texts(report)).filter(|rights| !rights.is_empty());
@@ -62,6 +78,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
     let roles = roles.entries(report).iter().filter_map(|entry| role(entry, report)).collect();
     let groups = groups.entries(report).iter().filter_map(|entry| group(entry, report)).collect();
     let principals = principals.items(report).iter().filter_map(|node| principal(node, report)).collect();
+    let (token_groups, token_roles) = (token_groups.pairs(report), token_roles.pairs(report));
     let objects = objects
         .entries(report)
         .iter()
@@ -81,6 +98,8 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         roles,
         groups,
         principals,
+        token_groups,
+        token_roles,
         objects,
         conflicts,
         lint,
@@ -262,6 +281,8 @@ principals:
       - {role: Data Entry}
       - {role: Chief, at: org:10}
       - {rights: [object:write], at: [x:1, "y:2"]}
+token_groups: {0F6F1C2E-5d3a-4c1b-9b57-3f1f3a7f9e10: TeamA, "1000": TeamA}
+token_roles: {IPS Access: TeamA}
 conflicts: [[a, "b.c:write"], {rights: [a, b.c], reason: four eyes}]
 lint: {vendor_accounts: admin, must_be_held: ["a:write"]}
 objects:
@@ -316,6 +337,9 @@ objects:
         assert!(matches!(&third.grants[0], GrantDocument::Role { at, .. } if at.is_empty()));
         assert!(matches!(&third.grants[1], GrantDocument::Role { at, .. } if plain(at) == ["org:10"]));
         assert!(matches!(&third.grants[2], GrantDocument::Rights { at, .. } if plain(at) == ["x:1", "y:2"]));
+        let by_group = [("0F6F1C2E-5d3a-4c1b-9b57-3f1f3a7f9e10", "TeamA"), ("1000", "TeamA")];
+        assert_eq!(pairs(&document.token_groups), by_group);
+        assert_eq!(pairs(&document.token_roles), [("IPS Access", "TeamA")]);
         let (name, attributes) = &document.objects[0];
         assert_eq!(name.value, "invoice:J3");
         let text = |word: &str| Literal::Text(word.to_owned());

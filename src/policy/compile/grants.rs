@@ -20,11 +20,11 @@ const MAX_ABOVE: usize = 256;
 
 /// A group with all that it inherits.
 #[derive(Clone, Default)]
-struct Group {
-    flags: u128,
-    inactive: bool,
+pub(super) struct Group {
+    pub(super) flags: u128,
+    pub(super) inactive: bool,
     /// Itself and every group above it, by number.
-    sources: Vec<usize>,
+    pub(super) sources: Vec<usize>,
 }
 
 /// Compiles roles, groups and principals into the builder's domain.
@@ -38,6 +38,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
     let own: Vec<Vec<Grant>> = written.iter().map(|grants| set(grants.iter())).collect();
     let groups = compiler.close_groups(report);
     compiler.note_groups(written, report);
+    compiler.members(&groups, &own, report);
     let tenants: HashMap<&str, &Tenant> = tenants.iter().map(|tenant| (&*tenant.name, tenant)).collect();
     let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
     for principal in &document.principals {
@@ -69,9 +70,10 @@ fn set<'g>(written: impl Iterator<Item = &'g GrantOrigin>) -> Vec<Grant> {
     grants
 }
 
-struct Compiler<'c> {
-    builder: &'c mut Builder,
-    document: &'c GrantsDocument,
+/// What compiles the groups and principals of one document.
+pub(super) struct Compiler<'c> {
+    pub(super) builder: &'c mut Builder,
+    pub(super) document: &'c GrantsDocument,
     roles: HashMap<&'c str, Vec<Given>>,
     /// Sets of grants that are stored already.
     runs: HashMap<Vec<Grant>, Run>,
@@ -323,7 +325,7 @@ impl Compiler<'_> {
     }
 
     /// The names of these groups, sorted.
-    fn names(&mut self, groups: Vec<usize>) -> Arc<[Arc<str>]> {
+    pub(super) fn names(&mut self, groups: Vec<usize>) -> Arc<[Arc<str>]> {
         if let Some(names) = self.name_lists.get(&groups) {
             return Arc::clone(names);
         }
@@ -335,7 +337,7 @@ impl Compiler<'_> {
         names
     }
 
-    fn store(&mut self, grants: Vec<Grant>) -> Run {
+    pub(super) fn store(&mut self, grants: Vec<Grant>) -> Run {
         if let Some(run) = self.runs.get(&grants) {
             return *run;
         }

@@ -9,6 +9,7 @@ mod condition;
 mod declared;
 mod grants;
 mod implications;
+mod members;
 mod never;
 mod operand;
 mod requirement;
@@ -49,6 +50,8 @@ pub struct Builder {
     said: HashMap<(u32, u32), values::Said>,
     /// By kind of object: what each route about such objects reads of them.
     routes_about: HashMap<u32, Vec<values::Read>>,
+    /// The flags that any route forbids.
+    forbidden: u128,
     /// Where everything was written, if that is to be kept.
     origins: Option<Origins>,
 }
@@ -76,6 +79,7 @@ impl Builder {
             origins: (keep == Keep::Origins).then(Origins::default),
             said: HashMap::new(),
             routes_about: HashMap::new(),
+            forbidden: 0,
         };
         builder.scopes(document, report);
         builder.catalogue(document, report);
@@ -100,6 +104,7 @@ impl Builder {
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
         grants::seal(&mut self.domain, &mut self.origins);
+        self.domain.mapping.may_take_away = self.domain.group_may_take_away(self.forbidden);
         self.check_values(report);
         self.close_implications();
         if self.domain.flags.len() > MAX_FLAGS {
@@ -239,7 +244,8 @@ impl Builder {
     /// A flag that nobody has is no fault (its last bearer may have lost it), but where it would forbid something it may
     /// be a slip of the pen.
     fn warn_of_flag(&self, flag: FlagId, place: Place, report: &mut Report) {
-        if !self.domain.principals.iter().any(|principal| Domain::has_flag(principal, flag)) {
+        let mapped = self.domain.mapping.groups.iter().any(|group| group.flags & flag.mask() != 0);
+        if !mapped && !self.domain.principals.iter().any(|principal| Domain::has_flag(principal, flag)) {
             let message = format!("no principal has the flag `{}`, so it forbids nothing", self.domain.flag_name(flag));
             report.warning("unknown_flag", place, message).help("give it to a principal or group, or remove the term");
         }

@@ -78,6 +78,7 @@ impl Builder {
         self.note_reads(&rules, &asking);
         let mut writer = Writer::new(self, asking, &mut rules, report);
         writer.whole();
+        self.forbidden |= rules.demands().not_flags.iter().fold(0, |flags, flag| flags | flag.mask());
         rules
     }
 

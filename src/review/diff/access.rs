@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::union::{Named, Person, Union};
+use super::world::mapped;
 use super::{Side, Standing};
 use crate::document::grants::RightsShape;
 use crate::model::{Effect, Level};
-use crate::policy::{Held, Principal, RightId, ScopeId, SourceId};
+use crate::policy::{Claimed, Held, Principal, RightId, ScopeId, SourceId};
+use crate::review::World;
 
 /// One change; numbers are those of the [`Union`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,11 +25,21 @@ pub(super) struct Fact {
     pub(super) to: Standing,
 }
 
-/// All changes, principal by principal; those without any are left out.
-pub(super) fn facts(union: &Union<'_>) -> Vec<(Person, Rc<Vec<Fact>>)> {
+/// All that changes of what is held.
+pub(super) struct Facts {
+    /// Principal by principal; those without any change are left out.
+    pub(super) of_people: Vec<(Person, Rc<Vec<Fact>>)>,
+    /// Whether more may change for members by token: what they hold is made up of all sources together, so that a change
+    /// of one may tell even where the principal itself holds the same.
+    pub(super) of_members: bool,
+}
+
+pub(super) fn facts(union: &Union<'_>) -> Facts {
     let mut compared = Comparison::new(union);
     let people = union.people.iter();
-    people.map(|person| (*person, compared.person(*person))).filter(|(_, facts)| !facts.is_empty()).collect()
+    let of_people = people.map(|person| (*person, compared.person(*person)));
+    let of_people = of_people.filter(|(_, facts)| !facts.is_empty()).collect();
+    Facts { of_people, of_members: compared.members() }
 }
 
 /// What a principal holds, by numbers that both sides share: its own grants, those of its groups, its cap.
@@ -50,7 +62,12 @@ struct Comparison<'c, 'u> {
     /// Whether equal holdings mean the same on both sides.
     stable: bool,
     restless: Vec<usize>,
+    /// Whether anybody who is active on both sides has other sources or another cap than before.
+    unlike: bool,
 }
+
+/// What a token brings by one value: sources, flags, whether it bars the account.
+type Brought<'u> = (Vec<u32>, BTreeSet<&'u str>, bool);
 
 /// One side's numbers.
 struct Reader {
@@ -121,7 +138,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
         };
         let stable = restless.is_empty() && strategy(Side::Old) == strategy(Side::New) && old.brings == new.brings;
         let (numbers, sets, known) = (HashMap::new(), Vec::new(), HashMap::new());
-        Self { union, old, new, numbers, sets, known, stable, restless }
+        Self { union, old, new, numbers, sets, known, stable, restless, unlike: false }
     }
 
     fn person(&mut self, person: Person) -> Rc<Vec<Fact>> {
@@ -129,6 +146,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
         if self.stable && old == new {
             return Rc::default();
         }
+        self.unlike |= old.is_some() && new.is_some() && old != new;
         let key = (old, new);
         if let Some(known) = self.known.get(&key) {
             return Rc::clone(known);
@@ -136,6 +154,37 @@ impl<'c, 'u> Comparison<'c, 'u> {
         let found = Rc::new(self.compare(person, &key));
         self.known.insert(key, Rc::clone(&found));
         found
+    }
+
+    /// Whether more may change for members by token than for principals alone. Mapped values that come, go or stand for
+    /// another group are told for themselves.
+    fn members(&mut self) -> bool {
+        let (Some(old), Some(new)) = (self.union.world(Side::Old), self.union.world(Side::New)) else { return false };
+        if !old.domain.maps_tokens() || !new.domain.maps_tokens() {
+            return false;
+        }
+        let caps = |world: World<'_>| -> BTreeSet<(String, Level)> {
+            world.document.strategy.caps.iter().map(|(flag, level)| (flag.value.clone(), level.value)).collect()
+        };
+        self.unlike
+            || !self.stable
+            || caps(old) != caps(new)
+            || (old.domain.needs_groups() && !new.domain.needs_groups())
+            || values(old)
+                .intersection(&values(new))
+                .any(|value| self.brought(Side::Old, old, value) != self.brought(Side::New, new, value))
+    }
+
+    fn brought<'w>(&mut self, side: Side, world: World<'w>, (claim, value, _): &Mapped) -> Brought<'w> {
+        let value = std::slice::from_ref(value);
+        let claimed = match claim {
+            Claim::Groups => Claimed { groups: Some(value), roles: &[] },
+            Claim::Roles => Claimed { groups: None, roles: value },
+        };
+        let (sources, flags, barred) = world.domain.brought(claimed);
+        let mut sources: Vec<u32> = sources.into_iter().map(|source| self.source(side, source)).collect();
+        sources.sort_unstable();
+        (sources, flags.into_iter().map(|flag| world.domain.flag_name(flag)).collect(), barred)
     }
 
     fn holding(&mut self, person: Person, side: Side) -> Option<Holding> {
@@ -197,6 +246,23 @@ impl<'c, 'u> Comparison<'c, 'u> {
         }
         grid.facts()
     }
+}
+
+/// A claim of tokens that may be mapped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Groups,
+    Roles,
+}
+
+/// A claim, a value of it, and the group that it stands for.
+type Mapped = (Claim, Box<str>, String);
+
+/// All values that a domain maps.
+fn values(world: World<'_>) -> BTreeSet<Mapped> {
+    let document = world.document;
+    let of = |claim, entries| mapped(entries).into_iter().map(move |(value, group)| (claim, value.into(), group));
+    of(Claim::Groups, &document.token_groups).chain(of(Claim::Roles, &document.token_roles)).collect()
 }
 
 /// What changes of each right at each node at which anything may.

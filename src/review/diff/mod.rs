@@ -126,8 +126,9 @@ fn domain(
         (_, None) => Some(Side::Old),
     };
     let (people, flags) = people::compare(&union);
-    let access = grouping::group(&union, access::facts(&union));
-    let world = world::compare(&union);
+    let facts = access::facts(&union);
+    let access = grouping::group(&union, facts.of_people);
+    let world = world::compare(&union, facts.of_members);
     let found = DomainDifference { name: Arc::clone(name), only, people, flags, access, world };
     (!found.is_empty()).then_some(found)
 }

@@ -56,7 +56,7 @@ pub struct RouteChange {
     /// The respects in which it differs.
     pub aspects: Vec<Aspect>,
     /// How many principals could use it somewhere, and can: at most these, whatever requests say. `None` where it asks
-    /// for none.
+    /// for none, or tokens may bring any principal further rights.
     pub before: Option<usize>,
     /// The same for the new side.
     pub now: Option<usize>,

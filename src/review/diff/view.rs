@@ -194,9 +194,10 @@ impl<'v> View<'v> {
         aspects
     }
 
-    /// How many principals may use it somewhere; `None` where no principal is asked for.
+    /// How many principals may use it somewhere; `None` where no principal is asked for, and where tokens may bring any
+    /// principal further rights.
     pub(super) fn users(&self) -> Option<usize> {
-        let (domain, rules) = self.rules()?;
+        let (domain, rules) = self.rules().filter(|(domain, _)| !domain.maps_tokens())?;
         let methods = self.document.methods.iter().filter_map(|method| method.value.parse::<Method>().ok());
         let levels: BTreeSet<Level> = methods.map(|method| self.compiled.level(&method)).collect();
         let asked = rules.demands();
@@ -210,7 +211,7 @@ impl<'v> View<'v> {
             {
                 return false;
             }
-            let bears = flags.iter().map(|flag| domain.bears(principal, *flag)).collect();
+            let bears = flags.iter().map(|flag| domain.bears(*principal, *flag)).collect();
             let reaches =
                 || levels.iter().any(|level| !matches!(reach(domain, rules, principal, *level), Reach::Never(_)));
             *known.entry((domain.holding(principal), bears)).or_insert_with(reaches)

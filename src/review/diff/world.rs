@@ -1,4 +1,4 @@
-//! Nodes, other names of nodes, objects and the strategy. What they do to rights stands under the rights; values that
+//! Nodes, other names of nodes, objects, the strategy, and what tokens bring. What they do to rights stands under the rights; values that
 //! requests bring may now mean something else, which only requests would show.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::union::Union;
 use super::{Direction, Side};
 use crate::document::grants::GrantsDocument;
+use crate::document::{Entries, Located};
+use crate::model::Guid;
 use crate::policy::constant;
 use crate::review::World;
 
@@ -14,11 +16,11 @@ use crate::review::World;
 pub struct WorldChange {
     /// Which way it goes by itself.
     pub direction: Direction,
-    /// `node`, `alias`, `object` or `strategy`.
+    /// `node`, `alias`, `object`, `strategy`, `token_groups`, `token_roles`, or `members` for what members by token hold.
     pub kind: &'static str,
     /// Its name.
     pub subject: String,
-    /// What it was: of a node the one above it.
+    /// What it was: of a node the one above it. Of members, neither is said.
     pub from: Option<String>,
     /// What it is.
     pub to: Option<String>,
@@ -27,9 +29,16 @@ pub struct WorldChange {
 /// All things of one kind, by name.
 type Read = fn(World<'_>) -> BTreeMap<String, String>;
 
-pub(super) fn compare(union: &Union<'_>) -> Vec<WorldChange> {
-    let kinds: [(&'static str, Read); 4] =
-        [("strategy", strategy), ("node", nodes), ("alias", aliases), ("object", objects)];
+/// `members` says whether what members by token hold may change beside what is listed for principals.
+pub(super) fn compare(union: &Union<'_>, members: bool) -> Vec<WorldChange> {
+    let kinds: [(&'static str, Read); 6] = [
+        ("strategy", strategy),
+        ("node", nodes),
+        ("alias", aliases),
+        ("object", objects),
+        ("token_groups", |world| mapped(&world.document.token_groups)),
+        ("token_roles", |world| mapped(&world.document.token_roles)),
+    ];
     let mut changes = Vec::new();
     // A domain that is new or gone as a whole needs no list.
     let (Some(old), Some(new)) = (union.world(Side::Old), union.world(Side::New)) else { return changes };
@@ -46,10 +55,16 @@ pub(super) fn compare(union: &Union<'_>) -> Vec<WorldChange> {
                 ("alias" | "object", _) => Direction::Unclear,
                 // Routes may ask for nothing at the node but that it is one, or for what is held anywhere below another.
                 ("node", Some(_)) => Direction::Unclear,
+                // A group may give and take; whose tokens name it, only requests would show.
+                ("token_groups" | "token_roles", _) => Direction::Unclear,
                 _ => Direction::Neutral,
             };
             changes.push(WorldChange { direction, kind, subject: subject.clone(), from, to });
         }
+    }
+    if members {
+        let subject = "by token".to_owned();
+        changes.push(WorldChange { direction: Direction::Unclear, kind: "members", subject, from: None, to: None });
     }
     changes.sort_unstable();
     changes
@@ -77,6 +92,12 @@ fn aliases(world: World<'_>) -> BTreeMap<String, String> {
     let GrantsDocument { aliases, .. } = world.document;
     let values = aliases.iter().flat_map(|(kind, values)| values.iter().map(move |value| (kind, value)));
     values.map(|(kind, (value, node))| (format!("{}:{}", kind.value, value.value), node.value.clone())).collect()
+}
+
+/// Mapped values, GUIDs in one letter case, and their groups.
+pub(super) fn mapped(entries: &Entries<Located<String>>) -> BTreeMap<String, String> {
+    let value = |text: &str| text.parse().map_or_else(|_| text.to_owned(), |guid: Guid| guid.to_string());
+    entries.iter().map(|(name, group)| (value(&name.value), group.value.clone())).collect()
 }
 
 fn objects(world: World<'_>) -> BTreeMap<String, String> {

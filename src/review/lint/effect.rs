@@ -28,7 +28,9 @@ fn grants(world: World<'_>, found: &mut Vec<Finding>) {
             let message = format!("a grant of `{}` lies outside its boundary", principal.id);
             add(found, Code::OutsideBoundary, place, message);
         }
-        for place in world.domain.idle_entries(world.origins, number) {
+        // What tokens add may bring out a grant that changes nothing beside the groups of the document.
+        let beside_groups = !world.domain.maps_tokens();
+        for place in world.domain.idle_entries(world.origins, number, beside_groups) {
             let message = format!("a grant of `{}` changes nothing", principal.id);
             add(found, Code::ShadowedGrant, place, message);
         }
@@ -70,14 +72,19 @@ fn groups(world: World<'_>, found: &mut Vec<Finding>) {
     let everybody = world.domain.principals().iter();
     let inhabited: BTreeSet<&str> =
         everybody.flat_map(|principal| principal.groups.iter()).map(|name| &**name).collect();
+    // Whom tokens make a member, no document says.
+    let by_token: BTreeSet<&str> = world.origins.mapped_groups().map(|group| &*group.name).collect();
     for group in &world.document.groups {
-        if !inhabited.contains(group.name.value.as_str()) {
+        let by_token = by_token.contains(group.name.value.as_str());
+        if !by_token && !inhabited.contains(group.name.value.as_str()) {
             add(found, Code::EmptyGroup, group.name.place, format!("nobody is in the group `{}`", group.name.value));
         }
         if group.status != Status::Active {
             let members = world.domain.principals().iter();
             let members = members.filter(|principal| principal.groups.iter().any(|name| **name == *group.name.value));
-            let message = format!("the group `{}` switches off {}", group.name.value, principals(members.count()));
+            let further = if by_token { ", and whomever tokens put into it" } else { "" };
+            let members = principals(members.count());
+            let message = format!("the group `{}` switches off {members}{further}", group.name.value);
             add(found, Code::InactiveGroup, group.name.place, message);
         }
     }
@@ -95,7 +102,8 @@ fn idle(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Finding>) {
     if let Some(place) = place {
         let names = idle.iter().filter_map(|number| world.domain.principals().get(*number)).map(|named| &named.id);
         let verb = if idle.len() == 1 { "has" } else { "have" };
-        let message = format!("{} {verb} no access at all: {}", principals(idle.len()), some(names));
+        let but = if world.domain.maps_tokens() { "no access but what their tokens bring" } else { "no access at all" };
+        let message = format!("{} {verb} {but}: {}", principals(idle.len()), some(names));
         add(found, Code::NoAccess, place, message);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{Level, Status};
+use crate::model::{Effect, Level, Status};
 use crate::policy::{Domain, Holding, Principal, RightId, ScopeId};
 use crate::review::World;
 
@@ -10,7 +10,7 @@ use crate::review::World;
 pub(super) struct Holders<'h> {
     /// Each with the same holdings: the first, and the numbers of all.
     pub(super) alike: Vec<Alike<'h>>,
-    /// The highest level at which anybody holds a right anywhere.
+    /// The highest level at which anybody holds a right anywhere, or may by a token.
     pub(super) best: BTreeMap<RightId, Level>,
 }
 
@@ -52,6 +52,17 @@ impl<'h> Holders<'h> {
                 let held = same.nodes.iter().filter_map(|node| domain.held(same.first, *right, *node).level()).max();
                 if let Some(level) = held {
                     same.holds = true;
+                    let known = best.entry(*right).or_insert(level);
+                    *known = level.max(*known);
+                }
+            }
+        }
+        // Members by token hold at most what their groups grant.
+        for (_, right, effect) in
+            domain.sources_by_token().flat_map(|source| domain.grants_of(source, &reader.positions))
+        {
+            if let Effect::Allow(level) = effect {
+                for right in reader.covered.get(&right).into_iter().flatten() {
                     let known = best.entry(*right).or_insert(level);
                     *known = level.max(*known);
                 }

@@ -204,10 +204,15 @@ impl<'p> Asker<'p> {
             Across::MostRestrictive => "the lowest of all sources wins",
             Across::MostPermissive => "the highest of all sources wins",
         };
-        vec![
+        let mut facts = vec![
             Fact { label: "domain", value: Value::Text(domain.name().to_string()) },
             Fact { label: "conflicts", value: Value::Text(format!("{within}; {across}")) },
-        ]
+        ];
+        if domain.maps_tokens() {
+            let text = "tokens are mapped to groups here; what these give or take is not in this report".to_owned();
+            facts.push(Fact { label: "tokens", value: Value::Text(text) });
+        }
+        facts
     }
 }
 

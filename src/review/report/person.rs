@@ -145,11 +145,15 @@ impl<'p> Asker<'p> {
             }
         }
         let mut table = made("routes", "Routes", vec!["application", "route", "methods", "open", "written at"], rows);
-        table.note = Some(
-            "`never` is certain: no request of this principal passes. Elsewhere a request may still be refused for what only \
-             the request can tell: its token, a comparison, or scopes that do not belong together."
-                .to_owned(),
-        );
+        let certain = if self.world.domain.maps_tokens() {
+            "`never` is certain as long as its token brings it into no group: further rights may come with the token."
+        } else {
+            "`never` is certain: no request of this principal passes."
+        };
+        table.note = Some(format!(
+            "{certain} Elsewhere a request may still be refused for what only the request can tell: its token, a \
+             comparison, or scopes that do not belong together."
+        ));
         table
     }
 
