@@ -246,7 +246,7 @@ fn revoke_takes_tokens_out_of_force_and_back() {
     let store = "revoked: {files: [revoked.yaml], store: store.yaml}\nadmin:";
     edit(&gate.file("gateway.yaml"), "admin:", store);
     assert_eq!(gate.run(&["check"]).code, 3, "a file that is not there");
-    fs::write(gate.file("revoked.yaml"), "version: 1\nrevoked:\n  - {uti: x, tenant: deff}\n").unwrap();
+    fs::write(gate.file("revoked.yaml"), "version: 1\nrevoked:\n  - {uti: x, tenant: devv}\n").unwrap();
     let faulty = gate.run(&["check"]);
     assert_eq!(faulty.code, 3);
     assert!(faulty.err.contains("revoked.yaml:3:") && faulty.err.contains("did you mean `dev`?"), "{}", faulty.err);
@@ -259,7 +259,7 @@ fn revoke_takes_tokens_out_of_force_and_back() {
     let grants = fs::read_to_string(gate.file("grants.yaml")).unwrap();
     let line = grants.lines().find(|line| line.contains("id: olga,")).unwrap();
     let oid = line.split("oid: ").nth(1).unwrap().split([',', '}']).next().unwrap();
-    let (principal, unknown) = (format!("dev/{oid}"), format!("deff/{oid}"));
+    let (principal, unknown) = (format!("dev/{oid}"), format!("devv/{oid}"));
     assert!(gate.get(&olga, "/").contains("from the backend"));
     let before = ["revoke", "--principal", &principal, "--issued-before", "now"];
     let done = gate.run(&before);

@@ -22,7 +22,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "TIME", conflicts_with = "uti")]
     issued_before: Option<String>,
     /// The tenant or issuer that the token must come from.
-    #[arg(long, value_name = "TENANT", requires = "uti")]
+    #[arg(long, value_name = "TENANT", requires = "uti", conflicts_with_all = ["principal", "subject"])]
     tenant: Option<String>,
     /// Take back what was revoked with the same words.
     #[arg(long)]

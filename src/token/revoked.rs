@@ -181,13 +181,13 @@ fn token_id(written: Located<String>, report: &mut Report) -> Option<Box<str>> {
 pub struct RevokedList {
     /// Of each principal, until when tokens must have been issued to be revoked; `None`: whenever.
     principals: HashMap<PrincipalKey, Option<u64>>,
-    tokens: HashMap<Box<str>, From>,
+    tokens: HashMap<Box<str>, Origin>,
     entries: usize,
 }
 
 /// Where a revoked token must come from.
 #[derive(Debug)]
-enum From {
+enum Origin {
     Anywhere,
     These(Vec<Guid>),
 }
@@ -211,11 +211,11 @@ impl RevokedList {
                     *known = known.zip(*issued_before).map(|(one, other)| one.max(other));
                 }
                 Target::Token { id, tenant } => {
-                    let from = list.tokens.entry(id.clone()).or_insert_with(|| From::These(Vec::new()));
+                    let from = list.tokens.entry(id.clone()).or_insert_with(|| Origin::These(Vec::new()));
                     match (from, tenant) {
-                        (From::Anywhere, _) => {}
-                        (From::These(tenants), Some((_, tenant))) => tenants.push(*tenant),
-                        (from @ From::These(_), None) => *from = From::Anywhere,
+                        (Origin::Anywhere, _) => {}
+                        (Origin::These(tenants), Some((_, tenant))) => tenants.push(*tenant),
+                        (from @ Origin::These(_), None) => *from = Origin::Anywhere,
                     }
                 }
             }
@@ -231,8 +231,8 @@ impl RevokedList {
     fn find(&self, token: &Verified) -> Option<Hit> {
         let id = token.token_id.as_deref().and_then(|id| self.tokens.get(id));
         let by_id = id.is_some_and(|from| match from {
-            From::Anywhere => true,
-            From::These(tenants) => tenants.contains(&token.principal.tenant),
+            Origin::Anywhere => true,
+            Origin::These(tenants) => tenants.contains(&token.principal.tenant),
         });
         if by_id {
             return Some(Hit { issued_before: None });

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::load::sha256;
 use crate::diag::Report;
 use crate::document::{self, Limits};
+use crate::reload::load::sha256;
 use crate::source::file;
 use crate::token::{Issuers, Revocation, RevokedList};
 
