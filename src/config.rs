@@ -295,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_may_name_its_v1_issuer() {
+        let lines = |issuer: &str| format!("tenants: [{{name: u, id: {ID}, cloud: usgov, v1_issuer: \"{issuer}\"}}]");
+        let config = good_of(&lines(&format!("https://sts.example.org/{LOWER}/")));
+        assert_eq!(config.issuers[0].url, format!("https://sts.example.org/{LOWER}/"));
+        assert_eq!(config.issuers[1].url, format!("https://login.microsoftonline.us/{LOWER}/v2.0"));
+        for bad in [
+            format!("https://login.microsoftonline.us/{LOWER}/v2.0"),
+            format!("https://sts.example.org/{LOWER}"),
+            format!("http://sts.example.org/{LOWER}/"),
+            "https://sts.example.org/11111111-1111-1111-1111-111111111112/".into(),
+            "x".into(),
+        ] {
+            assert_eq!(faults_of(&lines(&bad))[0].0, "bad_issuer", "{bad}");
+        }
+    }
+
+    #[test]
     fn the_german_cloud_is_closed_and_says_so() {
         let faults = faults_of(&format!("tenants: [{{name: uss, id: {ID}, cloud: germany}}]"));
         assert_eq!(faults[0].0, "closed_cloud");

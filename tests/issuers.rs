@@ -22,7 +22,7 @@ use portcullis::token::{
 use serde_json::{Value, json};
 
 use backend::{Backend, until};
-use gateway::{KEY, Setup, now};
+use gateway::{HOME, KEY, Setup, now};
 use identity_provider::{Answer, Server, Signer};
 use wire::get;
 
@@ -483,6 +483,63 @@ fn the_log_tells_of_strangers_by_their_subject_and_of_secret_keys_as_an_error() 
         let token = signer.sign(r#"{"alg":"ES256","kid":"a0"}"#, &claims);
         assert_eq!(gateway.ask(get("/things/1", &token)).verdict().0, 403);
         assert_eq!(gateway.decision()["reason"], format!("principal_unknown:{shown}"));
+    }
+}
+
+#[test]
+fn an_application_with_keys_of_its_own_may_call_as_itself_only() {
+    const CLIENT: &str = "33333333-3333-3333-3333-333333333333";
+    let (backend, server) = (Backend::hello(), Server::on_a_thread());
+    let (tenant, owner) = (Signer::p256(), Signer::p256());
+    for (version, issuer) in
+        [("", format!("{}/{HOME}/", server.base)), ("/v2.0", format!("{}/{HOME}/v2.0", server.base))]
+    {
+        for query in [String::new(), format!("?appid={CLIENT}")] {
+            let document = json!({"issuer": issuer, "jwks_uri": format!("{}/keys{query}", server.base)});
+            let path = format!("/{HOME}{version}/.well-known/openid-configuration{query}");
+            server.answer(&path, Answer::json(&document));
+        }
+    }
+    server.answer("/keys", Answer::json(&json!({"keys": [tenant.jwk("tenant")]})));
+    server.answer(&format!("/keys?appid={CLIENT}"), Answer::json(&json!({"keys": [owner.jwk("own")]})));
+    let own = format!("[{{appid: {CLIENT}, audiences: [erp]}}]");
+    let tenants = format!("{{name: home, id: {HOME}, authority: \"{}\", app_keys: {own}}}", server.base);
+    let setup = Setup::before(&backend);
+    let audiences = "audiences: [\"api://app\", erp]";
+    let routes = setup.routes.replace("audiences: [\"api://app\"]", audiences);
+    let gateway = Setup { tenants, routes, decisions: true, ..setup }.spawn();
+    until(|| gateway.admin("GET", "/readyz", "").status == 200, "the keys are there");
+    let keys = gateway.admin("GET", "/readyz", "").json()["keys"].clone();
+    let applications: Vec<&Value> = keys.as_array().unwrap().iter().map(|set| &set["application"]).collect();
+    assert_eq!(applications, [&Value::Null, &json!(CLIENT), &Value::Null, &json!(CLIENT)]);
+    let metrics = gateway.admin("GET", "/metrics", "").text();
+    for label in [format!("{}/{HOME}/v2.0", server.base), format!("{}/{HOME}/v2.0?appid={CLIENT}", server.base)] {
+        assert!(metrics.contains(&format!("portcullis_keys_age_seconds{{issuer=\"{label}\"}}")), "{metrics}");
+        assert!(
+            metrics.contains(&format!("portcullis_keys_fetched_timestamp_seconds{{issuer=\"{label}\"}}")),
+            "{metrics}"
+        );
+    }
+
+    let claims = |audience: &str| {
+        json!({
+            "iss": format!("{}/{HOME}/v2.0", server.base), "aud": audience, "iat": now() - 5, "nbf": now() - 5,
+            "exp": now() + 300, "tid": HOME, "oid": "00000000-0000-0000-0000-000000000001", "sub": "x",
+            "azp": CLIENT, "scp": "all", "ver": "2.0", "roles": ["Access"],
+        })
+    };
+    for (signer, kid, audience, expected) in [
+        (&tenant, "tenant", "api://app", ""),
+        (&tenant, "tenant", "erp", ""),
+        (&owner, "own", "erp", ""),
+        (&owner, "own", "api://app", "invalid_token:key_audience"),
+        (&owner, "tenant", "erp", "invalid_token:bad_signature"),
+        (&tenant, "own", "erp", "invalid_token:bad_signature"),
+    ] {
+        let header = json!({"alg": "ES256", "kid": kid}).to_string();
+        gateway.ask(get("/things/1", &signer.sign(&header, &claims(audience).to_string())));
+        let reason = gateway.decision()["reason"].clone();
+        assert_eq!(reason.as_str().unwrap_or_default(), expected, "{kid} for {audience}");
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) struct Believed {
 }
 
 /// The sign-in services of the clouds that Microsoft runs. The v1 issuers are those of
-/// <https://learn.microsoft.com/answers/questions/1190472>; the US Government has that of the global cloud.
+/// <https://learn.microsoft.com/answers/questions/1190472>; the US Government has that of the global cloud (`v1_issuer`
+/// stands ready for a tenant whose discovery document says otherwise).
 const CLOUDS: [(&str, Cloud); 3] = [
     ("global", Cloud { authority: "https://login.microsoftonline.com", v1: "https://sts.windows.net" }),
     ("usgov", Cloud { authority: "https://login.microsoftonline.us", v1: "https://sts.windows.net" }),
@@ -102,8 +103,8 @@ pub(super) fn resolve(
         let applications = applications(document, report);
         if let (Some(id), Some((authority, v1))) = (id, authority) {
             let tenant = Expanded { document, id, authority: &authority, file, ca, applications };
-            let v1_url = format!("{v1}/{id}/");
-            tenant.add((IssuerKind::EntraV1, &v1_url, &format!("{authority}/{id}")), believed, report);
+            let v1 = v1_issuer(document, id, report).unwrap_or_else(|| format!("{v1}/{id}/"));
+            tenant.add((IssuerKind::EntraV1, &v1, &format!("{authority}/{id}")), believed, report);
             let v2 = format!("{authority}/{id}/v2.0");
             tenant.add((IssuerKind::EntraV2, &v2, &v2), believed, report);
         }
@@ -149,6 +150,18 @@ impl Expanded<'_> {
             keys
         });
     }
+}
+
+/// The v1 issuer that a tenant says it has. It must be of the shape that all have, so that it can be neither the v2
+/// issuer nor another tenant's.
+fn v1_issuer(document: &TenantDocument, id: Guid, report: &mut Report) -> Option<String> {
+    let written = document.v1_issuer.as_ref()?;
+    if keys::base_url(&written.value).is_err() || !written.value.ends_with(&format!("/{id}/")) {
+        let message = format!("`{}` cannot be the v1 issuer of this tenant", written.value);
+        let help = format!("it is a URL that ends in the tenant id and a slash: `https://sts.example.org/{id}/`");
+        report.error("bad_issuer", written.place, message).help(help);
+    }
+    Some(written.value.clone())
 }
 
 fn applications(document: &TenantDocument, report: &mut Report) -> Vec<Application> {

@@ -89,6 +89,8 @@ pub struct TenantDocument {
     /// Base URL of the sign-in service in place of the cloud's own; discovery and both issuers then derive from it
     /// (v1 `AUTHORITY/ID/`, v2 `AUTHORITY/ID/v2.0`).
     pub authority: Option<Located<String>>,
+    /// The exact v1 issuer in place of the one that the cloud or the authority implies: `BASE/ID/`.
+    pub v1_issuer: Option<Located<String>>,
     /// A JWKS file in place of discovery, relative to this file.
     pub keys: Option<Located<String>>,
     /// A PEM file with the certificate authorities that discovery trusts in place of the public ones.

@@ -19,7 +19,7 @@ pub(super) struct Options {
     /// The request: a method and a URL, such as `GET https://app.example.org/orders/7`.
     #[arg(value_name = "REQUEST")]
     request: String,
-    /// Who asks: the id of a principal, or TENANT/OBJECT-ID for somebody the grants do not know [default: no token].
+    /// Who asks: the id of a principal, or TENANT/OBJECT-ID or TENANT/SUBJECT for a stranger [default: no token].
     #[arg(long = "as", value_name = "PRINCIPAL")]
     principal: Option<String>,
     /// A header of the request, as `NAME: VALUE`; may be given several times.

@@ -108,13 +108,13 @@ fn revoked(section: Field<'_>, report: &mut Report) -> RevokedFilesDocument {
 }
 
 fn tenant(node: &Node, report: &mut Report) -> Option<TenantDocument> {
-    let keys = ["name", "id", "cloud", "authority", "keys", "ca", "app_keys"];
-    let [name, id, cloud, authority, keys, ca, app_keys] = fields(node, "this tenant", keys, report)?;
+    let keys = ["name", "id", "cloud", "authority", "v1_issuer", "keys", "ca", "app_keys"];
+    let [name, id, cloud, authority, v1_issuer, keys, ca, app_keys] = fields(node, "this tenant", keys, report)?;
     let (name, id) = (name.need_text(report), id.need_text(report));
     let cloud = self::cloud(cloud, report);
-    let (authority, keys, ca) = (authority.text(report), keys.text(report), ca.text(report));
+    let [authority, v1_issuer, keys, ca] = [authority, v1_issuer, keys, ca].map(|field| field.text(report));
     let app_keys = app_keys.items(report).iter().filter_map(|node| self::app_keys(node, report)).collect();
-    Some(TenantDocument { place: node.place, name: name?, id: id?, cloud, authority, keys, ca, app_keys })
+    Some(TenantDocument { place: node.place, name: name?, id: id?, cloud, authority, v1_issuer, keys, ca, app_keys })
 }
 
 fn cloud(field: Field<'_>, report: &mut Report) -> Option<Located<String>> {
@@ -292,7 +292,7 @@ routes: [routes.yaml, maps]
 grants: grants.yaml
 revoked: {files: [a.yaml, b.yaml], store: c.yaml}
 tenants:
-  - {name: uss, id: 1111, cloud: usgov, authority: https://login, keys: k.json, ca: ca.pem, app_keys: [{appid: c, audiences: api://c}, {appid: d}]}
+  - {name: uss, id: 1111, cloud: usgov, authority: https://login, v1_issuer: https://sts, keys: k.json, ca: ca.pem, app_keys: [{appid: c, audiences: api://c}, {appid: d}]}
 issuers:
   - {name: sso, issuer: https://i, jwks: j.json, audiences: [x, y], subject: s, client: c, roles: r.s, groups: g, username: u, ca: i.pem}
   - {name: plain, issuer: i}
@@ -314,9 +314,12 @@ log: {decisions: false, level: debug}
         assert_eq!((files, document.revoked.store.unwrap().value.as_str()), (vec!["a.yaml", "b.yaml"], "c.yaml"));
         let tenant = &document.tenants[0];
         assert_eq!((tenant.name.value.as_str(), tenant.id.value.as_str()), ("uss", "1111"));
-        let optional = [&tenant.cloud, &tenant.authority, &tenant.keys, &tenant.ca];
+        let optional = [&tenant.cloud, &tenant.authority, &tenant.v1_issuer, &tenant.keys, &tenant.ca];
         let optional = optional.map(|value| value.as_ref().map(|text| text.value.as_str()));
-        assert_eq!(optional, [Some("usgov"), Some("https://login"), Some("k.json"), Some("ca.pem")]);
+        assert_eq!(
+            optional,
+            [Some("usgov"), Some("https://login"), Some("https://sts"), Some("k.json"), Some("ca.pem")]
+        );
         let apps: Vec<_> = tenant.app_keys.iter().map(|app| (&*app.appid.value, app.audiences.len())).collect();
         assert_eq!(apps, [("c", 1), ("d", 0)]);
         let [sso, plain] = &document.issuers[..] else { panic!() };
