@@ -150,6 +150,8 @@ fn control_characters_are_shown_and_not_obeyed() {
     let text = rendered("routes", text);
     assert!(text.contains("unknown key `␛[31mred�` in this file"), "{text}");
     assert!(text.contains("2 | \"\\u001b[31mred\\u202e\": \"���␡    x\""), "{text}");
+    // In a message a tab is no blank to be made wider.
+    assert!(rendered("routes", "version: 1\n\"na\\tme\": 1\n").contains("unknown key `na␉me`"));
     let mut report = Report::new();
     report.error("c", None, "a\nb\r\u{1b}").help("one\ntwo");
     assert_eq!(report.render(), "error[c]: a␊b␍␛\n |\n = help: one\n         two\n\n1 error\n");

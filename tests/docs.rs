@@ -171,7 +171,7 @@ fn heading(what: &str) -> &str {
         "bit" => "condition",
         "match" | "object" => "route",
         "missing" => "scope",
-        "entry of `app_keys" => "tenant",
+        "entry of `app_keys" => "app_keys",
         "token" => "test",
         "token place" => "Where the token is",
         "resource_metadata" => "application",

@@ -116,8 +116,13 @@ impl Excerpt {
 
 /// A text from outside as it may be printed, bounded.
 fn visible(text: &str, lines: bool) -> String {
-    let mut shortened: String =
-        text.chars().take(LONGEST_MESSAGE).map(|c| if lines && c == '\n' { c } else { shown(c) }).collect();
+    let fit = |character| match character {
+        '\n' if lines => '\n',
+        // Only in excerpts are tabs made spaces.
+        '\t' => '\u{2409}',
+        other => shown(other),
+    };
+    let mut shortened: String = text.chars().take(LONGEST_MESSAGE).map(fit).collect();
     if text.chars().nth(LONGEST_MESSAGE).is_some() {
         shortened.push(CUT);
     }

@@ -220,7 +220,10 @@ impl Client {
     /// # Errors
     /// As with [`get`](Self::get).
     pub async fn fetch(&self, url: &Url, within: Duration) -> Result<Fetched, FetchFault> {
-        let late = |_| FetchFault { stage: Stage::Time, cause: format!("no complete answer within {within:?}") };
+        let late = |_| FetchFault {
+            stage: Stage::Time,
+            cause: format!("no complete answer within {} s", within.as_secs_f32().ceil()),
+        };
         tokio::time::timeout(within, self.follow(url)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
