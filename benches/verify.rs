@@ -4,7 +4,6 @@
 //! Run with `cargo bench --bench verify`. Compare figures of one run only.
 
 #[path = "../tests/support/identity_provider.rs"]
-#[allow(dead_code, reason = "only its signing keys are used here")]
 mod identity_provider;
 #[path = "../tests/support/token_world.rs"]
 mod token_world;

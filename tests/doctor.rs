@@ -1,7 +1,6 @@
 //! `portcullis doctor`: what it finds where all is well, and what where something is wrong, over real sockets and TLS.
 
 #[path = "support/identity_provider.rs"]
-#[allow(dead_code, reason = "other tests use more of it")]
 mod identity_provider;
 #[path = "support/process.rs"]
 mod process;

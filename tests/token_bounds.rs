@@ -5,7 +5,6 @@ mod backend;
 #[path = "support/gateway.rs"]
 mod gateway;
 #[path = "support/identity_provider.rs"]
-#[allow(dead_code, reason = "only its signing keys are used here")]
 mod identity_provider;
 #[path = "support/token_world.rs"]
 mod token_world;

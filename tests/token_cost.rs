@@ -2,7 +2,6 @@
 //! with the profile `dist` stay further below it.
 
 #[path = "support/identity_provider.rs"]
-#[allow(dead_code, reason = "only its signing keys are used here")]
 mod identity_provider;
 #[path = "support/token_world.rs"]
 mod token_world;

@@ -1,7 +1,6 @@
 //! `portcullis token explain`: what it says of tokens of every kind, how it ends, and what it never shows.
 
 #[path = "support/identity_provider.rs"]
-#[allow(dead_code, reason = "the servers are for other tests")]
 mod identity_provider;
 #[path = "support/process.rs"]
 mod process;

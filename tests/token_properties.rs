@@ -5,7 +5,6 @@
 //! random mutations for longer than usual, from another seed each time.
 
 #[path = "support/identity_provider.rs"]
-#[allow(dead_code, reason = "only its signing keys are used here")]
 mod identity_provider;
 #[path = "support/token_world.rs"]
 mod token_world;

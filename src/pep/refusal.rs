@@ -18,7 +18,7 @@ pub struct Refusal {
     /// A key whose issuer should be asked for it.
     pub wake: Option<Box<WantedKey>>,
     /// What is wrong with the token, if that is why.
-    pub token_fault: Option<&'static str>,
+    pub token_fault: Option<Fault>,
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
     /// What `WWW-Authenticate` says in place of the words for the reason.
@@ -100,7 +100,7 @@ impl Refusal {
 impl From<TokenFault> for Refusal {
     fn from(fault: TokenFault) -> Self {
         let invalid =
-            |fault: Fault| Self { token_fault: Some(fault.word()), ..Self::about(Reason::InvalidToken, fault.word()) };
+            |fault: Fault| Self { token_fault: Some(fault), ..Self::about(Reason::InvalidToken, fault.word()) };
         match fault {
             TokenFault::Invalid(fault) => invalid(fault),
             TokenFault::UnknownKey(key) => Self { wake: Some(Box::new(key)), ..invalid(Fault::UnknownKey) },

@@ -14,6 +14,7 @@ use super::{Caller, Worker};
 use crate::model::Reason;
 use crate::pep::{Answer, Grounds, Refusal};
 use crate::telemetry::RequestRecord;
+use crate::token::Fault;
 
 /// What nginx's logs call a client that went away before its answer began; no client ever sees it.
 const CLIENT_GONE: u16 = 499;
@@ -122,7 +123,7 @@ impl Ledger {
             record.status = refusal.reason.status();
             record.reason_code = Some(code(refusal));
             record.reason = Some(refusal.full_code().to_owned());
-            record.token_fault = refusal.token_fault;
+            record.token_fault = refusal.token_fault.map(Fault::word);
             record.right = refusal.right().map(str::to_owned);
             record.scope = refusal.scope().map(str::to_owned);
             record.bytes_out = bytes as u64;

@@ -14,7 +14,14 @@ fn the_admin_listener_answers_its_pages() {
     gateway.ask(get("/secrets/1", &token("olga")));
     assert_eq!(gateway.admin("GET", "/livez", "").json(), json!({"status": "alive"}));
     let ready = gateway.admin("GET", "/readyz", "");
-    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready", "serial": 1})));
+    let mut body = ready.json();
+    let keys = body["keys"].take();
+    assert_eq!((ready.status, body), (200, json!({"status": "ready", "serial": 1, "keys": null})));
+    let sets: Vec<_> = keys.as_array().unwrap().iter().map(|set| (&set["tenant"], &set["stale"])).collect();
+    assert!(sets.iter().all(|(_, stale)| **stale == json!(false)), "{keys}");
+    let tenants: Vec<_> = sets.iter().filter_map(|(tenant, _)| tenant.as_str()).collect();
+    assert_eq!(tenants, ["home", "home", "away", "away"]);
+    assert!(keys[0]["age_seconds"].as_u64().unwrap() < 60, "{keys}");
     let version = gateway.admin("GET", "/version", "").json();
     assert_eq!(version, json!({"name": "portcullis", "version": env!("CARGO_PKG_VERSION")}));
     let status = gateway.admin("GET", "/status", "").json();
@@ -123,6 +130,9 @@ fn the_decision_log_says_everything_but_secrets() {
         "path",
         "tenant",
         "principal",
+        "caller",
+        "client_id",
+        "token_id",
         "client",
         "decision",
         "reason",
@@ -148,6 +158,8 @@ fn the_decision_log_says_everything_but_secrets() {
         ("path", json!("/things/1")),
         ("tenant", json!("home")),
         ("principal", json!("olga")),
+        ("caller", json!("user")),
+        ("client_id", json!("de7e1000-0000-4000-8000-000000000000")),
         ("client", json!("127.0.0.1")),
         ("decision", json!("allow")),
         ("reason", json!(null)),

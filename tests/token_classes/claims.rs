@@ -383,7 +383,7 @@ pub fn subject(world: &World) -> Vec<Row> {
             ("another issuer, an ID token by typ", with(okta(), "typ", json!("ID")), Fault::IdToken),
             ("another issuer, a refresh token", with(okta(), "typ", json!("Refresh")), Fault::NotAnAccessToken),
             ("another issuer, a logout token", with(okta(), "typ", json!("Logout")), Fault::NotAnAccessToken),
-            ("another issuer, token_use id", with(okta(), "token_use", json!("id")), Fault::NotAnAccessToken),
+            ("another issuer, token_use id", with(okta(), "token_use", json!("id")), Fault::IdToken),
             ("another issuer, typ a list", with(okta(), "typ", json!(["Bearer"])), Fault::NotAnAccessToken),
             ("Oid beside oid", with(user(), "Oid", json!(CLIENT)), Fault::LookAlikeClaim),
             ("SCP for scp", with(id_token(), "SCP", json!("access_as_user")), Fault::LookAlikeClaim),
