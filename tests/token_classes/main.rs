@@ -2,7 +2,6 @@
 //! that the verifier knows is produced here.
 
 #[path = "../support/identity_provider.rs"]
-#[allow(dead_code, reason = "only its signing keys are used here")]
 mod identity_provider;
 #[path = "../support/token_world.rs"]
 mod token_world;
