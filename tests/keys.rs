@@ -277,9 +277,9 @@ async fn bad_answers_bring_no_keys() {
 
 #[tokio::test]
 async fn redirects_within_the_server_are_followed_three_times() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     let mut source = discovery(&server, V2);
-    source.from = From::Discovery { document: format!("{}/start", server.base), ca: None };
+    source.from = From::Discovery { document: format!("{}/start", server.base), ca: server.ca.clone() };
     server.answer("/start", Answer::redirect(301, DISCOVERY[1]));
     server.answer("/keys", Answer::redirect(302, &format!("{}/b", server.base)));
     server.answer("/b", Answer::redirect(307, "c?d=e"));
@@ -291,7 +291,7 @@ async fn redirects_within_the_server_are_followed_three_times() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_slow_is_not_waited_for() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     let source = discovery(&server, V2);
     let keys = json!({ "keys": [Signer::p256().jwk("one")] });
     server.answer("/keys", Answer::json(&keys).after(Duration::from_millis(400)));
@@ -341,7 +341,7 @@ async fn keys_do_not_come_over_plain_http_when_the_document_came_over_tls() {
 
 #[tokio::test]
 async fn a_wake_picks_a_rotation_up_at_once_and_then_not_again_for_a_while() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
     let keeping = Keeping::start(QUICK, vec![discovery(&server, V2)]);
     keeping.until(V2, &["one"]).await;
@@ -364,7 +364,7 @@ async fn a_wake_picks_a_rotation_up_at_once_and_then_not_again_for_a_while() {
 
 #[tokio::test]
 async fn a_rotation_within_the_cooldown_is_picked_up_when_it_is_over_without_another_wake() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
     let intervals = Intervals { wake: Duration::from_millis(400), ..QUICK };
     let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
@@ -381,7 +381,7 @@ async fn a_rotation_within_the_cooldown_is_picked_up_when_it_is_over_without_ano
 
 #[tokio::test]
 async fn a_key_that_a_fetch_did_not_bring_is_not_fetched_for_again() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
     let intervals = Intervals { wake: Duration::from_millis(50), ..QUICK };
     let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
@@ -403,7 +403,7 @@ async fn a_key_that_a_fetch_did_not_bring_is_not_fetched_for_again() {
 
 #[tokio::test]
 async fn made_up_keys_use_up_nothing_of_the_background() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
     let intervals = Intervals { refresh: Duration::from_millis(300), ..QUICK };
     let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
@@ -419,7 +419,7 @@ async fn made_up_keys_use_up_nothing_of_the_background() {
 
 #[tokio::test]
 async fn many_wakes_make_one_fetch_however_slow_it_is() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
     let keeping = Keeping::start(QUICK, vec![discovery(&server, V2)]);
     keeping.until(V2, &["one"]).await;
@@ -443,7 +443,7 @@ fn of_application(server: &Server) -> KeySource {
     let url = url_at(server, V2);
     let keys = format!("{}/keys?appid={CLIENT}", server.base);
     server.answer(&path, Answer::json(&json!({"issuer": url, "jwks_uri": keys})));
-    let from = From::Discovery { document: format!("{}{path}", server.base), ca: None };
+    let from = From::Discovery { document: format!("{}{path}", server.base), ca: server.ca.clone() };
     KeySource { id: APP, issuer: V2, url, application: Some(CLIENT.into()), from, development: true }
 }
 
@@ -453,7 +453,7 @@ fn publish_own(server: &Server, keys: &[Value]) {
 
 #[tokio::test]
 async fn the_keys_of_an_application_sign_for_it_and_nobody_else() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     let (tenant, owner) = (Signer::p256(), Signer::p256());
     publish(&server, &[tenant.jwk("tenant"), tenant.jwk("both")]);
     publish_own(&server, &[owner.jwk("own"), owner.jwk("both")]);
@@ -486,7 +486,7 @@ async fn the_keys_of_an_application_sign_for_it_and_nobody_else() {
 
 #[tokio::test]
 async fn all_sources_of_an_issuer_are_woken_each_with_its_own_budget() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("tenant")]);
     publish_own(&server, &[Signer::p256().jwk("own")]);
     let keeping = Keeping::start(QUICK, vec![discovery(&server, V1), discovery(&server, V2), of_application(&server)]);
@@ -538,7 +538,7 @@ fn a_change_of_one_issuers_keys_leaves_the_remembered_tokens_of_the_others() {
 
 #[tokio::test]
 async fn keys_are_refreshed_in_the_background_and_bad_documents_keep_the_old_ones() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     let one = Signer::p256().jwk("one");
     publish(&server, std::slice::from_ref(&one));
     let intervals = Intervals { refresh: Duration::from_millis(30), ..QUICK };
@@ -576,7 +576,7 @@ async fn keys_are_refreshed_in_the_background_and_bad_documents_keep_the_old_one
 
 #[tokio::test]
 async fn a_failure_at_start_is_retried_until_keys_come_and_holds_nobody_else_up() {
-    let (down, up) = (Server::http().await, Server::http().await);
+    let (down, up) = (Server::https().await, Server::https().await);
     publish(&up, &[Signer::p256().jwk("up")]);
     publish(&down, &[Signer::p256().jwk("down")]);
     let source = discovery(&down, V1);
@@ -592,7 +592,7 @@ async fn a_failure_at_start_is_retried_until_keys_come_and_holds_nobody_else_up(
 
 #[tokio::test]
 async fn keys_that_nobody_confirms_for_too_long_are_withdrawn_and_come_back() {
-    let server = Server::http().await;
+    let server = Server::https().await;
     let key = Signer::p256().jwk("one");
     publish(&server, &[key]);
     let intervals = Intervals { refresh: Duration::from_millis(50), keep: Duration::from_secs(1), ..QUICK };
