@@ -44,7 +44,9 @@ pub(super) fn file(
     let json = base.read(name, report)?;
     match KeySet::parse(&json) {
         Err(KeySetFault { why, .. }) => {
-            report.error("bad_keys", name.place, format!("`{}` is no usable key set: {why}", name.value));
+            report.error("bad_keys", name.place, format!("`{}` is no usable key set: {why}", name.value)).help(
+                "it must be a JWKS document (RFC 7517) with public keys, as the issuer publishes it at its `jwks_uri`",
+            );
         }
         Ok(keys) => {
             for Refused { why, .. } in keys.refused().iter().filter(|refused| refused.exposed) {

@@ -176,7 +176,10 @@ fn applications(document: &TenantDocument, report: &mut Report) -> Vec<Applicati
         };
         if let Some(before) = seen.before(client, appid.place) {
             let message = format!("the application `{client}` is there twice");
-            report.error("duplicate_app_keys", appid.place, message).also(before, "here first");
+            report
+                .error("duplicate_app_keys", appid.place, message)
+                .also(before, "here first")
+                .help("write one entry with all its `audiences`");
         }
         if let Some(keys) = &document.keys {
             report
@@ -202,7 +205,10 @@ fn id(document: &TenantDocument, seen: &mut Seen<Guid>, report: &mut Report) -> 
     };
     if let Some(before) = seen.before(id, written.place) {
         let message = format!("the tenant id `{id}` is there twice");
-        report.error("duplicate_tenant", written.place, message).also(before, "here first");
+        report
+            .error("duplicate_tenant", written.place, message)
+            .also(before, "here first")
+            .help("a tenant has one entry; gates and principals share its name");
     }
     Some(id)
 }
@@ -213,7 +219,8 @@ fn authority(document: &TenantDocument, report: &mut Report) -> Option<(String, 
         if let Some(cloud) = &document.cloud {
             report
                 .error("conflicting_keys", cloud.place, "`cloud` and `authority` exclude each other")
-                .also(written.place, "the other one");
+                .also(written.place, "the other one")
+                .help("`cloud` picks one of Microsoft's, `authority` names another of their shape: keep one");
             return None;
         }
         return match keys::base_url(&written.value) {

@@ -125,7 +125,7 @@ reasons! {
     /// The keys of the token's issuer have not been fetched yet, or are too old.
     KeysUnavailable: "keys_unavailable", 503, "Retry-After",
         title: "Tokens cannot be verified at the moment",
-        cause: "The signing keys of the token's issuer have not been fetched, or are older than a day.",
+        cause: "The signing keys of the token's issuer have not been fetched, or are older than `tokens.keep`.",
         remedy: "Check that the gateway reaches the issuer; /readyz names it.";
     /// The tenant may not come in to this application.
     GateTenant: "gate_tenant", 403, "WWW-Authenticate",

@@ -28,7 +28,7 @@ impl Default for TokenPlaces {
 }
 
 /// Headers that mean something else already, beside the families of [`FAMILIES`].
-const TAKEN: [&str; 38] = [
+const TAKEN: [&str; 41] = [
     "accept",
     "age",
     "allow",
@@ -61,6 +61,9 @@ const TAKEN: [&str; 38] = [
     "user-agent",
     "via",
     "www-authenticate",
+    "x-auth-request-groups",
+    "x-auth-request-preferred-username",
+    "x-auth-request-user",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",

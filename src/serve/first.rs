@@ -45,7 +45,9 @@ impl First {
                 // The issuers of one tenant share a file.
                 faults.dedup();
                 for (path, fault) in faults {
-                    report.error("bad_keys", None, format!("cannot use the keys in `{}`: {fault}", path.display()));
+                    report
+                        .error("bad_keys", None, format!("cannot use the keys in `{}`: {fault}", path.display()))
+                        .help("it must be a JWKS document (RFC 7517) with public keys");
                 }
                 None
             }
@@ -60,7 +62,9 @@ impl First {
                 Ok(loaded) => tls.push(Some(loaded)),
                 Err(fault) => {
                     let message = format!("cannot use the certificate `{}`: {fault}", certificate.display());
-                    report.error("bad_certificate", None, message);
+                    report
+                        .error("bad_certificate", None, message)
+                        .help("`certificate` is a PEM chain, leaf first, and `key` the private key of the leaf");
                 }
             }
         }

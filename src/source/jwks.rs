@@ -1,8 +1,8 @@
 //! Keys of issuers: read from files and fetched by discovery, kept fresh while the process runs, and published.
 //!
-//! Keys are fetched at start, each hour, and when a token names a key that is not known, then at most once in five
-//! minutes for each source so that forged tokens cannot make the gateway flood it. A bad answer never replaces good
-//! keys; keys that could not be confirmed for a day are withdrawn.
+//! Keys are fetched at start, then at intervals ([`Intervals`]), and when a token names a key that is not known, though for
+//! that reason only now and then, so that forged tokens cannot make the gateway flood the issuer. A bad answer never
+//! replaces good keys; keys that could not be confirmed for too long are withdrawn.
 
 mod absent;
 mod fetch;

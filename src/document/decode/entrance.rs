@@ -23,6 +23,12 @@ pub(super) fn token(field: Field<'_>, report: &mut Report) -> Vec<TokenPlaceDocu
 fn place(node: &Node, report: &mut Report) -> Option<TokenPlaceDocument> {
     match node.shape() {
         Shape::Scalar { text, .. } if &**text == "bearer" => Some(TokenPlaceDocument::Bearer(node.place)),
+        Shape::Scalar { text, .. } if matches!(&**text, "cookie" | "header") => {
+            report
+                .error("unknown_value", node.place, format!("`{text}` needs the name of the {text}"))
+                .help(format!("write `{{{text}: NAME}}`"));
+            None
+        }
         Shape::Scalar { text, .. } if !node.is_nothing() => {
             let subject = format!("place of a token `{text}`");
             unknown("unknown_value", node.place, &subject, text, &["bearer", "cookie", "header"], report);
@@ -31,13 +37,18 @@ fn place(node: &Node, report: &mut Report) -> Option<TokenPlaceDocument> {
         Shape::Map(_) => {
             let [cookie, header] = fields(node, "this token place", ["cookie", "header"], report)?;
             match (cookie.node, header.node) {
+                (None, None) => {
+                    let help = "write `bearer`, `{cookie: NAME}` or `{header: NAME}`";
+                    report.error("missing_key", node.place, "this token place names neither").help(help);
+                    None
+                }
                 (Some(first), Some(second)) => {
                     let help = "write two entries, each with one of them";
                     conflict(("cookie", first), ("header", second), help, report);
                     None
                 }
                 (None, Some(_)) => header.text(report).map(TokenPlaceDocument::Header),
-                (_, None) => cookie.need_text(report).map(TokenPlaceDocument::Cookie),
+                (Some(_), None) => cookie.need_text(report).map(TokenPlaceDocument::Cookie),
             }
         }
         Shape::Scalar { .. } | Shape::List(_) => {

@@ -146,7 +146,7 @@ fn issuer(node: &Node, report: &mut Report) -> Option<IssuerDocument> {
     let [name, issuer, jwks, audiences, subject, client, roles, groups, username, ca] =
         fields(node, "this issuer", keys, report)?;
     let (name, issuer) = (name.need_text(report), issuer.need_text(report));
-    let audiences = audiences.texts(report);
+    let audiences = audiences.texts_unless_empty(report);
     let [jwks, subject, client, roles, groups, username, ca] =
         [jwks, subject, client, roles, groups, username, ca].map(|field| field.text(report));
     Some(IssuerDocument {

@@ -130,6 +130,11 @@ impl<'n> Field<'n> {
         texts(node, self.key, report)
     }
 
+    /// The same where the key is there at all: an empty list would open what a list narrows.
+    fn texts_unless_empty(self, report: &mut Report) -> Vec<Located<String>> {
+        if self.node.is_some() { self.some_texts(report) } else { Vec::new() }
+    }
+
     fn flag(self, default: bool, report: &mut Report) -> bool {
         self.node.and_then(|node| scalar::flag(node, self.key, report)).unwrap_or(default)
     }

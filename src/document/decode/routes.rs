@@ -125,9 +125,9 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
         place: node.place,
         tenants: tenants.some_texts(report),
         audiences: audiences.some_texts(report),
-        clients: if clients.node.is_some() { clients.some_texts(report) } else { Vec::new() },
+        clients: clients.texts_unless_empty(report),
         callers: callers.node.and_then(|node| scalar::choice(node, callers.key, &words, report)),
-        app_roles: app_roles.texts(report),
+        app_roles: app_roles.texts_unless_empty(report),
     })
 }
 
