@@ -174,6 +174,23 @@ fn tokens_of_users_are_believed_as_their_issuers_write_them() {
 }
 
 #[test]
+fn groups_that_are_elsewhere_are_unknown() {
+    let nested = Profile { groups: "resource.groups".into(), ..profile() };
+    for (profile, claims, unknown) in [
+        (profile(), with(okta(), "_claim_names", json!({"groups": "src1"})), true),
+        (profile(), with(okta(), "_claim_names", json!({"address": "src1"})), false),
+        (nested.clone(), with(okta(), "_claim_names", json!({"resource": "src1"})), true),
+        (nested, with(okta(), "_claim_names", json!({"resource.groups": "src1"})), true),
+        (profile(), with(okta(), "hasgroups", json!(true)), true),
+        (profile(), with(okta(), "hasgroups", json!("True")), true),
+        (profile(), with(okta(), "hasgroups", json!("false")), false),
+    ] {
+        let verified = verify(profile, &claims).unwrap();
+        assert_eq!(verified.groups == Groups::Unknown, unknown, "{claims}");
+    }
+}
+
+#[test]
 fn an_application_that_speaks_for_itself_is_told_from_a_user() {
     let service = |account: &str, client: &str| {
         let claims = with(keycloak(), "preferred_username", json!(format!("service-account-{account}")));

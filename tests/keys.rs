@@ -380,13 +380,13 @@ async fn a_rotation_within_the_cooldown_is_picked_up_when_it_is_over_without_ano
 }
 
 #[tokio::test]
-async fn a_key_that_a_fetch_did_not_bring_is_not_fetched_for_again() {
+async fn a_key_that_a_fetch_did_not_bring_is_not_fetched_for_again_for_two_cooldowns() {
     let server = Server::https().await;
     publish(&server, &[Signer::p256().jwk("one")]);
-    let intervals = Intervals { wake: Duration::from_millis(50), ..QUICK };
+    let intervals = Intervals { wake: Duration::from_secs(1), ..QUICK };
     let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
     keeping.until(V2, &["one"]).await;
-    for _ in 0..5 {
+    for _ in 0..14 {
         keeping.wake("made-up").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -572,6 +572,77 @@ async fn keys_are_refreshed_in_the_background_and_bad_documents_keep_the_old_one
 
     publish(&server, &[Signer::p256().jwk("two")]);
     keeping.until(V2, &["two"]).await;
+}
+
+#[tokio::test]
+async fn a_key_whose_secret_half_is_shown_is_out_of_use_though_no_other_comes() {
+    let server = Server::https().await;
+    let (one, two) = (Signer::p256().jwk("one"), Signer::p256().jwk("two"));
+    publish(&server, &[one.clone(), two.clone()]);
+    let intervals = Intervals { refresh: Duration::from_millis(30), ..QUICK };
+    let keeping = Keeping::start(intervals, vec![discovery(&server, V2)]);
+    keeping.until(V2, &["one", "two"]).await;
+    publish(&server, &[with(one, "d", json!("AA"))]);
+    keeping.until(V2, &["two"]).await;
+    publish(&server, &[with(two, "d", json!("AA"))]);
+    keeping.until(V2, &[]).await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_asked_for_too_early_is_found_soon_after_it_came() {
+    let server = Server::https().await;
+    publish(&server, &[Signer::p256().jwk("one")]);
+    let keeping = Keeping::start(Intervals { wake: Duration::from_millis(100), ..QUICK }, vec![discovery(&server, V2)]);
+    keeping.until(V2, &["one"]).await;
+    keeping.wake("new").await;
+    eventually("it was looked for", || server.count("/keys") == 2).await;
+    publish(&server, &[Signer::p256().jwk("new")]);
+    for _ in 0..100 {
+        keeping.wake("new").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if keeping.kids(V2) == ["new"] {
+            return;
+        }
+    }
+    panic!("not within two seconds");
+}
+
+#[test]
+fn no_application_can_take_the_name_of_anothers_key() {
+    let signers = [Signer::p256(), Signer::p256(), Signer::p256()];
+    let [tenant, a, b] = [0, 1, 2].map(KeySourceId);
+    let own = |source, audience: &str| KeyUse { source, audiences: Some(vec![audience.into()]) };
+    let v2 = "https://login.example.org/v2.0";
+    let issuer = Issuer {
+        tenant: Arc::from("uss"),
+        tenant_id: TENANT.parse().unwrap(),
+        url: v2.to_owned(),
+        kind: IssuerKind::EntraV2,
+        keys: vec![KeyUse { source: tenant, audiences: None }, own(a, "api://a"), own(b, "api://b")],
+        authorization_uri: None,
+    };
+    let verifier = Verifier::new(Issuers::new(vec![issuer]), RULES, 10);
+    let sets = signers.each_ref().map(|signer| {
+        let document = json!({ "keys": [signer.jwk("same")] }).to_string();
+        Arc::new(KeySet::parse(document.as_bytes()).unwrap())
+    });
+    let [of_tenant, of_a, of_b] = sets;
+    let applications = KeyRing::empty(3).with(a, of_a, NOW).with(b, of_b, NOW);
+    let believed = |ring: &KeyRing, signer: usize, audience: &str| {
+        let claims = with(user(v2), "aud", json!(audience)).to_string();
+        verifier.verify(&signers[signer].sign(r#"{"alg":"ES256","kid":"same"}"#, &claims), ring, NOW).is_ok()
+    };
+    for (signer, audience, expected) in [
+        (1, "api://a", true),
+        (2, "api://b", true),
+        (1, "api://b", false),
+        (2, "api://a", false),
+        (1, "api://c", false),
+    ] {
+        assert_eq!(believed(&applications, signer, audience), expected, "{signer} for {audience}");
+    }
+    let all = applications.with(tenant, of_tenant, NOW);
+    assert!(believed(&all, 0, "api://a") && !believed(&all, 1, "api://a"), "the tenant's own key comes first");
 }
 
 #[tokio::test]

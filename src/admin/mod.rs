@@ -46,7 +46,7 @@ use crate::token::{AssertionKey, Verifier};
 /// Most connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 64;
 /// How long a request head may take.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(3);
 /// How long one connection may take altogether; compiling a large policy is the longest that any call does.
 const WHOLE: Duration = Duration::from_secs(150);
 /// Largest request head in bytes.

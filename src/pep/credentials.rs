@@ -60,9 +60,10 @@ pub(super) fn only_one(head: &Parts) -> Result<(), Reason> {
 
 fn in_query(head: &Parts) -> bool {
     let query = head.uri.query().unwrap_or_default();
-    query.split('&').any(|pair| {
+    // Some readers part pairs at `;`, too.
+    query.split(['&', ';']).any(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
-        cookies::resembles(name.as_bytes(), "access_token")
+        cookies::resembles_parameter(name.as_bytes(), "access_token")
     })
 }
 
@@ -180,6 +181,11 @@ mod tests {
             ("/?a=b&Access-Token=x", false),
             ("/?access%5Ftoken=x", false),
             ("/?access_token", false),
+            ("/?a;access_token=x", false),
+            ("/?+access_token=x", false),
+            ("/?access_token[]=x", false),
+            ("/?%00access_token=x", false),
+            ("/?access_token%5B%5D=x", false),
             ("/?a=access_token", true),
             ("/?access_tokens=x", true),
         ] {

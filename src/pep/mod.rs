@@ -75,8 +75,9 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
         let (token, carrier) = found.map_err(Refusal::of)?;
-        if carrier == Carrier::Cookie {
-            origin::check_cookie(head, host, application.cors.as_ref(), environment).map_err(Refusal::of)?;
+        if carrier != Carrier::Authorization {
+            let cors = application.cors.as_ref();
+            origin::check_page(head, host, cors, environment, carrier).map_err(Refusal::of)?;
         }
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };

@@ -6,7 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use http::request::Parts;
 use http::{Method, Version};
 
-use super::Environment;
+use super::{Carrier, Environment};
 use crate::model::Reason;
 use crate::route::cors::{default_port, split};
 use crate::route::host::Host;
@@ -22,15 +22,17 @@ pub(super) fn admitted(application: &Application, headers: &HeaderMap) -> Option
     cors.admits(origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Whether a token in a cookie may count for this request.
+/// Whether a token that comes by itself, in a cookie or by a sign-in proxy that was shown one, may count for this request.
+/// A cookie counts only where a browser shows whose page asks; a proxy also serves clients that show nothing.
 ///
 /// # Errors
 /// [`Reason::CrossSite`] if another site may have made it.
-pub(super) fn check_cookie(
+pub(super) fn check_page(
     head: &Parts,
     host: &Host<'_>,
     cors: Option<&Cors>,
     environment: Environment,
+    carrier: Carrier,
 ) -> Result<(), Reason> {
     let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if safe && !opens_channel(head) {
@@ -45,7 +47,7 @@ pub(super) fn check_cookie(
     }
     let site_is_own = site.is_none_or(|site| site == "same-origin" || site == "none");
     let origin_is_own = origin.is_none_or(|origin| is_own(origin, head, host, environment));
-    let shown = site.is_some() || origin.is_some();
+    let shown = site.is_some() || origin.is_some() || carrier == Carrier::Header;
     if shown && site_is_own && origin_is_own { Ok(()) } else { Err(Reason::CrossSite) }
 }
 
@@ -141,8 +143,12 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let head = request.body(()).unwrap().into_parts().0;
-            let checked = check_cookie(&head, &Host::parse(host).unwrap(), None, environment);
-            assert_eq!(checked.is_ok(), may, "{method} {environment:?} {host} {lines:?}");
+            let host_read = Host::parse(host).unwrap();
+            let check = |carrier| check_page(&head, &host_read, None, environment, carrier).is_ok();
+            assert_eq!(check(Carrier::Cookie), may, "{method} {environment:?} {host} {lines:?}");
+            // A proxy's header needs no proof, but what is shown counts for it as well.
+            let shows = lines.iter().any(|(name, _)| matches!(*name, "origin" | "sec-fetch-site"));
+            assert_eq!(check(Carrier::Header), may || !shows, "{method} {environment:?} {host} {lines:?}");
         }
     }
 }

@@ -59,6 +59,12 @@ pub fn resembles(written: &[u8], name: &str) -> bool {
     folded(written).eq(folded(name.as_bytes()))
 }
 
+/// The same for a parameter of a query, where readers also drop blanks, brackets and control characters around a name.
+pub fn resembles_parameter(written: &[u8], name: &str) -> bool {
+    let mut written = folded(written).skip_while(|byte| *byte == b'-');
+    folded(name.as_bytes()).all(|byte| written.next() == Some(byte)) && written.all(|byte| byte == b'-')
+}
+
 fn folded(text: &[u8]) -> impl Iterator<Item = u8> {
     Decoded(text).map(|byte| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' })
 }

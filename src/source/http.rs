@@ -99,11 +99,14 @@ impl Url {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             format!("{scheme}://{authority}{folder}/{location}")
         };
-        let next =
-            Self::parse(&absolute).map_err(|why| format!("answered with a redirect that is not followed: {why}"))?;
+        let next = Self::parse(&absolute)
+            .map_err(|why| format!("answered with a redirect that is not followed: {why:.200}"))?;
         match self.is_same_origin(&next) {
             true => Ok(next),
-            false => Err(format!("answered with a redirect to another server, `{next}`, which is not followed")),
+            false => Err(format!(
+                "answered with a redirect to another server, `{:.200}`, which is not followed",
+                next.to_string()
+            )),
         }
     }
 

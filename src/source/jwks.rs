@@ -277,7 +277,7 @@ impl Keeper {
                 }
                 adopt(entry, keys, &self.live, &self.telemetry, &self.intervals);
             }
-            Err(Failure { cause, exposed }) => {
+            Err(Failure { cause, exposed, shown }) => {
                 self.telemetry.keys_failed(&entry.label);
                 entry.absent.failed();
                 if entry.complaint.as_ref() == Some(&cause) {
@@ -285,6 +285,7 @@ impl Keeper {
                 }
                 if exposed {
                     tracing::error!(issuer = entry.label, cause, "{EXPOSED}");
+                    forget(entry.source.id, &shown, &self.live);
                 }
                 if self.live.load().keys.get(entry.source.id).is_some() {
                     tracing::warn!(issuer = entry.label, cause, "keys could not be fetched; the old ones stay");
@@ -326,7 +327,7 @@ fn adopt(entry: &mut Entry, keys: KeySet, live: &Live, telemetry: &Telemetry, in
         tell_of_refused(&entry.label, keys.refused());
         entry.told = keys.refused().to_vec();
     }
-    if entry.absent.answered(|kid| keys.has(kid), changed, Instant::now() + intervals.refresh) {
+    if entry.absent.answered(|kid| keys.has(kid), changed, Instant::now() + intervals.wake * 2) {
         entry.schedule.satisfied();
     }
     let age = old.fetched_at(source.id).map_or(u64::MAX, |fetched_at| now.saturating_sub(fetched_at));
@@ -339,6 +340,20 @@ fn adopt(entry: &mut Entry, keys: KeySet, live: &Live, telemetry: &Telemetry, in
         live.publish_keys(&Arc::new(ring));
     }
     telemetry.keys_fetched(&entry.label, now);
+}
+
+/// Takes keys out of use whose secret halves are known, though the document that shows them brings none in their place.
+fn forget(source: KeySourceId, shown: &[Box<str>], live: &Live) {
+    let ring = Arc::clone(&live.load().keys);
+    let (Some(held), Some(fetched_at)) = (ring.get(source), ring.fetched_at(source)) else { return };
+    if !shown.iter().any(|kid| held.has(kid)) {
+        return;
+    }
+    let left = match held.without(shown) {
+        Some(left) => ring.with(source, Arc::new(left), fetched_at),
+        None => ring.without(source),
+    };
+    live.publish_keys(&Arc::new(left));
 }
 
 /// What the log says of an issuer that publishes a secret key.

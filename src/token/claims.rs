@@ -9,7 +9,7 @@ mod other;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::issuer::{Issuer, IssuerKind};
+use super::issuer::{Issuer, IssuerKind, KeyUse};
 use super::strict::{Json, Object};
 use super::verified::{Caller, Groups, Verified, Window};
 use super::verify::Rules;
@@ -141,9 +141,7 @@ pub(super) fn audiences(payload: &Object) -> Result<Vec<&str>, Fault> {
 /// Whether the keys that signed may sign for these audiences, and the issuer's tokens may carry them.
 pub(super) fn audience_of(issuer: &Issuer, signed_by: KeySourceId, audiences: &[&str]) -> Result<(), Fault> {
     let signing = issuer.keys.iter().find(|keys| keys.source == signed_by).ok_or(Fault::KeyAudience)?;
-    if let Some(own) = &signing.audiences
-        && !audiences.iter().all(|audience| own.iter().any(|own| **own == **audience))
-    {
+    if !may_sign_for(signing, audiences) {
         return Err(Fault::KeyAudience);
     }
     match &issuer.kind {
@@ -153,6 +151,12 @@ pub(super) fn audience_of(issuer: &Issuer, signed_by: KeySourceId, audiences: &[
         }
         IssuerKind::EntraV1 | IssuerKind::EntraV2 | IssuerKind::Other(_) => Ok(()),
     }
+}
+
+/// Whether keys may sign for all of these audiences.
+pub(super) fn may_sign_for(keys: &KeyUse, audiences: &[&str]) -> bool {
+    let is_own = |own: &[Box<str>], audience: &str| own.iter().any(|own| **own == *audience);
+    keys.audiences.as_ref().is_none_or(|own| audiences.iter().all(|audience| is_own(own, audience)))
 }
 
 /// `exp`, `nbf` and `iat` (RFC 7519 section 4.1): when the token is valid, and when it was issued.
@@ -203,12 +207,38 @@ pub(super) fn roles<'p>(payload: &'p Object, issuer: &Issuer) -> Result<Vec<&'p 
 
 /// Groups, as far as the token says.
 pub(super) fn groups(payload: &Object, issuer: &Issuer) -> Result<Groups, Fault> {
+    let claim = match &issuer.kind {
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => "groups",
+        IssuerKind::Other(profile) => &*profile.groups,
+    };
+    if has_group_overage(payload, claim)? {
+        return Ok(Groups::Unknown);
+    }
     let groups = match &issuer.kind {
-        IssuerKind::EntraV1 | IssuerKind::EntraV2 if entra::has_group_overage(payload)? => return Ok(Groups::Unknown),
-        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get("groups").map_or(Some(Vec::new()), Json::texts),
-        IssuerKind::Other(profile) => other::names(payload, &profile.groups),
+        IssuerKind::EntraV1 | IssuerKind::EntraV2 => payload.get(claim).map_or(Some(Vec::new()), Json::texts),
+        IssuerKind::Other(_) => other::names(payload, claim),
     };
     Ok(Groups::Listed(boxed(groups.ok_or(Fault::BadGroups)?).into()))
+}
+
+/// Whether the groups are elsewhere: Entra ID does so with more than fit into a token, and any issuer may (OpenID Connect
+/// Core 1.0 section 5.6.2). Then none are listed, and `_claim_names` or, in Entra's implicit flow, `hasgroups` says so.
+/// The address that `_claim_sources` names is never asked.
+fn has_group_overage(payload: &Object, claim: &str) -> Result<bool, Fault> {
+    let outer = claim.split('.').next().unwrap_or(claim);
+    let elsewhere = match payload.get("_claim_names") {
+        None => false,
+        Some(Json::Object(names)) => ["groups", claim, outer].iter().any(|name| names.has(name)),
+        Some(_) => return Err(Fault::BadGroups),
+    };
+    let marked = match payload.get("hasgroups") {
+        None | Some(Json::Truth(false)) => false,
+        Some(Json::Truth(true)) => true,
+        // Seen written as text, too; what is no clear no is a yes.
+        Some(Json::Text(truth)) => truth != "false",
+        Some(_) => return Err(Fault::BadGroups),
+    };
+    Ok(elsewhere || marked)
 }
 
 /// `uti` of Entra ID, `jti` of others (RFC 7519 section 4.1.7).

@@ -175,13 +175,14 @@ impl Verifier {
         let named = steps.take(Check::Issuer, payload.map(|payload| self.issuer(payload)));
         let issuer = named.map(|(_, issuer)| issuer);
 
-        let (key, no_keys) = match named.zip(kid).map(|(issuer, kid)| verify::key(keys, issuer, kid)) {
-            Some(Err(TokenFault::KeysUnavailable(_))) => (None, true),
-            Some(Err(TokenFault::UnknownKey(_))) => (Some(Err(Fault::UnknownKey)), false),
-            Some(Err(TokenFault::Invalid(fault))) => (Some(Err(fault)), false),
-            Some(Ok(found)) => (Some(Ok(found)), false),
-            None => (None, false),
-        };
+        let (key, no_keys) =
+            match named.zip(kid).zip(payload).map(|((issuer, kid), payload)| verify::key(keys, issuer, kid, payload)) {
+                Some(Err(TokenFault::KeysUnavailable(_))) => (None, true),
+                Some(Err(TokenFault::UnknownKey(_))) => (Some(Err(Fault::UnknownKey)), false),
+                Some(Err(TokenFault::Invalid(fault))) => (Some(Err(fault)), false),
+                Some(Ok(found)) => (Some(Ok(found)), false),
+                None => (None, false),
+            };
         let key = steps.keyed(Check::Key, no_keys, key);
         let fits = key.zip(algorithm).zip(issuer);
         let fits = fits.map(|(((_, key), algorithm), issuer)| self.key_fits(key, algorithm, issuer));

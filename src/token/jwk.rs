@@ -32,7 +32,15 @@ pub(super) enum Material {
     P256(Vec<u8>),
 }
 
+/// The name of a secret key that an entry of `keys` shows whose public half may be in use.
+pub(super) fn shown(entry: &Json) -> Option<&str> {
+    let Json::Object(entry) = entry else { return None };
+    let asymmetric = matches!(entry.text("kty"), Some("RSA" | "EC"));
+    entry.text("kid").filter(|_| asymmetric && PRIVATE.iter().any(|name| entry.has(name)))
+}
+
 /// A key that signatures are verified with.
+#[derive(Clone)]
 pub(super) struct Key {
     /// `kid`.
     pub(super) kid: Box<str>,

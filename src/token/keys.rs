@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::jose::Algorithm;
-use super::jwk::{Key, Material};
+use super::jwk::{self, Key, Material};
 use super::mint::DEVELOPMENT_KID_PREFIX;
 use super::strict::{Flaw, Json, Object};
 
@@ -43,11 +43,13 @@ pub struct KeySetFault {
     pub why: String,
     /// Whether the document shows a secret key.
     pub exposed: bool,
+    /// The names of the secret keys that it shows.
+    pub shown: Vec<Box<str>>,
 }
 
 impl KeySetFault {
     fn of(why: impl Into<String>) -> Self {
-        Self { why: why.into(), exposed: false }
+        Self { why: why.into(), exposed: false, shown: Vec::new() }
     }
 }
 
@@ -93,9 +95,16 @@ impl KeySet {
             return Err(KeySetFault {
                 why: format!("the key document has no usable key: {why}"),
                 exposed: set.refused.iter().any(|refused| refused.exposed),
+                shown: entries.iter().filter_map(jwk::shown).map(Box::from).collect(),
             });
         }
         Ok(set)
+    }
+
+    /// The same without the keys of these names; `None` if that leaves none.
+    pub fn without(&self, kids: &[Box<str>]) -> Option<Self> {
+        let keys: Vec<Key> = self.keys.iter().filter(|key| !kids.contains(&key.kid)).cloned().collect();
+        (!keys.is_empty()).then(|| Self { keys, refused: self.refused.clone() })
     }
 
     fn drop_ambiguous(&mut self) {

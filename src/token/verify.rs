@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{Lookups, Memory, Remembered, Room};
 use super::claims;
 use super::fault::{Fault, TokenFault, WantedKey};
-use super::issuer::{Issuer, IssuerId, Issuers};
+use super::issuer::{Issuer, IssuerId, Issuers, KeyUse};
 use super::jose::{self, Algorithm, Segments};
 use super::jwk::Key;
 use super::keys::{KeyRing, KeySourceId};
@@ -105,7 +105,7 @@ impl Verifier {
         let (algorithm, kid) = jose::asked(&header, self.rules.algorithms)?;
         let payload = jose::payload(&segments.payload)?;
         let (id, issuer) = self.issuer(&payload)?;
-        let (source, key) = key(keys, (id, issuer), kid)?;
+        let (source, key) = key(keys, (id, issuer), kid, &payload)?;
         self.key_fits(key, algorithm, issuer)?;
         signature(&segments, key, algorithm, &payload)?;
         Ok(claims::check(&payload, (id, issuer), source, &self.rules, now)?)
@@ -129,14 +129,18 @@ impl Verifier {
     }
 }
 
-/// Finds the key of this name among those of an issuer: its own first, then those of single applications.
+/// Finds the key of this name among those of an issuer: its own first, then those of the application that the token is for,
+/// so that no application can take another's name of a key. What `payload` says only chooses among keys of ours.
 pub(super) fn key<'k>(
     keys: &'k KeyRing,
     (id, issuer): (IssuerId, &Issuer),
     kid: &str,
+    payload: &Object,
 ) -> Result<(KeySourceId, &'k Key), TokenFault> {
-    let mut sets = issuer.keys.iter().filter_map(|using| Some((using.source, keys.get(using.source)?)));
-    if let Some(found) = sets.find_map(|(source, set)| Some((source, set.find(kid)?))) {
+    let found = |using: &KeyUse| Some((using.source, keys.get(using.source)?.find(kid)?));
+    let is_meant = |using: &&KeyUse| claims::may_sign_for(using, &claims::audiences(payload).unwrap_or_default());
+    let mut uses = issuer.keys.iter();
+    if let Some(found) = uses.clone().filter(is_meant).find_map(found).or_else(|| uses.find_map(found)) {
         return Ok(found);
     }
     let wanted = WantedKey { issuer: id, kid: kid.into() };

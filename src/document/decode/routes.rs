@@ -126,7 +126,9 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
         tenants: tenants.some_texts(report),
         audiences: audiences.some_texts(report),
         clients: clients.texts_unless_empty(report),
-        callers: callers.node.and_then(|node| scalar::choice(node, callers.key, &words, report)),
+        callers: callers
+            .node
+            .and_then(|node| Some(Located::new(node.place, scalar::choice(node, callers.key, &words, report)?))),
         app_roles: app_roles.texts_unless_empty(report),
     })
 }
@@ -361,7 +363,8 @@ tests:
         let all = [IdentityHeader::Groups, IdentityHeader::Scopes, IdentityHeader::Assertion];
         assert_eq!((oms.identity_headers.as_slice(), ips.identity_headers.as_slice()), (&all[..], &[][..]));
         assert!(ips.routes.is_empty() && ips.gate.app_roles.is_empty());
-        assert_eq!((plain(&oms.gate.clients), oms.gate.callers), (vec!["c1"], Some(CallersDocument::Apps)));
+        let callers = oms.gate.callers.as_ref().map(|callers| callers.value);
+        assert_eq!((plain(&oms.gate.clients), callers), (vec!["c1"], Some(CallersDocument::Apps)));
         assert!(ips.gate.clients.is_empty() && ips.gate.callers.is_none());
         let [TokenPlaceDocument::Bearer(_), TokenPlaceDocument::Cookie(cookie), TokenPlaceDocument::Header(header)] =
             oms.token.as_slice()
@@ -423,7 +426,7 @@ tests:
             ("callers: apps", "callers: app", &["unknown value `app` of `callers`"]),
             ("[bearer, {cookie: erp_token}, {header: X-Token}]", "[]", &["`token` must have at least one entry"]),
             ("[bearer, {cookie: erp_token}, {header: X-Token}]", "baerer", &["unknown place of a token `baerer`"]),
-            ("{header: X-Token}]", "{}]", &["`cookie` is missing in this token place"]),
+            ("{header: X-Token}]", "{}]", &["this token place names neither `cookie` nor `header`"]),
             ("{header: X-Token}]", "{cookie: a, header: b}]", &["`cookie` and `header` exclude each other"]),
             ("origins: \"https://a.example.org\"", "origins: []", &["`origins` must have at least one entry"]),
             ("methods: [GET], headers", "methods: [], headers", &["`methods` must have at least one entry"]),

@@ -27,11 +27,13 @@ pub(super) struct Failure {
     pub(super) cause: String,
     /// Whether the document shows a secret key.
     pub(super) exposed: bool,
+    /// The names of the secret keys that it shows.
+    pub(super) shown: Vec<Box<str>>,
 }
 
 impl std::convert::From<String> for Failure {
     fn from(cause: String) -> Self {
-        Self { cause, exposed: false }
+        Self { cause, exposed: false, shown: Vec::new() }
     }
 }
 
@@ -50,9 +52,9 @@ pub(super) async fn fetch(source: Arc<KeySource>, timeout: Duration) -> Result<K
         From::File(path) => {
             let path = path.clone();
             let read = move || {
-                file(&path).map_err(|Failure { cause, exposed }| {
-                    let cause = format!("`{}`: {cause}", path.display());
-                    Failure { cause, exposed }
+                file(&path).map_err(|failure| {
+                    let cause = format!("`{}`: {}", path.display(), failure.cause);
+                    Failure { cause, ..failure }
                 })
             };
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
@@ -80,7 +82,7 @@ pub(super) fn file(path: &Path) -> Result<KeySet, Failure> {
     let mut json = Vec::new();
     // One byte more than is taken, so that a larger file is seen to be larger.
     file.take(DOCUMENT_BYTES as u64 + 1).read_to_end(&mut json).map_err(|error| error.to_string())?;
-    KeySet::parse(&json).map_err(|KeySetFault { why, exposed }| Failure { cause: why, exposed })
+    KeySet::parse(&json).map_err(|KeySetFault { why, exposed, shown }| Failure { cause: why, exposed, shown })
 }
 
 /// Where the keys of an issuer are, by its discovery document.
@@ -92,16 +94,14 @@ async fn discover(issuer: &str, document: &str, client: &Client) -> Result<Url, 
 
 /// Where the keys are, out of the discovery document that came from `url`, which must be of this issuer.
 pub(super) fn keys_url(url: &Url, body: &[u8], issuer: &str) -> Result<Url, String> {
-    let discovery: Discovery = serde_json::from_slice(body).map_err(|error| {
-        // The message may quote the document, which may be long.
-        let error: String = error.to_string().chars().take(200).collect();
-        format!("`{url}`: not a discovery document: {error}")
-    })?;
+    let discovery: Discovery = serde_json::from_slice(body)
+        .map_err(|error| format!("`{url}`: not a discovery document: {}", brief(&error.to_string())))?;
     if discovery.issuer != issuer {
-        let said = discovery.issuer.escape_debug();
+        let said = brief(&discovery.issuer);
+        let said = said.escape_debug();
         return Err(format!("`{url}`: the document is of the issuer `{said}`, not of `{issuer}`"));
     }
-    let keys = Url::parse(&discovery.jwks_uri).map_err(|why| format!("`{url}`: `jwks_uri`: {why}"))?;
+    let keys = Url::parse(&discovery.jwks_uri).map_err(|why| format!("`{url}`: `jwks_uri`: {}", brief(&why)))?;
     if url.is_https() && !keys.is_https() {
         return Err(format!("`{url}`: `jwks_uri`: `{keys}` is plain HTTP, though the document came over TLS"));
     }
@@ -110,5 +110,13 @@ pub(super) fn keys_url(url: &Url, body: &[u8], issuer: &str) -> Result<Url, Stri
 
 async fn download(url: &Url, client: &Client) -> Result<KeySet, Failure> {
     let body = client.get(url).await?;
-    KeySet::parse(&body).map_err(|KeySetFault { why, exposed }| Failure { cause: format!("`{url}`: {why}"), exposed })
+    KeySet::parse(&body).map_err(|KeySetFault { why, exposed, shown }| {
+        let cause = format!("`{url}`: {why}");
+        Failure { cause, exposed, shown }
+    })
+}
+
+/// As much of what a document says as a line of the log needs.
+fn brief(text: &str) -> String {
+    text.chars().take(200).collect()
 }

@@ -69,21 +69,3 @@ fn class(payload: &Object, object: Guid) -> Result<Class, Fault> {
         (Some(_), Some(_)) | (None, Some(_)) => Err(Fault::BadTokenKind),
     }
 }
-
-/// Whether the principal has more groups than fit into a token: then none are listed, and `_claim_names` or, in the
-/// implicit flow, `hasgroups` says so. The address that `_claim_sources` names is never asked.
-pub(super) fn has_group_overage(payload: &Object) -> Result<bool, Fault> {
-    let elsewhere = match payload.get("_claim_names") {
-        None => false,
-        Some(Json::Object(names)) => names.has("groups"),
-        Some(_) => return Err(Fault::BadGroups),
-    };
-    let marked = match payload.get("hasgroups") {
-        None | Some(Json::Truth(false)) => false,
-        Some(Json::Truth(true)) => true,
-        // Seen written as text, too.
-        Some(Json::Text(truth)) => truth == "true",
-        Some(_) => return Err(Fault::BadGroups),
-    };
-    Ok(elsewhere || marked)
-}
