@@ -296,7 +296,7 @@ fn every_thing_that_a_gate_looks_at_is_a_step_and_what_the_gateway_answers_is_no
         let request = Request::parse(text, Vec::new(), Asker::Bearer("a".into(), claims)).unwrap();
         let explained = policy.explain(&request).unwrap();
         let steps: Vec<_> =
-            explained.gate.into_iter().map(|step| (step.what, step.offered.join(","), step.passes)).collect();
+            explained.gate.into_iter().map(|step| (step.what.word(), step.offered.join(","), step.passes)).collect();
         (steps[2..].to_vec(), explained.tried.code().map(str::to_owned))
     };
     let client = |client: &str, class| Claims { client: Some(client.into()), class: Some(class), ..Claims::default() };

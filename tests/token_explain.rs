@@ -28,6 +28,11 @@ tenants:
   - {name: far, id: 44444444-4444-4444-4444-444444444444}
 tokens:
   leeway: 30s
+issuers:
+  - name: sso
+    issuer: https://sso.example.org/main/
+    jwks: https://sso.example.org/keys
+    audiences: [\"api://app\"]
 ";
 const ROUTES: &str = "\
 version: 1
@@ -48,14 +53,32 @@ applications:
     upstream: u
     gate: {tenants: [far], audiences: [\"api://app\"]}
     routes: [{id: r, match: {methods: [GET], path: /}, gate_only: true}]
+  - name: batch
+    hosts: [batch.example.org]
+    domain: d
+    upstream: u
+    gate:
+      tenants: [uss]
+      audiences: [\"api://app\"]
+      clients: [33333333-3333-3333-3333-333333333333]
+      callers: apps
+    routes: [{id: r, match: {methods: [GET], path: /}, gate_only: true}]
+  - name: portal
+    hosts: [portal.example.org]
+    domain: d
+    upstream: u
+    gate: {tenants: [sso], audiences: [\"api://app\"]}
+    routes: [{id: r, match: {methods: [GET], path: /}, gate_only: true}]
 ";
 const GRANTS: &str = "\
 version: 1
 domain: d
-principals: [{id: olga, tenant: uss, oid: 22222222-2222-2222-2222-222222222222}]
+principals:
+  - {id: olga, tenant: uss, oid: 22222222-2222-2222-2222-222222222222}
+  - {id: ann, tenant: sso, subject: \"auth0|ann\"}
 ";
 
-/// A configuration with two tenants: the keys of `uss` are in a file, those of `far` would be fetched.
+/// A configuration with two tenants and another issuer: the keys of `uss` are in a file, the others would be fetched.
 struct World {
     folder: TempDir,
     signer: Signer,
@@ -152,11 +175,7 @@ fn each_fault_is_named_with_its_place_and_what_to_change() {
         (&good, &["--at", "2026-09-21T13:00:00Z"], &["not_yet_valid", "compare the clocks"]),
         (cut, &[], &["malformed", "truncated", "kid", "access_as_user"]),
         (&format!("{cut}.AAAA"), &[], &["bad_signature", "✓ the token is valid now"]),
-        (
-            &world.sign(&elsewhere),
-            &[],
-            &["unknown_issuer", "gateway.yaml:6:5: `tenants` (uss, far) has no tenant", CLIENT],
-        ),
+        (&world.sign(&elsewhere), &[], &["unknown_issuer", "gateway.yaml: `tenants` (uss, far) has no tenant", CLIENT]),
         (&world.sign(&slash), &[], &["unknown_issuer", "gateway.yaml:6:5: tenant `uss` has the issuer", "/v2.0/`"]),
         (&world.sign(&id_token), &[], &["id_token", "hint: This is an ID token"]),
         (&graph, &[], &["graph_token", "hint: The token is for Microsoft Graph"]),
@@ -191,6 +210,13 @@ fn a_gate_that_refuses_is_named_with_its_line() {
             "routes.yaml:11:19: `gate.app_roles` lists user; the token says none",
         ),
         (user(), "other", "gate_tenant", "routes.yaml:17:22: `gate.tenants` lists far; the token says uss"),
+        (
+            with(user(), "azp", json!(OLGA)),
+            "batch",
+            "gate_client",
+            &format!("routes.yaml:26:17: `gate.clients` lists {CLIENT}; the token says {OLGA}"),
+        ),
+        (user(), "batch", "gate_caller", "routes.yaml:27:16: `gate.callers` is apps; the token speaks for: user"),
     ] {
         let done = world.explain(&world.sign(&claims), &["--application", application]);
         assert_eq!(done.code, 1, "{}", done.out);
@@ -201,6 +227,9 @@ fn a_gate_that_refuses_is_named_with_its_line() {
     }
     let stranger = world.explain(&world.sign(&with(user(), "oid", json!(CLIENT))), &["--application", "app"]);
     assert_eq!(stranger.code, 0, "who may do what is not the gate's question");
+    assert!(stranger.out.starts_with("believed, but unknown to the grants of app\n"), "{}", stranger.out);
+    let nowhere = world.explain(&world.sign(&with(user(), "oid", json!(CLIENT))), &[]);
+    assert!(nowhere.out.starts_with("believed\n"), "{}", nowhere.out);
     assert!(
         stranger.out.contains("✗ principal unknown") && stranger.out.contains("grants.yaml:2:9: `principals` of `d`")
     );
@@ -222,12 +251,140 @@ fn without_keys_nothing_is_decided_and_a_downloaded_document_brings_them() {
     assert_eq!(done.code, 2, "{}", done.err);
 }
 
+/// A user's token of the other issuer.
+fn of_sso() -> Value {
+    json!({
+        "aud": "api://app", "iss": "https://sso.example.org/main/", "iat": NOW - 300, "exp": NOW + 3600,
+        "sub": "auth0|ann", "scope": "read write", "client_id": "spa", "gty": "authorization_code",
+    })
+}
+
+#[test]
+fn a_token_of_another_issuer_is_explained_by_its_entry_and_its_subject() {
+    let world = World::new();
+    let of_two = world.signer.sign(r#"{"alg":"ES256","kid":"two"}"#, &of_sso().to_string());
+    let from = |issuer: &str| world.sign(&with(of_sso(), "iss", json!(issuer)));
+    let brought = &["--application", "portal", "--jwks", "downloaded.json"][..];
+    for (token, further, code, begins, part) in [
+        (
+            world.sign(&of_sso()),
+            &[][..],
+            1,
+            "not decided",
+            "gateway.yaml:11:5: the gateway would fetch them; give `--jwks` what `https://sso.example.org/keys` answers",
+        ),
+        (world.sign(&of_sso()), brought, 0, "believed\n", "caller  user, tenant sso, subject auth0|ann, "),
+        (world.sign(&of_sso()), brought, 0, "believed\n", "✓ principal ann, active"),
+        (world.sign(&of_sso()), brought, 0, "believed\n", "read write"),
+        (world.sign(&of_sso()), brought, 0, "believed\n", "authorization_code"),
+        (
+            world.sign(&with(of_sso(), "aud", json!("api://x"))),
+            brought,
+            1,
+            "not believed: issuer_audience",
+            "gateway.yaml:14:17: `audiences` of `sso` lists api://app; the token says `api://x`",
+        ),
+        (
+            of_two,
+            brought,
+            1,
+            "not believed: unknown_key",
+            "gateway.yaml:13:11: none of the keys at hand is called `two`",
+        ),
+        (
+            from("https://sso.example.org/main"),
+            brought,
+            1,
+            "not believed: unknown_issuer",
+            "gateway.yaml:12:13: issuer `sso` is `https://sso.example.org/main/`; the token says \
+             `https://sso.example.org/main`",
+        ),
+        (from("https://sso.exmaple.org/main/"), brought, 1, "not believed", "gateway.yaml:12:13: issuer `sso` is"),
+        (
+            from("https://elsewhere.test/"),
+            brought,
+            1,
+            "not believed: unknown_issuer",
+            "gateway.yaml: `issuers` (sso) and `tenants` (uss, far) have none that writes `https://elsewhere.test/`",
+        ),
+        (
+            world.sign(&with(of_sso(), "sub", json!("auth0|bob"))),
+            brought,
+            0,
+            "believed, but unknown to the grants of portal\n",
+            "`principals` of `d` has none with tenant `sso` and subject `auth0|bob`",
+        ),
+    ] {
+        let done = world.explain(&token, further);
+        assert_eq!((done.code, done.err.as_str()), (code, ""), "{part}\n{}", done.out);
+        assert!(done.out.starts_with(begins), "{begins}\n{}", done.out);
+        assert!(done.out.contains(part), "{part}\n{}", done.out);
+        assert!(done.out.matches("auth0|ann").count() <= 1, "the claim itself is masked\n{}", done.out);
+    }
+    let done = world.explain(&world.sign(&of_sso()), &["--output", "json"]);
+    let said: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(said["caller"]["subject"], "auth0|ann", "{said:#}");
+    let done = world.explain(&world.sign(&user()), &["--output", "json"]);
+    let said: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(said["caller"]["oid"], OLGA, "{said:#}");
+}
+
+#[test]
+fn a_revoked_token_is_not_believed_and_the_entry_is_named() {
+    let world = World::new();
+    let file = |name: &str| world.folder.path().join(name);
+    let configured = format!("{GATEWAY}revoked: {{files: [revoked.yaml], store: store.yaml}}\n");
+    fs::write(file("gateway.yaml"), configured).unwrap();
+    let list = |entry: &str| format!("version: 1\nrevoked:\n  - {{uti: another}}\n  - {{{entry}}}\n");
+    let token = world.sign(&with(user(), "uti", json!("this-one")));
+    let principal = format!("principal: {{tenant: uss, oid: {OLGA}}}");
+    let before = |moment: u64| format!("{principal}, issued_before: {moment}");
+    let passes = "✓ neither the token nor its principal is revoked";
+    for (entry, code, part) in [
+        (principal.clone(), 1, ":4:5: every token of the principal is revoked"),
+        (
+            before(NOW - 60),
+            1,
+            ":4:5: every token of the principal issued before 2026-09-21T14:12:20Z is revoked; this one was issued at \
+             2026-09-21T14:08:20Z",
+        ),
+        ("uti: this-one".to_owned(), 1, ":4:5: this one token is revoked, by its id"),
+        (before(NOW - 300), 0, passes),
+        ("uti: a-third".to_owned(), 0, passes),
+    ] {
+        for (revoked, other) in [("revoked.yaml", "store.yaml"), ("store.yaml", "revoked.yaml")] {
+            fs::write(file(revoked), list(&entry)).unwrap();
+            fs::write(file(other), list("uti: unrelated")).unwrap();
+            let done = world.explain(&token, &[]);
+            assert_eq!((done.code, done.err.as_str()), (code, ""), "{entry}\n{}", done.out);
+            assert_eq!(done.out.starts_with("not believed: revoked\n"), code == 1, "{}", done.out);
+            let part = if code == 1 { format!("{revoked}{part}") } else { part.to_owned() };
+            assert!(done.out.contains(&part), "{part}\n{}", done.out);
+            let done = world.explain(&token, &["--output", "json"]);
+            let said: Value = serde_json::from_str(&done.out).unwrap();
+            let step = said["checks"].as_array().unwrap().last().unwrap();
+            let (result, fault) = if code == 1 { ("failed", json!("revoked")) } else { ("ok", Value::Null) };
+            assert_eq!((&step["check"], &step["result"]), (&json!("revoked"), &json!(result)), "{said:#}");
+            assert_eq!((&said["believed"], &said["fault"]), (&json!(code == 0), &fault), "{said:#}");
+        }
+    }
+    fs::remove_file(file("store.yaml")).unwrap();
+    assert_eq!(world.explain(&token, &[]).code, 0, "nothing was ever revoked by a call");
+    let unread = world.explain("nonsense", &[]);
+    assert!(unread.out.contains("· neither the token nor its principal is revoked: not reached"), "{}", unread.out);
+    fs::write(file("revoked.yaml"), list("uit: this-one")).unwrap();
+    let broken = world.explain(&token, &[]);
+    assert_eq!((broken.code, broken.out.as_str()), (3, ""), "nobody can tell what it revokes");
+}
+
 #[test]
 fn what_stands_around_a_token_is_noted_and_standard_input_will_do() {
     let world = World::new();
     let token = world.sign(&user());
     let done = world.explain(&format!("Bearer {token}\r\n"), &[]);
     assert_eq!((done.code, done.out.matches("note: ").count()), (0, 2), "{}", done.out);
+    let done = world.explain(&format!("{token}\n"), &[]);
+    assert_eq!((done.code, done.out.matches("note: ").count()), (0, 0), "{}", done.out);
     let line = format!("printf %s '{token}' | portcullis token explain --at {NOW}");
     let done = shell(world.folder.path(), &line);
     assert_eq!((done.code, done.out.matches("note: ").count()), (0, 0), "{done:?}");

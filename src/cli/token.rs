@@ -5,6 +5,7 @@ mod advice;
 mod explain;
 mod input;
 mod json;
+mod revoked;
 mod text;
 
 use std::path::{Path, PathBuf};

@@ -98,7 +98,7 @@ pub struct GateDocument {
     /// Clients (`azp`, `appid`) with which callers may come in. Empty: with any.
     pub clients: Vec<Located<String>>,
     /// Whether only people, or only applications, may come in. Default: both.
-    pub callers: Option<CallersDocument>,
+    pub callers: Option<Located<CallersDocument>>,
     /// App roles, one of which the token must carry. Empty: none is asked for.
     pub app_roles: Vec<Located<String>>,
 }

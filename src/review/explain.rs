@@ -40,14 +40,42 @@ pub struct Explained<'p> {
 /// One thing that a gate looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateStep {
-    /// What: `tenant`, `audience`, `client`, `caller` or `app role`.
-    pub what: &'static str,
+    /// What.
+    pub what: GateCheck,
     /// What the token says.
     pub offered: Vec<String>,
     /// What the application admits.
     pub admitted: Vec<String>,
     /// Whether it passes.
     pub passes: bool,
+}
+
+/// What a gate can look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateCheck {
+    /// The tenant or issuer: `gate.tenants`.
+    Tenant,
+    /// The audiences: `gate.audiences`.
+    Audience,
+    /// The client: `gate.clients`.
+    Client,
+    /// Whether a person or an application asks: `gate.callers`.
+    Caller,
+    /// The app roles: `gate.app_roles`.
+    AppRole,
+}
+
+impl GateCheck {
+    /// The word for people and programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Audience => "audience",
+            Self::Client => "client",
+            Self::Caller => "caller",
+            Self::AppRole => "app role",
+        }
+    }
 }
 
 /// A principal that asks.
@@ -150,19 +178,19 @@ pub(super) fn gate(application: &ApplicationDocument, compiled: &Gate, token: &V
     };
     let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
     let mut steps = vec![
-        step("tenant", vec![token.tenant.to_string()], admitted(&gate.tenants)),
-        step("audience", texts(&token.audiences), admitted(&gate.audiences)),
+        step(GateCheck::Tenant, vec![token.tenant.to_string()], admitted(&gate.tenants)),
+        step(GateCheck::Audience, texts(&token.audiences), admitted(&gate.audiences)),
     ];
     if !gate.clients.is_empty() {
         let client: Vec<String> = token.client.iter().map(ToString::to_string).collect();
         let passes = compiled.admits_client(token.client.as_deref());
-        steps.push(GateStep { passes, ..step("client", client, admitted(&gate.clients)) });
+        steps.push(GateStep { passes, ..step(GateCheck::Client, client, admitted(&gate.clients)) });
     }
     if let Some(callers) = compiled.callers {
-        steps.push(step("caller", vec![token.class.word().to_owned()], vec![callers.word().to_owned()]));
+        steps.push(step(GateCheck::Caller, vec![token.class.word().to_owned()], vec![callers.word().to_owned()]));
     }
     if !gate.app_roles.is_empty() {
-        steps.push(step("app role", texts(&token.roles), admitted(&gate.app_roles)));
+        steps.push(step(GateCheck::AppRole, texts(&token.roles), admitted(&gate.app_roles)));
     }
     steps
 }

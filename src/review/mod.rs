@@ -17,7 +17,7 @@ mod substitute;
 pub use admission::Admission;
 pub use cases::{Outcome, run};
 pub use change::Change;
-pub use explain::{Caller, Explained, GateStep, literal};
+pub use explain::{Caller, Explained, GateCheck, GateStep, literal};
 pub use policy::{Policy, World};
 pub use remedy::Remedy;
 pub use request::{Asker, BadRequest, Claims, Request, Tried, UNKNOWN};

@@ -51,7 +51,7 @@ pub(super) fn compile(gate: &GateDocument, tenants: &[Tenant], report: &mut Repo
         tenants: admitted,
         audiences: texts(&gate.audiences),
         clients: gate.clients.iter().map(|listed| client(&listed.value)).collect(),
-        callers: gate.callers.map(|callers| match callers {
+        callers: gate.callers.as_ref().map(|callers| match callers.value {
             CallersDocument::Users => Class::User,
             CallersDocument::Apps => Class::App,
         }),

@@ -8,7 +8,7 @@ use crate::telemetry::rfc3339;
 
 /// Members that may be read by whoever helps a user: they say which token it is and what it is for, not who somebody is.
 /// `oid` is the pseudonym that the decision log has, too.
-const OPEN: [&str; 27] = [
+const OPEN: [&str; 29] = [
     "alg",
     "kid",
     "typ",
@@ -28,6 +28,8 @@ const OPEN: [&str; 27] = [
     "cid",
     "oid",
     "scp",
+    "scope",
+    "gty",
     "idtyp",
     "roles",
     "acct",

@@ -19,7 +19,7 @@ pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
         .route
         .map(|route| json!({"id": route.id.value, "path": route.path.value, "place": place(loaded, route.id.place)}));
     let gate: Vec<Value> = explained.gate.iter().map(|step| {
-        json!({"what": step.what, "offered": step.offered, "admitted": step.admitted, "passes": step.passes})
+        json!({"what": step.what.word(), "offered": step.offered, "admitted": step.admitted, "passes": step.passes})
     }).collect();
     let principal = explained.caller.as_ref().map(|caller| {
         json!({

@@ -66,7 +66,7 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
             let offered = if step.offered.is_empty() { "none".to_owned() } else { step.offered.join(", ") };
             let admitted =
                 if step.passes { String::new() } else { format!(" (admitted: {})", step.admitted.join(", ")) };
-            format!("{} {} {offered}{admitted}", mark(step.passes), step.what)
+            format!("{} {} {offered}{admitted}", mark(step.passes), step.what.word())
         })
         .collect();
     if !gate.is_empty() {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::advice::{Advice, Advisor};
+use super::advice::{Advice, Advisor, Named};
+use super::revoked::{self, Looked};
 use super::{input, json, text};
 use crate::cli::{ConfigFile, Exit, Failure, Output, now, say};
 use crate::config::{self, Config};
@@ -19,13 +20,13 @@ use crate::source::file;
 use crate::source::jwks::{self, From, KeySource};
 use crate::telemetry::moment;
 use crate::token::keys::DOCUMENT_BYTES;
-use crate::token::{Inspection, Issuers, KeyRing, KeySet, Outcome, Step, Verifier};
+use crate::token::{Fault, Inspection, Issuers, KeyRing, KeySet, Outcome, Step, TokenFault, Verifier};
 
 /// `token explain`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 the token would be believed and may come in where it was asked for, 1 not, or nobody \
-can tell without keys, 2 usage, 3 configuration invalid."
+can tell without keys; a revoked token is not believed. 2 usage, 3 configuration invalid."
 )]
 pub(in crate::cli) struct Options {
     /// The file with the token [default: standard input].
@@ -59,6 +60,10 @@ pub(super) struct Explanation<'e> {
     pub(super) inspection: Inspection,
     /// The steps of the inspection, each with what to do about it.
     pub(super) steps: Vec<(Step, Option<Advice>)>,
+    /// Whether the token is revoked.
+    pub(super) revoked: Looked,
+    /// Who asks, as grants name it, where the token says it.
+    pub(super) named: Option<Named>,
     /// What applications say to the token, each with what to do about it.
     pub(super) admissions: Vec<Admitted<'e>>,
     /// Whether an application was named, so that its gate counts.
@@ -76,11 +81,33 @@ pub(super) struct Admitted<'e> {
     pub(super) stranger: Option<Advice>,
 }
 
+/// Whether the token is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is.
+    Believed,
+    /// It is not.
+    NotBelieved(Fault),
+    /// Nobody can tell without keys.
+    Undecided,
+}
+
 impl Explanation<'_> {
+    /// What the verifier says, and then the revocations.
+    pub(super) fn verdict(&self) -> Verdict {
+        match &self.inspection.verdict {
+            Ok(_) if self.revoked.is_revoked() => Verdict::NotBelieved(Fault::Revoked),
+            Ok(_) => Verdict::Believed,
+            Err(TokenFault::Invalid(fault)) => Verdict::NotBelieved(*fault),
+            Err(TokenFault::UnknownKey(_)) => Verdict::NotBelieved(Fault::UnknownKey),
+            Err(TokenFault::KeysUnavailable(_)) => Verdict::Undecided,
+        }
+    }
+
     /// Whether the token gets where it was to get.
     pub(super) fn good(&self) -> bool {
         let admitted = || self.admissions.iter().all(|one| one.admission.refusal.is_none());
-        self.inspection.verdict.is_ok() && (!self.asked || !self.admissions.is_empty() && admitted())
+        self.verdict() == Verdict::Believed && (!self.asked || !self.admissions.is_empty() && admitted())
     }
 }
 
@@ -95,12 +122,13 @@ struct World {
 /// Prints the explanation.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let input = input::read(options.token_file.as_deref())?;
-    let World { config, gateway, policy, report } = World::read(&options.config.path)?;
+    let World { config, gateway, policy, mut report } = World::read(&options.config.path)?;
     let applications = applications(&policy, options)?;
     let at = options.at.unwrap_or_else(now);
     let keys = keys(&config.keys, options.jwks.as_deref(), at)?;
     let verifier = Verifier::new(Issuers::new(config.issuers), config.rules, 0);
     let inspection = verifier.inspect(&input.token, &keys, at);
+    let revoked = revoked::look(&config.revoked, verifier.issuers(), inspection.said.as_ref(), &mut report)?;
 
     let advisor = Advisor {
         inspection: &inspection,
@@ -112,12 +140,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     };
     let steps = inspection.steps.iter().map(|step| (*step, advisor.of_step(*step))).collect();
     let said = inspection.said.as_ref();
+    let named = said.map(|said| advisor.named(said));
     let admissions = said.into_iter().flat_map(|said| {
         applications.iter().filter_map(|application| advisor.admitted(policy.admission(application, said)?))
     });
     let admissions = admissions.collect();
     let asked = options.application.is_some() || options.host.is_some();
-    let explanation = Explanation { at, notes: input.notes, steps, admissions, asked, inspection };
+    let explanation = Explanation { at, notes: input.notes, steps, revoked, named, admissions, asked, inspection };
     match options.output {
         Output::Text => say(text::explanation(&explanation).trim_end()),
         Output::Json => say(format_args!("{:#}", json::explanation(&explanation))),
@@ -170,7 +199,10 @@ fn keys(sources: &[KeySource], brought: Option<&Path>, now: u64) -> Result<KeyRi
     let usage = |why: &dyn std::fmt::Display| Failure::new(Exit::Usage, format!("`{}`: {why}", path.display()));
     let json = file::read(path, DOCUMENT_BYTES as u64).map_err(|why| usage(&why))?;
     let set = Arc::new(KeySet::parse(&json).map_err(|fault| usage(&fault))?);
-    let fetched = sources.iter().filter(|source| matches!(source.from, From::Discovery { .. }));
+    let fetched = sources.iter().filter(|source| match source.from {
+        From::Discovery { .. } | From::Jwks { .. } => true,
+        From::File(_) => false,
+    });
     // As a running gateway would refuse them.
     let believed = fetched.filter(|source| source.development || !set.has_development_key());
     Ok(believed.fold(ring, |ring, source| ring.with(source.id, Arc::clone(&set), now)))

@@ -3,27 +3,30 @@
 use serde_json::{Map, Value, json};
 
 use super::advice::Advice;
-use super::explain::{Admitted, Explanation};
+use super::explain::{Admitted, Explanation, Verdict};
+use super::revoked::Looked;
 use super::text::hint;
-use crate::token::{Claim, Class, Fault, Groups, Outcome, Shown, Step, TokenFault};
+use crate::token::{Claim, Fault, Groups, Outcome, Shown};
 
 /// The whole explanation.
 pub(super) fn explanation(of: &Explanation<'_>) -> Value {
     let inspection = &of.inspection;
-    let (believed, fault) = match &inspection.verdict {
-        Ok(_) => (json!(true), None),
-        Err(TokenFault::Invalid(fault)) => (json!(false), Some(*fault)),
-        Err(TokenFault::UnknownKey(_)) => (json!(false), Some(Fault::UnknownKey)),
-        Err(TokenFault::KeysUnavailable(_)) => (Value::Null, None),
+    let (believed, fault) = match of.verdict() {
+        Verdict::Believed => (json!(true), None),
+        Verdict::NotBelieved(fault) => (json!(false), Some(fault)),
+        Verdict::Undecided => (Value::Null, None),
     };
-    let caller = inspection.said.as_ref().map(|said| {
+    let caller = inspection.said.as_ref().zip(of.named.as_ref()).map(|(said, named)| {
         json!({
             "tenant": &*said.tenant,
-            "object": said.principal.object.to_string(),
-            "class": match said.class { Class::User => "user", Class::App => "app" },
+            (named.key): named.name,
+            "class": said.class.word(),
             "groups": match &said.groups { Groups::Listed(groups) => json!(groups.len()), Groups::Unknown => Value::Null },
         })
     });
+    let steps =
+        of.steps.iter().map(|(step, what)| check((step.check.word(), step.check.asks()), step.outcome, what.as_ref()));
+    let revoked = check((Looked::WORD, Looked::ASKS), of.revoked.outcome, of.revoked.advice.as_ref());
     json!({
         "good": of.good(),
         "believed": believed,
@@ -33,7 +36,7 @@ pub(super) fn explanation(of: &Explanation<'_>) -> Value {
         "notes": of.notes,
         "header": members(&inspection.header),
         "claims": members(&inspection.claims),
-        "checks": of.steps.iter().map(|(step, what)| check(step, what.as_ref())).collect::<Vec<_>>(),
+        "checks": steps.chain([revoked]).collect::<Vec<_>>(),
         "caller": caller,
         "applications": of.admissions.iter().map(application).collect::<Vec<_>>(),
     })
@@ -51,16 +54,16 @@ fn members(members: &[Claim]) -> Value {
     Value::Object(members.iter().map(|claim| (claim.name.clone(), value(&claim.shown))).collect::<Map<_, _>>())
 }
 
-fn check(step: &Step, what: Option<&Advice>) -> Value {
-    let (result, fault) = match step.outcome {
+fn check((word, asks): (&str, &str), outcome: Outcome, what: Option<&Advice>) -> Value {
+    let (result, fault) = match outcome {
         Outcome::Passed => ("ok", None),
         Outcome::Failed(fault) => ("failed", Some(fault)),
         Outcome::NoKeys => ("not_checked", None),
         Outcome::NotReached => ("not_reached", None),
     };
     json!({
-        "check": step.check.word(),
-        "asks": step.check.asks(),
+        "check": word,
+        "asks": asks,
         "result": result,
         "fault": fault.map(Fault::word),
         "meaning": fault.map(Fault::meaning),
@@ -80,7 +83,7 @@ fn application(one: &Admitted<'_>) -> Value {
         .zip(&one.advice)
         .map(|(step, what)| {
             json!({
-                "what": step.what, "offered": step.offered, "admitted": step.admitted, "passes": step.passes,
+                "what": step.what.word(), "offered": step.offered, "admitted": step.admitted, "passes": step.passes,
                 "advice": what.as_ref().map(advice),
             })
         })

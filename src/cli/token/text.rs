@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::advice::{Advice, shown};
-use super::explain::{Admitted, Explanation, mark};
-use crate::token::{Claim, Class, Fault, Groups, Outcome, Shown, TokenFault, Verified};
+use super::advice::{Advice, Named, shown};
+use super::explain::{Admitted, Explanation, Verdict, mark};
+use super::revoked::Looked;
+use crate::token::{Claim, Class, Fault, Groups, Outcome, Shown, Verified};
 
 /// The whole explanation. Writing to a `String` cannot fail, so results of `write!` are dropped here.
 pub(super) fn explanation(of: &Explanation<'_>) -> String {
@@ -17,34 +18,40 @@ pub(super) fn explanation(of: &Explanation<'_>) -> String {
     members(&mut out, "claims", &of.inspection.claims, of.at);
     let _ = writeln!(out, "\nchecks at {}", Shown::Time(of.at));
     for (step, what) in &of.steps {
-        let after = match step.outcome {
-            Outcome::Passed => String::new(),
-            Outcome::Failed(fault) => format!(": {}", fault.word()),
-            Outcome::NoKeys => ": not checked: no keys offline".to_owned(),
-            Outcome::NotReached => ": not reached".to_owned(),
-        };
-        let _ = writeln!(out, "  {} {}{after}", mark(step.outcome), step.check.asks());
-        if let Outcome::Failed(fault) = step.outcome {
-            let _ = writeln!(out, "      {}", fault.meaning());
-        }
-        advice(&mut out, what.as_ref());
+        check(&mut out, step.check.asks(), step.outcome, what.as_ref());
     }
-    if let Some(said) = &of.inspection.said {
-        let _ = writeln!(out, "\ncaller  {}", caller(said));
+    check(&mut out, Looked::ASKS, of.revoked.outcome, of.revoked.advice.as_ref());
+    if let Some((said, named)) = of.inspection.said.as_ref().zip(of.named.as_ref()) {
+        let _ = writeln!(out, "\ncaller  {}", caller(said, named));
     }
-    of.admissions.iter().for_each(|one| application(&mut out, one, of.inspection.verdict.is_ok()));
+    of.admissions.iter().for_each(|one| application(&mut out, one, of.verdict() == Verdict::Believed));
     out
 }
 
+fn check(out: &mut String, asks: &str, outcome: Outcome, what: Option<&Advice>) {
+    let after = match outcome {
+        Outcome::Passed => String::new(),
+        Outcome::Failed(fault) => format!(": {}", fault.word()),
+        Outcome::NoKeys => ": not checked: no keys offline".to_owned(),
+        Outcome::NotReached => ": not reached".to_owned(),
+    };
+    let _ = writeln!(out, "  {} {asks}{after}", mark(outcome));
+    if let Outcome::Failed(fault) = outcome {
+        let _ = writeln!(out, "      {}", fault.meaning());
+    }
+    advice(out, what);
+}
+
 fn outcome(out: &mut String, of: &Explanation<'_>) {
-    let _ = match &of.inspection.verdict {
-        Ok(_) if of.good() => writeln!(out, "believed"),
-        Ok(_) => writeln!(out, "believed, but the gate does not let it in"),
-        Err(TokenFault::Invalid(fault)) => writeln!(out, "not believed: {}", fault.word()),
-        Err(TokenFault::UnknownKey(_)) => writeln!(out, "not believed: {}", Fault::UnknownKey.word()),
-        Err(TokenFault::KeysUnavailable(_)) => {
-            writeln!(out, "not decided: there are no keys offline to check the signature with")
+    let stranger_to = of.admissions.iter().find(|one| of.asked && one.admission.caller.is_none());
+    let _ = match (of.verdict(), stranger_to) {
+        (Verdict::Believed, _) if !of.good() => writeln!(out, "believed, but the gate does not let it in"),
+        (Verdict::Believed, Some(one)) => {
+            writeln!(out, "believed, but unknown to the grants of {}", one.admission.application.name.value)
         }
+        (Verdict::Believed, None) => writeln!(out, "believed"),
+        (Verdict::NotBelieved(fault), _) => writeln!(out, "not believed: {}", fault.word()),
+        (Verdict::Undecided, _) => writeln!(out, "not decided: there are no keys offline to check the signature with"),
     };
     if let Some(fault) = hint(of) {
         let _ = writeln!(out, "hint: {}", fault.meaning());
@@ -91,8 +98,8 @@ fn advice(out: &mut String, what: Option<&Advice>) {
     }
 }
 
-/// Who asks, in the words of the decision log.
-pub(super) fn caller(said: &Verified) -> String {
+/// Who asks, with the tenant and the name that grants know it by.
+fn caller(said: &Verified, named: &Named) -> String {
     let class = match said.class {
         Class::User => "user",
         Class::App => "application",
@@ -101,7 +108,7 @@ pub(super) fn caller(said: &Verified) -> String {
         Groups::Listed(groups) => format!("{} groups", groups.len()),
         Groups::Unknown => "more groups than fit into a token".to_owned(),
     };
-    format!("{class} {} of tenant {}, {groups}", said.principal.object, said.tenant)
+    format!("{class}, tenant {}, {} {}, {groups}", said.tenant, named.key, named.shown())
 }
 
 fn application(out: &mut String, one: &Admitted<'_>, believed: bool) {
@@ -114,7 +121,7 @@ fn application(out: &mut String, one: &Admitted<'_>, believed: bool) {
     let _ = writeln!(out, "\napplication {}: {says}  {}", admission.application.name.value, one.place);
     for (step, what) in admission.gate.iter().zip(&one.advice) {
         let mark = if step.passes { "✓" } else { "✗" };
-        let _ = writeln!(out, "  {mark} {} {}", step.what, shown(&step.offered));
+        let _ = writeln!(out, "  {mark} {} {}", step.what.word(), shown(&step.offered));
         advice(out, what.as_ref());
     }
     match &admission.caller {
