@@ -39,7 +39,9 @@ fn place(node: &Node, report: &mut Report) -> Option<TokenPlaceDocument> {
             match (cookie.node, header.node) {
                 (None, None) => {
                     let help = "write `bearer`, `{cookie: NAME}` or `{header: NAME}`";
-                    report.error("missing_key", node.place, "this token place names neither `cookie` nor `header`").help(help);
+                    report
+                        .error("missing_key", node.place, "this token place names neither `cookie` nor `header`")
+                        .help(help);
                     None
                 }
                 (Some(first), Some(second)) => {
