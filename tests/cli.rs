@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use process::{ROOT, Running, SOON, edit, free_ports, portcullis, shell};
@@ -268,9 +269,15 @@ fn revoke_takes_tokens_out_of_force_and_back() {
     assert_eq!(gate.run(&before[..3]).out, "revoked before\n");
     let refused = gate.get(&olga, "/");
     assert!(refused.contains(" 401 ") && refused.contains("error=\"invalid_token\""), "{refused}");
+    // Another second runs by now: what `now` meant then can only be taken back without it.
+    thread::sleep(Duration::from_secs(2));
+    let impossible = gate.run(&[&before[..], &["--undo"]].concat());
+    assert!(impossible.code == 2 && impossible.err.contains("leave `--issued-before` out"), "{impossible:?}");
+    let other = gate.run(&[&before[..4], &["1000", "--undo"]].concat());
+    assert!(other.code == 1 && other.err.contains("but it has `principal: {tenant: \"dev\", oid: "), "{}", other.err);
     let undone = gate.run(&[&before[..3], &["--undo"]].concat());
-    assert_eq!((undone.code, undone.out.as_str()), (0, "taken back\n"), "{undone:?}");
-    assert!(gate.get(&olga, "/").contains(" 401 "), "the moment still holds");
+    assert_eq!((undone.code, undone.out.as_str()), (0, "taken back: 2 entries\n"), "{undone:?}");
+    assert!(gate.get(&olga, "/").contains("from the backend"), "the moment still holds");
 
     let again = gate.run(&[&before[..3], &["--undo"]].concat());
     assert_eq!(again.code, 1);
@@ -280,6 +287,11 @@ fn revoke_takes_tokens_out_of_force_and_back() {
     assert_eq!(serde_json::from_str::<Value>(&faulty.out).unwrap()["error"], "rejected");
     let faulty = gate.run(&["revoke", "--principal", "dev/olga"]);
     assert!(faulty.code == 1 && faulty.err.contains("is not an object id"), "{}", faulty.err);
+    let misnamed = gate.run(&["revoke", "--subject", "dev/olga"]);
+    assert!(misnamed.code == 1 && misnamed.err.contains("write `--principal dev/OID`"), "{}", misnamed.err);
+    assert!(!misnamed.err.contains("the body"), "{}", misnamed.err);
+    let future = gate.run(&["revoke", "--principal", &principal, "--issued-before", "9999-01-01T00:00:00Z"]);
+    assert!(future.code == 2 && future.err.contains("has not come"), "{}", future.err);
 
     running.signal("TERM");
     assert_eq!(running.wait(), 0);

@@ -244,6 +244,104 @@ fn a_revocation_does_not_wait_for_a_policy_that_compiles() {
 }
 
 #[test]
+fn a_revocation_by_a_call_or_by_another_file_does_not_wait_for_a_large_file_that_is_read() {
+    let backend = Backend::hello();
+    let mut setup = setup(&backend);
+    setup.more = "revoked: {files: [revoked.yaml, small.yaml], store: store.yaml}\n".to_owned();
+    setup.files.push(("small.yaml", NOBODY.to_owned()));
+    let gateway = setup.start();
+    let (mut olga, mut vera) = (gateway.connect(), gateway.connect());
+    assert_eq!((asks(&mut olga, "olga").0, asks(&mut vera, "vera").0), (200, 200));
+    let large: String = (0..300_000)
+        .map(|number| format!("  - {{principal: {{tenant: home, oid: 10000000-0000-0000-0000-{number:012}}}}}\n"))
+        .collect();
+    gateway.replace("revoked.yaml", &format!("version: 1\nrevoked:\n{large}"));
+    // Long enough for the reading to begin.
+    thread::sleep(Duration::from_millis(150));
+    let body = json!({"principal": {"tenant": "home", "oid": OLGA}}).to_string();
+    let begun = Instant::now();
+    assert_eq!(call(&gateway, "POST", &body).status, 200);
+    assert!(is_revoked(&asks(&mut olga, "olga")));
+    told_within_a_second("by a call while a large file is read", begun);
+    gateway.replace("small.yaml", &file_of(2));
+    within_a_second("by a small file while a large one is read", || is_revoked(&asks(&mut vera, "vera")));
+    assert_eq!(status(&gateway)["sources"][0]["entries"], 0, "the file was read before: give it more entries");
+    let begun = Instant::now();
+    while status(&gateway)["sources"][0]["entries"] != 300_000 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the large file is never in force");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(is_revoked(&asks(&mut olga, "olga")) && is_revoked(&asks(&mut vera, "vera")));
+    assert_eq!(status(&gateway)["entries"], 300_002);
+}
+
+#[test]
+fn what_is_taken_back_without_a_moment_or_a_tenant_is_every_entry_of_it() {
+    let backend = Backend::hello();
+    let gateway = setup(&backend).start();
+    let principal = json!({"tenant": "home", "oid": OLGA});
+    let before = |moment: u64| json!({"principal": principal, "issued_before": moment});
+    let (every, first, second) = (json!({"principal": principal}), before(now() - 20), before(now() - 10));
+    let (one, here) = (json!({"uti": "x"}), json!({"uti": "x", "tenant": "home"}));
+    for (there, taken, removed) in [
+        (vec![&every, &first, &second], &first, 1),
+        (vec![&every, &first, &second], &every, 3),
+        (vec![&second], &every, 1),
+        (vec![&one, &here], &here, 1),
+        (vec![&one, &here], &one, 2),
+        (vec![&here], &one, 1),
+    ] {
+        assert_eq!(call(&gateway, "POST", &json!({"revoked": there}).to_string()).status, 200);
+        let answer = call(&gateway, "DELETE", &taken.to_string());
+        assert_eq!((answer.status, &answer.json()["removed"]), (200, &json!(removed)), "{there:?} {taken}");
+        let left = there.len() - removed;
+        assert_eq!(status(&gateway)["entries"], left, "{there:?} {taken}");
+        // Whatever is left, for the next row.
+        for rest in [&every, &one] {
+            call(&gateway, "DELETE", &rest.to_string());
+        }
+        assert_eq!(status(&gateway)["entries"], 0);
+    }
+    // What is not there takes nothing back, and the answer names what is.
+    assert_eq!(call(&gateway, "POST", &json!({"revoked": [second, here]}).to_string()).status, 200);
+    for (taken, near) in
+        [(&first, "issued_before: 2"), (&json!({"uti": "x", "tenant": "away"}), "`uti: \"x\", tenant: \"home\"`")]
+    {
+        let answer = call(&gateway, "DELETE", &json!({"revoked": [taken, second]}).to_string());
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(answer.status == 404 && message.contains(near), "{message}");
+        assert!(message.contains("leave `issued_before` or `tenant` out"), "{message}");
+    }
+    assert_eq!(status(&gateway)["entries"], 2);
+}
+
+#[test]
+fn a_moment_that_has_not_come_is_refused_by_a_call_and_a_warning_in_a_file() {
+    let backend = Backend::hello();
+    let mut setup = setup(&backend);
+    let later = now() + 3600;
+    let entry = format!("{{principal: {{tenant: home, oid: {OLGA}}}, issued_before: {later}}}");
+    setup.files = vec![("revoked.yaml", format!("version: 1\nrevoked:\n  - {entry}\n"))];
+    let gateway = setup.start();
+    let body = json!({"principal": {"tenant": "home", "oid": OLGA}, "issued_before": later}).to_string();
+    let answer = call(&gateway, "POST", &body).json();
+    assert_eq!((&answer["error"], &answer["found"][0]["code"]), (&json!("rejected"), &json!("future_moment")));
+    assert!(answer["found"][0]["message"].as_str().unwrap().contains("has not come"), "{answer}");
+    let soon = body.replace(&later.to_string(), &(now() + 30).to_string());
+    assert_eq!(call(&gateway, "POST", &soon).status, 200, "clocks differ a little");
+    // In the file it holds, and no client is sent for a token that would be refused as well.
+    let refused = gateway.ask(get("/things/1", &token_with(now(), &json!({"xms_cc": ["cp1"]}))));
+    assert!(is_revoked(&refused.verdict()), "{refused:?}");
+    assert!(!refused.header("www-authenticate").unwrap().contains("insufficient_claims"), "{refused:?}");
+    let mut report = portcullis::diag::Report::new();
+    let files = portcullis::reload::revoked::RevokedFiles { files: vec![gateway.file("revoked.yaml")], store: None };
+    let issuers = portcullis::token::Issuers::new(Vec::new());
+    portcullis::reload::revoked::load(&files, &issuers, now(), &mut report);
+    let warned = report.diagnostics().iter().any(|found| found.code == "future_moment");
+    assert!(warned && report.warnings() == 1, "{}", report.render());
+}
+
+#[test]
 fn what_is_revoked_by_a_call_is_in_force_with_the_answer_and_after_a_restart() {
     let backend = Backend::hello();
     let mut gateway = setup(&backend).start();

@@ -9,7 +9,7 @@ use hyper::body::Body;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, json as answer, not_allowed, problem, with};
-use crate::reload::revoked::{Change, Published, Refused, Source, moment_text};
+use crate::reload::revoked::{Change, Found, Published, Refused, Source, moment_text, target_text};
 use crate::token::Revocation;
 use crate::token::revoked::{PrincipalName, Target};
 
@@ -19,7 +19,8 @@ const BODY: usize = 1024 * 1024;
 const SHOWN: usize = 1_000;
 
 impl Admin {
-    /// `GET /revoked`, `POST /revoked`, `DELETE /revoked`. The body of the latter two is read only once the token is
+    /// `GET /revoked`, `POST /revoked`, `DELETE /revoked`. What the latter takes back,
+    /// [`Change::Remove`] says. The body of the latter two is read only once the token is
     /// known to be good.
     pub(super) async fn revoked<B>(&self, head: &Parts, body: B) -> Answer
     where
@@ -136,6 +137,24 @@ fn done(change: Change, published: &Published) -> Value {
     }
 }
 
+fn fault(found: &Found) -> Value {
+    json!({ "code": found.code, "message": found.message, "help": found.help })
+}
+
+fn not_in_store(missing: usize, near: &[Target]) -> String {
+    let are = if missing == 1 { "is" } else { "are" };
+    let what = format!("{missing} of these {are} not in the store");
+    if near.is_empty() {
+        return format!("{what}; entries of files are taken back in the files");
+    }
+    let near: Vec<String> = near.iter().map(|target| format!("`{}`", target_text(target))).collect();
+    format!(
+        "{what}, but it has {}: name an entry as it stands there, or leave `issued_before` or `tenant` out to take back all \
+         of that principal or token",
+        near.join(", ")
+    )
+}
+
 /// A call that changed nothing.
 fn no(refused: &Refused) -> Answer {
     match refused {
@@ -145,18 +164,18 @@ fn no(refused: &Refused) -> Answer {
             "entries would be forgotten at the next start: set `revoked.store` in gateway.yaml and restart",
         ),
         Refused::NotJson(why) => problem(StatusCode::BAD_REQUEST, "not_json", &format!("the body is not JSON: {why}")),
-        Refused::Faulty { errors, report } => answer(
+        Refused::Faulty { errors, report, found } => answer(
             StatusCode::UNPROCESSABLE_ENTITY,
             &json!({
                 "error": "rejected",
                 "message": "the entries have faults; nothing was changed",
                 "errors": errors,
                 "report": report,
+                "found": found.iter().map(fault).collect::<Vec<_>>(),
             }),
         ),
-        Refused::NotInStore(number) => {
-            let text = format!("{number} of these are not in the store; those of files are taken back there");
-            problem(StatusCode::NOT_FOUND, "not_in_store", &text)
+        Refused::NotInStore { missing, near } => {
+            problem(StatusCode::NOT_FOUND, "not_in_store", &not_in_store(*missing, near))
         }
         Refused::Full => problem(StatusCode::INSUFFICIENT_STORAGE, "store_full", "the store holds as much as it may"),
         Refused::Unreadable(report) => answer(

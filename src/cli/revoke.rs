@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::client::Admin;
 use crate::cli::{ConfigFile, Exit, Failure, Output, complain, now, say};
+use crate::telemetry::moment;
+use crate::token::revoked::is_ahead;
 
 /// Writing the store takes a moment; a file of a million revocations that is being read, a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +26,8 @@ pub(super) struct Options {
     /// The tenant or issuer that the token must come from.
     #[arg(long, value_name = "TENANT", requires = "uti", conflicts_with_all = ["principal", "subject"])]
     tenant: Option<String>,
-    /// Take back what was revoked with the same words.
+    /// Take back what was revoked by calls: of a principal without `--issued-before` every entry, of a token without
+    /// `--tenant` every entry.
     #[arg(long)]
     undo: bool,
     /// How the result is printed.
@@ -56,10 +59,12 @@ fn two_parts(text: &str) -> Result<(String, String), String> {
 
 /// Asks for the change and says what came of it: exit code 0 once it is in force, 1 if the gateway refuses it.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let method = if options.undo { "DELETE" } else { "POST" };
+    let now = now();
+    possible(options, now)?;
+    let body = entry(options, now).to_string();
     let admin = Admin::of(&options.config.path)?;
     let token = admin.token()?;
-    let method = if options.undo { "DELETE" } else { "POST" };
-    let body = entry(options, now()).to_string();
     let answer = admin.send((method, "/revoked", &body), Some(&token), PATIENCE)?;
     let exit = if answer.status == 200 { Exit::Ok } else { Exit::Findings };
     if options.output == Output::Json {
@@ -70,11 +75,16 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or_default();
     match exit {
+        Exit::Ok if number("removed") > 1 => say(format_args!("taken back: {} entries", number("removed"))),
         Exit::Ok if options.undo => say("taken back"),
         Exit::Ok if number("added") == 0 => say("revoked before"),
         Exit::Ok => say("revoked"),
         _ => {
-            if !text("report").is_empty() {
+            let found = result.get("found").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            for fault in found {
+                complain(told(options, fault));
+            }
+            if found.is_empty() && !text("report").is_empty() {
                 complain(text("report").trim_end());
             }
             let why = if text("message").is_empty() { "the answer is no answer of a gateway" } else { text("message") };
@@ -82,6 +92,44 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         }
     }
     Ok(exit)
+}
+
+/// Refuses moments that no entry can have.
+///
+/// # Errors
+/// What to write instead (exit code 2).
+fn possible(options: &Options, now: u64) -> Result<(), Failure> {
+    let Some(written) = options.issued_before.as_deref() else { return Ok(()) };
+    let why = match (written, moment(written)) {
+        ("now", _) if options.undo => {
+            "`now` is another moment than the one that was revoked with: write that one, or leave `--issued-before` out \
+             to take back every entry of the principal"
+        }
+        ("now", _) => return Ok(()),
+        (_, None) => "write `now`, a time such as `2026-09-21T14:13:20Z`, or Unix seconds",
+        (_, Some(moment)) if !options.undo && is_ahead(moment, now) => {
+            "this moment has not come: new tokens would be refused until then, too; write `now`, or leave \
+             `--issued-before` out to revoke every token for good"
+        }
+        (_, Some(_)) => return Ok(()),
+    };
+    Err(Failure::new(Exit::Usage, format!("error: `--issued-before {written}`: {why}")))
+}
+
+/// What the gateway found wrong with the entry, in the words of the command line: the entry's text was never seen.
+fn told(options: &Options, fault: &Value) -> String {
+    let text = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
+    let help = match (text("code"), &options.what) {
+        ("wrong_name", What { principal: Some((tenant, _)), .. }) => {
+            format!("it is not a tenant of Entra ID: write `--subject {tenant}/SUBJECT`")
+        }
+        ("wrong_name", What { subject: Some((tenant, _)), .. }) => {
+            format!("it is a tenant of Entra ID: write `--principal {tenant}/OID`")
+        }
+        _ => text("help").to_owned(),
+    };
+    let message = format!("error: {}", text("message"));
+    if help.is_empty() { message } else { format!("{message}\n  help: {help}") }
 }
 
 /// The entry in the words of the file. `now` is in Unix seconds.
@@ -138,6 +186,26 @@ mod tests {
             (&["--jti", "x", "--tenant", "sso", "--undo"], json!({"uti": "x", "tenant": "sso"})),
         ] {
             assert_eq!(written(arguments), Some(expected), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_that_no_entry_can_have_is_refused_with_what_to_write_instead() {
+        for (moment, undo, refused) in [
+            ("now", false, None),
+            ("now", true, Some("leave `--issued-before` out")),
+            ("160", false, None),
+            ("161", false, Some("has not come")),
+            ("161", true, None),
+            ("soon", false, Some("Unix seconds")),
+            ("1970-01-01T02:00:40+02:00", true, None),
+        ] {
+            let mut line = vec!["revoke", "--principal", "uss/1", "--issued-before", moment];
+            line.extend(undo.then_some("--undo"));
+            let told = possible(&Line::try_parse_from(line).unwrap().options, 100).err();
+            assert_eq!(told.is_some(), refused.is_some(), "{moment} {undo}");
+            let Some((told, expected)) = told.zip(refused) else { continue };
+            assert!(matches!(told.exit, Exit::Usage) && told.message.contains(expected), "{told:?}");
         }
     }
 

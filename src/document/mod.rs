@@ -8,7 +8,6 @@ mod decode;
 pub mod entrance;
 pub mod gateway;
 pub mod grants;
-mod instant;
 mod parse;
 mod position;
 pub mod revoked;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Refusal;
 use crate::snapshot::Snapshot;
+use crate::token::revoked::is_ahead;
 use crate::token::{Fault, Hit, Issuers, TokenFault, Verified};
 
 /// Judges again, by the snapshot of now, who was let in by an earlier one: whether a verified token has been revoked in
@@ -24,10 +25,17 @@ pub fn judge_again(snapshot: &Snapshot, issuers: &Issuers, token: &Verified, now
 }
 
 /// The challenge that asks for a token issued later. RFC 6750 section 3 has the form, Entra's documentation of claims
-/// challenges the parameters; `None` where the client would not understand it or its issuer never sends it.
+/// challenges the parameters; `None` where the client would not understand it, its issuer never sends it, or no token that
+/// it could get now would do: the client would ask for one again and again.
 fn challenge(issuers: &Issuers, token: &Verified, hit: Hit, now: u64) -> Option<Box<HeaderValue>> {
     let uri = issuers.get(token.issuer)?.authorization_uri.as_deref().filter(|_| token.takes_challenges)?;
-    let from = hit.issued_before.unwrap_or(now).to_string();
+    let from = match hit {
+        Hit::Principal => return None,
+        Hit::Before(moment) if is_ahead(moment, now) => return None,
+        Hit::Before(moment) => moment,
+        Hit::Token => now,
+    };
+    let from = from.to_string();
     let claims = json!({ "access_token": { "nbf": { "essential": true, "value": from } } }).to_string();
     let claims = STANDARD.encode(claims);
     let text =
@@ -48,13 +56,12 @@ mod tests {
         Class, Groups, Issuer, IssuerId, IssuerKind, KeyRing, Revocation, Revoked, RevokedList, Window,
     };
 
-    fn judged(
-        issued_before: Option<u64>,
-        takes_challenges: bool,
-        uri: Option<&str>,
-        issued_at: u64,
-    ) -> Option<Refusal> {
+    fn of(issued_before: Option<u64>) -> Target {
         let key = PrincipalKey { tenant: Guid(1), object: Guid(2) };
+        Target::Principal { tenant: Arc::from("uss"), name: PrincipalName::Oid(Guid(2)), key, issued_before }
+    }
+
+    fn judged(target: Target, takes_challenges: bool, uri: Option<&str>, issued_at: u64) -> Option<Refusal> {
         let issuer = Issuer {
             tenant: Arc::from("uss"),
             tenant_id: Guid(1),
@@ -63,8 +70,6 @@ mod tests {
             keys: Vec::new(),
             authorization_uri: uri.map(str::to_owned),
         };
-        let target =
-            Target::Principal { tenant: Arc::from("uss"), name: PrincipalName::Oid(Guid(2)), key, issued_before };
         let list = RevokedList::new(&[Revocation { target, added_at: None }]);
         let snapshot = Snapshot {
             serial: 1,
@@ -77,7 +82,7 @@ mod tests {
         let token = Verified {
             issuer: IssuerId(0),
             tenant: Arc::from("uss"),
-            principal: key,
+            principal: PrincipalKey { tenant: Guid(1), object: Guid(2) },
             subject: Box::default(),
             class: Class::User,
             client: None,
@@ -85,7 +90,7 @@ mod tests {
             audiences: Vec::new(),
             roles: Vec::new(),
             groups: Groups::Unknown,
-            token_id: None,
+            token_id: Some(Arc::from("x")),
             issued_at,
             takes_challenges,
             window: Window::default(),
@@ -105,17 +110,26 @@ mod tests {
 
     #[test]
     fn a_client_that_can_is_asked_for_a_token_of_after_the_revocation() {
-        let refusal = judged(Some(500), true, Some(URI), 499).unwrap();
+        let refusal = judged(of(Some(500)), true, Some(URI), 499).unwrap();
         assert_eq!(refusal.full_code(), "invalid_token:revoked");
         assert_eq!(claims(&refusal), "{\"access_token\":{\"nbf\":{\"essential\":true,\"value\":\"500\"}}}");
-        let every = judged(None, true, Some(URI), 600).unwrap();
-        assert_eq!(claims(&every), "{\"access_token\":{\"nbf\":{\"essential\":true,\"value\":\"777\"}}}");
+        let one = judged(Target::Token { id: "x".into(), tenant: None }, true, Some(URI), 600).unwrap();
+        assert_eq!(claims(&one), "{\"access_token\":{\"nbf\":{\"essential\":true,\"value\":\"777\"}}}");
     }
 
     #[test]
     fn other_clients_and_issuers_get_no_challenge() {
-        assert_eq!(judged(Some(500), false, Some(URI), 499).unwrap().challenge, None);
-        assert_eq!(judged(Some(500), true, None, 499).unwrap().challenge, None);
-        assert!(judged(Some(500), true, Some(URI), 500).is_none());
+        assert_eq!(judged(of(Some(500)), false, Some(URI), 499).unwrap().challenge, None);
+        assert_eq!(judged(of(Some(500)), true, None, 499).unwrap().challenge, None);
+        assert!(judged(of(Some(500)), true, Some(URI), 500).is_none());
+    }
+
+    #[test]
+    fn no_challenge_asks_for_a_token_that_would_be_refused_as_well() {
+        for (what, challenged) in [(None, false), (Some(777 + 60), true), (Some(777 + 61), false)] {
+            let refusal = judged(of(what), true, Some(URI), 600).unwrap();
+            assert_eq!(refusal.full_code(), "invalid_token:revoked");
+            assert_eq!(refusal.challenge.is_some(), challenged, "{what:?}");
+        }
     }
 }

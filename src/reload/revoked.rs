@@ -7,11 +7,13 @@
 mod source;
 mod store;
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
 
 use super::{now, print};
 use crate::snapshot::Live;
@@ -19,8 +21,8 @@ use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 use crate::token::{Revoked, Rules, Verifier};
 
-pub use source::{Contents, Failed, RevokedFiles, Source, check_shape, load};
-pub use store::{Change, Changed, Refused, moment_text};
+pub use source::{Contents, Failed, RevokedFiles, Source, check_shape, load, moment_text};
+pub use store::{Change, Changed, Found, Refused, target_text};
 
 use source::Look;
 
@@ -32,6 +34,9 @@ struct Command {
     body: Bytes,
     answer: oneshot::Sender<Result<Published, Refused>>,
 }
+
+/// What a look at a file brought, and what was in force of the file when it began.
+type Read = (Look, Arc<Contents>);
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +84,11 @@ pub struct Keeper {
     changes: mpsc::Receiver<Vec<PathBuf>>,
     commands: mpsc::Receiver<Command>,
     shared: Arc<Mutex<Vec<Source>>>,
+    /// Sources that have changed and are not being read yet, by their place in `sources`.
+    due: BTreeSet<usize>,
+    reads: JoinSet<Read>,
+    /// Which source each of `reads` is of.
+    running: HashMap<Id, usize>,
 }
 
 impl Keeper {
@@ -94,17 +104,31 @@ impl Keeper {
         let (sender, commands) = mpsc::channel(WAITING);
         let shared = Arc::new(Mutex::new(Vec::new()));
         let handle = Handle { commands: sender, sources: Arc::clone(&shared) };
-        let keeper = Self { sources, verifier, rules, live, telemetry, _watcher: watcher, changes, commands, shared };
+        let keeper = Self {
+            sources,
+            verifier,
+            rules,
+            live,
+            telemetry,
+            _watcher: watcher,
+            changes,
+            commands,
+            shared,
+            due: BTreeSet::new(),
+            reads: JoinSet::new(),
+            running: HashMap::new(),
+        };
         keeper.publish();
         (keeper, handle)
     }
 
-    /// Works until nobody tells of changes any more.
+    /// Works until nobody tells of changes any more. Files are read beside everything else, so that neither a call nor
+    /// another file waits for a large one.
     pub async fn run(mut self) {
         loop {
             tokio::select! {
                 changed = self.changes.recv() => match changed {
-                    Some(changed) => self.look(&changed).await,
+                    Some(changed) => self.note(&changed),
                     None => return,
                 },
                 Some(Command { change, body, answer }) = self.commands.recv() => {
@@ -112,43 +136,71 @@ impl Keeper {
                     // Whoever asked may have gone away; the outcome is logged all the same.
                     let _gone = answer.send(outcome);
                 }
+                Some(done) = self.reads.join_next_with_id() => self.finish(done),
+            }
+            self.start_due();
+        }
+    }
+
+    /// Remembers which files are to be read.
+    fn note(&mut self, changed: &[PathBuf]) {
+        for (index, source) in self.sources.iter().enumerate() {
+            if changed.contains(&source.path) {
+                self.due.insert(index);
             }
         }
     }
 
-    /// Reads what changed; a file that cannot be used leaves what it said before in force.
-    async fn look(&mut self, changed: &[PathBuf]) {
-        let mut published = false;
-        for index in 0..self.sources.len() {
-            let Some(source) = self.sources.get(index).filter(|source| changed.contains(&source.path)).cloned() else {
+    /// Begins to read what is due. A file that is being read waits until that is done: what is read of it may be of before
+    /// its change.
+    fn start_due(&mut self) {
+        for index in std::mem::take(&mut self.due) {
+            if self.running.values().any(|running| *running == index) {
+                self.due.insert(index);
                 continue;
-            };
-            let verifier = Arc::clone(&self.verifier);
-            let work = tokio::task::spawn_blocking(move || (source::look(&source, verifier.issuers(), now()), source));
-            let Ok((look, mut source)) = work.await else {
-                self.telemetry.revoked_failed();
-                tracing::error!("reading revocations broke, the last good ones stay");
-                continue;
-            };
-            match look {
-                Look::Same => source.failed = None,
-                Look::New(contents) => {
-                    source = Source { contents: Arc::new(contents), failed: None, ..source };
-                    published = true;
-                }
-                Look::Faulty { errors, report } => {
-                    let file = source.path.display();
-                    self.telemetry.revoked_failed();
-                    tracing::error!(errors, "revocations of {file} rejected, the last good ones stay");
-                    print(&report);
-                    source.failed = Some(Failed { at: now(), errors });
-                }
             }
-            if let Some(place) = self.sources.get_mut(index) {
-                *place = source;
+            let Some(source) = self.sources.get(index).cloned() else { continue };
+            let verifier = Arc::clone(&self.verifier);
+            let read = self.reads.spawn_blocking(move || {
+                let look = source::look(&source, verifier.issuers(), now());
+                (look, source.contents)
+            });
+            self.running.insert(read.id(), index);
+        }
+    }
+
+    /// Takes over what was read; a file that cannot be used leaves what it said before in force.
+    fn finish(&mut self, done: Result<(Id, Read), JoinError>) {
+        let id = done.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(index) = self.running.remove(&id) else { return };
+        let Ok((_, (look, known))) = done else {
+            self.telemetry.revoked_failed();
+            tracing::error!("reading revocations broke, the last good ones stay");
+            return;
+        };
+        let Some(source) = self.sources.get_mut(index) else { return };
+        if !Arc::ptr_eq(&source.contents, &known) {
+            // A call has written the store in the meantime: what was read may be of before it.
+            self.due.insert(index);
+            return;
+        }
+        match look {
+            Look::Same => source.failed = None,
+            Look::New { contents, report } => {
+                print(&report);
+                source.contents = Arc::new(contents);
+                source.failed = None;
+                self.publish();
+            }
+            Look::Faulty { errors, report } => {
+                let file = source.path.display();
+                self.telemetry.revoked_failed();
+                tracing::error!(errors, "revocations of {file} rejected, the last good ones stay");
+                print(&report);
+                source.failed = Some(Failed { at: now(), errors });
             }
         }
-        if published { self.publish() } else { self.share() }
+        self.share();
     }
 
     /// Writes the store, then publishes, so that what an operator was told of survives the process.

@@ -1,6 +1,10 @@
-//! From a written date to the time that the machine counts.
+//! From a written date to the time that the machine counts. People write moments as RFC 3339 section 5.6 has them, or as
+//! Unix seconds.
 
 use super::rfc3339;
+
+/// The end of the year 9999, beyond which RFC 3339 cannot write; a number above it counts milliseconds, as a rule.
+const LAST: u64 = 253_402_300_799;
 
 /// Unix seconds of a moment in UTC, by the Gregorian calendar; `None` for one that the calendar does not have, or that
 /// lies before 1970 or after 9999.
@@ -20,19 +24,68 @@ pub fn unix_seconds(date: [u64; 3], time: [u64; 3]) -> Option<u64> {
     (rfc3339(seconds.checked_mul(1000)?) == written).then_some(seconds)
 }
 
-/// Reads a moment as RFC 3339 section 5.6 writes it in UTC to the second, such as `2026-09-21T14:13:20Z`, or as a number
-/// of Unix seconds.
+/// Reads `2026-11-22T10:00:00Z`, with any offset and fraction, or a number of Unix seconds, from 1970 to 9999. A fraction
+/// counts as the whole next second, so that what was before a moment stays before it. `T` and `Z` are upper-case letters,
+/// and there is no second 60, because Unix seconds have none.
 pub fn moment(text: &str) -> Option<u64> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    if let Some(seconds) = number(text) {
-        return Some(seconds);
-    }
-    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let three = |text: &str, between: char| -> Option<[u64; 3]> {
-        let numbers: Option<Vec<u64>> = text.split(between).map(number).collect();
-        numbers?.try_into().ok()
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = if is_number { text.parse().ok()? } else { written(text)? };
+    (seconds <= LAST).then_some(seconds)
+}
+
+fn written(text: &str) -> Option<u64> {
+    let mut rest = Rest(text);
+    let year = rest.number(4)?;
+    let month = rest.past('-')?.number(2)?;
+    let day = rest.past('-')?.number(2)?;
+    let hour = rest.past('T')?.number(2)?;
+    let minute = rest.past(':')?.number(2)?;
+    let second = rest.past(':')?.number(2)?;
+    let local = unix_seconds([year, month, day], [hour, minute, second])?;
+    let begun = if rest.past('.').is_some() { rest.fraction()? } else { 0 };
+    let utc = match rest.offset()? {
+        (true, ahead) => local.checked_sub(ahead)?,
+        (false, behind) => local + behind,
     };
-    unix_seconds(three(date, '-')?, three(time, ':')?)
+    rest.0.is_empty().then_some(utc + begun)
+}
+
+/// What is left to read.
+struct Rest<'t>(&'t str);
+
+impl Rest<'_> {
+    fn number(&mut self, digits: usize) -> Option<u64> {
+        let (number, rest) = self.0.split_at_checked(digits)?;
+        self.0 = rest;
+        if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse().ok() } else { None }
+    }
+
+    fn past(&mut self, mark: char) -> Option<&mut Self> {
+        self.0 = self.0.strip_prefix(mark)?;
+        Some(self)
+    }
+
+    /// The digits of a fraction: 1 if they make more than nothing.
+    fn fraction(&mut self) -> Option<u64> {
+        let rest = self.0.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = self.0.strip_suffix(rest)?;
+        self.0 = rest;
+        (!digits.is_empty()).then(|| u64::from(digits.bytes().any(|digit| digit != b'0')))
+    }
+
+    /// Whether local time is ahead, and by how many seconds.
+    fn offset(&mut self) -> Option<(bool, u64)> {
+        if self.past('Z').is_some() {
+            return Some((true, 0));
+        }
+        let ahead = self.past('+').is_some();
+        if !ahead {
+            self.past('-')?;
+        }
+        let hours = self.number(2)?;
+        let minutes = self.past(':')?.number(2)?;
+        (hours <= 23 && minutes <= 59).then_some((ahead, (hours * 60 + minutes) * 60))
+    }
 }
 
 #[cfg(test)]
@@ -40,26 +93,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_moment_is_read() {
-        for (text, expected) in [
-            ("0", Some(0)),
-            ("1790000000", Some(1_790_000_000)),
-            ("1970-01-01T00:00:00Z", Some(0)),
-            ("2026-09-21T14:13:20Z", Some(1_790_000_000)),
-            ("2024-02-29T23:59:59Z", Some(1_709_251_199)),
-            ("9999-12-31T23:59:59Z", Some(253_402_300_799)),
-            ("2023-02-29T00:00:00Z", None),
-            ("2026-09-21T24:00:00Z", None),
-            ("2026-13-01T00:00:00Z", None),
-            ("1969-12-31T23:59:59Z", None),
-            ("2026-09-21 14:13:20Z", None),
-            ("2026-09-21T14:13:20", None),
-            ("2026-09-21T14:13:20+02:00", None),
-            ("-1", None),
-            ("", None),
-            ("99999999999999999999", None),
+    fn moments_are_read_as_rfc_3339_writes_them() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2001-09-09T01:46:40Z", 1_000_000_000),
+            ("2026-11-22T10:00:00Z", 1_795_341_600),
+            ("2026-11-22T10:00:00+00:00", 1_795_341_600),
+            ("2026-11-22T11:30:00+01:30", 1_795_341_600),
+            ("2026-11-22T05:00:00-05:00", 1_795_341_600),
+            ("2026-11-22T10:00:00-00:00", 1_795_341_600),
+            ("2024-02-29T00:00:00Z", 1_709_164_800),
+            ("2000-02-29T23:59:59Z", 951_868_799),
+            ("9999-12-31T23:59:59Z", LAST),
+            ("1795341600", 1_795_341_600),
+            ("0", 0),
+            ("253402300799", LAST),
         ] {
-            assert_eq!(moment(text), expected, "{text}");
+            assert_eq!(moment(text), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_counts_as_the_next_second() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00.000Z", 0),
+            ("1970-01-01T00:00:00.001Z", 1),
+            ("1970-01-01T00:00:59.999999999Z", 60),
+            ("1970-01-01T01:00:00.5+01:00", 1),
+        ] {
+            assert_eq!(moment(text), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2026-11-22",
+            "2026-11-22T10:00:00",
+            "2026-11-22T10:00Z",
+            "2026-11-22 10:00:00Z",
+            "2026-11-22t10:00:00z",
+            "2026-11-22T10:00:00z",
+            "2026-11-22T10:00:00ZZ",
+            " 2026-11-22T10:00:00Z",
+            "2026-11-22T10:00:00.Z",
+            "2026-11-22T10:00:00,5Z",
+            "2026-11-22T10:00:00+1:00",
+            "2026-11-22T10:00:00+0100",
+            "2026-11-22T10:00:00+24:00",
+            "2026-11-22T10:00:00+01:60",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T10:60:00Z",
+            "2016-12-31T23:59:60Z",
+            "2026-00-22T10:00:00Z",
+            "2026-13-22T10:00:00Z",
+            "2026-11-00T10:00:00Z",
+            "2026-11-31T10:00:00Z",
+            "2025-02-29T10:00:00Z",
+            "2100-02-29T10:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59.5Z",
+            "9999-12-31T23:59:59-00:01",
+            "+026-11-22T10:00:00Z",
+            "2026-+1-22T10:00:00Z",
+            "２026-11-22T10:00:00Z",
+            "-1",
+            "+1",
+            "1.5",
+            "1795341600000",
+            "253402300800",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
         }
     }
 }

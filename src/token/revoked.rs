@@ -37,6 +37,27 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// What stands for every entry of the same principal, or of the same token: it without its moment or tenant.
+    pub fn widest(&self) -> Self {
+        let mut widest = self.clone();
+        match &mut widest {
+            Self::Principal { issued_before, .. } => *issued_before = None,
+            Self::Token { tenant, .. } => *tenant = None,
+        }
+        widest
+    }
+}
+
+/// Seconds by which the clocks of those who write moments may be ahead.
+const AHEAD: u64 = 60;
+
+/// Whether a moment has not come at `now`, even by a clock that is a little ahead: an `issued_before` of it would refuse
+/// new tokens, too. Both are in Unix seconds.
+pub const fn is_ahead(moment: u64, now: u64) -> bool {
+    moment > now.saturating_add(AHEAD)
+}
+
 /// How an entry names a principal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PrincipalName {
@@ -192,11 +213,15 @@ enum Origin {
     These(Vec<Guid>),
 }
 
-/// What a token falls under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// From when on tokens are believed again, in Unix seconds, if the entry says so.
-    pub issued_before: Option<u64>,
+/// What a token falls under, from what covers fewest tokens to what covers most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hit {
+    /// An entry for this one token.
+    Token,
+    /// An entry for the tokens of the principal that were issued before this moment, in Unix seconds.
+    Before(u64),
+    /// An entry for all tokens of the principal, those that it will get, too.
+    Principal,
 }
 
 impl RevokedList {
@@ -234,14 +259,12 @@ impl RevokedList {
             Origin::Anywhere => true,
             Origin::These(tenants) => tenants.contains(&token.principal.tenant),
         });
-        if by_id {
-            return Some(Hit { issued_before: None });
-        }
-        match self.principals.get(&token.principal) {
-            Some(Some(moment)) if token.issued_at < *moment => Some(Hit { issued_before: Some(*moment) }),
+        let by_principal = match self.principals.get(&token.principal) {
+            Some(Some(moment)) if token.issued_at < *moment => Some(Hit::Before(*moment)),
             Some(Some(_)) | None => None,
-            Some(None) => Some(Hit { issued_before: None }),
-        }
+            Some(None) => Some(Hit::Principal),
+        };
+        by_principal.max(by_id.then_some(Hit::Token))
     }
 }
 
@@ -270,10 +293,7 @@ impl Revoked {
 
     /// What a verified token falls under, if anything: of several entries, the one that covers more tokens.
     pub fn find(&self, token: &Verified) -> Option<Hit> {
-        let hits = self.lists.iter().filter_map(|list| list.find(token));
-        hits.reduce(|one, other| Hit {
-            issued_before: one.issued_before.zip(other.issued_before).map(|(one, other)| one.max(other)),
-        })
+        self.lists.iter().filter_map(|list| list.find(token)).max()
     }
 }
 
@@ -352,28 +372,31 @@ mod tests {
         let later = format!("{{principal: {{tenant: uss, oid: {OLGA}}}, issued_before: 200}}");
         let (anywhere, here) = ("{uti: x}".to_owned(), "{uti: x, tenant: uss}".to_owned());
         let other = "00000000-0000-0000-0000-000000000002";
-        let hit = |issued_before| Some(Hit { issued_before });
+        let (all, one) = (Some(Hit::Principal), Some(Hit::Token));
+        let until = |moment| Some(Hit::Before(moment));
         for (entries, token, expected) in [
-            (vec![&every], token(USS, OLGA, None, 5), hit(None)),
-            (vec![&every], token(USS, OLGA, None, u64::MAX), hit(None)),
+            (vec![&every], token(USS, OLGA, None, 5), all),
+            (vec![&every], token(USS, OLGA, None, u64::MAX), all),
             (vec![&every], token(AWAY, OLGA, None, 5), None),
             (vec![&every], token(USS, other, None, 5), None),
-            (vec![&before], token(USS, OLGA, None, 99), hit(Some(100))),
+            (vec![&before], token(USS, OLGA, None, 99), until(100)),
             (vec![&before], token(USS, OLGA, None, 100), None),
             (vec![&before], token(AWAY, OLGA, None, 99), None),
-            (vec![&before, &later], token(USS, OLGA, None, 150), hit(Some(200))),
-            (vec![&later, &before], token(USS, OLGA, None, 150), hit(Some(200))),
-            (vec![&later, &every, &before], token(USS, OLGA, None, 500), hit(None)),
-            (vec![&every, &before], token(USS, OLGA, None, 500), hit(None)),
-            (vec![&anywhere], token(USS, OLGA, Some("x"), 5), hit(None)),
-            (vec![&anywhere], token(AWAY, other, Some("x"), 5), hit(None)),
+            (vec![&before, &later], token(USS, OLGA, None, 150), until(200)),
+            (vec![&later, &before], token(USS, OLGA, None, 150), until(200)),
+            (vec![&later, &every, &before], token(USS, OLGA, None, 500), all),
+            (vec![&every, &before], token(USS, OLGA, None, 500), all),
+            (vec![&every, &anywhere], token(USS, OLGA, Some("x"), 500), all),
+            (vec![&anywhere], token(USS, OLGA, Some("x"), 5), one),
+            (vec![&anywhere], token(AWAY, other, Some("x"), 5), one),
             (vec![&anywhere], token(USS, OLGA, Some("X"), 5), None),
             (vec![&anywhere], token(USS, OLGA, None, 5), None),
-            (vec![&here], token(USS, OLGA, Some("x"), 5), hit(None)),
+            (vec![&here], token(USS, OLGA, Some("x"), 5), one),
             (vec![&here], token(AWAY, OLGA, Some("x"), 5), None),
-            (vec![&here, &anywhere], token(AWAY, OLGA, Some("x"), 5), hit(None)),
-            (vec![&anywhere, &here], token(AWAY, OLGA, Some("x"), 5), hit(None)),
-            (vec![&before, &anywhere], token(USS, OLGA, Some("x"), 5), hit(None)),
+            (vec![&here, &anywhere], token(AWAY, OLGA, Some("x"), 5), one),
+            (vec![&anywhere, &here], token(AWAY, OLGA, Some("x"), 5), one),
+            (vec![&before, &anywhere], token(USS, OLGA, Some("x"), 5), until(100)),
+            (vec![&before, &anywhere], token(USS, OLGA, Some("x"), 100), one),
             (vec![], token(USS, OLGA, Some("x"), 5), None),
         ] {
             let entries: Vec<&str> = entries.into_iter().map(String::as_str).collect();
@@ -390,7 +413,7 @@ mod tests {
         let list = revoked(&["{principal: {tenant: sso, subject: \"a|b\"}}"]);
         let key = principal_of("33333333-3333-3333-3333-333333333333".parse().unwrap(), "a|b");
         let caller = Verified { principal: key, ..token(USS, OLGA, None, 5) };
-        assert_eq!(list.find(&caller), Some(Hit { issued_before: None }));
+        assert_eq!(list.find(&caller), Some(Hit::Principal));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use super::{Field, conflict, fields, file, not_empty, scalar};
 use crate::diag::Report;
-use crate::document::instant::unix_seconds;
 use crate::document::parse::{Node, Shape};
 use crate::document::revoked::{PrincipalNameDocument, RevocationDocument, TargetDocument};
+use crate::telemetry;
 
 /// Most entries of one document.
 const ENTRIES: usize = 1_000_000;
@@ -98,7 +98,7 @@ fn principal(node: &Node, issued_before: Option<u64>, report: &mut Report) -> Op
 fn moment(field: Field<'_>, report: &mut Report) -> Option<Option<u64>> {
     let Some(node) = field.node else { return Some(None) };
     let written = scalar::text(node, super::Name::Key(field.key), report)?;
-    let seconds = unix_seconds(&written.value);
+    let seconds = telemetry::moment(&written.value);
     if seconds.is_none() {
         let message = format!("`{}` must be a moment, but is `{}`", field.key, written.value);
         report

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::diag::Report;
+use crate::document::revoked::{RevocationDocument, TargetDocument};
 use crate::document::{self, Limits};
 use crate::reload::load::sha256;
 use crate::source::file;
+use crate::telemetry::rfc3339;
+use crate::token::revoked::is_ahead;
 use crate::token::{Issuers, Revocation, RevokedList};
 
 /// How many entries of a file are remembered as they were written, to be shown to operators.
@@ -92,8 +95,8 @@ pub fn check_shape(files: &RevokedFiles, report: &mut Report) {
 pub(super) enum Look {
     /// It says what it said.
     Same,
-    /// It says something else.
-    New(Contents),
+    /// It says something else; warnings as people read them.
+    New { contents: Contents, report: String },
     /// It cannot be used.
     Faulty { errors: usize, report: String },
 }
@@ -106,7 +109,7 @@ pub(super) fn look(source: &Source, issuers: &Issuers, now: u64) -> Look {
     }
     match read(source, issuers, now, &mut report) {
         Some(contents) if contents.digest == source.contents.digest => Look::Same,
-        Some(contents) => Look::New(contents),
+        Some(contents) => Look::New { contents, report: report.render() },
         None => Look::Faulty { errors: report.errors(), report: report.render() },
     }
 }
@@ -126,6 +129,7 @@ pub(super) fn read(source: &Source, issuers: &Issuers, now: u64, report: &mut Re
     let before = report.errors();
     let document = file::add_document(&source.path, bytes, report)?;
     let entries = document::read_revoked(document, report)?;
+    warn_of_future(&entries, now, report);
     let mut entries = Revocation::resolve(entries, issuers, report).filter(|_| report.errors() == before)?;
     let list = Arc::new(RevokedList::new(&entries));
     if !source.is_store {
@@ -133,4 +137,33 @@ pub(super) fn read(source: &Source, issuers: &Issuers, now: u64, report: &mut Re
         entries.shrink_to_fit();
     }
     Some(Contents { digest, list, entries, read_at: now })
+}
+
+fn warn_of_future(entries: &[RevocationDocument], now: u64, report: &mut Report) {
+    for (entry, moment) in entries.iter().filter_map(|entry| Some((entry, future(entry, now)?))) {
+        report.warning("future_moment", entry.place, future_text(moment)).help(FUTURE_HELP);
+    }
+}
+
+/// What to do about a moment that has not come.
+pub(super) const FUTURE_HELP: &str =
+    "write a moment that has come, or leave `issued_before` out to revoke every token for good";
+
+/// The `issued_before` of an entry, if that moment has not come.
+pub(super) fn future(entry: &RevocationDocument, now: u64) -> Option<u64> {
+    match entry.target {
+        TargetDocument::Principal { issued_before, .. } => issued_before.filter(|moment| is_ahead(*moment, now)),
+        TargetDocument::Token { .. } => None,
+    }
+}
+
+/// What is wrong with a moment that has not come.
+pub(super) fn future_text(moment: u64) -> String {
+    let moment = moment_text(moment);
+    format!("`issued_before` has not come yet: until {moment} new tokens of the principal are refused, too")
+}
+
+/// Unix seconds as RFC 3339 writes them.
+pub fn moment_text(seconds: u64) -> String {
+    rfc3339(seconds.saturating_mul(1_000)).replace(".000Z", "Z")
 }

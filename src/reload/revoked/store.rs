@@ -1,6 +1,6 @@
 //! What operators revoke by calls: read from a body, written into the store as a whole, and only then in force.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,23 +9,25 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
-use super::source::{self, Contents, Source};
+use super::source::{self, Contents, Source, moment_text};
 use crate::diag::Report;
 use crate::document;
 use crate::reload::load::sha256;
-use crate::telemetry::rfc3339;
 use crate::token::revoked::{PrincipalName, Target};
 use crate::token::{Issuers, Revocation, RevokedList, Rules};
 
 /// Most entries of the store: as many as are read.
 const ENTRIES: usize = 1_000_000;
+/// Most entries that are named to an operator who named another.
+const NEAR: usize = 5;
 
 /// What a call is to do with its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Revoke.
     Add,
-    /// Take back.
+    /// Take back. Who names more takes back less: a principal without a moment stands for every entry of the principal, a
+    /// token without a tenant for every entry of that id; with it, for the very entry. Entries of files stay.
     Remove,
 }
 
@@ -55,9 +57,16 @@ pub enum Refused {
         errors: usize,
         /// All of them.
         report: String,
+        /// Each of the first thousand, for programs.
+        found: Vec<Found>,
     },
-    /// So many of the entries to take back are not in the store.
-    NotInStore(usize),
+    /// Some of the entries to take back are not in the store.
+    NotInStore {
+        /// How many.
+        missing: usize,
+        /// A few that the store has of the same principals and tokens.
+        near: Vec<Target>,
+    },
     /// The store holds as many entries as it may.
     Full,
     /// The store has faults itself; all of them as people read them.
@@ -66,6 +75,17 @@ pub enum Refused {
     Unwritable(String),
     /// Changing it broke (a defect of this program).
     Broken,
+}
+
+/// One fault of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The stable word for its class.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// Changes the store at `path`, of which `known` is in force, and says what is to be in force then. Whatever else the
@@ -77,7 +97,7 @@ pub(super) fn change(
     (issuers, rules): (&Issuers, &Rules),
     now: u64,
 ) -> Result<(Contents, Changed), Refused> {
-    let wanted = wanted(body, issuers)?;
+    let wanted = wanted(change, body, issuers, now)?;
     let (mut entries, written) = current(path, known, issuers, now)?;
     let mut changed = Changed::default();
     match change {
@@ -93,14 +113,8 @@ pub(super) fn change(
             }
         }
         Change::Remove => {
-            let wanted: HashSet<Target> = wanted.into_iter().collect();
-            let there: HashSet<&Target> = entries.iter().map(|entry| &entry.target).collect();
-            let missing = wanted.iter().filter(|target| !there.contains(target)).count();
-            if missing > 0 {
-                return Err(Refused::NotInStore(missing));
-            }
             let before = entries.len();
-            entries.retain(|entry| !wanted.contains(&entry.target));
+            take_back(&mut entries, wanted)?;
             changed.removed = before - entries.len();
         }
     }
@@ -122,8 +136,28 @@ pub(super) fn change(
     Ok((Contents { digest, list, entries, read_at: now }, changed))
 }
 
+/// Takes out of `entries` what `wanted` stands for (see [`Change::Remove`]).
+fn take_back(entries: &mut Vec<Revocation>, wanted: Vec<Target>) -> Result<(), Refused> {
+    let mut found: HashMap<Target, bool> = wanted.into_iter().map(|target| (target, false)).collect();
+    for entry in &*entries {
+        for name in [&entry.target, &entry.target.widest()] {
+            if let Some(found) = found.get_mut(name) {
+                *found = true;
+            }
+        }
+    }
+    let missing: Vec<Target> = found.iter().filter(|(_, found)| !**found).map(|(target, _)| target.widest()).collect();
+    if missing.is_empty() {
+        entries.retain(|entry| !found.contains_key(&entry.target) && !found.contains_key(&entry.target.widest()));
+        return Ok(());
+    }
+    let names: HashSet<&Target> = missing.iter().collect();
+    let near = entries.iter().map(|entry| &entry.target).filter(|target| names.contains(&target.widest()));
+    Err(Refused::NotInStore { missing: missing.len(), near: near.take(NEAR).cloned().collect() })
+}
+
 /// The entries of a body. JSON is YAML but for tabs between its tokens; inside of its strings they cannot stand.
-fn wanted(body: &[u8], issuers: &Issuers) -> Result<Vec<Target>, Refused> {
+fn wanted(change: Change, body: &[u8], issuers: &Issuers, now: u64) -> Result<Vec<Target>, Refused> {
     let not_json = |error: &dyn std::fmt::Display| Refused::NotJson(error.to_string());
     serde_json::from_slice::<IgnoredAny>(body).map_err(|error| not_json(&error))?;
     let text = std::str::from_utf8(body).map_err(|error| not_json(&error))?.replace('\t', " ");
@@ -135,10 +169,23 @@ fn wanted(body: &[u8], issuers: &Issuers) -> Result<Vec<Target>, Refused> {
             .error("added_at", document.place, "the gateway itself writes when an entry was added")
             .help("leave `added_at` out");
     }
+    if change == Change::Add {
+        for (entry, moment) in documents.iter().filter_map(|entry| Some((entry, source::future(entry, now)?))) {
+            report.error("future_moment", entry.place, source::future_text(moment)).help(source::FUTURE_HELP);
+        }
+    }
     let resolved = Revocation::resolve(documents, issuers, &mut report);
     match resolved.filter(|_| !report.has_errors()) {
         Some(entries) => Ok(entries.into_iter().map(|entry| entry.target).collect()),
-        None => Err(Refused::Faulty { errors: report.errors(), report: report.render() }),
+        None => {
+            let found = report.diagnostics().iter().map(|found| Found {
+                code: found.code,
+                message: found.message.clone(),
+                help: found.help.clone(),
+            });
+            let found = found.collect();
+            Err(Refused::Faulty { errors: report.errors(), report: report.render(), found })
+        }
     }
 }
 
@@ -171,24 +218,7 @@ fn render(entries: &[Revocation]) -> String {
     text.push_str("revoked:\n");
     for entry in entries {
         text.push_str("  - {");
-        match &entry.target {
-            Target::Principal { tenant, name, issued_before, .. } => {
-                let name = match name {
-                    PrincipalName::Oid(id) => format!("oid: {id}"),
-                    PrincipalName::Subject(subject) => format!("subject: {}", quoted(subject)),
-                };
-                text.push_str(&format!("principal: {{tenant: {}, {name}}}", quoted(tenant)));
-                if let Some(moment) = issued_before {
-                    text.push_str(&format!(", issued_before: {}", moment_text(*moment)));
-                }
-            }
-            Target::Token { id, tenant } => {
-                text.push_str(&format!("uti: {}", quoted(id)));
-                if let Some((tenant, _)) = tenant {
-                    text.push_str(&format!(", tenant: {}", quoted(tenant)));
-                }
-            }
-        }
+        text.push_str(&target_text(&entry.target));
         if let Some(moment) = entry.added_at {
             text.push_str(&format!(", added_at: {}", moment_text(moment)));
         }
@@ -197,14 +227,27 @@ fn render(entries: &[Revocation]) -> String {
     text
 }
 
+/// What an entry revokes, in the words of the file.
+pub fn target_text(target: &Target) -> String {
+    match target {
+        Target::Principal { tenant, name, issued_before, .. } => {
+            let name = match name {
+                PrincipalName::Oid(id) => format!("oid: {id}"),
+                PrincipalName::Subject(subject) => format!("subject: {}", quoted(subject)),
+            };
+            let moment = issued_before.map(|moment| format!(", issued_before: {}", moment_text(moment)));
+            format!("principal: {{tenant: {}, {name}}}{}", quoted(tenant), moment.unwrap_or_default())
+        }
+        Target::Token { id, tenant } => {
+            let tenant = tenant.as_ref().map(|(tenant, _)| format!(", tenant: {}", quoted(tenant)));
+            format!("uti: {}{}", quoted(id), tenant.unwrap_or_default())
+        }
+    }
+}
+
 /// A text in double quotes, with the escapes that JSON and YAML share.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// Unix seconds as RFC 3339 writes them.
-pub fn moment_text(seconds: u64) -> String {
-    rfc3339(seconds.saturating_mul(1_000)).replace(".000Z", "Z")
 }
 
 /// Whether a document says exactly this: what is written must be what the next start reads.
