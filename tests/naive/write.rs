@@ -188,10 +188,13 @@ fn routes(world: &World) -> String {
     writeln!(
         text,
         "applications:\n  - name: app\n    hosts: [{HOST}]\n    domain: d\n    upstream: app\n    gate: {{tenants: {}, \
-         audiences: {}, app_roles: {}}}",
+         audiences: {}{}}}",
         names(&world.gate.tenants),
         names(&world.gate.audiences),
-        names(&world.gate.app_roles)
+        match world.gate.app_roles.as_slice() {
+            [] => String::new(),
+            roles => format!(", app_roles: {}", names(roles)),
+        }
     )
     .unwrap();
     text.push_str(&definitions(true, "    "));
