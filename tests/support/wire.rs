@@ -77,6 +77,11 @@ impl Client {
         Self { wire: Box::new(tcp.try_clone().unwrap()), tcp, buffer: Vec::new() }
     }
 
+    /// Connects once more to where this one is connected, without TLS.
+    pub fn again(&self) -> Self {
+        Self::plain(self.tcp.peer_addr().unwrap())
+    }
+
     /// Connects with TLS, as a client of `app.test`, and makes the handshake.
     pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Facts)> {
         let tcp = connect(address);
