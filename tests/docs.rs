@@ -90,7 +90,18 @@ log: {qqq: 1}
 const ROUTES: &str = "
 version: 1
 qqq: 1
-upstreams: {u: {servers: [s], qqq: 1}}
+upstreams:
+  u:
+    servers: [s]
+    qqq: 1
+    tls: {qqq: 1}
+    path: {qqq: 1}
+    credentials: {basic: u, from_file: f, qqq: 1}
+    health: {path: /, qqq: 1}
+    ejection: {qqq: 1}
+    limits: {qqq: 1}
+    retries: {qqq: 1}
+    timeouts: {qqq: 1}
 define:
   a: {qqq: right}
   b: {any: [x], qqq: 1}
@@ -173,6 +184,7 @@ fn heading(what: &str) -> &str {
         "missing" => "scope",
         "entry of `app_keys" => "app_keys",
         "token" => "test",
+        part if part.starts_with("upstream ") => "upstream",
         "token place" => "Where the token is",
         "resource_metadata" => "application",
         "revoked principal" => "revocation",

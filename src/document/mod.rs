@@ -1,6 +1,6 @@
 //! The files as they are written: documents with the place of every value, before anything is resolved.
 //!
-//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` with `entrance`, `grants` and `revoked` read
+//! `parse` turns text into a tree of nodes within bounds; `gateway`, `routes` with `entrance` and `upstream`, `grants` and `revoked` read
 //! the tree into mirrors of the kinds of file and report every fault of shape at once. Whether names resolve is for the
 //! compilers of `config`, `route` and `policy`.
 
@@ -13,6 +13,7 @@ mod position;
 pub mod revoked;
 pub mod routes;
 mod syntax;
+pub mod upstream;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::entrance::{CallersDocument, CorsDocument, MetadataDocument, TokenPlaceDocument};
+use super::upstream::UpstreamDocument;
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 
@@ -28,18 +29,6 @@ pub struct Definition {
     pub name: Located<String>,
     /// What it stands for.
     pub requirement: Located<Term>,
-}
-
-/// One entry of `upstreams`.
-#[derive(Clone, Debug)]
-pub struct UpstreamDocument {
-    /// The name that applications use.
-    pub name: Located<String>,
-    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`; at least one.
-    pub servers: Vec<Located<String>>,
-    /// A PEM file with the certificate authorities that https servers must chain to, in place of the public ones;
-    /// relative to this file.
-    pub ca: Option<Located<String>>,
 }
 
 /// One entry of `applications`.

@@ -123,7 +123,7 @@ async fn exchange(
     let mut reason = Reason::UpstreamUnreachable;
     for server in upstreams.in_turn(upstream) {
         ledger.tries(&server.name);
-        let pool = upstreams.pool(server, upstream.ca.as_ref());
+        let pool = upstreams.pool(server, &upstream.transport);
         if let Some(lease) = pool.check_out() {
             let copy = repeatable(&request);
             match (attempt(worker, lease, request, ledger).await, copy) {
@@ -135,7 +135,7 @@ async fn exchange(
                 (Err(Attempt::Failed(reason)), _) => return Err(reason),
             }
         }
-        let lease = match upstreams.connector.open(server, upstream.ca.as_ref(), &pool).await {
+        let lease = match upstreams.connector.open(server, &upstream.transport, &pool).await {
             Ok(lease) => lease,
             Err(fault) => {
                 worker.complain(&server.name, &fault);

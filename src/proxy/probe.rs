@@ -14,18 +14,19 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::upstream::client_config;
 use crate::route::Server;
+use crate::route::upstream::{Endpoint, Transport};
 
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Where it is.
-    pub address: SocketAddr,
+    /// Where it is: an address and port, or the path of a socket.
+    pub address: String,
     /// The status of its answer, whatever it is.
     pub status: u16,
     /// From the name's resolution to the head of the answer.
@@ -59,36 +60,45 @@ fn at<E: fmt::Display>(stage: Stage, what: &'static str) -> impl Fn(E) -> ProbeF
     move |error| ProbeFault { stage, cause: format!("{what}{error}") }
 }
 
-/// Asks a server `OPTIONS *` (RFC 9110 section 9.3.7), believing the authorities of `ca` (PEM) in place of the public
-/// ones. Takes as long as the server does; the caller bounds it.
+/// Asks a server `OPTIONS *` (RFC 9110 section 9.3.7) on a connection made as `transport` says. Takes as long as the
+/// server does; the caller bounds it.
 ///
 /// # Errors
 /// The first stage that fails.
-pub async fn probe(server: &Server, ca: Option<&[u8]>) -> Result<Reached, ProbeFault> {
+pub async fn probe(server: &Server, transport: &Transport) -> Result<Reached, ProbeFault> {
     let began = Instant::now();
-    let found = tokio::net::lookup_host((&*server.host, server.port)).await;
-    let addresses: Vec<SocketAddr> = found.map_err(at(Stage::Name, "the name does not resolve: "))?.collect();
-    let mut last = String::from("the name has no address");
-    let mut connected = None;
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                connected = Some((address, stream));
-                break;
-            }
-            Err(error) => last = format!("no connection to {address}: {error}"),
+    let (host, port) = match &server.endpoint {
+        Endpoint::Tcp { host, port } => (host, *port),
+        Endpoint::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(at(Stage::Connection, ""))?;
+            let status = ask(server, stream).await?;
+            return Ok(Reached { address: path.display().to_string(), status, took: began.elapsed() });
         }
-    }
-    let (address, tcp) = connected.ok_or(ProbeFault { stage: Stage::Connection, cause: last })?;
+    };
+    let (address, tcp) = connect(host, port).await?;
     let status = if server.tls {
-        let name = ServerName::try_from(server.host.to_string());
+        let name = ServerName::try_from(transport.server_name.as_ref().unwrap_or(host).to_string());
         let name = name.map_err(at(Stage::Tls, "the host is no name that a certificate could have: "))?;
-        let tls = TlsConnector::from(Arc::new(client_config(ca).map_err(at(Stage::Tls, ""))?));
+        let config = client_config(transport.ca.as_deref()).map_err(at(Stage::Tls, ""))?;
+        let tls = TlsConnector::from(Arc::new(config));
         ask(server, tls.connect(name, tcp).await.map_err(at(Stage::Tls, ""))?).await?
     } else {
         ask(server, tcp).await?
     };
-    Ok(Reached { address, status, took: began.elapsed() })
+    Ok(Reached { address: address.to_string(), status, took: began.elapsed() })
+}
+
+async fn connect(host: &str, port: u16) -> Result<(SocketAddr, TcpStream), ProbeFault> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<SocketAddr> = found.map_err(at(Stage::Name, "the name does not resolve: "))?.collect();
+    let mut last = String::from("the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok((address, stream)),
+            Err(error) => last = format!("no connection to {address}: {error}"),
+        }
+    }
+    Err(ProbeFault { stage: Stage::Connection, cause: last })
 }
 
 async fn ask<S>(server: &Server, stream: S) -> Result<u16, ProbeFault>
@@ -97,9 +107,10 @@ where
 {
     let fault = at::<hyper::Error>(Stage::Answer, "no answer in HTTP: ");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(&fault)?;
-    let host = server.name.split_once("://").map_or(&*server.name, |(_, authority)| authority);
-    let request =
-        Request::options("*").header(HOST, host).body(Empty::<Bytes>::new()).map_err(at(Stage::Answer, ""))?;
+    let request = Request::options("*")
+        .header(HOST, server.authority())
+        .body(Empty::<Bytes>::new())
+        .map_err(at(Stage::Answer, ""))?;
     let exchange = sender.send_request(request);
     tokio::pin!(exchange, connection);
     let response = tokio::select! {

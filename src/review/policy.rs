@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::diag::Report;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{ApplicationDocument, RouteDocument, RoutesDocument};
+use crate::document::upstream::UpstreamTlsDocument;
 use crate::model::Tenant;
 use crate::policy::{Domain, DomainId, Keep, Origins, Sha256};
 use crate::route::{self, Application, Inputs};
@@ -73,9 +74,10 @@ impl Policy {
         change: impl FnOnce(&mut Vec<RoutesDocument>, &mut Vec<GrantsDocument>),
     ) -> Result<Self, Box<Report>> {
         let (mut routes, mut grants) = (self.routes.clone(), self.grants.clone());
-        // A copy connects to nothing, so it needs no certificates, and nothing has to be read.
+        // A copy connects to nothing, so it needs no certificates and no credentials, and nothing has to be read.
         for upstream in routes.iter_mut().flat_map(|file| &mut file.upstreams) {
-            upstream.ca = None;
+            upstream.tls = UpstreamTlsDocument::default();
+            upstream.credentials = None;
         }
         change(&mut routes, &mut grants);
         let mut report = Report::new();

@@ -9,8 +9,8 @@ use super::host::Host;
 use super::pattern::Pattern;
 use super::reachable;
 use super::table::Table;
-use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap, Server, Upstream};
-use super::{METADATA_PATH, cors, gate, places};
+use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap};
+use super::{METADATA_PATH, cors, gate, places, upstream};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
@@ -132,6 +132,7 @@ impl<'i> Compiler<'i> {
             let cors = application.cors.as_ref().map(|cors| cors::compile(cors, &table, report));
             let resource_metadata = resource_metadata(application, report);
             let Some(upstream) = upstream else { continue };
+            upstream::check_routes(application, &routes, &upstream, report);
             let application = Arc::new(Application {
                 name: application.name.value.as_str().into(),
                 upstream,
@@ -163,36 +164,11 @@ impl<'i> Compiler<'i> {
         }
     }
 
-    fn upstreams(&self, file: &'i RoutesDocument, report: &mut Report) -> HashMap<&'i str, Arc<Upstream>> {
+    fn upstreams(&self, file: &'i RoutesDocument, report: &mut Report) -> upstream::ByName<'i> {
         let mut upstreams = HashMap::new();
         for upstream in &file.upstreams {
-            let mut servers = Vec::new();
-            for server in &upstream.servers {
-                match Server::parse(&server.value) {
-                    Ok(server) => servers.push(server),
-                    Err(message) => {
-                        let help = "write `http://HOST:PORT` or `https://HOST:PORT`";
-                        report.error("bad_url", server.place, message).help(help);
-                    }
-                }
-            }
-            let ca = upstream.ca.as_ref().and_then(|file| match (self.inputs.files)(file) {
-                Ok(pem) if String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") => {
-                    Some(Arc::from(pem))
-                }
-                Ok(_) => {
-                    let message = format!("`{}` holds no certificate", file.value);
-                    let help = "it must be a PEM file with `-----BEGIN CERTIFICATE-----` blocks";
-                    report.error("bad_certificate", file.place, message).help(help);
-                    None
-                }
-                Err(message) => {
-                    report.error("unreadable", file.place, message).help("a path is relative to this file");
-                    None
-                }
-            });
-            let name: Arc<str> = upstream.name.value.as_str().into();
-            upstreams.insert(upstream.name.value.as_str(), Arc::new(Upstream { name, servers, ca }));
+            let compiled = Arc::new(upstream::compile(upstream, self.inputs.files, report));
+            upstreams.insert(upstream.name.value.as_str(), compiled);
         }
         upstreams
     }

@@ -13,7 +13,7 @@ mod places;
 pub mod query;
 mod reachable;
 mod table;
-mod upstream;
+pub mod upstream;
 
 use std::sync::Arc;
 

@@ -26,9 +26,9 @@ pub(super) fn servers(policy: &Policy) -> Vec<(Arc<Upstream>, Server)> {
 /// Looks at one server.
 pub(super) async fn look(upstream: &Upstream, server: &Server, within: Duration) -> Vec<Finding> {
     let about = format!("upstream {} {}", upstream.name, server.name);
-    let finding = match tokio::time::timeout(within, probe(server, upstream.ca.as_deref())).await {
+    let finding = match tokio::time::timeout(within, probe(server, &upstream.transport)).await {
         Ok(Ok(reached)) => good(&about, &reached, server),
-        Ok(Err(fault)) => bad(&about, fault, upstream.ca.is_some()),
+        Ok(Err(fault)) => bad(&about, fault, upstream.transport.ca.is_some()),
         Err(_) => Finding::new(Level::Fail, &about, "reach", format!("no answer within {} s", within.as_secs()))
             .help("it is too slow, or a firewall swallows the packets; try a longer `--timeout`"),
     };

@@ -11,6 +11,7 @@ mod revoked;
 mod routes;
 mod scalar;
 mod term;
+mod upstream;
 
 pub(super) use cases::tests;
 pub(super) use gateway::gateway;

@@ -1,13 +1,14 @@
 //! Reads `routes.yaml`.
 
 use super::term::{missing, requirement, term};
+use super::upstream::upstream;
 use super::{Field, cases, conflict, entrance, fields, file, scalar, unknown};
 use crate::diag::Report;
 use crate::document::entrance::CallersDocument;
 use crate::document::parse::{Entry, Node};
 use crate::document::routes::{
     AccessDocument, ApplicationDocument, Definition, GateDocument, IdentityHeader, MissingDocument, ObjectDocument,
-    OriginDocument, RouteDocument, RoutesDocument, ScopeDocument, UpstreamDocument,
+    OriginDocument, RouteDocument, RoutesDocument, ScopeDocument,
 };
 use crate::document::{Entries, Located};
 use crate::model::Level;
@@ -27,11 +28,6 @@ pub(in crate::document) fn routes(root: &Node, report: &mut Report) -> Option<Ro
         applications: applications.items(report).iter().filter_map(|node| application(node, report)).collect(),
         tests: cases::cases(tests, report),
     })
-}
-
-fn upstream(name: Located<String>, node: &Node, report: &mut Report) -> Option<UpstreamDocument> {
-    let [servers, ca] = fields(node, "this upstream", ["servers", "ca"], report)?;
-    Some(UpstreamDocument { name, servers: servers.some_texts(report), ca: ca.text(report) })
 }
 
 fn definitions(field: Field<'_>, report: &mut Report) -> Vec<Definition> {
@@ -350,7 +346,7 @@ tests:
         let list = Literal::List(vec![text("a"), text("b")]);
         assert_eq!(settings, [&list, &Literal::Bool(true), &Literal::Int(7), &text("x")]);
         assert_eq!(document.upstreams[0].servers.len(), 2);
-        assert_eq!(document.upstreams[0].ca.as_ref().unwrap().value, "ca.pem");
+        assert_eq!(document.upstreams[0].tls.ca.as_ref().unwrap().value, "ca.pem");
         assert_eq!(plain(&document.upstreams[1].servers), ["http://127.0.0.1:9003"]);
         assert_eq!(document.define[0].name.value, "edit");
         let [oms, ips] = document.applications.as_slice() else { panic!() };

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -23,6 +23,7 @@ use super::pool::Connection;
 use super::{Lease, ServerPool};
 use crate::proxy::settings::Timeouts;
 use crate::route::Server;
+use crate::route::upstream::{Endpoint, Transport};
 use crate::telemetry::Telemetry;
 
 /// The most TLS set-ups that are remembered; a route map has one for each distinct `ca`.
@@ -66,14 +67,14 @@ impl Connector {
         Self { telemetry, within: timeouts.connect, http, remembered: RefCell::default() }
     }
 
-    /// Opens a connection to `server`, believing the authorities of `ca` (PEM) in place of the public ones.
+    /// Opens a connection to `server`, made as `transport` says.
     pub(in crate::proxy) async fn open(
         &self,
         server: &Server,
-        ca: Option<&Arc<[u8]>>,
+        transport: &Transport,
         pool: &Rc<ServerPool>,
     ) -> Result<Lease, ConnectFault> {
-        let opened = match timeout(self.within, self.dial(server, ca)).await {
+        let opened = match timeout(self.within, self.dial(server, transport)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(fault)) => Err(ConnectFault::Failed(fault)),
             Err(_) => Err(ConnectFault::TimedOut),
@@ -90,19 +91,23 @@ impl Connector {
         }
     }
 
-    async fn dial(&self, server: &Server, ca: Option<&Arc<[u8]>>) -> io::Result<Connection> {
-        let tcp = match server.host.parse::<IpAddr>() {
-            Ok(address) => TcpStream::connect(SocketAddr::new(address, server.port)).await?,
-            Err(_) => TcpStream::connect((&*server.host, server.port)).await?,
+    async fn dial(&self, server: &Server, transport: &Transport) -> io::Result<Connection> {
+        let (host, port) = match &server.endpoint {
+            Endpoint::Tcp { host, port } => (host, *port),
+            Endpoint::Unix(path) => return self.start(UnixStream::connect(path).await?).await,
+        };
+        let tcp = match host.parse::<IpAddr>() {
+            Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,
+            Err(_) => TcpStream::connect((&**host, port)).await?,
         };
         tcp.set_nodelay(true)?;
         if !server.tls {
             return self.start(tcp).await;
         }
-        let name = ServerName::try_from(server.host.to_string()).map_err(|_| {
+        let name = ServerName::try_from(transport.server_name.as_ref().unwrap_or(host).to_string()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, "the host is no name that a certificate could have")
         })?;
-        let tls = self.tls(ca)?;
+        let tls = self.tls(transport.ca.as_ref())?;
         self.start(tls.connect(name, tcp).await?).await
     }
 

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 pub(super) use connect::{ConnectFault, Connector, client_config};
 pub(super) use pool::{Lease, ServerPool};
 
-use crate::route::Server;
-use crate::route::Upstream;
+use crate::route::upstream::Transport;
+use crate::route::{Server, Upstream};
 
 /// The pools and turns of one worker thread.
 #[derive(Debug)]
@@ -57,15 +57,15 @@ impl Upstreams {
         }
     }
 
-    /// The pool of one server. A connection that was verified with other authorities than `ca` is never reused.
-    pub(super) fn pool(&self, server: &Server, ca: Option<&Arc<[u8]>>) -> Rc<ServerPool> {
+    /// The pool of one server. A connection that was made in another way is never reused.
+    pub(super) fn pool(&self, server: &Server, transport: &Arc<Transport>) -> Rc<ServerPool> {
         let mut pools = self.pools.borrow_mut();
         if let Some(pool) = pools.get(server)
-            && pool.verified_with(ca)
+            && pool.is_for(transport)
         {
             return Rc::clone(pool);
         }
-        let pool = Rc::new(ServerPool::new(ca.cloned(), self.idle_connections, self.idle_time));
+        let pool = Rc::new(ServerPool::new(Arc::clone(transport), self.idle_connections, self.idle_time));
         pools.insert(server.clone(), Rc::clone(&pool));
         pool
     }
@@ -92,7 +92,7 @@ mod tests {
     use crate::telemetry::Telemetry;
 
     fn server(port: u16) -> Server {
-        Server { name: format!("http://127.0.0.1:{port}").into(), tls: false, host: "127.0.0.1".into(), port }
+        Server::parse(&format!("http://127.0.0.1:{port}")).unwrap()
     }
 
     fn upstreams() -> Upstreams {
@@ -103,39 +103,43 @@ mod tests {
     #[test]
     fn servers_take_turns_and_each_request_knows_all_of_them() {
         let upstreams = upstreams();
-        let one = Upstream { name: "one".into(), servers: vec![server(1), server(2), server(3)], ca: None };
-        let two = Upstream { name: "two".into(), servers: vec![server(8), server(9)], ca: None };
+        let one = Upstream::plain("one", vec![server(1), server(2), server(3)]);
+        let two = Upstream::plain("two", vec![server(8), server(9)]);
         let mut seen = Vec::new();
         for _ in 0..4 {
-            seen.push(upstreams.in_turn(&one).map(|server| server.port).collect::<Vec<_>>());
+            let turn =
+                upstreams.in_turn(&one).map(|server| one.servers.iter().position(|known| known == server).unwrap());
+            seen.push(turn.collect::<Vec<_>>());
             // Another upstream's turns do not disturb these.
             upstreams.in_turn(&two).count();
         }
-        assert_eq!(seen, [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
+        assert_eq!(seen, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
     }
 
     #[test]
     fn an_upstream_without_servers_has_no_turn() {
-        let none = Upstream { name: "none".into(), servers: vec![], ca: None };
+        let none = Upstream::plain("none", vec![]);
         assert_eq!(upstreams().in_turn(&none).count(), 0);
     }
 
     #[test]
-    fn a_pool_belongs_to_a_server_and_its_authorities() {
+    fn a_pool_belongs_to_a_server_and_a_way_to_it() {
         let upstreams = upstreams();
-        let [ca, same, other] = [b"ca", b"ca", b"xx"].map(|pem| Arc::<[u8]>::from(pem.as_slice()));
-        let first = upstreams.pool(&server(1), Some(&ca));
-        assert!(Rc::ptr_eq(&first, &upstreams.pool(&server(1), Some(&same))));
-        assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), Some(&other))));
-        assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), None)));
-        assert!(!Rc::ptr_eq(&upstreams.pool(&server(1), None), &upstreams.pool(&server(2), None)));
+        let way = |ca: &[u8]| Arc::new(Transport { ca: Some(ca.into()), ..Transport::default() });
+        let [one, same, other] = [way(b"ca"), way(b"ca"), way(b"xx")];
+        let first = upstreams.pool(&server(1), &one);
+        assert!(Rc::ptr_eq(&first, &upstreams.pool(&server(1), &same)));
+        assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), &other)));
+        let public = Arc::default();
+        assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), &public)));
+        assert!(!Rc::ptr_eq(&upstreams.pool(&server(1), &public), &upstreams.pool(&server(2), &public)));
     }
 
     #[test]
     fn a_sweep_forgets_servers_without_connections() {
         let upstreams = upstreams();
-        let held = upstreams.pool(&server(1), None);
-        upstreams.pool(&server(2), None);
+        let held = upstreams.pool(&server(1), &Arc::default());
+        upstreams.pool(&server(2), &Arc::default());
         upstreams.sweep();
         assert_eq!(upstreams.pools.borrow().len(), 1);
         drop(held);

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::proxy::body::RequestBody;
+use crate::route::upstream::Transport;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not
 /// wait for). hyper needs one more turn of the event loop in the ordinary case.
@@ -38,23 +39,20 @@ struct Idle {
 
 /// The idle connections of one server, the most recently used last.
 pub(in crate::proxy) struct ServerPool {
-    ca: Option<Arc<[u8]>>,
+    transport: Arc<Transport>,
     most: usize,
     longest: Duration,
     idle: RefCell<VecDeque<Idle>>,
 }
 
 impl ServerPool {
-    pub(super) fn new(ca: Option<Arc<[u8]>>, most: usize, longest: Duration) -> Self {
-        Self { ca, most, longest, idle: RefCell::default() }
+    pub(super) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
+        Self { transport, most, longest, idle: RefCell::default() }
     }
 
-    pub(super) fn verified_with(&self, ca: Option<&Arc<[u8]>>) -> bool {
-        match (&self.ca, ca) {
-            (None, None) => true,
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new) || old == new,
-            _ => false,
-        }
+    /// Whether its connections are made in this way.
+    pub(super) fn is_for(&self, transport: &Arc<Transport>) -> bool {
+        Arc::ptr_eq(&self.transport, transport) || self.transport == *transport
     }
 
     pub(super) fn is_empty(&self) -> bool {
