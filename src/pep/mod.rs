@@ -9,6 +9,7 @@ mod own;
 mod permit;
 mod refusal;
 mod revoked;
+mod rewrite;
 mod target;
 
 use std::sync::Arc;
@@ -83,7 +84,7 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
     let judged = judge(snapshot, (identify, current), &head, &mut grounds);
-    let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
+    let settled = judged.and_then(|answer| settle(&mut head, &grounds).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
         Ok(Some(mut answer)) => {
@@ -113,7 +114,14 @@ pub fn simulate(
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     let judged = judge(snapshot, (identify, current), &head, &mut grounds);
-    (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
+    let settled = judged.and_then(|answer| settle(&mut head, &grounds).map(|()| answer));
+    (grounds, settled)
+}
+
+/// Brings a judged head into the form in which it goes on.
+fn settle(head: &mut Parts, grounds: &Grounds) -> Result<(), Refusal> {
+    target::settle(head)?;
+    grounds.application.as_ref().map_or(Ok(()), |application| rewrite::rewrite(head, application))
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.

@@ -6,19 +6,18 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, RequestBody, UploadFault};
 use super::cors::Readers;
-use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
 use super::running::Place;
 use super::upstream::{ConnectFault, Lease};
-use super::{Caller, Worker};
+use super::{Caller, Worker, destination, headers};
 use crate::model::Reason;
 use crate::pep::{Permitted, Refusal};
 
@@ -66,7 +65,7 @@ pub(super) async fn forward(
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
     // A long exchange must not keep a whole old snapshot alive.
     drop(grounds);
-    head.uri = origin_form(&head.uri);
+    head.uri = destination::origin_form(&head.uri, &application.upstream);
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
@@ -123,6 +122,7 @@ async fn exchange(
     let mut reason = Reason::UpstreamUnreachable;
     for server in upstreams.in_turn(upstream) {
         ledger.tries(&server.name);
+        destination::name_host(request.headers_mut(), upstream, server);
         let pool = upstreams.pool(server, &upstream.transport);
         if let Some(lease) = pool.check_out() {
             let copy = repeatable(&request);
@@ -227,29 +227,4 @@ fn ended_early(fault: &hyper::Error) -> bool {
         matches!(fault.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
     });
     reset || fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled()
-}
-
-/// The target as an origin server wants it (RFC 9112 section 3.2.1): path and query as they came.
-fn origin_form(target: &Uri) -> Uri {
-    match target.path_and_query() {
-        Some(path) => Uri::from(path.clone()),
-        None => Uri::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_go_out_in_origin_form_with_path_and_query_as_they_came() {
-        for (came, goes) in [
-            ("/a%2Db?x=%20&y", "/a%2Db?x=%20&y"),
-            ("http://oms.example.org/a?b", "/a?b"),
-            ("https://oms.example.org", "/"),
-            ("/", "/"),
-        ] {
-            assert_eq!(origin_form(&came.parse().unwrap()).to_string(), goes);
-        }
-    }
 }

@@ -9,14 +9,16 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::identity::Identity;
-use super::trace;
 use super::{Caller, Connection};
+use super::{destination, trace};
 use crate::pep::{Carrier, Grounds};
+use crate::route::upstream::Prefix;
 use crate::route::{Application, cookies};
 use crate::telemetry::RequestId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Marks answers of the gateway itself.
@@ -185,7 +187,12 @@ pub(super) fn to_backend(
     let trusted = caller.connection.trusted;
     let headers = &mut head.headers;
     let carries_token = |name: &str| application.token.headers.iter().any(|carrier| carrier == name);
-    strip(headers, |name| is_dropped(name, trusted, &application.allow_headers) || carries_token(name));
+    let shown = destination::credential_header(&application.upstream);
+    strip(headers, |name| {
+        is_dropped(name, trusted, &application.allow_headers)
+            || carries_token(name)
+            || shown.is_some_and(|shown| is_read_as(name, shown.as_str()))
+    });
     remove_cookies(headers, &application.token.cookies);
     // What nobody verified is not passed on either: a backend would take it for checked.
     if !application.forward_authorization || grounds.carrier != Some(Carrier::Authorization) {
@@ -194,12 +201,13 @@ pub(super) fn to_backend(
     if head.version >= Version::HTTP_2 {
         join_cookies(headers);
     }
-    set_forwarded(headers, &caller.connection);
+    set_forwarded(headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
     headers.insert(REQUEST_ID, caller.id_header.clone());
     trace::keep_or_make(headers, &caller.id, caller.span);
     let via = if head.version >= Version::HTTP_2 { "2 portcullis" } else { "1.1 portcullis" };
     headers.append(header::VIA, HeaderValue::from_static(via));
     identity.tell(headers, grounds, application, caller);
+    destination::show_credentials(head, &application.upstream);
 }
 
 /// Turns the headers of the backend's answer into those that the client gets.
@@ -281,6 +289,12 @@ fn is_dropped(name: &str, trusted: bool, allowed: &[Box<str>]) -> bool {
     speaks_for_others(&folded, false) || is_hop_by_hop(&folded) || !allowed.iter().any(|asked| **asked == *name)
 }
 
+/// Whether the worst of those servers reads one name as the other, which has none of these marks.
+fn is_read_as(name: &str, other: &str) -> bool {
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    name.len() == other.len() && name.bytes().map(fold).eq(other.bytes())
+}
+
 fn is_hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.contains(&name) || matches!(name, "host" | "content-length" | "authorization" | "via")
 }
@@ -326,7 +340,16 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// `X-Forwarded-*`: what was left of them is a trusted proxy's and is extended or kept; otherwise they begin here.
-fn set_forwarded(headers: &mut HeaderMap, connection: &Connection) {
+fn set_forwarded(headers: &mut HeaderMap, connection: &Connection, stripped: Option<&Prefix>) {
+    if let Some(stripped) = stripped {
+        // Behind the prefix that a trusted proxy stripped before; the backend makes its links with both.
+        let before = single(headers, &FORWARDED_PREFIX).and_then(|before| before.to_str().ok()).unwrap_or_default();
+        let prefix = [before.trim_end_matches('/'), stripped.as_str()].concat();
+        match HeaderValue::try_from(prefix) {
+            Ok(prefix) => headers.insert(FORWARDED_PREFIX, prefix),
+            Err(_) => headers.remove(FORWARDED_PREFIX),
+        };
+    }
     let before: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
     let peer = &connection.peer_header;
     let chain = match before.is_empty() {
@@ -570,7 +593,7 @@ mod tests {
             ("forwarded", "for=203.0.113.9"),
         ];
         let mut replaced = stripped(&sent, false, &[]);
-        set_forwarded(&mut replaced, &connection(false));
+        set_forwarded(&mut replaced, &connection(false), None);
         assert_eq!(
             replaced,
             headers(&[
@@ -581,7 +604,7 @@ mod tests {
             ])
         );
         let mut extended = stripped(&sent, true, &[]);
-        set_forwarded(&mut extended, &connection(true));
+        set_forwarded(&mut extended, &connection(true), None);
         assert_eq!(
             extended,
             headers(&[
@@ -603,7 +626,7 @@ mod tests {
             ("x-forwarded-host", "a"),
             ("x-forwarded-host", "b"),
         ]);
-        set_forwarded(&mut fields, &connection(true));
+        set_forwarded(&mut fields, &connection(true), None);
         assert_eq!(fields["x-forwarded-proto"], "https");
         assert_eq!(fields.get_all("x-forwarded-host").iter().collect::<Vec<_>>(), ["oms.example.org"]);
     }

@@ -8,6 +8,7 @@ mod body;
 mod caller;
 pub mod certificate;
 mod cors;
+mod destination;
 mod forward;
 mod headers;
 mod identity;

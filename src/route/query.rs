@@ -60,6 +60,12 @@ pub fn check<'n>(query: &str, names: impl Iterator<Item = &'n str> + Clone) -> R
     Ok(())
 }
 
+/// Whether any parameter has this name, or one that some backend reads as it, or one that does not decode.
+pub fn names_alike(query: &str, wanted: &str) -> bool {
+    let alike = |raw: &str| decode(raw).is_none_or(|name| raw == wanted || looks_like(&name, wanted));
+    query.split(['&', ';']).any(|pair| !pair.is_empty() && alike(pair.split_once('=').map_or(pair, |(name, _)| name)))
+}
+
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
@@ -120,6 +126,18 @@ mod tests {
         let parameters = Parameters::read(query, ["territory", "a"].into_iter());
         parameters.values(name, &mut |value| found.push(value.to_owned()));
         found
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_spelt() {
+        for query in
+            ["api_key=1", "a=b&api_key", "API_KEY=1", "api%5Fkey=1", "api_key[]=1", "a;api_key=1", "%zz=1", "api.key=1"]
+        {
+            assert!(names_alike(query, "api_key"), "{query}");
+        }
+        for query in ["", "a=api_key", "api_keys=1", "xapi_key=1", "&&a"] {
+            assert!(!names_alike(query, "api_key"), "{query}");
+        }
     }
 
     #[test]

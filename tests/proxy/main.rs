@@ -10,6 +10,7 @@ mod wire;
 
 mod bodies;
 mod cors;
+mod destination;
 mod forward;
 mod framing;
 mod load;
