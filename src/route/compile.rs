@@ -9,7 +9,7 @@ use super::host::Host;
 use super::pattern::Pattern;
 use super::reachable;
 use super::table::Table;
-use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap, Server, Upstream};
+use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap, Server, Upstream};
 use super::{METADATA_PATH, cors, gate, places};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
@@ -148,6 +148,7 @@ impl<'i> Compiler<'i> {
                 token,
                 cors,
                 resource_metadata,
+                backend: Backend::of(&application.backend),
                 routes,
                 table,
             });
