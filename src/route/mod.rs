@@ -1,5 +1,5 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
+//! `segment`, `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
 //! `cors` are an application's entrance; `dialect` says how its backend reads paths.
 
 pub mod canonical;
@@ -13,6 +13,7 @@ mod pattern;
 mod places;
 pub mod query;
 mod reachable;
+mod segment;
 mod table;
 mod upstream;
 
@@ -27,7 +28,7 @@ use host::Host;
 
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
-pub use dialect::{Backend, Dialect};
+pub use dialect::{Backend, Dialect, Readings};
 pub use gate::Gate;
 pub use places::TokenPlaces;
 pub use upstream::{Server, Upstream};
