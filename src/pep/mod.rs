@@ -82,7 +82,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
+    let judged = target::check_scheme(&head, environment)
+        .and_then(|()| judge(snapshot, (identify, current), &head, &mut grounds));
     let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
