@@ -119,6 +119,7 @@ applications:
     token: {cookie: c, qqq: 1}
     cors: {origins: [o], qqq: 1}
     resource_metadata: {scopes: [s], qqq: 1}
+    backend: {dialect: iis, qqq: 1}
     routes:
       - id: i
         qqq: 1

@@ -1,10 +1,11 @@
-//! The entrance of an application as written: where its callers' tokens stand, which web pages may call it, and what it
-//! says of itself to clients that have no token yet.
+//! The entrance of an application as written: where its callers' tokens stand, which web pages may call it, what it says
+//! of itself to clients that have no token yet, and how its backend reads paths.
 
 use std::time::Duration;
 
 use super::Located;
 use crate::diag::Place;
+use crate::model::Dialect;
 
 /// One entry of `token` of an application.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,19 @@ pub struct MetadataDocument {
     pub place: Place,
     /// `scopes_supported`. Empty: none are named.
     pub scopes: Vec<Located<String>>,
+}
+
+/// `backend` of an application: how it reads paths. What is not written is as the dialect has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendDocument {
+    /// The kind of server.
+    pub dialect: Dialect,
+    /// Whether `%2F` may stand in a segment.
+    pub encoded_slash: Option<bool>,
+    /// Whether `;` may stand in a segment.
+    pub semicolon: Option<bool>,
+    /// Whether letter case makes no difference to literals of routes.
+    pub case_insensitive: Option<bool>,
 }
 
 /// `callers` of a gate.

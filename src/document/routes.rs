@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::entrance::{CallersDocument, CorsDocument, MetadataDocument, TokenPlaceDocument};
+use super::entrance::{BackendDocument, CallersDocument, CorsDocument, MetadataDocument, TokenPlaceDocument};
 use super::upstream::UpstreamDocument;
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
@@ -62,6 +62,8 @@ pub struct ApplicationDocument {
     pub cors: Option<CorsDocument>,
     /// Whether the gateway answers for the resource's metadata. Default: it does not.
     pub resource_metadata: Option<MetadataDocument>,
+    /// How its backend reads paths. Default: strictly.
+    pub backend: BackendDocument,
 }
 
 /// One word of `identity_headers`.

@@ -1,11 +1,13 @@
 //! Vocabulary: the words of the product as plain data. Nothing here decides, reads or writes anything.
 
+pub mod dialect;
 pub mod guid;
 pub mod principal;
 pub mod reason;
 pub mod right;
 pub mod tenant;
 
+pub use dialect::Dialect;
 pub use guid::Guid;
 pub use principal::{PrincipalKey, Status};
 pub use reason::Reason;

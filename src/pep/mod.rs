@@ -20,7 +20,7 @@ use crate::model::Reason;
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
-use crate::route::{Access, Application, Gate, Route};
+use crate::route::{Access, Application, Gate, Readings, Route};
 use crate::snapshot::Snapshot;
 use crate::token::{Groups, Issuers, Verified, Verifier};
 
@@ -83,7 +83,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
+    let judged = target::check_scheme(&head, environment)
+        .and_then(|()| judge(snapshot, (identify, current), &head, &mut grounds));
     let settled = judged.and_then(|answer| settle(&mut head, &grounds).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -125,6 +126,7 @@ fn settle(head: &mut Parts, grounds: &Grounds) -> Result<(), Refusal> {
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
+/// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be yes.
 /// `identify` says who asks, `current` whether that still holds.
 fn judge(
     snapshot: &Snapshot,
@@ -141,22 +143,27 @@ fn judge(
     }
     let bad_target = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
     canonical::check_target(&head.uri).map_err(bad_target)?;
-    let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
+    let readings = Readings::new(head.uri.path(), application.backend).map_err(bad_target)?;
     grounds.application = Some(Arc::clone(application));
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
         return Ok(Some(answer));
     }
-    let route = application.route(&path, &head.method);
+    let path = &readings.first;
+    let route = application.route(path, &head.method);
     grounds.route = route.map(|route| Arc::clone(&route.id));
+    // Whatever else the backend may read in the path is judged too; an application without exceptions has none of that.
+    let others = readings.others.iter().map(|path| (path, application.route(path, &head.method)));
+    let others: Vec<(&CanonicalPath<'_>, Option<&Route>)> = others.collect();
 
     // 3. public routes ask for nothing
-    if let Some(Route { access: Access::Public, .. }) = route {
+    let is_public = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Public, .. }));
+    if is_public(route) && others.iter().all(|(_, route)| is_public(*route)) {
         return Ok(None);
     }
 
@@ -166,14 +173,18 @@ fn judge(
     grounds.carrier = Some(carrier);
     let verified: &Verified = grounds.token.insert(verified);
     current(verified).map_err(describe)?;
-    let route = route.ok_or_else(|| no_route(application, &path))?;
+    let routes = std::iter::once((path, route)).chain(others.iter().copied());
+    if let Some((path, _)) = routes.clone().find(|(_, route)| route.is_none()) {
+        grounds.route = None;
+        return Err(no_route(application, path));
+    }
 
     // 5. the gate
     admits(&application.gate, verified)?;
-    let rules = match &route.access {
-        Access::Public | Access::GateOnly => return Ok(None),
-        Access::Rules(rules) => rules,
-    };
+    let has_rules = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Rules(_), .. }));
+    if !routes.clone().any(|(_, route)| has_rules(route)) {
+        return Ok(None);
+    }
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
@@ -182,19 +193,26 @@ fn judge(
     grounds.principal = Some(Arc::clone(&principal.id));
     let member = member(domain, principal, verified);
 
-    // 7. and 8. scopes and requirement
+    // 7. and 8. scopes and requirement, and what the backend is told beside the permission
     let query = head.uri.query().unwrap_or_default();
-    let facts = RequestFacts::new(&path, query, &head.headers, rules).map_err(bad_target)?;
-    let level = route.level(&head.method);
-    decide(domain, rules, member, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
-
-    // what the backend is told beside the permission
     let told = application.identity_headers;
+    for (path, route) in routes {
+        let Some(route @ Route { access: Access::Rules(rules), .. }) = route else { continue };
+        let mut denied = |refusal| {
+            grounds.route = Some(Arc::clone(&route.id));
+            refusal
+        };
+        let facts = RequestFacts::new(path, query, &head.headers, rules).map_err(|bad| denied(bad_target(bad)))?;
+        let level = route.level(&head.method);
+        let decided = decide(domain, rules, member, &facts, level);
+        decided.map_err(|denial| denied(Refusal::denied(&denial, domain, rules)))?;
+        // Of several readings the backend's own is not known, and so no list would be exact.
+        if told.scopes && others.is_empty() {
+            grounds.scopes = held_scopes(domain, rules, member, &facts, level);
+        }
+    }
     if told.groups {
         grounds.groups = Some(domain.group_names(member));
-    }
-    if told.scopes {
-        grounds.scopes = held_scopes(domain, rules, member, &facts, level);
     }
     Ok(None)
     // 9. the caller wraps the head into a `Permitted`

@@ -7,9 +7,8 @@ use http::uri::PathAndQuery;
 
 use super::Refusal;
 use crate::model::Reason;
-use crate::route::Application;
-use crate::route::canonical::CanonicalPath;
 use crate::route::upstream::{Credentials, Rewrite};
+use crate::route::{Application, Backend, Readings};
 
 /// Brings the target of a permitted request into the form that its upstream wants.
 ///
@@ -26,13 +25,14 @@ pub(super) fn rewrite(head: &mut Parts, application: &Application) -> Result<(),
     if upstream.rewrite.is_none() {
         return Ok(());
     }
-    head.uri = rewritten(&head.uri, &upstream.rewrite).map_err(|subject| Refusal::about(Reason::BadTarget, subject))?;
+    head.uri = rewritten(&head.uri, &upstream.rewrite, application.backend)
+        .map_err(|subject| Refusal::about(Reason::BadTarget, subject))?;
     Ok(())
 }
 
-fn rewritten(target: &Uri, rewrite: &Rewrite) -> Result<Uri, &'static str> {
-    let mut path = rewrite.apply(target.path()).ok_or("prefix")?;
-    CanonicalPath::new(&path).map_err(|bad| bad.0)?;
+fn rewritten(target: &Uri, rewrite: &Rewrite, backend: Backend) -> Result<Uri, &'static str> {
+    let mut path = rewrite.apply(target.path(), backend.case_insensitive).ok_or("prefix")?;
+    Readings::new(&path, backend).map_err(|bad| bad.0)?;
     if let Some(query) = target.query() {
         path.push('?');
         path.push_str(query);
@@ -50,7 +50,7 @@ mod tests {
     fn rewritten_to(strip: &str, add: &str, target: &str) -> Result<String, &'static str> {
         let prefix = |text: &str| (!text.is_empty()).then(|| Prefix::parse(text).unwrap());
         let rewrite = Rewrite { strip: prefix(strip), add: prefix(add) };
-        rewritten(&target.parse().unwrap(), &rewrite).map(|uri| uri.to_string())
+        rewritten(&target.parse().unwrap(), &rewrite, Backend::default()).map(|uri| uri.to_string())
     }
 
     #[test]

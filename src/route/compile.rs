@@ -9,7 +9,7 @@ use super::host::Host;
 use super::pattern::Pattern;
 use super::reachable;
 use super::table::Table;
-use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap};
+use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap};
 use super::{METADATA_PATH, cors, gate, places, upstream};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
@@ -93,7 +93,8 @@ impl<'i> Compiler<'i> {
             }
             let gate = gate::compile(&application.gate, self.inputs.tenants, report);
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
-            let mut table = Table::default();
+            let backend = Backend::of(&application.backend);
+            let mut table = Table::new(backend.case_insensitive);
             let mut routes = Vec::new();
             let mut patterns = Vec::new();
             let mut ids: HashMap<&str, Place> = HashMap::new();
@@ -125,14 +126,14 @@ impl<'i> Compiler<'i> {
                 let levels = levels(route, report);
                 routes.push(Route { id: route.id.value.as_str().into(), access, levels });
             }
-            reachable::check(application, &routes, &patterns, &table, report);
+            reachable::check(application, backend, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
             allowed_headers(application, &routes, report);
             let token = places::compile(application, &routes, report);
             let cors = application.cors.as_ref().map(|cors| cors::compile(cors, &table, report));
-            let resource_metadata = resource_metadata(application, report);
+            let resource_metadata = resource_metadata(application, backend, report);
             let Some(upstream) = upstream else { continue };
-            upstream::check_routes(application, &routes, &upstream, report);
+            upstream::check_routes(application, (&routes, backend), &upstream, report);
             let application = Arc::new(Application {
                 name: application.name.value.as_str().into(),
                 upstream,
@@ -149,6 +150,7 @@ impl<'i> Compiler<'i> {
                 token,
                 cors,
                 resource_metadata,
+                backend,
                 routes,
                 table,
             });
@@ -223,9 +225,17 @@ fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
 }
 
 /// The gateway answers for the metadata itself, so a route of that very path would never be asked.
-fn resource_metadata(application: &ApplicationDocument, report: &mut Report) -> Option<ResourceMetadata> {
+fn resource_metadata(
+    application: &ApplicationDocument,
+    backend: Backend,
+    report: &mut Report,
+) -> Option<ResourceMetadata> {
     let metadata = application.resource_metadata.as_ref()?;
-    for route in application.routes.iter().filter(|route| route.path.value == METADATA_PATH) {
+    let taken = |path: &str| match backend.case_insensitive {
+        true => path.eq_ignore_ascii_case(METADATA_PATH),
+        false => path == METADATA_PATH,
+    };
+    for route in application.routes.iter().filter(|route| taken(&route.path.value)) {
         let message = format!("the gateway itself answers `{METADATA_PATH}` of this application");
         let found = report.error("ambiguous_route", route.path.place, message);
         found.help("remove the route, or `resource_metadata`").also(metadata.place, "`resource_metadata` is here");
@@ -272,7 +282,11 @@ fn enter(
         let Err(other) = table.insert(pattern, &method, number) else { continue };
         let message = format!("two routes take the same requests: {method} {}", route.path.value);
         let found = report.error("ambiguous_route", route.path.place, message);
-        found.help("make one path more specific, or give each its own methods");
+        found.help(if table.folds() {
+            "make one path more specific (letter case makes no difference to this backend), or give each its own methods"
+        } else {
+            "make one path more specific, or give each its own methods"
+        });
         if let Some(other) = application.routes.get(other) {
             found.also(other.path.place, format!("also taken by `{}`", other.id.value));
         }

@@ -1,17 +1,19 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
-//! `cors` are an application's entrance.
+//! `segment`, `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
+//! `cors` are an application's entrance; `dialect` says how its backend reads paths.
 
 pub mod canonical;
 mod compile;
 pub mod cookies;
 pub mod cors;
+mod dialect;
 mod gate;
 pub mod host;
 mod pattern;
 mod places;
 pub mod query;
 mod reachable;
+mod segment;
 mod table;
 pub mod upstream;
 
@@ -26,6 +28,7 @@ use host::Host;
 
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
+pub use dialect::{Backend, Dialect, Readings};
 pub use gate::Gate;
 pub use places::TokenPlaces;
 pub use upstream::{Server, Upstream};
@@ -95,6 +98,8 @@ pub struct Application {
     pub cors: Option<Cors>,
     /// What the gateway answers at [`METADATA_PATH`]; `None` where that is a path like any other.
     pub resource_metadata: Option<ResourceMetadata>,
+    /// How its backend reads paths.
+    pub backend: Backend,
     routes: Vec<Route>,
     table: table::Table,
 }

@@ -1,10 +1,11 @@
-//! Reads the entrance of an application: `token`, `cors`, `resource_metadata`.
+//! Reads the entrance of an application: `token`, `cors`, `resource_metadata`, `backend`.
 
-use super::{Field, conflict, fields, not_empty, scalar, unknown, wrong};
+use super::{Field, Name, conflict, fields, not_empty, scalar, unknown, wrong};
 use crate::diag::Report;
 use crate::document::Located;
-use crate::document::entrance::{CorsDocument, MetadataDocument, TokenPlaceDocument};
+use crate::document::entrance::{BackendDocument, CorsDocument, MetadataDocument, TokenPlaceDocument};
 use crate::document::parse::{Node, Shape};
+use crate::model::Dialect;
 
 /// The default of `max_age`, and its bounds, in milliseconds.
 const MAX_AGE: u64 = 600_000;
@@ -86,4 +87,37 @@ pub(super) fn metadata(field: Field<'_>, report: &mut Report) -> Option<Metadata
     }
     let on = scalar::flag(node, field.key, report)?;
     on.then_some(MetadataDocument { place: node.place, scopes: Vec::new() })
+}
+
+/// `backend`: a dialect, or a map that also says what differs from it.
+pub(super) fn backend(field: Field<'_>, report: &mut Report) -> BackendDocument {
+    let Some(node) = field.node else { return BackendDocument::default() };
+    match node.shape() {
+        Shape::Scalar { .. } if !node.is_nothing() => {
+            BackendDocument { dialect: dialect(field, report), ..BackendDocument::default() }
+        }
+        Shape::Map(_) => {
+            let keys = ["dialect", "encoded_slash", "semicolon", "case_insensitive"];
+            let Some([name, encoded_slash, semicolon, case_insensitive]) = fields(node, "this backend", keys, report)
+            else {
+                return BackendDocument::default();
+            };
+            let exception = |field: Field<'_>, report: &mut Report| scalar::flag(field.node?, field.key, report);
+            BackendDocument {
+                dialect: dialect(name, report),
+                encoded_slash: exception(encoded_slash, report),
+                semicolon: exception(semicolon, report),
+                case_insensitive: exception(case_insensitive, report),
+            }
+        }
+        Shape::Scalar { .. } | Shape::List(_) => {
+            wrong(node, Name::Key(field.key), "a word or a map", report)
+                .help("write `strict`, `iis`, `tomcat`, `php` or `{dialect: ..., semicolon: true}`");
+            BackendDocument::default()
+        }
+    }
+}
+
+fn dialect(field: Field<'_>, report: &mut Report) -> Dialect {
+    field.choice(&Dialect::ALL.map(|dialect| (dialect.word(), dialect)), report)
 }

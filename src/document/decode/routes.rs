@@ -55,10 +55,11 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "token",
         "cors",
         "resource_metadata",
+        "backend",
     ];
     let [name, hosts, domain, upstream, gate, define, routes, rest @ ..] =
         fields(node, "this application", keys, report)?;
-    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata] = rest;
+    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata, backend] = rest;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
     let domain = domain.need_text(report);
@@ -74,6 +75,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     let token = entrance::token(token, report);
     let cors = entrance::cors(cors, report);
     let resource_metadata = entrance::metadata(metadata, report);
+    let backend = entrance::backend(backend, report);
     Some(ApplicationDocument {
         name: name?,
         hosts,
@@ -89,6 +91,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         token,
         cors,
         resource_metadata,
+        backend,
     })
 }
 
@@ -274,8 +277,9 @@ fn switch(field: Field<'_>, report: &mut Report) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::entrance::TokenPlaceDocument;
+    use crate::document::entrance::{BackendDocument, TokenPlaceDocument};
     use crate::document::{Literal, read_routes};
+    use crate::model::Dialect;
 
     const EVERY_SHAPE: &str = r#"
 version: 1
@@ -299,6 +303,7 @@ applications:
     token: [bearer, {cookie: erp_token}, {header: X-Token}]
     cors: {origins: "https://a.example.org", methods: [GET], headers: [], expose: X-A, credentials: true, max_age: 1h}
     resource_metadata: {scopes: [read]}
+    backend: {dialect: iis, encoded_slash: true, semicolon: true, case_insensitive: false}
     routes:
       - id: a
         match: {methods: [PUT, PATCH], path: "/t/{t}/o/{o}"}
@@ -321,6 +326,7 @@ applications:
     domain: ips_oms
     upstream: ips
     gate: {tenants: uss, audiences: x}
+    backend: tomcat
     routes: []
 tests:
   - {id: T1, as: olga, request: "PUT https://oms.example.org/", headers: {X-T: USS}, token: {roles: [], aud: api://oms}, settings: {on: false, mask: 71}, expect: deny, reason: right_missing:r1}
@@ -374,6 +380,11 @@ tests:
         assert!(cors.headers.as_ref().unwrap().is_empty() && cors.credentials.value && cors.max_age.as_secs() == 3600);
         assert_eq!(plain(&oms.resource_metadata.as_ref().unwrap().scopes), ["read"]);
         assert!(ips.token.is_empty() && ips.cors.is_none() && ips.resource_metadata.is_none());
+        let (yes, no) = (Some(true), Some(false));
+        let spelled =
+            BackendDocument { dialect: Dialect::Iis, encoded_slash: yes, semicolon: yes, case_insensitive: no };
+        let plain_tomcat = BackendDocument { dialect: Dialect::Tomcat, ..BackendDocument::default() };
+        assert_eq!((oms.backend, ips.backend), (spelled, plain_tomcat));
         let [a, b, c, d, e] = oms.routes.as_slice() else { panic!() };
         assert_eq!((plain(&a.methods), a.path.value.as_str()), (vec!["PUT", "PATCH"], "/t/{t}/o/{o}"));
         assert_eq!((a.levels[0].0.value.as_str(), a.levels[0].1.value.as_str()), ("DELETE", "write"));
@@ -428,6 +439,11 @@ tests:
             ("methods: [GET], headers", "methods: [], headers", &["`methods` must have at least one entry"]),
             ("max_age: 1h", "max_age: 25h", &["`max_age` must be 0s to 24h"]),
             ("{scopes: [read]}", "{scopes: []}", &["`scopes` must have at least one entry"]),
+            ("backend: tomcat", "backend: tomcats", &["unknown value `tomcats` of `backend`"]),
+            ("backend: tomcat", "backend: [php]", &["`backend` must be a word or a map, but is a list"]),
+            ("{dialect: iis,", "{dialect: ISS,", &["unknown value `ISS` of `dialect`"]),
+            ("semicolon: true", "semicolons: true", &["unknown key `semicolons` in this backend"]),
+            ("semicolon: true", "semicolon: 1", &["`semicolon` must be `true` or `false`, but is a word"]),
             ("{scopes: [read]}", "yes", &["`resource_metadata` must be `true` or `false`, but is a word"]),
         ] {
             assert!(EVERY_SHAPE.contains(written), "{written}");

@@ -19,7 +19,7 @@ use crate::document::upstream::{
 use crate::policy::Rules;
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
-use crate::route::{Access, ReadFile, Route};
+use crate::route::{Access, Backend, ReadFile, Route};
 
 /// Compiles one entry. All faults are reported; what is left of an entry with faults is never used.
 pub(in crate::route) fn compile(document: &UpstreamDocument, files: ReadFile<'_>, report: &mut Report) -> Upstream {
@@ -207,12 +207,13 @@ fn health(document: &HealthDocument, report: &mut Report) -> Option<HealthCheck>
 /// shown takes part in no decision.
 pub(in crate::route) fn check_routes(
     application: &ApplicationDocument,
-    routes: &[Route],
+    (routes, backend): (&[Route], Backend),
     upstream: &Upstream,
     report: &mut Report,
 ) {
     if let Some(strip) = &upstream.rewrite.strip {
-        for route in application.routes.iter().filter(|route| strip.rest(&route.path.value).is_none()) {
+        let folded = backend.case_insensitive;
+        for route in application.routes.iter().filter(|route| strip.rest(&route.path.value, folded).is_none()) {
             let message = format!(
                 "the upstream `{}` strips `{}`, with which `{}` does not begin",
                 upstream.name,
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!((transport.protocol, transport.server_name.as_deref()), (Protocol::Http2, Some("a.internal")));
         assert!(transport.ca.is_some() && transport.client.is_some());
         assert_eq!(upstream.host, HostHeader::Named(HeaderValue::from_static("b:8080")));
-        assert_eq!(upstream.rewrite.apply("/x/1").as_deref(), Some("/y/1"));
+        assert_eq!(upstream.rewrite.apply("/x/1", false).as_deref(), Some("/y/1"));
         let Some(Credentials::Header { value, .. }) = &upstream.credentials else { panic!() };
         assert_eq!(value, "s3cret");
         let health = upstream.health.unwrap();

@@ -27,9 +27,11 @@ impl Prefix {
     }
 
     /// What is behind the prefix in a path: nothing, or something that begins with a slash. `None` where the path has
-    /// another beginning.
-    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    /// another beginning; letter case counts unless it is `folded`.
+    pub fn rest<'p>(&self, path: &'p str, folded: bool) -> Option<&'p str> {
+        let (head, rest) = path.split_at_checked(self.0.len())?;
+        let same = if folded { head.eq_ignore_ascii_case(&self.0) } else { *head == *self.0 };
+        (same && (rest.is_empty() || rest.starts_with('/'))).then_some(rest)
     }
 }
 
@@ -48,10 +50,11 @@ impl Rewrite {
         self.strip.is_none() && self.add.is_none()
     }
 
-    /// The path in its new form. `None` where it does not begin with what is to be taken off.
-    pub fn apply(&self, path: &str) -> Option<String> {
+    /// The path in its new form. `None` where it does not begin with what is to be taken off; letter case counts unless it
+    /// is `folded`.
+    pub fn apply(&self, path: &str, folded: bool) -> Option<String> {
         let rest = match &self.strip {
-            Some(strip) => strip.rest(path)?,
+            Some(strip) => strip.rest(path, folded)?,
             None => path,
         };
         let add = self.add.as_ref().map_or("", Prefix::as_str);
@@ -95,7 +98,9 @@ mod tests {
             ("/oms", "/app/v2", "/oms/a%20b/", Some("/app/v2/a%20b/")),
             ("/oms", "/app", "/oms", Some("/app")),
         ] {
-            assert_eq!(rewrite(strip, add).apply(path).as_deref(), becomes, "{strip} {add} {path}");
+            assert_eq!(rewrite(strip, add).apply(path, false).as_deref(), becomes, "{strip} {add} {path}");
         }
+        // For backends that fold it too.
+        assert_eq!(rewrite("/oms", "/app").apply("/OMS/A", true).as_deref(), Some("/app/A"));
     }
 }
