@@ -11,7 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::proxy::body::RequestBody;
+use crate::proxy::upload::RequestBody;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not
 /// wait for). hyper needs one more turn of the event loop in the ordinary case.
