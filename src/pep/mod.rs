@@ -160,6 +160,9 @@ fn judge(
     // Whatever else the backend may read in the path is judged too; an application without exceptions has none of that.
     let others = readings.others.iter().map(|path| (path, application.route(path, &head.method)));
     let others: Vec<(&CanonicalPath<'_>, Option<&Route>)> = others.collect();
+    if others.is_empty() {
+        grounds.trailers = route.map(|route| route.trailers.clone()).unwrap_or_default();
+    }
 
     // 3. public routes ask for nothing
     let is_public = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Public, .. }));

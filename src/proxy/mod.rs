@@ -22,6 +22,8 @@ mod running;
 mod settings;
 pub mod tls;
 mod trace;
+mod trailers;
+mod upload;
 mod upstream;
 
 use std::cell::{Cell, RefCell};

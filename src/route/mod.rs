@@ -1,12 +1,14 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `segment`, `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
-//! `cors` are an application's entrance; `dialect` says how its backend reads paths.
+//! `segment`, `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`,
+//! `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths, `upstream` where that is;
+//! `fields` and `trailers` say which fields pass.
 
 pub mod canonical;
 mod compile;
 pub mod cookies;
 pub mod cors;
 mod dialect;
+pub mod fields;
 mod gate;
 pub mod host;
 mod pattern;
@@ -15,6 +17,7 @@ pub mod query;
 mod reachable;
 mod segment;
 mod table;
+mod trailers;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -31,6 +34,7 @@ pub use cors::Cors;
 pub use dialect::{Backend, Dialect, Readings};
 pub use gate::Gate;
 pub use places::TokenPlaces;
+pub use trailers::Trailers;
 pub use upstream::{Server, Upstream};
 
 /// Where clients find what an application says of itself (RFC 9728 section 3).
@@ -146,6 +150,8 @@ pub struct Route {
     pub id: Arc<str>,
     /// What it asks.
     pub access: Access,
+    /// What may come behind its bodies.
+    pub trailers: Trailers,
     levels: Vec<(Method, Level)>,
 }
 
