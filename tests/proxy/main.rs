@@ -18,6 +18,7 @@ mod framing;
 mod load;
 mod metadata;
 mod nginx;
+mod peers;
 mod operators;
 mod places;
 mod process;
