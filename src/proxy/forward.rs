@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -16,7 +16,7 @@ use super::cors::Readers;
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
-use super::running::Place;
+use super::running::cut;
 use super::upstream::{ConnectFault, Lease};
 use super::{Caller, Worker};
 use crate::model::Reason;
@@ -47,12 +47,13 @@ enum Attempt {
 /// Unix seconds.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    permitted: Permitted,
+    mut permitted: Permitted,
     incoming: Incoming,
     caller: &Caller,
     now: u64,
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
+    let form = permitted.take_form();
     let (mut head, grounds) = permitted.into_parts();
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
@@ -70,7 +71,15 @@ pub(super) async fn forward(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
-    let (body, upload) = RequestBody::new(incoming, timeouts.client_body);
+    let (body, upload) = match form {
+        Some(form) => {
+            // What was judged is what is sent, in one piece; the client was told to go on when it was read.
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(form.len()));
+            head.headers.remove(EXPECT);
+            (RequestBody::whole(form), None)
+        }
+        None => RequestBody::new(incoming, timeouts.client_body),
+    };
     if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET without either field for one without a body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -101,14 +110,6 @@ pub(super) async fn forward(
             ledger.answered(None);
             Err(Failed { refusal, readers, ledger })
         }
-    }
-}
-
-/// Waits until an exchange must end before it has an answer; one without a token never must.
-async fn cut(place: Option<&Place>) -> Refusal {
-    match place {
-        Some(place) => place.cut().await,
-        None => std::future::pending().await,
     }
 }
 

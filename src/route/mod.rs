@@ -1,12 +1,13 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
-//! `cors` are an application's entrance; `dialect` says how its backend reads paths.
+//! `host`, `query`, `form` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`,
+//! `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths.
 
 pub mod canonical;
 mod compile;
 pub mod cookies;
 pub mod cors;
 mod dialect;
+pub mod form;
 mod gate;
 pub mod host;
 mod pattern;

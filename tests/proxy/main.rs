@@ -10,6 +10,7 @@ mod wire;
 
 mod bodies;
 mod cors;
+mod forms;
 mod forward;
 mod framing;
 mod load;
