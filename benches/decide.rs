@@ -31,6 +31,7 @@ impl Facts for PathFacts<'_> {
         self.0.rest(index)
     }
     fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
+    fn form<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
     fn header(&self, _: &str) -> HeaderValue<'_> {
         HeaderValue::Absent
     }

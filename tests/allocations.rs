@@ -153,7 +153,9 @@ fn decision(world: &World, principal: &str, claimed: Claimed<'_>, head: &Parts) 
         world.grants.iter().flat_map(|grants| &grants.principals).find(|known| known.id.value == principal).unwrap();
     let object: Guid = principal.known_by.text().value.parse().unwrap();
     let key = PrincipalKey { tenant: world.tenants[0].id, object };
-    let facts = RequestFacts::new(&path, head.uri.query().unwrap_or_default(), &head.headers, rules).unwrap();
+    let facts =
+        RequestFacts::new(&path, head.uri.query().unwrap_or_default(), &head.headers, rules, application.backend)
+            .unwrap();
     let level = route.level(&head.method);
     let mut decided = None;
     let counted = measure(|| {
@@ -327,7 +329,9 @@ fn no_decision_of_an_example_asks_for_memory() {
             let domain = world.snapshot.domains.get(application.domain).unwrap();
             let Some(principal) = domain.principal(key) else { continue };
             let query = head.uri.query().unwrap_or_default();
-            let Ok(facts) = RequestFacts::new(&path, query, &head.headers, rules) else { continue };
+            let Ok(facts) = RequestFacts::new(&path, query, &head.headers, rules, application.backend) else {
+                continue;
+            };
             let level = route.level(&head.method);
             let counted = measure(|| {
                 let _ = black_box(decide(domain, rules, principal, black_box(&facts), level));

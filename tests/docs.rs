@@ -233,6 +233,7 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("limits", "requests", limits.requests.to_string()),
         ("limits", "head_bytes", format!("{}KiB", limits.head_bytes / 1024)),
         ("limits", "headers", limits.headers.to_string()),
+        ("limits", "form_bytes", format!("{}KiB", limits.form_bytes / 1024)),
         ("limits", "streams", limits.streams.to_string()),
         ("limits", "upstream_idle", limits.upstream_idle.to_string()),
         ("timeouts", "handshake", seconds(timeouts.handshake)),

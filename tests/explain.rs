@@ -419,13 +419,14 @@ fn what_cannot_be_asked_is_said_with_a_way_out() {
     let directory =
         directory(&[("gateway.yaml", GATEWAY), ("routes.yaml", ROUTES), ("grants.yaml", &grants("flags: [user]"))]);
     let good = "GET https://app.example.org/search";
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["explain", "GET /search"], 2, "`GET /search` is no request; write `GET https://host/path`"),
         (&["explain", "--as", "b", good], 2, "no grants document has a principal `b`"),
         (&["explain", "--as", "a", "--tenant", "u", good], 2, "gateway.yaml has no tenant `u`"),
         (&["explain", "--setting", "strct=false", good], 2, "there is no setting `strct`; did you mean `strict`?"),
         (&["explain", "--setting", "mask=all", good], 2, "the policy cannot be used with these settings"),
         (&["explain", "-H", "X-Town", good], 2, "`X-Town` is no header; write `NAME: VALUE`"),
+        (&["explain", "--form", "town", good], 2, "`town` is no field; write `NAME=VALUE`"),
     ];
     for (arguments, code, message) in cases {
         let output = portcullis(directory.path(), arguments);
@@ -452,4 +453,28 @@ fn requests_that_never_come_to_the_policy_are_explained_too() {
         assert!(text(&output.stdout).contains(outcome), "{arguments:?}: {}", text(&output.stdout));
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_form_is_explained_like_a_query_and_what_would_mend_it_is_tried_in_it() {
+    let routes = ROUTES.replace("from: [path.town, header.X-Town]", "from: [form.town, header.X-Town]");
+    assert_ne!(routes, ROUTES);
+    let grants = grants("flags: [user], grants: [\"orders @town:X\"]");
+    let directory = directory(&[("gateway.yaml", GATEWAY), ("routes.yaml", &routes), ("grants.yaml", &grants)]);
+    let explain = |form: &str| {
+        let request = "PUT https://app.example.org/towns/X/orders";
+        let asked = ["explain", "--output", "json", "--as", "a", "--form", form, request];
+        let output = portcullis(directory.path(), &asked);
+        assert_eq!(text(&output.stderr), "");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let good = explain("town=X");
+    assert_eq!((&good["decision"], &good["form"]), (&"allow".into(), &serde_json::json!([["town", "X"]])));
+    assert_eq!(good["scopes"][0]["said"], serde_json::json!([["X"], []]));
+    let other = explain("town=Y");
+    assert_eq!((&other["decision"], &other["reason"]), (&"deny".into(), &"right_missing:orders@town:Y".into()));
+    let instead = "ask for `PUT https://app.example.org/towns/X/orders` instead with `town=X` in its form";
+    let remedies = other["remedies"].as_array().unwrap();
+    assert!(remedies.iter().any(|remedy| remedy["change"] == instead), "{remedies:#?}");
+    assert_eq!(explain("Town=X")["reason"], "bad_form:name");
 }

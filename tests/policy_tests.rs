@@ -27,6 +27,7 @@ applications:
         match: {methods: [GET, PUT], path: /orders}
         scopes: {main: {from: [query.town, header.X-Town], kind: town}}
         require: ["orders:by_method", {when: {setting: closed}, then: nobody.has}]
+      - {id: find, match: {methods: [POST], path: /orders}, scopes: {main: {from: [query.town, form.town], kind: town}}, require: [orders, {not_in: [form.note, [x]], reason: bad_note}]}
   - {name: own, hosts: [own.example.org], domain: d, upstream: u, gate: {tenants: [t], audiences: [a], clients: [batch], callers: apps}, cors: {origins: ["https://page.test"]}, resource_metadata: true, routes: [{id: order, match: {methods: [GET], path: /orders}, gate_only: true}]}
 "#;
 const PASSING: &str = r#"
@@ -42,6 +43,13 @@ const PASSING: &str = r#"
   - {id: ok-10, as: ann, request: "GET https://app.example.org/orders?town=X", settings: {closed: true}, expect: deny, reason: "right_missing:nobody.has@town:X"}
   - {id: ok-11, as: t/00000000-0000-0000-0000-00000000000f, request: "GET https://app.example.org/orders", expect: deny, reason: principal_unknown}
   - {id: ok-12, as: ann, request: "DELETE https://app.example.org/orders", expect: deny, reason: "no_route:method"}
+  - {id: form-1, as: ann, request: "POST https://app.example.org/orders", form: {town: X, note: a b&c}, expect: allow}
+  - {id: form-2, as: ann, request: "POST https://app.example.org/orders", form: {town: Y, note: a}, expect: deny, reason: "right_missing:orders@town:Y"}
+  - {id: form-3, as: ann, request: "POST https://app.example.org/orders?town=X", form: {town: Y}, expect: deny, reason: "scope_conflict:main"}
+  - {id: form-4, as: ann, request: "POST https://app.example.org/orders?town=X", form: {note: x}, expect: deny, reason: bad_note}
+  - {id: form-5, as: ann, request: "POST https://app.example.org/orders", form: {Town: X}, expect: deny, reason: "bad_form:name"}
+  - {id: form-6, as: ann, request: "POST https://app.example.org/orders", headers: {Content-Type: text/plain}, form: {town: X}, expect: deny, reason: "form_type:content_type"}
+  - {id: form-7, as: ann, request: "POST https://app.example.org/orders", expect: deny, reason: "scope_missing:main"}
   - {id: own-1, as: ann, request: "GET https://own.example.org/orders", expect: allow}
   - {id: own-2, as: ann, request: "GET https://own.example.org/orders", token: {class: user}, expect: deny, reason: "gate_caller:user"}
   - {id: own-3, as: ann, request: "GET https://own.example.org/orders", token: {client: other, class: user}, expect: deny, reason: "gate_client:other"}
@@ -87,7 +95,7 @@ fn err(output: &Output) -> &str {
 fn tests_that_pass_are_counted_and_the_exit_code_is_0() {
     let directory = policy(PASSING);
     let output = run(directory.path(), &[]);
-    assert_eq!((out(&output), err(&output)), ("19 tests: 19 passed, 0 failed\n", ""));
+    assert_eq!((out(&output), err(&output)), ("26 tests: 26 passed, 0 failed\n", ""));
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -107,15 +115,15 @@ fn a_failure_says_what_was_decided_by_which_grant_and_why_and_the_exit_code_is_4
     let output = run(directory.path(), &[]);
     assert_eq!(output.status.code(), Some(4));
     for expected in [
-        "FAIL  bad-1  routes.yaml:18:5\n  expected  allowed\n  found     denied: right_missing:orders@town:Y\n",
+        "FAIL  bad-1  routes.yaml:19:5\n  expected  allowed\n  found     denied: right_missing:orders@town:Y\n",
         "  |         no grant covers it; held at town:X\n",
-        "FAIL  bad-2  routes.yaml:19:5\n  expected  denied\n  found     allowed\n",
+        "FAIL  bad-2  routes.yaml:20:5\n  expected  denied\n  found     allowed\n",
         "  |           orders:read @town:X  grants.yaml:5:78  <- decides\n",
-        "FAIL  bad-3  routes.yaml:20:5\n  expected  denied: right_missing\n  found     denied: right_level:orders=read<write@town:X\n",
-        "FAIL  bad-4  routes.yaml:21:5\n  expected  denied\n  found     not tried: no grants document has a principal `nobody-known`; name one",
-        "FAIL  bad-5  routes.yaml:22:5\n  expected  denied\n  found     not tried: `GET app.example.org/orders` is no request; write `GET https://host/path`\n",
-        "FAIL  bad-6  routes.yaml:24:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
-        "FAIL  bad-7  routes.yaml:23:5\n  expected  allowed\n  found     not tried: `Connection` cannot be tried here",
+        "FAIL  bad-3  routes.yaml:21:5\n  expected  denied: right_missing\n  found     denied: right_level:orders=read<write@town:X\n",
+        "FAIL  bad-4  routes.yaml:22:5\n  expected  denied\n  found     not tried: no grants document has a principal `nobody-known`; name one",
+        "FAIL  bad-5  routes.yaml:23:5\n  expected  denied\n  found     not tried: `GET app.example.org/orders` is no request; write `GET https://host/path`\n",
+        "FAIL  bad-6  routes.yaml:25:5\n  expected  denied\n  found     not tried: there is no setting `clsed`; did you mean `closed`?\n",
+        "FAIL  bad-7  routes.yaml:24:5\n  expected  allowed\n  found     not tried: `Connection` cannot be tried here",
         "7 tests: 0 passed, 7 failed\n",
     ] {
         assert!(out(&output).contains(expected), "no {expected:?} in\n{}", out(&output));
@@ -131,9 +139,9 @@ fn further_files_are_run_too_with_settings_of_any_file() {
     fs::write(more.join("b.yaml"), format!("version: 1\ntests:{PASSING}")).unwrap();
     let output = run(directory.path(), &["more"]);
     assert!(out(&output).contains("FAIL  bad-1  more/a.yaml:3:5\n"), "{}", out(&output));
-    assert!(out(&output).ends_with("45 tests: 38 passed, 7 failed\n"), "{}", out(&output));
+    assert!(out(&output).ends_with("59 tests: 52 passed, 7 failed\n"), "{}", out(&output));
     let output = run(directory.path(), &["more/b.yaml"]);
-    assert_eq!((out(&output), output.status.code()), ("38 tests: 38 passed, 0 failed\n", Some(0)));
+    assert_eq!((out(&output), output.status.code()), ("52 tests: 52 passed, 0 failed\n", Some(0)));
 }
 
 #[test]
@@ -163,9 +171,9 @@ fn json_has_every_test_with_its_place_and_for_failures_why() {
     let output = run(directory.path(), &["--output", "json"]);
     assert_eq!(output.status.code(), Some(4));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&found["passed"], &found["failed"]), (&19.into(), &7.into()));
+    assert_eq!((&found["passed"], &found["failed"]), (&26.into(), &7.into()));
     let tests = found["tests"].as_array().unwrap();
-    assert_eq!(tests.len(), 26);
+    assert_eq!(tests.len(), 33);
     let first = tests.iter().find(|test| test["id"] == "bad-1").unwrap();
     assert_eq!(first["found"], "denied: right_missing:orders@town:Y");
     assert_eq!(first["expected"], "allowed");
@@ -184,10 +192,10 @@ fn junit_is_well_formed_xml_with_a_suite_for_each_file() {
     assert_eq!(output.status.code(), Some(4));
     let xml = out(&output);
     assert!(xml.starts_with(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"portcullis\" tests=\"20\" failures=\"1\">\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"portcullis\" tests=\"27\" failures=\"1\">\n"
     ));
     assert!(xml.contains("<testsuite name=\"odd.yaml\" tests=\"1\" failures=\"1\">"), "{xml}");
-    assert!(xml.contains("<testsuite name=\"routes.yaml\" tests=\"19\" failures=\"0\">"), "{xml}");
+    assert!(xml.contains("<testsuite name=\"routes.yaml\" tests=\"26\" failures=\"0\">"), "{xml}");
     assert!(
         xml.contains("name=\"&lt;&amp;&quot;&gt; ann GET https://app.example.org/orders?town=X&amp;a=b\""),
         "{xml}"

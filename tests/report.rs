@@ -37,6 +37,8 @@ impl Facts for Silence {
 
     fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
 
+    fn form<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
+
     fn header(&self, _: &str) -> HeaderValue<'_> {
         HeaderValue::Absent
     }

@@ -27,8 +27,8 @@ fn network(written: &Located<String>, report: &mut Report) -> Option<Network> {
 
 // Field by field, so that a new key does not compile before it does something.
 fn limits(document: &LimitsDocument) -> Limits {
-    let LimitsDocument { connections, requests, head_bytes, headers, streams, upstream_idle } = *document;
-    Limits { connections, requests, head_bytes, headers, streams, upstream_idle }
+    let LimitsDocument { connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle } = *document;
+    Limits { connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle }
 }
 
 fn timeouts(document: &TimeoutsDocument) -> Timeouts {

@@ -171,6 +171,8 @@ pub struct LimitsDocument {
     pub head_bytes: usize,
     /// Most header lines in a request. Default: 100.
     pub headers: usize,
+    /// Largest form in bytes that is read to judge its request. Default: 64 KiB.
+    pub form_bytes: usize,
     /// Most streams that one HTTP/2 connection may have open. Default: 128.
     pub streams: u32,
     /// Most idle connections kept for each upstream server by each worker thread. Default: 128.
@@ -185,7 +187,7 @@ pub struct TimeoutsDocument {
     /// From the first byte awaited to the whole request head; also how long a client's connection may idle
     /// between requests. Default: 30 s.
     pub client_head: Duration,
-    /// Between two pieces of a request body. Default: 30 s.
+    /// Between two pieces of a request body, and for the whole of a form that is read to judge its request. Default: 30 s.
     pub client_body: Duration,
     /// To connect to an upstream server, name resolution and TLS included. Default: 5 s.
     pub connect: Duration,

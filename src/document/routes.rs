@@ -149,7 +149,7 @@ pub struct ScopeDocument {
 /// Where the value of a scope stands.
 #[derive(Clone, Debug)]
 pub enum OriginDocument {
-    /// `from` and `kind`: places in the request (`path.x`, `query.x`, `header.x`, `object.x`), of which all that are
+    /// `from` and `kind`: places in the request (`path.x`, `query.x`, `form.x`, `header.x`, `object.x`), of which all that are
     /// present must agree, and the kind of node or alias that the value names.
     Request {
         /// The places, at least one.
@@ -287,6 +287,8 @@ pub struct TestDocument {
     pub request: Located<String>,
     /// Headers of the request.
     pub headers: Entries<Located<String>>,
+    /// Fields of the form in its body; without any it has no body.
+    pub form: Entries<Located<String>>,
     /// Claims of the token in place of the ordinary ones (`tenant`, `aud`, `roles`, `client`, `class`).
     pub token: Entries<Located<Literal>>,
     /// Settings in place of the file's.

@@ -29,8 +29,9 @@ impl Dialect {
     }
 
     /// Whether applications commonly read a parameter from where a form field of the same name can take the place of the
-    /// query's: `$_REQUEST` of PHP, `Request["name"]` and `Request.Params` of ASP.NET.
+    /// query's or join it: `$_REQUEST` of PHP, `Request["name"]` and the value providers of ASP.NET, `getParameterValues`
+    /// of servlets.
     pub const fn form_overrides_query(self) -> bool {
-        matches!(self, Self::Iis | Self::Php)
+        matches!(self, Self::Iis | Self::Tomcat | Self::Php)
     }
 }

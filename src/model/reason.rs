@@ -177,6 +177,26 @@ reasons! {
         title: "Your group memberships cannot be determined",
         cause: "The principal has too many groups for its token to list, and a group of `token_groups` may take rights away.",
         remedy: "Let the token list only groups assigned to the application, or list the principal's groups in the grants document.";
+    /// The body is not the form that the route reads.
+    FormType: "form_type", 415, "",
+        title: "The body must be a form",
+        cause: "The route reads fields of a form, and the body is none that it reads: the subject says whether by `content_type`, `charset` or `content_encoding`.",
+        remedy: "Send `application/x-www-form-urlencoded` in UTF-8, not compressed.";
+    /// The form is larger than the gateway reads.
+    FormTooLarge: "form_too_large", 413, "",
+        title: "The form is too large",
+        cause: "The route reads fields of a form, and the body is longer than `limits.form_bytes`.",
+        remedy: "Send less, or raise the limit.";
+    /// The form could be read in two ways.
+    BadForm: "bad_form", 400, "",
+        title: "The form is not acceptable",
+        cause: "The route reads fields of a form, and the form could be read differently by two readers (bad encoding, misspelt scope fields, too many pairs, a field that names another method); the subject says which.",
+        remedy: "Send each field once under its own name, encoded as browsers do.";
+    /// A form could say something else than the query that was judged.
+    FormOverridesQuery: "form_overrides_query", 415, "",
+        title: "A form is not accepted here",
+        cause: "The route's rules read the query, the backend's `dialect` lets fields of a body take its place, and the body may have fields (the subject says by what).",
+        remedy: "Let the route read `form.NAME` as well, name the place in the path, or send another content type.";
     /// The request does not say in which scope it acts.
     ScopeMissing: "scope_missing", 403, "WWW-Authenticate",
         title: "The request does not say where it acts",

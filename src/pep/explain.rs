@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 
-use super::facts::RequestFacts;
+use super::facts::{Body, RequestFacts};
 use super::{member, own, target};
 use crate::policy::{self, Explanation, Origins};
 use crate::route::canonical::CanonicalPath;
@@ -10,11 +10,17 @@ use crate::route::{Access, Application, Readings};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
-/// Takes the decision on a request with a verified token apart. `origins` are those of the snapshot's domains. `None` where
-/// a request never comes to a decision of the policy: its target or query is refused, the gateway itself answers, no route
-/// takes it, the route asks for nothing, or nobody knows the principal. Of a path that the backend may read in several ways
-/// the first reading that is denied is taken apart.
-pub fn explain(snapshot: &Snapshot, origins: &[Origins], caller: &Verified, head: &Parts) -> Option<Explanation> {
+/// Takes the decision on a request with a verified token and this body apart. `origins` are those of the snapshot's
+/// domains. `None` where a request never comes to a decision of the policy: its target, query or form is refused, the
+/// gateway itself answers, no route takes it, the route asks for nothing, or nobody knows the principal. Of a path that the
+/// backend may read in several ways the first reading that is denied is taken apart.
+pub fn explain(
+    snapshot: &Snapshot,
+    origins: &[Origins],
+    caller: &Verified,
+    head: &Parts,
+    body: Option<&[u8]>,
+) -> Option<Explanation> {
     let host = target::host(head).ok()?;
     let application = snapshot.routes.application(&host)?;
     let readings = Readings::new(head.uri.path(), application.backend).ok()?;
@@ -23,7 +29,9 @@ pub fn explain(snapshot: &Snapshot, origins: &[Origins], caller: &Verified, head
     }
     let mut first = None;
     for path in readings.iter() {
-        let Some(explanation) = of_reading(snapshot, origins, application, (caller, head), path) else { continue };
+        let Some(explanation) = of_reading(snapshot, origins, application, (caller, head, body), path) else {
+            continue;
+        };
         if explanation.decision.is_err() {
             return Some(explanation);
         }
@@ -36,15 +44,16 @@ fn of_reading(
     snapshot: &Snapshot,
     origins: &[Origins],
     application: &Application,
-    (caller, head): (&Verified, &Parts),
+    (caller, head, body): (&Verified, &Parts, Option<&[u8]>),
     path: &CanonicalPath<'_>,
 ) -> Option<Explanation> {
     let route = application.route(path, &head.method)?;
     let Access::Rules(rules) = &route.access else { return None };
     let domain = snapshot.domains.get(application.domain)?;
     let origins = application.domain.of(origins)?;
-    let facts = RequestFacts::new(path, head.uri.query().unwrap_or_default(), &head.headers, rules).ok()?;
     let number = domain.number(caller.principal)?;
     let member = member(domain, domain.principals().get(number)?, caller);
+    let body = body.map_or(Body::None, Body::Read);
+    let facts = RequestFacts::take(path, head, body, (rules, application.backend), member).ok()??;
     Some(policy::explain(domain, origins, rules, (number, member), &facts, route.level(&head.method)))
 }

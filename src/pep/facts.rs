@@ -1,22 +1,40 @@
-//! What the policy may ask of a request, answered out of its head.
+//! What the policy may ask of a request, answered out of its head and, where its rules read one, the form in its body.
 
 use http::HeaderMap;
+use http::request::Parts;
 
-use crate::policy::{Facts, HeaderValue, Rules};
+use super::Refusal;
+use crate::model::Reason;
+use crate::policy::{Facts, HeaderValue, Member, Rules};
+use crate::route::Backend;
 use crate::route::canonical::{BadTarget, CanonicalPath};
+use crate::route::form::{self, BadForm, Need};
 use crate::route::query::{self, Parameters};
 
-/// A request head in the form in which it is judged. Whatever a decision by its route's rules may look at is decoded here,
+/// What the judge knows of the body of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'r> {
+    /// There is none.
+    None,
+    /// There is one, and nobody has read it.
+    Unread,
+    /// It was read to its end.
+    Read(&'r [u8]),
+}
+
+/// A request in the form in which it is judged. Whatever a decision by its route's rules may look at is decoded here,
 /// so that the decision itself needs no memory.
 #[derive(Clone, Debug)]
 pub struct RequestFacts<'r> {
     path: &'r CanonicalPath<'r>,
     parameters: Parameters<'r>,
+    /// Without a form it has no fields.
+    fields: Option<Parameters<'r>>,
     headers: &'r HeaderMap,
 }
 
 impl<'r> RequestFacts<'r> {
-    /// Takes in a path, a query and headers, to be judged by these rules.
+    /// Takes in a path, a query and headers, to be judged by these rules before such a backend.
     ///
     /// # Errors
     /// The query could be read in two ways.
@@ -25,9 +43,47 @@ impl<'r> RequestFacts<'r> {
         query: &'r str,
         headers: &'r HeaderMap,
         rules: &Rules,
+        backend: Backend,
     ) -> Result<Self, BadTarget> {
-        query::check(query, rules.query_names())?;
-        Ok(Self { path, parameters: Parameters::read(query, rules.query_names()), headers })
+        let merges = backend.dialect.form_overrides_query();
+        let foreign = rules.form_names().filter(|name| merges && !rules.query_names().any(|read| read == *name));
+        query::check(query, rules.query_names(), foreign)?;
+        Ok(Self { path, parameters: Parameters::read(query, rules.query_names()), fields: None, headers })
+    }
+
+    /// Takes in a form, too.
+    ///
+    /// # Errors
+    /// The form could be read in two ways.
+    pub fn with_form(self, form: &'r [u8], rules: &Rules, backend: Backend) -> Result<Self, BadForm> {
+        let text = form::check(form, rules, backend)?;
+        Ok(Self { fields: Some(Parameters::read(text, rules.form_names())), ..self })
+    }
+
+    /// Takes in all of a request that its rules read; `None` if its body has to be read first, which is not worth it for
+    /// a member that may do nothing at all.
+    ///
+    /// # Errors
+    /// A part of it could be read in two ways, or the body is none that these rules can be judged by.
+    pub(super) fn take(
+        path: &'r CanonicalPath<'r>,
+        head: &'r Parts,
+        body: Body<'r>,
+        (rules, backend): (&Rules, Backend),
+        member: Member<'_>,
+    ) -> Result<Option<Self>, Refusal> {
+        let bad_target = |bad: BadTarget| Refusal::about(Reason::BadTarget, bad.0);
+        let bad_form = |BadForm(reason, subject)| Refusal::about(reason, subject);
+        let query = head.uri.query().unwrap_or_default();
+        let facts = Self::new(path, query, &head.headers, rules, backend).map_err(bad_target)?;
+        if matches!(body, Body::None) || member.barred().is_some() {
+            return Ok(Some(facts));
+        }
+        match (form::need(rules, backend, &head.headers).map_err(bad_form)?, body) {
+            (Need::Nothing, _) => Ok(Some(facts)),
+            (Need::Form, Body::Read(form)) => facts.with_form(form, rules, backend).map_err(bad_form).map(Some),
+            (Need::Form, Body::None | Body::Unread) => Ok(None),
+        }
     }
 }
 
@@ -42,6 +98,12 @@ impl Facts for RequestFacts<'_> {
 
     fn query<'r>(&'r self, name: &str, each: &mut dyn FnMut(&'r str)) {
         self.parameters.values(name, each);
+    }
+
+    fn form<'r>(&'r self, name: &str, each: &mut dyn FnMut(&'r str)) {
+        if let Some(fields) = &self.fields {
+            fields.values(name, each);
+        }
     }
 
     fn header(&self, name: &str) -> HeaderValue<'_> {

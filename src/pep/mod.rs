@@ -1,5 +1,6 @@
-//! Enforcement, pure: turns a request head into a permission, a refusal or an answer of the gateway itself. One
-//! synchronous function of the snapshot, the head and its environment; it reads no clock, opens no socket and waits for no lock.
+//! Enforcement, pure: turns a request head, and the form in the body where the rules read it, into a permission, a refusal
+//! or an answer of the gateway itself. One synchronous function of the snapshot, the request and its environment; it reads
+//! no clock, opens no socket and waits for no lock.
 
 mod credentials;
 mod explain;
@@ -14,15 +15,18 @@ mod target;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 
 use crate::model::Reason;
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
-use crate::route::{Access, Application, Gate, Readings, Route};
+use crate::route::{Access, Application, Gate, Readings, Route, query};
 use crate::snapshot::Snapshot;
 use crate::token::{Groups, Issuers, Verified, Verifier};
+
+use facts::Body;
 
 pub use credentials::Carrier;
 pub use explain::explain;
@@ -44,6 +48,8 @@ pub struct Environment {
     pub trusted_peer: bool,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// Whether the request has a body, read or not.
+    pub has_body: bool,
 }
 
 /// What came of judging a request.
@@ -51,6 +57,14 @@ pub struct Environment {
 pub enum Verdict {
     /// It may pass.
     Permitted(Permitted),
+    /// It cannot be judged without the form in its body: everything before has passed, and [`authorize_form`] judges the
+    /// whole.
+    FormNeeded {
+        /// The head, to be judged once more.
+        head: Parts,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
     /// It goes no further, and the gateway itself answers.
     Answered {
         /// What.
@@ -71,7 +85,29 @@ pub enum Verdict {
 
 /// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
 /// keys and the time.
-pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, environment: Environment) -> Verdict {
+pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, environment: Environment) -> Verdict {
+    authorize_with(snapshot, verifier, head, None, environment)
+}
+
+/// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since the
+/// body was asked for. Whatever the verdict, the body goes nowhere without it.
+pub fn authorize_form(
+    snapshot: &Arc<Snapshot>,
+    verifier: &Verifier,
+    head: Parts,
+    form: Bytes,
+    environment: Environment,
+) -> Verdict {
+    authorize_with(snapshot, verifier, head, Some(form), environment)
+}
+
+fn authorize_with(
+    snapshot: &Arc<Snapshot>,
+    verifier: &Verifier,
+    mut head: Parts,
+    form: Option<Bytes>,
+    environment: Environment,
+) -> Verdict {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
@@ -83,12 +119,18 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
+    let body = match &form {
+        Some(form) => Body::Read(form),
+        None if environment.has_body => Body::Unread,
+        None => Body::None,
+    };
     let judged = target::check_scheme(&head, environment)
-        .and_then(|()| judge(snapshot, (identify, current), &head, &mut grounds));
-    let settled = judged.and_then(|answer| settle(&mut head, &grounds).map(|()| answer));
+        .and_then(|()| judge(snapshot, (identify, current), (&head, body), &mut grounds));
+    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
     match settled {
-        Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
-        Ok(Some(mut answer)) => {
+        Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
+        Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
+        Ok(Outcome::Answered(mut answer)) => {
             if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
                 metadata.name_issuers(application, verifier.issuers());
             }
@@ -99,12 +141,13 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
 }
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
-/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `Some` is what the gateway
-/// would answer itself.
+/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole body,
+/// if there is one. `Some` is what the gateway would answer itself.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
     mut head: Parts,
+    body: Option<&[u8]>,
 ) -> (Grounds, Result<Option<Answer>, Refusal>) {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, _: &Application, _: &Host<'_>| {
@@ -114,13 +157,30 @@ pub fn simulate(
     };
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
-    let settled = judged.and_then(|answer| settle(&mut head, &grounds).map(|()| answer));
-    (grounds, settled)
+    let judged = judge(snapshot, (identify, current), (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
+    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
+    let answer = settled.and_then(|outcome| match outcome {
+        Outcome::Permitted => Ok(None),
+        Outcome::Answered(answer) => Ok(Some(answer)),
+        // What was read is never asked for.
+        Outcome::FormNeeded => Err(Refusal::of(Reason::Internal)),
+    });
+    (grounds, answer)
 }
 
-/// Brings a judged head into the form in which it goes on.
-fn settle(head: &mut Parts, grounds: &Grounds) -> Result<(), Refusal> {
+/// What judging came to, where it is no refusal.
+enum Outcome {
+    Permitted,
+    Answered(Answer),
+    FormNeeded,
+}
+
+/// Brings a permitted head into the form in which it goes on; one that is judged once more stays as it came.
+fn settle(head: &mut Parts, grounds: &Grounds, outcome: &Outcome) -> Result<(), Refusal> {
+    match outcome {
+        Outcome::FormNeeded | Outcome::Answered(_) => return Ok(()),
+        Outcome::Permitted => {}
+    }
     target::settle(head)?;
     grounds.application.as_ref().map_or(Ok(()), |application| rewrite::rewrite(head, application))
 }
@@ -134,15 +194,16 @@ fn judge(
         impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
-    head: &Parts,
+    (head, body): (&Parts, Body<'_>),
     grounds: &mut Grounds,
-) -> Result<Option<Answer>, Refusal> {
+) -> Result<Outcome, Refusal> {
     // 1. one canonical form
     if canonical::is_forbidden(&head.method) {
         return Err(Refusal::of(Reason::MethodForbidden).allowing(FORWARDED_METHODS));
     }
     let bad_target = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
     canonical::check_target(&head.uri).map_err(bad_target)?;
+    query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
 
@@ -152,7 +213,7 @@ fn judge(
     grounds.application = Some(Arc::clone(application));
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
-        return Ok(Some(answer));
+        return Ok(Outcome::Answered(answer));
     }
     let path = &readings.first;
     let route = application.route(path, &head.method);
@@ -167,7 +228,7 @@ fn judge(
     // 3. public routes ask for nothing
     let is_public = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Public, .. }));
     if is_public(route) && others.iter().all(|(_, route)| is_public(*route)) {
-        return Ok(None);
+        return Ok(Outcome::Permitted);
     }
 
     // 4. a token that was not revoked, and only then whether there is a route at all
@@ -186,7 +247,7 @@ fn judge(
     admits(&application.gate, verified)?;
     let has_rules = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Rules(_), .. }));
     if !routes.clone().any(|(_, route)| has_rules(route)) {
-        return Ok(None);
+        return Ok(Outcome::Permitted);
     }
 
     // 6. the principal
@@ -196,8 +257,7 @@ fn judge(
     grounds.principal = Some(Arc::clone(&principal.id));
     let member = member(domain, principal, verified);
 
-    // 7. and 8. scopes and requirement, and what the backend is told beside the permission
-    let query = head.uri.query().unwrap_or_default();
+    // 7. and 8. scopes and requirement by what the rules read of the request, and what the backend is told beside the permission
     let told = application.identity_headers;
     for (path, route) in routes {
         let Some(route @ Route { access: Access::Rules(rules), .. }) = route else { continue };
@@ -205,7 +265,8 @@ fn judge(
             grounds.route = Some(Arc::clone(&route.id));
             refusal
         };
-        let facts = RequestFacts::new(path, query, &head.headers, rules).map_err(|bad| denied(bad_target(bad)))?;
+        let read = RequestFacts::take(path, head, body, (rules, application.backend), member);
+        let Some(facts) = read.map_err(&mut denied)? else { return Ok(Outcome::FormNeeded) };
         let level = route.level(&head.method);
         let decided = decide(domain, rules, member, &facts, level);
         decided.map_err(|denial| denied(Refusal::denied(&denial, domain, rules)))?;
@@ -217,8 +278,8 @@ fn judge(
     if told.groups {
         grounds.groups = Some(domain.group_names(member));
     }
-    Ok(None)
-    // 9. the caller wraps the head into a `Permitted`
+    Ok(Outcome::Permitted)
+    // 9. the caller wraps the request into a `Permitted`
 }
 
 /// A principal of a domain, with the groups that its token brings where the domain says so.

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_cookie_counts_for_what_the_applications_own_page_asks() {
-        let plain = Environment { now: 0, trusted_peer: false, secure: false };
+        let plain = Environment { now: 0, trusted_peer: false, secure: false, has_body: false };
         let secure = Environment { secure: true, ..plain };
         let behind = Environment { trusted_peer: true, ..plain };
         let cases: [Case; 30] = [

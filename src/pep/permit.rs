@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::request::Parts;
 
@@ -10,12 +11,12 @@ use crate::route::{Application, Trailers};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
-/// The permission to forward one request. The head that was judged lives inside it, so what is forwarded is what was
-/// judged. It cannot be made outside this layer:
+/// The permission to forward one request. The head that was judged lives inside it, and the body if that was judged, so
+/// what is forwarded is what was judged. It cannot be made outside this layer:
 ///
 /// ```compile_fail,E0451
 /// # fn forge(head: http::request::Parts, grounds: portcullis::pep::Grounds) -> portcullis::pep::Permitted {
-/// portcullis::pep::Permitted { head, grounds }
+/// portcullis::pep::Permitted { head, form: None, grounds }
 /// # }
 /// ```
 ///
@@ -30,13 +31,19 @@ use crate::token::Verified;
 #[derive(Debug)]
 pub struct Permitted {
     head: Parts,
+    form: Option<Bytes>,
     grounds: Grounds,
 }
 
 impl Permitted {
     /// For [`super::authorize`] alone.
-    pub(super) const fn new(head: Parts, grounds: Grounds) -> Self {
-        Self { head, grounds }
+    pub(super) const fn new(head: Parts, form: Option<Bytes>, grounds: Grounds) -> Self {
+        Self { head, form, grounds }
+    }
+
+    /// Takes the body out, if it was read to be judged: then this and nothing else is to be sent.
+    pub fn take_form(&mut self) -> Option<Bytes> {
+        self.form.take()
     }
 
     /// Uses the permission up: the judged head, and what is known of the request. The head has exactly one `Host`,

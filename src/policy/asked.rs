@@ -134,7 +134,7 @@ fn attributes(scope: &ScopeRule) -> impl Iterator<Item = AttributeId> {
     };
     places.iter().filter_map(|place| match place {
         Spot::Object(attribute) => Some(*attribute),
-        Spot::Path(_) | Spot::Query(_) | Spot::Header(_) => None,
+        Spot::Path(_) | Spot::Query(_) | Spot::Form(_) | Spot::Header(_) => None,
     })
 }
 

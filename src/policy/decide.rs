@@ -168,7 +168,8 @@ impl<'c, F: Facts> Case<'c, F> {
         match operand {
             Operand::Constant(literal) => Some(Value::Known(literal)),
             Operand::Path(variable) => scopes::path(*variable, self.facts).map(Value::Text),
-            Operand::Query(name) => self.single_query(name),
+            Operand::Query(name) => single(|each| self.facts.query(name, each)),
+            Operand::Form(name) => single(|each| self.facts.form(name, each)),
             Operand::Header(name) => match self.facts.header(name) {
                 HeaderValue::One(value) if is_single(value) => Some(Value::Text(value)),
                 HeaderValue::One(_) | HeaderValue::Absent | HeaderValue::Unclear => None,
@@ -183,20 +184,20 @@ impl<'c, F: Facts> Case<'c, F> {
             Operand::PrincipalId => Some(Value::Text(&self.member.principal.id)),
         }
     }
-
-    /// A parameter that is repeated, empty, a list, or padded with blanks has no single value.
-    fn single_query<'r>(&'r self, name: &str) -> Option<Value<'r>> {
-        let mut found = None;
-        let mut times = 0_u32;
-        self.facts.query(name, &mut |value| {
-            times = times.saturating_add(1);
-            found = Some(value);
-        });
-        if times == 1 { found.filter(|value| is_single(value)).map(Value::Text) } else { None }
-    }
 }
 
-/// Whether a value of the query or of a header is one value: some backends take a list apart at its commas.
+/// A parameter or field that is repeated, empty, a list, or padded with blanks has no single value.
+fn single<'r>(values: impl FnOnce(&mut dyn FnMut(&'r str))) -> Option<Value<'r>> {
+    let mut found = None;
+    let mut times = 0_u32;
+    values(&mut |value| {
+        times = times.saturating_add(1);
+        found = Some(value);
+    });
+    if times == 1 { found.filter(|value| is_single(value)).map(Value::Text) } else { None }
+}
+
+/// Whether a value of the query, a form or a header is one value: some backends take a list apart at its commas.
 fn is_single(value: &str) -> bool {
     !value.is_empty() && !value.contains(',') && value.trim() == value
 }

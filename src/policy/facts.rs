@@ -12,6 +12,9 @@ pub trait Facts {
     /// Calls `each` with every value of a query parameter, in order.
     fn query<'r>(&'r self, name: &str, each: &mut dyn FnMut(&'r str));
 
+    /// Calls `each` with every value of a field of the form in the body, in order.
+    fn form<'r>(&'r self, name: &str, each: &mut dyn FnMut(&'r str));
+
     /// The value of a header.
     fn header(&self, name: &str) -> HeaderValue<'_>;
 }

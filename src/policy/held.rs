@@ -99,6 +99,8 @@ mod tests {
 
         fn query<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
 
+        fn form<'r>(&'r self, _: &str, _: &mut dyn FnMut(&'r str)) {}
+
         fn header(&self, _: &str) -> HeaderValue<'_> {
             HeaderValue::Absent
         }

@@ -44,7 +44,7 @@ impl<'d> From<&'d Principal> for Member<'d> {
 
 impl Member<'_> {
     /// Why the account may do nothing at all.
-    pub(super) const fn barred(&self) -> Option<Reason> {
+    pub const fn barred(&self) -> Option<Reason> {
         match self.status {
             Status::Active if self.groups_unknown => Some(Reason::GroupsUnknown),
             Status::Active => None,

@@ -171,6 +171,7 @@ impl Writer<'_> {
         match spot {
             Spot::Path(variable) => format!("path.{}", (self.name)(*variable)),
             Spot::Query(name) => format!("query.{name}"),
+            Spot::Form(name) => format!("form.{name}"),
             Spot::Header(name) => format!("header.{name}"),
             Spot::Object(attribute) => format!("object.{}", self.domain.attribute_name(*attribute)),
         }
@@ -181,6 +182,7 @@ impl Writer<'_> {
             Operand::Constant(literal) => constant(literal),
             Operand::Path(variable) => format!("path.{}", (self.name)(*variable)),
             Operand::Query(name) => format!("query.{name}"),
+            Operand::Form(name) => format!("form.{name}"),
             Operand::Header(name) => format!("header.{name}"),
             Operand::Object(attribute) => format!("object.{}", self.domain.attribute_name(*attribute)),
             Operand::Count(attribute) => format!("count(object.{})", self.domain.attribute_name(*attribute)),

@@ -19,6 +19,7 @@ pub struct Rules {
     pub(super) steps: Vec<Step>,
     pub(super) codes: Vec<Arc<str>>,
     pub(super) query_names: Vec<Box<str>>,
+    pub(super) form_names: Vec<Box<str>>,
     pub(super) header_names: Vec<Box<str>>,
     /// The requirement as it is written, if that is to be kept.
     pub(super) outline: Option<Box<Outline>>,
@@ -28,6 +29,11 @@ impl Rules {
     /// Query parameters that the decision reads: look-alikes of these in a request are not to be tolerated.
     pub fn query_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.query_names.iter().map(|name| &**name)
+    }
+
+    /// Fields of a form that the decision reads. Without any, it can be made without the body.
+    pub fn form_names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.form_names.iter().map(|name| &**name)
     }
 
     /// Headers that the decision reads, in lower case.
@@ -87,6 +93,7 @@ pub(super) enum Origin {
 pub(super) enum Spot {
     Path(Variable),
     Query(Box<str>),
+    Form(Box<str>),
     Header(Box<str>),
     Object(AttributeId),
 }
@@ -180,6 +187,7 @@ pub(super) enum Operand {
     Constant(Literal),
     Path(Variable),
     Query(Box<str>),
+    Form(Box<str>),
     Header(Box<str>),
     Object(AttributeId),
     /// How many elements a list attribute has.

@@ -162,7 +162,8 @@ pub(super) fn read<'r>(
 ) -> Result<Values<'r>, Reason> {
     match place {
         Spot::Path(variable) => Ok(path(*variable, facts).map_or_else(Values::none, Values::one)),
-        Spot::Query(name) => query(name, facts),
+        Spot::Query(name) => each_of(|each| facts.query(name, each)),
+        Spot::Form(name) => each_of(|each| facts.form(name, each)),
         Spot::Header(name) => match facts.header(name) {
             HeaderValue::Absent => Ok(Values::none()),
             HeaderValue::One(value) if !value.contains(',') => Ok(Values::one(value)),
@@ -188,11 +189,11 @@ pub(super) fn path(variable: Variable, facts: &impl Facts) -> Option<&str> {
     }
 }
 
-/// Values of a query parameter count each, repeated or separated by commas.
-fn query<'r>(name: &str, facts: &'r impl Facts) -> Result<Values<'r>, Reason> {
+/// Values of a query parameter or a form's field count each, repeated or separated by commas.
+fn each_of<'r>(found: impl FnOnce(&mut dyn FnMut(&'r str))) -> Result<Values<'r>, Reason> {
     let mut values = Values::none();
     let mut outcome = Ok(());
-    facts.query(name, &mut |value| {
+    found(&mut |value| {
         if outcome.is_ok() {
             outcome = value.split(',').try_for_each(|part| values.push(part));
         }

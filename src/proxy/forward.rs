@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -15,7 +15,7 @@ use super::body::Body;
 use super::cors::Readers;
 use super::identity::Identity;
 use super::ledger::Ledger;
-use super::running::Place;
+use super::running::cut;
 use super::trailers::Announced;
 use super::upload::{RequestBody, UploadFault};
 use super::upstream::{ConnectFault, Lease};
@@ -49,12 +49,13 @@ enum Attempt {
 /// Unix seconds.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    permitted: Permitted,
+    mut permitted: Permitted,
     incoming: Incoming,
     caller: &Caller,
     now: u64,
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
+    let form = permitted.take_form();
     let (mut head, grounds) = permitted.into_parts();
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
@@ -77,7 +78,15 @@ pub(super) async fn forward(
     announced.accept(&mut head.headers);
     // RFC 9110 section 6.5.1: only whoever said so takes them; HTTP/2 has a place for them in any case.
     let answer_trailers = if announced.accepted() || multiplexed { trailers } else { Trailers::default() };
-    let (body, upload) = RequestBody::new(incoming, timeouts.client_body, announced.passing.clone());
+    let (body, upload) = match form {
+        Some(form) => {
+            // What was judged is what is sent, in one piece; the client was told to go on when it was read.
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(form.len()));
+            head.headers.remove(EXPECT);
+            (RequestBody::whole(form), None)
+        }
+        None => RequestBody::new(incoming, timeouts.client_body, announced.passing.clone()),
+    };
     if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET without either field for one without a body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -118,14 +127,6 @@ pub(super) async fn forward(
             ledger.answered(None);
             Err(Failed { refusal, readers, ledger })
         }
-    }
-}
-
-/// Waits until an exchange must end before it has an answer; one without a token never must.
-async fn cut(place: Option<&Place>) -> Refusal {
-    match place {
-        Some(place) => place.cut().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -68,6 +68,23 @@ impl Ledger {
         self.note(|record| record.decide_us = took);
     }
 
+    /// Judging it goes on after its form was waited for; the wait is no part of it.
+    pub(super) fn judges_again(&mut self) {
+        self.judged = Instant::now();
+    }
+
+    /// It was judged for the second time.
+    pub(super) fn judged_again(&mut self) {
+        let began = std::mem::replace(&mut self.judged, Instant::now());
+        let took = micros(began, self.judged);
+        self.note(|record| record.decide_us += took);
+    }
+
+    /// So many bytes of its body were read to judge it.
+    pub(super) fn read_form(&mut self, bytes: usize) {
+        self.note(|record| record.bytes_in = bytes as u64);
+    }
+
     /// It was judged on these grounds.
     pub(super) fn grounds(&mut self, grounds: &Grounds, allowed: bool) {
         self.note(|record| {

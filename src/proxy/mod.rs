@@ -9,6 +9,7 @@ mod caller;
 pub mod certificate;
 mod cors;
 mod destination;
+mod form;
 mod forward;
 mod headers;
 mod identity;
@@ -127,16 +128,27 @@ impl Worker {
     /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
     async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
         let Arrival { request, caller, mut asker } = arrival;
-        let (mut head, body) = request.into_parts();
+        let (mut head, mut body) = request.into_parts();
         headers::drop_connection_options(&mut head.headers);
         let at = now_ms();
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
-        let environment =
-            Environment { now, trusted_peer: caller.connection.trusted, secure: caller.connection.secure };
-        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
+        let environment = Environment {
+            now,
+            trusted_peer: caller.connection.trusted,
+            secure: caller.connection.secure,
+            has_body: !hyper::body::Body::is_end_stream(&body),
+        };
+        let mut verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
         ledger.judged();
+        if let Verdict::FormNeeded { head, grounds } = verdict {
+            verdict = form::judge(&self, (head, &mut body), grounds, environment, &mut ledger).await;
+            // What was not read of it may still come.
+            if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {
+                asker = asker.closing();
+            }
+        }
         let (mut refusal, full_detail, readers, mut ledger) = match verdict {
             Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
             {
@@ -154,6 +166,11 @@ impl Worker {
                 let (response, sent) = answer::own(&answer, &grounds, asker, &caller);
                 ledger.answered_here(&answer, response.status(), sent);
                 return response;
+            }
+            Verdict::FormNeeded { grounds, .. } => {
+                // What was read is never asked for again.
+                ledger.grounds(&grounds, false);
+                (Refusal::of(Reason::Internal), false, Readers::of(&grounds), ledger)
             }
             Verdict::Refused { refusal, grounds, .. } => {
                 ledger.grounds(&grounds, false);

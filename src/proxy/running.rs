@@ -125,6 +125,14 @@ impl Place {
     }
 }
 
+/// Waits until an exchange must end before it has an answer; one without a token never must.
+pub(super) async fn cut(place: Option<&Place>) -> Refusal {
+    match place {
+        Some(place) => place.cut().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.running.leave(self.exchange.at.get());

@@ -27,6 +27,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Most header lines in a request.
     pub headers: usize,
+    /// Largest form in bytes that is read to judge its request.
+    pub form_bytes: usize,
     /// Most streams that one HTTP/2 connection may have open.
     pub streams: u32,
     /// Most idle connections kept for each upstream server by each worker thread.
@@ -40,6 +42,7 @@ impl Default for Limits {
             requests: 8_192,
             head_bytes: 64 * 1024,
             headers: 100,
+            form_bytes: 64 * 1024,
             streams: 128,
             upstream_idle: 128,
         }
@@ -54,7 +57,7 @@ pub struct Timeouts {
     /// From the first byte awaited to the whole request head; hyper has one timer for both, so it is also how long a
     /// client's connection may idle between requests.
     pub client_head: Duration,
-    /// Between two pieces of a request body, and for a client that does not take the bytes of its answer.
+    /// Between two pieces of a request body, for the whole of a form that is read to judge its request, and for a client that does not take the bytes of its answer.
     pub client_body: Duration,
     /// To connect to an upstream server, name resolution and TLS included.
     pub connect: Duration,

@@ -66,7 +66,14 @@ impl std::error::Error for UploadFault {}
 
 /// The request's body on its way to the upstream.
 #[derive(Debug)]
-pub(super) struct RequestBody(Option<Streaming>);
+pub(super) struct RequestBody(Outgoing);
+
+#[derive(Debug)]
+enum Outgoing {
+    /// Nothing, or what is left of bytes that were read before.
+    Whole(Bytes),
+    Streaming(Streaming),
+}
 
 #[derive(Debug)]
 struct Streaming {
@@ -79,14 +86,19 @@ struct Streaming {
 impl RequestBody {
     /// The body of a request that has none.
     pub(super) const fn none() -> Self {
-        Self(None)
+        Self(Outgoing::Whole(Bytes::new()))
+    }
+
+    /// A body that was read before.
+    pub(super) const fn whole(bytes: Bytes) -> Self {
+        Self(Outgoing::Whole(bytes))
     }
 
     /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come. Without a body there
     /// is nothing to watch.
     pub(super) fn new(incoming: Incoming, limit: Duration, trailers: Trailers) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
-            return (Self(None), None);
+            return (Self::none(), None);
         }
         let upload = Rc::new(Upload {
             bytes: Cell::new(0),
@@ -95,7 +107,7 @@ impl RequestBody {
             fault: Cell::new(None),
         });
         let streaming = Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload), trailers };
-        (Self(Some(streaming)), Some(upload))
+        (Self(Outgoing::Streaming(streaming)), Some(upload))
     }
 }
 
@@ -104,8 +116,10 @@ impl HttpBody for RequestBody {
     type Error = UploadFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let Some(Streaming { incoming, idle, upload, trailers }) = &mut self.get_mut().0 else {
-            return Poll::Ready(None);
+        let Streaming { incoming, idle, upload, trailers } = match &mut self.get_mut().0 {
+            Outgoing::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Outgoing::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Outgoing::Streaming(streaming) => streaming,
         };
         loop {
             let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(context) else {
@@ -142,10 +156,16 @@ impl HttpBody for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streaming| streaming.incoming.is_end_stream())
+        match &self.0 {
+            Outgoing::Whole(bytes) => bytes.is_empty(),
+            Outgoing::Streaming(streaming) => streaming.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streaming| streaming.incoming.size_hint())
+        match &self.0 {
+            Outgoing::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Outgoing::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
     }
 }

@@ -170,7 +170,8 @@ impl fmt::Display for Change {
             Self::Setting { name, value } => write!(out, "set `{name}` to `{value}`, for everybody"),
             Self::Ask { request } => {
                 write!(out, "ask for `{}` instead", request.line())?;
-                request.headers.iter().try_for_each(|(name, value)| write!(out, " with `{name}: {value}`"))
+                request.headers.iter().try_for_each(|(name, value)| write!(out, " with `{name}: {value}`"))?;
+                request.form.iter().try_for_each(|(name, value)| write!(out, " with `{name}={value}` in its form"))
             }
         }
     }

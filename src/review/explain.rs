@@ -123,8 +123,8 @@ impl Policy {
         let world = compiled.and_then(|application| self.world(application.domain));
         let token = tried.grounds.token.as_deref();
         let (member, caller) = world.zip(token).and_then(|(world, token)| caller(world, token)).unzip();
-        let head = request.head()?;
-        let apart = token.and_then(|token| pep::explain(&self.snapshot, &self.origins, token, &head));
+        let (head, body) = (request.head()?, request.body());
+        let apart = token.and_then(|token| pep::explain(&self.snapshot, &self.origins, token, &head, body.as_deref()));
         // A request that was refused before or beside the policy says nothing of what the policy would have said.
         let reason = tried.refusal.as_ref().map(|refusal| refusal.reason);
         let apart = apart.filter(|apart| apart.decision.err().map(|denial| denial.reason) == reason);

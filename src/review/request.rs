@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use super::policy::Policy;
@@ -14,6 +16,7 @@ use crate::model::Naming;
 use crate::pep::{self, Answer, Grounds, Refusal};
 use crate::route::Application;
 use crate::route::host::Host;
+use crate::route::query;
 use crate::token::{Class, Groups, IssuerId, Verified, Window};
 
 /// Headers that the gateway reads before the policy does; here nobody would.
@@ -33,6 +36,8 @@ pub struct Request {
     pub target: String,
     /// Further headers.
     pub headers: Vec<(String, String)>,
+    /// Fields of the form in its body; without any it has no body.
+    pub form: Vec<(String, String)>,
     /// Who makes it.
     pub asker: Asker,
 }
@@ -125,9 +130,22 @@ impl Request {
             return Err(BadRequest::new(format!("`{text}` has a fragment"), help));
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        let request = Self { method: method.to_owned(), host: host.to_owned(), target, headers, asker };
+        let (method, host) = (method.to_owned(), host.to_owned());
+        let request = Self { method, host, target, headers, form: Vec::new(), asker };
         request.head()?;
         Ok(request)
+    }
+
+    /// The same request with a form in its body.
+    pub fn with_form(self, form: Vec<(String, String)>) -> Self {
+        Self { form, ..self }
+    }
+
+    /// The body as a browser would send it.
+    pub fn body(&self) -> Option<Vec<u8>> {
+        let pair = |(name, value): &(String, String)| format!("{}={}", query::encoded(name), query::encoded(value));
+        let pairs: Vec<String> = self.form.iter().map(pair).collect();
+        (!pairs.is_empty()).then(|| pairs.join("&").into_bytes())
     }
 
     /// The request of an entry of `tests:`.
@@ -135,12 +153,14 @@ impl Request {
     /// # Errors
     /// When it cannot be one.
     pub fn of_test(test: &TestDocument) -> Result<Self, BadRequest> {
-        let headers = test.headers.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
+        let texts = |entries: &Entries<Located<String>>| {
+            entries.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect()
+        };
         let asker = match &test.principal {
             None => Asker::Nobody,
             Some(id) => Asker::Bearer(id.value.clone(), Claims::of_test(&test.token)?),
         };
-        Self::parse(&test.request.value, headers, asker)
+        Ok(Self::parse(&test.request.value, texts(&test.headers), asker)?.with_form(texts(&test.form)))
     }
 
     /// The head as the gateway would read it; the token is not in it.
@@ -160,7 +180,11 @@ impl Request {
         }
         let request =
             request.body(()).map_err(|fault| BadRequest::new(format!("no client could send this: {fault}"), None))?;
-        Ok(request.into_parts().0)
+        let mut head = request.into_parts().0;
+        if !self.form.is_empty() && !head.headers.contains_key(CONTENT_TYPE) {
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        }
+        Ok(head)
     }
 
     /// Judges the request by a policy.
@@ -173,7 +197,7 @@ impl Request {
             Asker::Nobody => None,
             Asker::Bearer(id, claims) => Some(policy.bearer(application, id, claims)?),
         };
-        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?);
+        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?, self.body().as_deref());
         let (answer, refusal) = match judged {
             Ok(answer) => (answer, None),
             Err(refusal) => (None, Some(refusal)),

@@ -1,4 +1,4 @@
-//! The same request about something else: values in its path, query and headers replaced by others that its route
+//! The same request about something else: values in its path, query, form and headers replaced by others that its route
 //! could mean.
 
 use super::request::Request;
@@ -62,6 +62,7 @@ fn with_scope(request: &Request, route: &RouteDocument, from: &[Located<String>]
         let set = match place.value.split_once('.') {
             Some(("path", name)) => with_variable(&changed, route, name, value),
             Some(("query", name)) => with_query(&changed, name, value, false),
+            Some(("form", name)) => with_field(&changed, name, value, false),
             Some(("header", name)) => with_header(&changed, name, value, false),
             _ => None,
         };
@@ -73,6 +74,7 @@ fn with_scope(request: &Request, route: &RouteDocument, from: &[Located<String>]
     if places == 0 {
         changed = from.iter().find_map(|place| match place.value.split_once('.') {
             Some(("query", name)) => with_query(request, name, value, true),
+            Some(("form", name)) => with_field(request, name, value, true),
             Some(("header", name)) => with_header(request, name, value, true),
             _ => None,
         })?;
@@ -104,6 +106,16 @@ fn with_query(request: &Request, name: &str, value: &str, add: bool) -> Option<R
     let others = query.split('&').filter(|pair| !pair.is_empty() && !named(pair)).map(str::to_owned);
     let pairs: Vec<String> = others.chain([format!("{name}={}", encoded(value))]).collect();
     Some(Request { target: format!("{path}?{}", pairs.join("&")), ..request.clone() })
+}
+
+fn with_field(request: &Request, name: &str, value: &str, add: bool) -> Option<Request> {
+    if !add && !request.form.iter().any(|(known, _)| known == name) {
+        return None;
+    }
+    let mut form = request.form.clone();
+    form.retain(|(known, _)| known != name);
+    form.push((name.to_owned(), value.to_owned()));
+    Some(request.clone().with_form(form))
 }
 
 fn with_header(request: &Request, name: &str, value: &str, add: bool) -> Option<Request> {

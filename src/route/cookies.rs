@@ -70,7 +70,7 @@ fn folded(text: &[u8]) -> impl Iterator<Item = u8> {
 }
 
 /// Bytes with their percent-encoding read.
-struct Decoded<'t>(&'t [u8]);
+pub(super) struct Decoded<'t>(pub(super) &'t [u8]);
 
 impl Iterator for Decoded<'_> {
     type Item = u8;

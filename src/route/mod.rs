@@ -1,7 +1,7 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `segment`, `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`,
-//! `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths, `upstream` where that is;
-//! `fields` and `trailers` say which fields pass.
+//! `segment`, `host`, `query`, `form` and `cookies` bring what a request says into its one form, `table` finds the route;
+//! `gate`, `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths, `upstream` where
+//! that is; `fields` and `trailers` say which fields pass.
 
 pub mod canonical;
 mod compile;
@@ -9,6 +9,7 @@ pub mod cookies;
 pub mod cors;
 mod dialect;
 pub mod fields;
+pub mod form;
 mod gate;
 pub mod host;
 mod pattern;

@@ -8,7 +8,7 @@ use super::canonical::CanonicalPath;
 use super::pattern::Pattern;
 use super::query::Parameters;
 use super::table::Table;
-use super::{Access, Backend, Readings, Route, canonical, query};
+use super::{Access, Backend, Readings, Route, canonical, form, query};
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
@@ -34,10 +34,14 @@ pub(super) fn check(
     }
     for (document, route) in application.routes.iter().zip(routes) {
         if let Access::Rules(rules) = &route.access {
+            let help = "requests with it are refused or never read so; look for other spellings of it in the route";
             for name in rules.query_names().filter(|name| !can_be_asked(name, rules.query_names())) {
                 let message = format!("no request can have the query parameter `{name}`, which this route reads");
-                let help = "requests with it are refused or never read so; look for other spellings of it in the route";
                 report.error("unreachable_query", document.id.place, message).help(help);
+            }
+            for name in rules.form_names().filter(|name| !can_be_filled_in(name, rules.form_names())) {
+                let message = format!("no request can have the form field `{name}`, which this route reads");
+                report.error("unreachable_form", document.id.place, message).help(help);
             }
         }
     }
@@ -110,9 +114,19 @@ fn can_be_asked<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> b
     let asked = format!("{name}=x");
     let target = format!("/?{asked}").parse::<Uri>().ok().filter(|target| canonical::check_target(target).is_ok());
     let whole = target.is_some_and(|target| target.query() == Some(asked.as_str()));
+    whole && is_read(&asked, name) && query::check(&asked, all, std::iter::empty()).is_ok()
+}
+
+/// The same for a field of a form, which browsers encode.
+fn can_be_filled_in<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> bool {
+    let form = format!("{}=x", query::encoded(name));
+    is_read(&form, name) && form::check_names(form.as_bytes(), all, std::iter::empty()).is_ok()
+}
+
+fn is_read(pairs: &str, name: &str) -> bool {
     let mut read = false;
-    Parameters::read(&asked, std::iter::once(name)).values(name, &mut |value| read |= value == "x");
-    whole && read && query::check(&asked, all).is_ok()
+    Parameters::read(pairs, std::iter::once(name)).values(name, &mut |value| read |= value == "x");
+    read
 }
 
 /// Whether a request can name a host of this wildcard; `suffix` is what follows the `*.`.
@@ -140,6 +154,23 @@ mod tests {
         ];
         for (name, all, can) in cases {
             assert_eq!(can_be_asked(name, all.iter().copied()), can, "{name} among {all:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_can_be_filled_in_whatever_browsers_must_encode_of_its_name() {
+        let cases: [(&str, &[&str], bool); 8] = [
+            ("town", &["town"], true),
+            ("a[b]", &["a[b]"], true),
+            ("town", &["town", "Town"], false),
+            ("a b", &["a b"], true),
+            ("a=b", &["a=b"], true),
+            ("gr\u{f6}\u{df}e", &["gr\u{f6}\u{df}e"], true),
+            ("_method", &["_method"], false),
+            ("access_token", &["access_token"], false),
+        ];
+        for (name, all, can) in cases {
+            assert_eq!(can_be_filled_in(name, all.iter().copied()), can, "{name:?} among {all:?}");
         }
     }
 }

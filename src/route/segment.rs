@@ -120,7 +120,7 @@ pub(super) fn is_script(name: &str) -> bool {
 }
 
 /// Characters that show nothing and that some readers drop: zero-width, joiners, direction marks, byte order mark.
-const fn is_invisible(c: char) -> bool {
+pub(super) const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
 /// How all requests come: at that moment, from anybody, over TLS.
-pub const ENVIRONMENT: Environment = Environment { now: NOW, trusted_peer: false, secure: true };
+pub const ENVIRONMENT: Environment = Environment { now: NOW, trusted_peer: false, secure: true, has_body: false };
 
 /// One key for all worlds: making one takes a while.
 static KEY: LazyLock<DevelopmentKey> = LazyLock::new(|| DevelopmentKey::generate().unwrap());
@@ -164,6 +164,7 @@ impl World {
         match pep::authorize(&self.snapshot, &self.verifier, head, ENVIRONMENT) {
             Verdict::Permitted(permitted) => (permitted.into_parts().1.route, Ok(())),
             Verdict::Answered { grounds, .. } => (grounds.route, Ok(())),
+            Verdict::FormNeeded { .. } => panic!("a request without a body has no form"),
             Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),
         }
     }

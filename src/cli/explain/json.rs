@@ -36,6 +36,7 @@ pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
     json!({
         "request": request.line(),
         "headers": request.headers,
+        "form": request.form,
         "as": request.by(),
         "decision": if refusal.is_some() { "deny" } else { "allow" },
         "reason": refusal.map(|refusal| refusal.full_code()),

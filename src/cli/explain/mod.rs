@@ -25,6 +25,9 @@ pub(super) struct Options {
     /// A header of the request, as `NAME: VALUE`; may be given several times.
     #[arg(short = 'H', long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// A field of the form in the request's body, as `NAME=VALUE`; may be given several times.
+    #[arg(long = "form", value_name = "NAME=VALUE", value_parser = field)]
+    form: Vec<(String, String)>,
     /// A setting with another value than the route map's, as `NAME=VALUE`; may be given several times.
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -69,6 +72,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     }
     let asker = options.principal.as_ref().map_or(Asker::Nobody, |id| Asker::Bearer(id.clone(), options.claims()));
     let request = Request::parse(&options.request, options.headers.clone(), asker).map_err(usage)?;
+    let request = request.with_form(options.form.clone());
     let explained = loaded.policy.explain(&request).map_err(usage)?;
     match options.output {
         Output::Text => say(text::explanation(&loaded, &request, &explained).trim_end()),
@@ -103,6 +107,11 @@ fn class(text: &str) -> Result<Class, String> {
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or_else(|| format!("`{text}` is no header; write `NAME: VALUE`"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no field; write `NAME=VALUE`"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

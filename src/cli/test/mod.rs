@@ -22,7 +22,7 @@ const MOST_REMEDIED: usize = 5;
 #[derive(Debug, Args)]
 #[command(
     after_help = "A test names who asks (`as`), a request (`METHOD URL`), and what must come of it (`expect: allow` or \
-`deny`, with the beginning of the `reason`). It may bring `headers`, other claims of the token (`token: {tenant, aud, \
+`deny`, with the beginning of the `reason`). It may bring `headers`, a `form`, other claims of the token (`token: {tenant, aud, \
 roles}`) and other `settings`. Exit codes: 0 all passed, 2 usage, 3 configuration invalid, 4 a test failed, or there was none."
 )]
 pub(super) struct Options {

@@ -19,8 +19,9 @@ pub(super) fn cases(tests: Field<'_>, report: &mut Report) -> Vec<TestDocument> 
 }
 
 fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
-    let keys = ["id", "as", "request", "headers", "token", "settings", "expect", "reason"];
-    let [id, principal, request, headers, token, settings, expect, reason] = fields(node, "this test", keys, report)?;
+    let keys = ["id", "as", "request", "headers", "form", "token", "settings", "expect", "reason"];
+    let [id, principal, request, headers, form, token, settings, expect, reason] =
+        fields(node, "this test", keys, report)?;
     let id = id.need_text(report);
     let principal = principal.text(report);
     let request = request.need_text(report);
@@ -32,6 +33,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
             .help("write `GET https://host/path`");
     }
     let headers = headers.pairs(report);
+    let form = form.pairs(report);
     let token = token.node.map(|node| claims(node, report)).unwrap_or_default();
     let settings = settings.literals(report);
     let reason = reason.text(report);
@@ -48,6 +50,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
         principal,
         request: request?,
         headers,
+        form,
         token,
         settings,
         allow: allow?,

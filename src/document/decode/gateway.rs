@@ -189,8 +189,8 @@ fn tokens(section: Field<'_>, report: &mut Report) -> TokensDocument {
 }
 
 fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
-    let keys = ["connections", "requests", "head_bytes", "headers", "streams", "upstream_idle"];
-    let [connections, requests, head_bytes, headers, streams, upstream_idle] =
+    let keys = ["connections", "requests", "head_bytes", "headers", "form_bytes", "streams", "upstream_idle"];
+    let [connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle] =
         section.section("`limits`", keys, report);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     LimitsDocument {
@@ -198,6 +198,7 @@ fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
         requests: count(requests.number(8_192, 1..=1_048_576, report)),
         head_bytes: count(head_bytes.size(64 * KIB, 16 * KIB..=1024 * KIB, report)),
         headers: count(headers.number(100, 1..=1_024, report)),
+        form_bytes: count(form_bytes.size(64 * KIB, 1..=16 * 1024 * KIB, report)),
         streams: u32::try_from(streams.number(128, 1..=65_535, report)).unwrap_or(u32::MAX),
         upstream_idle: count(upstream_idle.number(128, 0..=65_535, report)),
     }
@@ -264,6 +265,7 @@ mod tests {
         let limits = &document.limits;
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (16_384, 8_192, 65_536));
         assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (100, 128, 128));
+        assert_eq!(limits.form_bytes, 65_536);
         let timeouts = &document.timeouts;
         let seconds = [
             timeouts.handshake,
@@ -298,7 +300,7 @@ issuers:
   - {name: plain, issuer: i}
 tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0, cache_bytes: 1KiB, refresh: 10s, cooldown: 1s, keep: 1m}
 trusted_proxies: [10.0.0.0/8]
-limits: {connections: 1, requests: 2, head_bytes: 1MiB, headers: 3, streams: 4, upstream_idle: 5}
+limits: {connections: 1, requests: 2, head_bytes: 1MiB, headers: 3, form_bytes: 2KiB, streams: 4, upstream_idle: 5}
 timeouts: {handshake: 1s, client_head: 2s, client_body: 3s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
 log: {decisions: false, level: debug}
 ",

@@ -93,6 +93,7 @@ fn arrive<'r>(arrived: &mut [Vec<Way<'r>>], at: usize, way: Way<'r>) {
 enum Looked<'r> {
     Path(Variable),
     Query(&'r str),
+    Form(&'r str),
     Header(&'r str),
     Object(AttributeId),
     Count(AttributeId),
@@ -106,6 +107,7 @@ impl<'r> Looked<'r> {
             Operand::Constant(literal) => Err(literal),
             Operand::Path(variable) => Ok(Self::Path(*variable)),
             Operand::Query(name) => Ok(Self::Query(name)),
+            Operand::Form(name) => Ok(Self::Form(name)),
             Operand::Header(name) => Ok(Self::Header(name)),
             Operand::Object(attribute) => Ok(Self::Object(*attribute)),
             Operand::Count(attribute) => Ok(Self::Count(*attribute)),
@@ -125,7 +127,7 @@ impl<'r> Looked<'r> {
             Self::Count(_) => false,
             Self::Path(Variable::Segment(_)) => !text.is_empty() && !text.contains('/'),
             Self::Path(Variable::Rest(_)) => !text.is_empty(),
-            Self::Query(_) => !text.is_empty() && !text.contains(',') && text.trim() == text,
+            Self::Query(_) | Self::Form(_) => !text.is_empty() && !text.contains(',') && text.trim() == text,
             Self::Header(_) | Self::Object(_) | Self::Principal => true,
         }
     }

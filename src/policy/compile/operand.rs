@@ -3,14 +3,14 @@
 
 use super::condition;
 use super::requirement::{Closed, Label, Writer};
-use super::rules::{header_name, query_name};
+use super::rules::{form_name, header_name, query_name};
 use crate::diag::{Place, suggest};
 use crate::document::routes::Comparison;
 use crate::document::{Literal, Located};
 use crate::policy::rules::{Check, Operand};
 
 /// The words that references begin with.
-const REFERENCES: [&str; 6] = ["path", "query", "header", "object", "setting", "principal"];
+const REFERENCES: [&str; 7] = ["path", "query", "form", "header", "object", "setting", "principal"];
 
 /// Whether a constant is a reference to something in the request or the settings.
 fn is_reference(literal: &Literal) -> bool {
@@ -84,6 +84,7 @@ impl Writer<'_, '_> {
         match text.split_once('.') {
             Some(("path", name)) => self.asking.variable(name, written, report).map(Operand::Path),
             Some(("query", name)) => Some(Operand::Query(query_name(name, self.rules))),
+            Some(("form", name)) => Some(Operand::Form(form_name(name, self.rules))),
             Some(("header", name)) => header_name(name, written, self.rules, report).map(Operand::Header),
             Some(("object", name)) => self.builder.attribute(name, written, &self.asking, report).map(Operand::Object),
             Some(("setting", name)) => {

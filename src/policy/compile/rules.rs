@@ -129,13 +129,14 @@ impl Builder {
         match place.value.split_once('.') {
             Some(("path", name)) => asking.variable(name, place, report).map(Spot::Path),
             Some(("query", name)) if !name.is_empty() => Some(Spot::Query(query_name(name, rules))),
+            Some(("form", name)) if !name.is_empty() => Some(Spot::Form(form_name(name, rules))),
             Some(("header", name)) => header_name(name, place, rules, report).map(Spot::Header),
             Some(("object", name)) => self.attribute(name, place, asking, report).map(Spot::Object),
             _ => {
                 let message = format!("`{}` is no place in a request", place.value);
                 report
                     .error("bad_reference", place.place, message)
-                    .help("write `path.NAME`, `query.NAME`, `header.NAME` or `object.NAME`");
+                    .help("write `path.NAME`, `query.NAME`, `form.NAME`, `header.NAME` or `object.NAME`");
                 None
             }
         }
@@ -218,6 +219,14 @@ impl Builder {
 pub(super) fn query_name(name: &str, rules: &mut Rules) -> Box<str> {
     if !rules.query_names.iter().any(|known| **known == *name) {
         rules.query_names.push(name.into());
+    }
+    name.into()
+}
+
+/// Notes a field of a form that the decision reads.
+pub(super) fn form_name(name: &str, rules: &mut Rules) -> Box<str> {
+    if !rules.form_names.iter().any(|known| **known == *name) {
+        rules.form_names.push(name.into());
     }
     name.into()
 }

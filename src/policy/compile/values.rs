@@ -89,7 +89,7 @@ impl Builder {
             {
                 let attributes = places.iter().filter_map(|place| match place {
                     Spot::Object(attribute) => Some(attribute.0),
-                    Spot::Path(_) | Spot::Query(_) | Spot::Header(_) => None,
+                    Spot::Path(_) | Spot::Query(_) | Spot::Form(_) | Spot::Header(_) => None,
                 });
                 read.extend(attributes.map(|attribute| (attribute, kind.0, written.name.place)));
             }
