@@ -7,6 +7,7 @@ mod facts;
 mod origin;
 mod own;
 mod permit;
+mod redirect;
 mod refusal;
 mod revoked;
 mod target;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::model::Reason;
+use crate::model::{ClientCertificate, Reason};
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
@@ -28,6 +29,7 @@ pub use explain::explain;
 pub use facts::RequestFacts;
 pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
+pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
 
@@ -36,13 +38,17 @@ const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// What the judge must know of a request beside its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Environment {
+pub struct Environment<'c> {
     /// The moment, in seconds since the Unix epoch.
     pub now: u64,
     /// Whether the connection is that of a trusted proxy.
     pub trusted_peer: bool,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// The name that the TLS handshake asked for (SNI), in lower case and without a final dot.
+    pub server_name: Option<&'c str>,
+    /// The certificate that the client showed.
+    pub certificate: Option<&'c ClientCertificate>,
 }
 
 /// What came of judging a request.
@@ -70,7 +76,12 @@ pub enum Verdict {
 
 /// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
 /// keys and the time.
-pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts, environment: Environment) -> Verdict {
+pub fn authorize(
+    snapshot: &Arc<Snapshot>,
+    verifier: &Verifier,
+    mut head: Parts,
+    environment: Environment<'_>,
+) -> Verdict {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
@@ -82,7 +93,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
+    let line = Line { server_name: environment.server_name, certificate: Some(&|gate| certified(gate, environment)) };
+    let judged = judge(snapshot, (identify, current), line, &head, &mut grounds);
     let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -112,8 +124,19 @@ pub fn simulate(
     };
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
+    // No handshake was made: a gate that asks for a certificate is taken to have seen it.
+    let line = Line { server_name: None, certificate: None };
+    let judged = judge(snapshot, (identify, current), line, &head, &mut grounds);
     (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
+}
+
+/// What the connection adds to the judgement.
+#[derive(Clone, Copy)]
+struct Line<'l> {
+    /// The name that the TLS handshake asked for.
+    server_name: Option<&'l str>,
+    /// Says whether a gate lets the client's certificate come in; `None` where that is not asked.
+    certificate: Option<&'l dyn Fn(&Gate) -> Result<(), Refusal>>,
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
@@ -124,6 +147,7 @@ fn judge(
         impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
+    line: Line<'_>,
     head: &Parts,
     grounds: &mut Grounds,
 ) -> Result<Option<Answer>, Refusal> {
@@ -140,6 +164,9 @@ fn judge(
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
     grounds.application = Some(Arc::clone(application));
+    if line.server_name.is_some_and(|name| !snapshot.routes.may_share(name, &host, application)) {
+        return Err(Refusal::about(Reason::Misdirected, "server_name"));
+    }
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
         return Ok(Some(answer));
@@ -162,6 +189,7 @@ fn judge(
 
     // 5. the gate
     admits(&application.gate, verified)?;
+    line.certificate.map_or(Ok(()), |admits| admits(&application.gate))?;
     let rules = match &route.access {
         Access::Public | Access::GateOnly => return Ok(None),
         Access::Rules(rules) => rules,
@@ -232,6 +260,22 @@ pub fn admits(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
         return Err(Refusal::about(Reason::GateAppRole, &offered(&token.roles)));
     }
     Ok(())
+}
+
+/// Whether an application's gate lets the certificate of the connection come in, which may have ended since the handshake.
+fn certified(gate: &Gate, environment: Environment<'_>) -> Result<(), Refusal> {
+    if gate.client_certificates.is_empty() {
+        return Ok(());
+    }
+    let refuse = |subject: &str| Err(Refusal::about(Reason::GateCertificate, subject));
+    match environment.certificate {
+        None => refuse("none"),
+        Some(shown) if !shown.is_valid_at(environment.now) => refuse("expired"),
+        Some(shown) if !gate.client_certificates.iter().any(|asked| shown.names.contains(asked)) => {
+            refuse(&self::shown(&shown.name()))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// A subject as a log line may show it: bounded, and letters that do not print as they are escaped.

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod caller;
 pub mod certificate;
+mod client_certificate;
 mod cors;
 mod forward;
 mod headers;
@@ -17,8 +18,10 @@ mod layers;
 mod ledger;
 pub mod listener;
 pub mod probe;
+pub mod proxy_protocol;
 mod running;
 mod settings;
+mod sni;
 pub mod tls;
 mod trace;
 mod upstream;
@@ -47,7 +50,7 @@ use running::Running;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
-use crate::pep::{self, Environment, Refusal, Verdict};
+use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, Verifier, WantedKey};
@@ -130,9 +133,13 @@ impl Worker {
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
-        let environment =
-            Environment { now, trusted_peer: caller.connection.trusted, secure: caller.connection.secure };
-        let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
+        let verdict = {
+            let (connection, mut reader) = (&caller.connection, self.reader.borrow_mut());
+            match connection.redirect_to_https() {
+                Some(port) => pep::redirect(reader.load(), head, port),
+                None => pep::authorize(reader.load(), &self.gateway.verifier, head, connection.environment(now)),
+            }
+        };
         ledger.judged();
         let (mut refusal, full_detail, readers, mut ledger) = match verdict {
             Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await

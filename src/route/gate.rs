@@ -1,11 +1,13 @@
 //! Who may come in to an application at all.
 
+use std::sync::Arc;
+
 use super::compile::unknown;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::entrance::CallersDocument;
 use crate::document::routes::GateDocument;
-use crate::model::{Guid, Tenant};
+use crate::model::{Guid, Tenant, client_certificate};
 use crate::token::Class;
 
 /// Who may come in to an application at all. Tells nothing about permission.
@@ -21,6 +23,9 @@ pub struct Gate {
     pub callers: Option<Class>,
     /// App roles, one of which is needed if there are any.
     pub app_roles: Vec<Box<str>>,
+    /// Names of certificates as [`crate::model::ClientCertificate`] has them, one of which the client must have shown in its
+    /// TLS handshake if there are any.
+    pub client_certificates: Vec<Arc<str>>,
 }
 
 impl Gate {
@@ -56,7 +61,20 @@ pub(super) fn compile(gate: &GateDocument, tenants: &[Tenant], report: &mut Repo
             CallersDocument::Apps => Class::App,
         }),
         app_roles: texts(&gate.app_roles),
+        client_certificates: gate.client_certificates.iter().filter_map(|name| certificate(name, report)).collect(),
     }
+}
+
+/// A name of a certificate in the one form in which it is compared.
+fn certificate(written: &Located<String>, report: &mut Report) -> Option<Arc<str>> {
+    let named = client_certificate::canonical(&written.value).map_err(|why| {
+        let message = format!("`{}` is no name of a certificate: {why}", written.value);
+        report.error("bad_certificate_name", written.place, message).help(
+            "write the subject as `openssl x509 -noout -subject -nameopt RFC2253` does, such as \
+             `CN=billing,O=Example`, or `dns:NAME` or `uri:URI` of its alternative names",
+        );
+    });
+    named.ok().map(Arc::from)
 }
 
 fn is_guid(text: &str) -> bool {
@@ -75,6 +93,7 @@ mod tests {
             clients: clients.iter().map(|client| (*client).into()).collect(),
             callers: None,
             app_roles: Vec::new(),
+            client_certificates: Vec::new(),
         };
         let lower = "aaaaaaaa-0000-4000-8000-00000000000a";
         let upper = "AAAAAAAA-0000-4000-8000-00000000000A";
