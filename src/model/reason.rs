@@ -90,7 +90,7 @@ reasons! {
     /// The connection was made for a host of another application.
     Misdirected: "misdirected_request", 421, "",
         title: "This host must be asked on a connection of its own",
-        cause: "The TLS handshake asked for a host (SNI, the subject is `server_name`) that belongs to another application than the request's host.",
+        cause: "The TLS handshake asked for a host (SNI, the subject) that belongs to another application than the request's host.",
         remedy: "Open a connection for the host; a proxy in between must not share one among hosts.";
     /// A web page of another origin may not call this application so.
     CorsRefused: "cors_refused", 403, "",

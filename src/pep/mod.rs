@@ -93,8 +93,7 @@ pub fn authorize(
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let line = Line { server_name: environment.server_name, certificate: Some(&|gate| certified(gate, environment)) };
-    let judged = judge(snapshot, (identify, current), line, &head, &mut grounds);
+    let judged = judge(snapshot, (identify, current), Some(environment), &head, &mut grounds);
     let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -124,30 +123,20 @@ pub fn simulate(
     };
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
-    // No handshake was made: a gate that asks for a certificate is taken to have seen it.
-    let line = Line { server_name: None, certificate: None };
-    let judged = judge(snapshot, (identify, current), line, &head, &mut grounds);
+    // There is no connection: a gate that asks for a certificate is taken to have seen it.
+    let judged = judge(snapshot, (identify, current), None, &head, &mut grounds);
     (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
 }
 
-/// What the connection adds to the judgement.
-#[derive(Clone, Copy)]
-struct Line<'l> {
-    /// The name that the TLS handshake asked for.
-    server_name: Option<&'l str>,
-    /// Says whether a gate lets the client's certificate come in; `None` where that is not asked.
-    certificate: Option<&'l dyn Fn(&Gate) -> Result<(), Refusal>>,
-}
-
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
-/// `identify` says who asks, `current` whether that still holds.
+/// `identify` says who asks, `current` whether that still holds, `connection` what the request came on.
 fn judge(
     snapshot: &Snapshot,
     (identify, current): (
         impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
-    line: Line<'_>,
+    connection: Option<Environment<'_>>,
     head: &Parts,
     grounds: &mut Grounds,
 ) -> Result<Option<Answer>, Refusal> {
@@ -164,8 +153,9 @@ fn judge(
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
     grounds.application = Some(Arc::clone(application));
-    if line.server_name.is_some_and(|name| !snapshot.routes.may_share(name, &host, application)) {
-        return Err(Refusal::about(Reason::Misdirected, "server_name"));
+    let made_for = connection.and_then(|connection| connection.server_name);
+    if let Some(name) = made_for.filter(|name| !snapshot.routes.may_share(name, &host, application)) {
+        return Err(Refusal::about(Reason::Misdirected, &shown(name)));
     }
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
@@ -189,7 +179,7 @@ fn judge(
 
     // 5. the gate
     admits(&application.gate, verified)?;
-    line.certificate.map_or(Ok(()), |admits| admits(&application.gate))?;
+    connection.map_or(Ok(()), |connection| certified(&application.gate, connection))?;
     let rules = match &route.access {
         Access::Public | Access::GateOnly => return Ok(None),
         Access::Rules(rules) => rules,

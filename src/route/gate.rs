@@ -86,6 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_certificates_are_brought_into_their_one_form() {
+        let mut report = Report::new();
+        let source = report.add_source("routes.yaml", "x");
+        let place = crate::diag::Place { source, start: 0, end: 1 };
+        let mut read = |text: &str| certificate(&Located::new(place, text.to_owned()), &mut report);
+        assert_eq!(read("cn=billing,O=Example").as_deref(), Some("CN=billing,O=Example"));
+        assert_eq!(read("dns:A.internal").as_deref(), Some("dns:a.internal"));
+        assert_eq!(read("CN=billing, O=Example"), None);
+        assert_eq!(report.diagnostics().iter().map(|found| found.code).collect::<Vec<_>>(), ["bad_certificate_name"]);
+    }
+
+    #[test]
     fn guids_of_clients_are_compared_without_case_and_other_names_with_it() {
         let gate = |clients: &[&str]| Gate {
             tenants: Vec::new(),
