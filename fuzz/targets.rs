@@ -13,6 +13,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Request};
+use portcullis::proxy::proxy_protocol::{Parsed, Source, parse};
 use portcullis::token::{
     Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verified, Verifier,
 };
@@ -143,6 +144,44 @@ pub fn authorization(data: &[u8]) {
     let (scheme, rest) = text.split_once(' ').unwrap_or((&text, ""));
     let plain = scheme.eq_ignore_ascii_case("bearer") && rest.trim_start_matches(' ') == PLACE;
     assert_eq!(judged.is_ok(), plain, "{text:?}: {judged:?}");
+}
+
+/// A connection that begins with these bytes. Read piece by piece as they are asked for, they come to the same end, and the
+/// address that is found stands in them.
+pub fn proxy_protocol(data: &[u8]) {
+    let (mut read, mut found) = (0, None);
+    while let Ok(parsed) = parse(&data[..read]) {
+        match parsed {
+            Parsed::Wants(more) => {
+                assert!(more > 0 && read + more <= 4096);
+                read += more;
+                if read > data.len() {
+                    return;
+                }
+            }
+            Parsed::Whole(source) => {
+                found = Some(source);
+                break;
+            }
+        }
+    }
+    let Some(Source::Client(client)) = found else { return };
+    let header = &data[..read];
+    let (address, port) = (client.ip(), client.port());
+    if let Some(line) = header.strip_prefix(b"PROXY ") {
+        let line = std::str::from_utf8(line.strip_suffix(b"\r\n").unwrap()).unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words.len(), words[0]), (5, if address.is_ipv4() { "TCP4" } else { "TCP6" }));
+        assert_eq!((words[1].parse(), words[3].parse()), (Ok(address), Ok(port)));
+    } else {
+        let (octets, ports) = match address {
+            std::net::IpAddr::V4(four) => (four.octets().to_vec(), 24),
+            std::net::IpAddr::V6(six) => (six.octets().to_vec(), 48),
+        };
+        assert_eq!((header[12], &header[16..16 + octets.len()]), (0x21, octets.as_slice()));
+        assert_eq!(header[ports..ports + 2], port.to_be_bytes());
+        assert_eq!(read, 16 + usize::from(u16::from_be_bytes([header[14], header[15]])));
+    }
 }
 
 fn replaced(line: &[u8], token: &[u8]) -> Vec<u8> {

@@ -546,6 +546,45 @@ mod tests {
     }
 
     #[test]
+    fn listeners_become_what_the_data_plane_needs() {
+        let made = rcgen::generate_simple_self_signed(vec!["app.example.org".into()]).unwrap();
+        let pair =
+            |folder: Folder| folder.with("a.crt", &made.cert.pem()).with("a.key", &made.signing_key.serialize_pem());
+        let config = pair(Folder::new(&format!(
+            "listeners:\n\
+             \x20 - {{address: 127.0.0.1:0, tls: {{certificate: a.crt, key: a.key, client_ca: a.crt}}, \
+             hsts: {{max_age: 365d, include_subdomains: true, preload: true}}, proxy_protocol: true}}\n\
+             \x20 - {{address: 0.0.0.0:0, redirect_to_https: {{port: 8443}}}}\n\
+             trusted_proxies: [10.0.0.1]\n{FILES}"
+        )))
+        .good();
+        let [first, second] = &config.listeners[..] else { panic!() };
+        let tls = first.tls.as_ref().unwrap();
+        assert_eq!(tls.clients.as_ref().map(|clients| clients.required), Some(true));
+        assert_eq!(first.hsts.as_ref().unwrap(), "max-age=31536000; includeSubDomains; preload");
+        assert!(first.proxy_protocol && first.redirect_to_https.is_none());
+        assert!(second.tls.is_none() && second.hsts.is_none() && second.redirect_to_https == Some(8443));
+    }
+
+    #[test]
+    fn every_file_of_a_listener_that_cannot_be_used_is_told() {
+        let made = rcgen::generate_simple_self_signed(vec!["app.example.org".into()]).unwrap();
+        let codes = |lines: &str| {
+            let folder = Folder::new(&format!("listeners: [{{address: 127.0.0.1:0, {lines}}}]\n{FILES}"));
+            let folder = folder.with("a.crt", &made.cert.pem()).with("a.key", &made.signing_key.serialize_pem());
+            folder.faults().into_iter().map(|(code, _)| code).collect::<Vec<_>>()
+        };
+        let tls = |more: &str| codes(&format!("tls: {{certificate: a.crt, key: a.key, {more}}}"));
+        assert_eq!(codes("proxy_protocol: true"), ["nobody_trusted"]);
+        assert_eq!(tls("certificates: [{certificate: gone, key: a.key}], client_ca: gone"), ["unreadable_file"; 2]);
+        assert_eq!(
+            tls("certificates: [{certificate: a.crt, key: routes.yaml}], client_ca: routes.yaml"),
+            ["bad_certificate"; 2]
+        );
+        assert_eq!(tls("client_ca: a.crt, client_crl: a.crt"), ["bad_certificate"]);
+    }
+
+    #[test]
     fn an_admin_listener_beyond_loopback_needs_a_token() {
         let gateway = |admin: &str| format!("listeners: [{{address: 127.0.0.1:0}}]\nadmin: {admin}\n{FILES}");
         let codes = |admin: &str| {

@@ -134,7 +134,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let (drain, draining) = watch::channel(false);
 
     let mut crew = Crew::new(drain.clone());
-    crew.prepare_workers(options.workers, &gateway, &sockets.clients, &first.tls)?;
+    crew.prepare_workers(options.workers, &gateway, &sockets.clients, &first.terms)?;
+    let certificates: Vec<_> = first.terms.into_iter().filter_map(|terms| terms.tls).collect();
+    certificates.iter().for_each(|tls| control::tell_ends(tls, &telemetry));
     let (end, ended) = watch::channel(None);
     let admin = Admin {
         version: VERSION,
@@ -153,9 +155,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         sources: config.keys,
         intervals: config.intervals,
         live: Arc::clone(&live),
-        telemetry,
+        telemetry: Arc::clone(&telemetry),
         woken,
-        changes: Changes::new(changes, &config.listeners, first.tls, config.path, reload.clone()),
+        changes: Changes::new(changes, certificates, config.path, reload.clone(), telemetry),
         reloader,
         keeper,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),

@@ -75,7 +75,9 @@ fn the_page_of_reasons_is_made_from_the_code() {
 const GATEWAY: &str = "
 version: 1
 qqq: 1
-listeners: [{address: 'a:1', qqq: 1, tls: {certificate: c, key: k, qqq: 1}}]
+listeners:
+  - {address: 'a:1', qqq: 1, tls: {certificate: c, key: k, qqq: 1, certificates: [{certificate: c, key: k, qqq: 1}]}, hsts: {max_age: 1s, qqq: 1}}
+  - {address: 'a:2', redirect_to_https: {port: 1, qqq: 1}}
 admin: {address: 'a:1', qqq: 1}
 routes: [r]
 grants: [g]
@@ -184,6 +186,8 @@ fn heading(what: &str) -> &str {
         "match" | "object" => "route",
         "missing" => "scope",
         "entry of `app_keys" => "app_keys",
+        "entry of `certificates" => "tls",
+        "redirect_to_https" => "listener",
         "token" => "test",
         part if part.starts_with("upstream ") => "upstream",
         "token place" => "Where the token is",

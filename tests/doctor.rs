@@ -240,6 +240,29 @@ async fn what_is_wrong_with_a_certificate_or_a_secret_is_named() {
 }
 
 #[tokio::test]
+async fn all_certificates_of_a_listener_are_looked_at_together_and_so_are_authorities_of_clients() {
+    let site = Site::new().await;
+    let copy = |from: &str, to: &str| fs::copy(site.folder.path().join(from), site.folder.path().join(to)).unwrap();
+    let gate = "audiences: [\"api://app\"]";
+    site.edit("routes.yaml", gate, &format!("{gate}, client_certificates: \"CN=a\""));
+    site.expect(1, "fail", &["application app", "asks for client certificates, and no listener does"]).await;
+    site.certificate(&["app.example.org"], [2021, 1, 1]);
+    copy("tls.crt", "clients.pem");
+    site.certificate(&["*.example.net", "other.example.org"], [2040, 1, 1]);
+    copy("tls.crt", "more.crt");
+    copy("tls.key", "more.key");
+    fs::set_permissions(site.folder.path().join("more.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    site.certificate(&["app.example.org"], [2040, 1, 1]);
+    let more = "key: tls.key, client_ca: clients.pem, certificates: [{certificate: more.crt, key: more.key}]";
+    site.edit("gateway.yaml", "key: tls.key", more);
+    site.expect(1, "fail", &["`clients.pem` ended on 2021-01-01"]).await;
+    copy("tls.crt", "clients.pem");
+    site.expect(0, "ok", &["`tls.crt`, `more.crt` are for all hosts"]).await;
+    site.expect(0, "ok", &["`more.crt` and its key belong together until 2040-01-01"]).await;
+    site.expect(0, "ok", &["the authorities of clients in `clients.pem` are good until 2040-01-01"]).await;
+}
+
+#[tokio::test]
 async fn a_configuration_with_faults_is_exit_code_3() {
     let site = Site::new().await;
     site.edit("routes.yaml", "upstream: back", "upstream: bakc");

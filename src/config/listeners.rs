@@ -3,20 +3,31 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use http::HeaderValue;
+
 use super::{Base, Seen};
 use crate::admin::token::MIN_TOKEN;
 use crate::diag::Report;
 use crate::document::Located;
-use crate::document::gateway::{AdminDocument, GatewayDocument, ListenerDocument, TlsDocument};
-use crate::proxy::tls::ServerTls;
+use crate::document::gateway::{
+    AdminDocument, ClientsDocument, GatewayDocument, HstsDocument, ListenerDocument, MinVersionDocument, PairDocument,
+    TlsDocument,
+};
+use crate::proxy::tls::{ClientFiles, MinVersion, PairFiles, ServerTls, TlsFiles};
 
 /// One address where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// Certificate chain and key (PEM); without them the listener speaks plain HTTP.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Its certificates; without them the listener speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whether each connection must begin with a header of the PROXY protocol, from a trusted proxy.
+    pub proxy_protocol: bool,
+    /// `Strict-Transport-Security` of all answers.
+    pub hsts: Option<HeaderValue>,
+    /// The port of HTTPS that all requests are sent to; nothing else is answered then.
+    pub redirect_to_https: Option<u16>,
 }
 
 /// Where operators connect.
@@ -37,6 +48,13 @@ pub(super) struct Listeners {
 pub(super) fn resolve(document: &GatewayDocument, base: &Base, report: &mut Report) -> Listeners {
     let mut seen = Seen::new();
     let clients = document.listeners.iter().filter_map(|one| client(one, base, &mut seen, report)).collect();
+    if document.trusted_proxies.is_empty() {
+        for asked in document.listeners.iter().map(|one| &one.proxy_protocol).filter(|asked| asked.value) {
+            report
+                .error("nobody_trusted", asked.place, "`proxy_protocol` needs `trusted_proxies`")
+                .help("name the addresses of the load balancers: connections of everybody else are closed");
+        }
+    }
     let admin = document.admin.as_ref().and_then(|written| admin(written, base, &mut seen, report));
     Listeners { clients, admin }
 }
@@ -55,15 +73,36 @@ fn client(
 ) -> Option<Listener> {
     let address = address(&written.address, seen, report);
     let tls = match &written.tls {
-        Some(tls) => Some(pair(tls, base, report)?),
+        Some(tls) => Some(self::tls(tls, base, report)?),
         None => {
-            if address.is_some_and(|address| !is_loopback(address)) && !written.insecure_plaintext {
+            // One that only redirects reads no token.
+            let guarded = written.insecure_plaintext || written.redirect_to_https.is_some();
+            if address.is_some_and(|address| !is_loopback(address)) && !guarded {
                 plaintext(&written.address, report);
             }
             None
         }
     };
-    Some(Listener { address: address?, tls })
+    Some(Listener {
+        address: address?,
+        tls,
+        proxy_protocol: written.proxy_protocol.value,
+        hsts: written.hsts.as_ref().and_then(hsts),
+        redirect_to_https: written.redirect_to_https.as_ref().map(|port| port.value),
+    })
+}
+
+/// The field of RFC 6797 section 6.1.
+fn hsts(written: &HstsDocument) -> Option<HeaderValue> {
+    let HstsDocument { place: _, max_age, include_subdomains, preload } = *written;
+    let mut value = format!("max-age={}", max_age.as_secs());
+    for (asked, directive) in [(include_subdomains, "; includeSubDomains"), (preload, "; preload")] {
+        if asked {
+            value.push_str(directive);
+        }
+    }
+    // Digits and fixed words.
+    HeaderValue::try_from(value).ok()
 }
 
 fn plaintext(written: &Located<String>, report: &mut Report) {
@@ -75,22 +114,58 @@ fn plaintext(written: &Located<String>, report: &mut Report) {
         );
 }
 
-/// The certificate and key of a listener, if both can be read and belong together.
-fn pair(tls: &TlsDocument, base: &Base, report: &mut Report) -> Option<(PathBuf, PathBuf)> {
-    let readable = [&tls.certificate, &tls.key].map(|name| base.read(name, report).is_some());
+/// The certificates of a listener, if all can be read and belong to their keys.
+fn tls(tls: &TlsDocument, base: &Base, report: &mut Report) -> Option<TlsFiles> {
+    let TlsDocument { pair, certificates, min_version, clients } = tls;
+    let pairs = || std::iter::once(pair).chain(certificates);
+    let names = pairs().flat_map(|pair| [&pair.certificate, &pair.key]);
+    let names = names.chain(clients.iter().flat_map(|clients| std::iter::once(&clients.ca).chain(&clients.crl)));
+    let readable: Vec<bool> = names.map(|name| base.read(name, report).is_some()).collect();
     if readable.contains(&false) {
         return None;
     }
-    let (certificate, key) = (base.path(&tls.certificate), base.path(&tls.key));
-    match ServerTls::load(&certificate, &key) {
-        Ok(_) => Some((certificate, key)),
-        Err(error) => {
-            report
-                .error("bad_certificate", tls.certificate.place, format!("this certificate cannot be used: {error}"))
-                .also(tls.key.place, "with this key");
-            None
+    let files =
+        |pair: &PairDocument| PairFiles { certificate: base.path(&pair.certificate), key: base.path(&pair.key) };
+    let files = TlsFiles {
+        default: files(pair),
+        more: certificates.iter().map(files).collect(),
+        min_version: match min_version {
+            MinVersionDocument::Tls12 => MinVersion::Tls12,
+            MinVersionDocument::Tls13 => MinVersion::Tls13,
+        },
+        clients: clients.as_ref().map(|ClientsDocument { ca, crl, required }| ClientFiles {
+            ca: base.path(ca),
+            crl: crl.as_ref().map(|name| base.path(name)),
+            required: *required,
+        }),
+    };
+    let faults = match ServerTls::load(files.clone()) {
+        Ok(_) => return Some(files),
+        Err(faults) => faults,
+    };
+    let at = |name: &Located<String>, fault: &PathBuf| base.path(name) == *fault;
+    for fault in faults {
+        let owner = pairs().find(|pair| at(&pair.certificate, &fault.path) || at(&pair.key, &fault.path));
+        match (owner, clients) {
+            (None, Some(clients)) => {
+                let name = clients.crl.as_ref().filter(|name| at(name, &fault.path)).unwrap_or(&clients.ca);
+                let message = format!("this file cannot be used: {fault}");
+                let help = "`client_ca` holds PEM certificates of authorities, `client_crl` their revocation lists";
+                report.error("bad_certificate", name.place, message).help(help);
+            }
+            (owner, _) => {
+                let pair = owner.unwrap_or(pair);
+                report
+                    .error(
+                        "bad_certificate",
+                        pair.certificate.place,
+                        format!("this certificate cannot be used: {fault}"),
+                    )
+                    .also(pair.key.place, "with this key");
+            }
         }
     }
+    None
 }
 
 fn admin(written: &AdminDocument, base: &Base, seen: &mut Seen<SocketAddr>, report: &mut Report) -> Option<Admin> {

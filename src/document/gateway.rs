@@ -45,15 +45,68 @@ pub struct ListenerDocument {
     pub tls: Option<TlsDocument>,
     /// Plain HTTP on an address other than loopback must be asked for. Default: false.
     pub insecure_plaintext: bool,
+    /// Whether each connection must begin with a header of the PROXY protocol. Default: false.
+    pub proxy_protocol: Located<bool>,
+    /// What answers tell browsers about HTTPS. Default: nothing.
+    pub hsts: Option<HstsDocument>,
+    /// The port of HTTPS to which all requests are sent; nothing else is answered then. Default: none.
+    pub redirect_to_https: Option<Located<u16>>,
 }
 
-/// `tls` of a listener. Both are PEM files, relative to this file, watched while the process runs.
+/// `tls` of a listener. All files are PEM, relative to this file, watched while the process runs.
 #[derive(Clone, Debug)]
 pub struct TlsDocument {
+    /// The certificate that is shown where no other fits.
+    pub pair: PairDocument,
+    /// Further ones, chosen by SNI. Default: none.
+    pub certificates: Vec<PairDocument>,
+    /// The oldest version that is spoken. Default: 1.2.
+    pub min_version: MinVersionDocument,
+    /// What clients have to show. Default: nothing.
+    pub clients: Option<ClientsDocument>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug)]
+pub struct PairDocument {
     /// Certificate chain, leaf first.
     pub certificate: Located<String>,
     /// Private key of the leaf (PKCS#8, PKCS#1 or SEC1).
     pub key: Located<String>,
+}
+
+/// `min_version` of `tls`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersionDocument {
+    /// `1.2`
+    #[default]
+    Tls12,
+    /// `1.3`
+    Tls13,
+}
+
+/// `client_ca`, `client_certificate` and `client_crl` of `tls`.
+#[derive(Clone, Debug)]
+pub struct ClientsDocument {
+    /// Certificates of the authorities.
+    pub ca: Located<String>,
+    /// Revocation lists of these authorities.
+    pub crl: Option<Located<String>>,
+    /// Whether a client without a certificate is refused. Default: true.
+    pub required: bool,
+}
+
+/// `hsts` of a listener (RFC 6797).
+#[derive(Clone, Debug)]
+pub struct HstsDocument {
+    /// Where it stands.
+    pub place: Place,
+    /// How long browsers remember it.
+    pub max_age: Duration,
+    /// Whether it holds for the hosts below as well. Default: false.
+    pub include_subdomains: bool,
+    /// Whether browsers' makers may build it in. Default: false.
+    pub preload: bool,
 }
 
 /// `admin`.

@@ -75,6 +75,8 @@ pub enum IdentityHeader {
     Scopes,
     /// `assertion`: `X-Portcullis-Assertion`.
     Assertion,
+    /// `client_certificate`: `Client-Cert` (RFC 9440).
+    ClientCertificate,
 }
 
 /// `gate` of an application.
@@ -92,6 +94,8 @@ pub struct GateDocument {
     pub callers: Option<Located<CallersDocument>>,
     /// App roles, one of which the token must carry. Empty: none is asked for.
     pub app_roles: Vec<Located<String>>,
+    /// Names of certificates, one of which the client's own must have. Empty: none is asked for.
+    pub client_certificates: Vec<Located<String>>,
 }
 
 /// One entry of `routes`.

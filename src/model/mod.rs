@@ -1,12 +1,15 @@
 //! Vocabulary: the words of the product as plain data. Nothing here decides, reads or writes anything.
 
+pub mod client_certificate;
 pub mod dialect;
+pub mod distinguished_name;
 pub mod guid;
 pub mod principal;
 pub mod reason;
 pub mod right;
 pub mod tenant;
 
+pub use client_certificate::ClientCertificate;
 pub use dialect::Dialect;
 pub use guid::Guid;
 pub use principal::{PrincipalKey, Status};

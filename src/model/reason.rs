@@ -87,6 +87,11 @@ reasons! {
         title: "This host is not served here",
         cause: "No application in routes.yaml has the request's host.",
         remedy: "Check the host name, or add it to `hosts` of an application.";
+    /// The connection was made for a host of another application.
+    Misdirected: "misdirected_request", 421, "",
+        title: "This host must be asked on a connection of its own",
+        cause: "The TLS handshake asked for a host (SNI, the subject) that belongs to another application than the request's host.",
+        remedy: "Open a connection for the host; a proxy in between must not share one among hosts.";
     /// A web page of another origin may not call this application so.
     CorsRefused: "cors_refused", 403, "",
         title: "Web pages of this origin may not call the application so",
@@ -152,6 +157,11 @@ reasons! {
         title: "You are not assigned to this application",
         cause: "The token carries none of `gate.app_roles`.",
         remedy: "Assign the user or group to the app role in Entra ID.";
+    /// The client's certificate is not one that the application asks for.
+    GateCertificate: "gate_certificate", 403, "",
+        title: "Your certificate may not be used for this application",
+        cause: "None of the names of the client's TLS certificate (the subject; `none` without one, `expired` where it ended since the handshake) is among `gate.client_certificates`.",
+        remedy: "Connect with such a certificate, or add the name to the gate as the log writes it.";
     /// Nobody with this tenant and object id is known.
     PrincipalUnknown: "principal_unknown", 403, "WWW-Authenticate",
         title: "You are not known to this application",

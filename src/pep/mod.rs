@@ -8,6 +8,7 @@ mod facts;
 mod origin;
 mod own;
 mod permit;
+mod redirect;
 mod refusal;
 mod revoked;
 mod rewrite;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 
-use crate::model::Reason;
+use crate::model::{ClientCertificate, Reason};
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
@@ -33,6 +34,7 @@ pub use explain::explain;
 pub use facts::RequestFacts;
 pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
+pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
 
@@ -41,7 +43,7 @@ const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// What the judge must know of a request beside its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Environment {
+pub struct Environment<'c> {
     /// The moment, in seconds since the Unix epoch.
     pub now: u64,
     /// Whether the connection is that of a trusted proxy.
@@ -50,6 +52,10 @@ pub struct Environment {
     pub secure: bool,
     /// Whether the request has a body, read or not.
     pub has_body: bool,
+    /// The name that the TLS handshake asked for (SNI), in lower case and without a final dot.
+    pub server_name: Option<&'c str>,
+    /// The certificate that the client showed.
+    pub certificate: Option<&'c ClientCertificate>,
 }
 
 /// What came of judging a request.
@@ -85,7 +91,7 @@ pub enum Verdict {
 
 /// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
 /// keys and the time.
-pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, environment: Environment) -> Verdict {
+pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, environment: Environment<'_>) -> Verdict {
     authorize_with(snapshot, verifier, head, None, environment)
 }
 
@@ -96,7 +102,7 @@ pub fn authorize_form(
     verifier: &Verifier,
     head: Parts,
     form: Bytes,
-    environment: Environment,
+    environment: Environment<'_>,
 ) -> Verdict {
     authorize_with(snapshot, verifier, head, Some(form), environment)
 }
@@ -106,7 +112,7 @@ fn authorize_with(
     verifier: &Verifier,
     mut head: Parts,
     form: Option<Bytes>,
-    environment: Environment,
+    environment: Environment<'_>,
 ) -> Verdict {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
@@ -125,7 +131,7 @@ fn authorize_with(
         None => Body::None,
     };
     let judged = target::check_scheme(&head, environment)
-        .and_then(|()| judge(snapshot, (identify, current), (&head, body), &mut grounds));
+        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
     let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
     match settled {
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
@@ -157,7 +163,8 @@ pub fn simulate(
     };
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
-    let judged = judge(snapshot, (identify, current), (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
+    // There is no connection: a gate that asks for a certificate is taken to have seen it.
+    let judged = judge(snapshot, (identify, current), None, (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
     let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
@@ -187,13 +194,14 @@ fn settle(head: &mut Parts, grounds: &Grounds, outcome: &Outcome) -> Result<(), 
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 /// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be yes.
-/// `identify` says who asks, `current` whether that still holds.
+/// `identify` says who asks, `current` whether that still holds, `connection` what the request came on.
 fn judge(
     snapshot: &Snapshot,
     (identify, current): (
         impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
+    connection: Option<Environment<'_>>,
     (head, body): (&Parts, Body<'_>),
     grounds: &mut Grounds,
 ) -> Result<Outcome, Refusal> {
@@ -211,6 +219,10 @@ fn judge(
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
     let readings = Readings::new(head.uri.path(), application.backend).map_err(bad_target)?;
     grounds.application = Some(Arc::clone(application));
+    let made_for = connection.and_then(|connection| connection.server_name);
+    if let Some(name) = made_for.filter(|name| !snapshot.routes.may_share(name, &host, application)) {
+        return Err(Refusal::about(Reason::Misdirected, &shown(name)));
+    }
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
         return Ok(Outcome::Answered(answer));
@@ -245,6 +257,7 @@ fn judge(
 
     // 5. the gate
     admits(&application.gate, verified)?;
+    connection.map_or(Ok(()), |connection| certified(&application.gate, connection))?;
     let has_rules = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Rules(_), .. }));
     if !routes.clone().any(|(_, route)| has_rules(route)) {
         return Ok(Outcome::Permitted);
@@ -257,7 +270,7 @@ fn judge(
     grounds.principal = Some(Arc::clone(&principal.id));
     let member = member(domain, principal, verified);
 
-    // 7. and 8. scopes and requirement by what the rules read of the request, and what the backend is told beside the permission
+    // 7. and 8. scopes and requirement by what the rules read of the request, and what the backend is told beside
     let told = application.identity_headers;
     for (path, route) in routes {
         let Some(route @ Route { access: Access::Rules(rules), .. }) = route else { continue };
@@ -322,6 +335,22 @@ pub fn admits(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
         return Err(Refusal::about(Reason::GateAppRole, &offered(&token.roles)));
     }
     Ok(())
+}
+
+/// Whether an application's gate lets the certificate of the connection come in, which may have ended since the handshake.
+fn certified(gate: &Gate, environment: Environment<'_>) -> Result<(), Refusal> {
+    if gate.client_certificates.is_empty() {
+        return Ok(());
+    }
+    let refuse = |subject: &str| Err(Refusal::about(Reason::GateCertificate, subject));
+    match environment.certificate {
+        None => refuse("none"),
+        Some(shown) if !shown.is_valid_at(environment.now) => refuse("expired"),
+        Some(shown) if !gate.client_certificates.iter().any(|asked| shown.names.contains(asked)) => {
+            refuse(&self::shown(&shown.name()))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 /// A subject as a log line may show it: bounded, and letters that do not print as they are escaped.

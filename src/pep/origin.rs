@@ -31,7 +31,7 @@ pub(super) fn check_page(
     head: &Parts,
     host: &Host<'_>,
     cors: Option<&Cors>,
-    environment: Environment,
+    environment: Environment<'_>,
     carrier: Carrier,
 ) -> Result<(), Reason> {
     let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -52,7 +52,7 @@ pub(super) fn check_page(
 }
 
 /// Whether a page of this origin is one of the application itself, as its clients see it.
-fn is_own(origin: &HeaderValue, head: &Parts, host: &Host<'_>, environment: Environment) -> bool {
+fn is_own(origin: &HeaderValue, head: &Parts, host: &Host<'_>, environment: Environment<'_>) -> bool {
     let Some((scheme, name, port)) = origin.to_str().ok().and_then(split) else { return false };
     let own = scheme_of(head, environment);
     let own_port = host.port.or_else(|| default_port(own));
@@ -60,7 +60,7 @@ fn is_own(origin: &HeaderValue, head: &Parts, host: &Host<'_>, environment: Envi
 }
 
 /// The scheme that the client used: a trusted proxy knows better than the connection.
-fn scheme_of(head: &Parts, environment: Environment) -> &'static str {
+fn scheme_of(head: &Parts, environment: Environment<'_>) -> &'static str {
     let told = single(&head.headers, &FORWARDED_PROTO).ok().flatten().filter(|_| environment.trusted_peer);
     match told.map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
@@ -98,11 +98,18 @@ mod tests {
     const OWN: (&str, &str) = ("origin", "https://app.test");
 
     /// Method, environment, host, further lines; whether the cookie counts.
-    type Case = (&'static str, Environment, &'static str, &'static [(&'static str, &'static str)], bool);
+    type Case = (&'static str, Environment<'static>, &'static str, &'static [(&'static str, &'static str)], bool);
 
     #[test]
     fn a_cookie_counts_for_what_the_applications_own_page_asks() {
-        let plain = Environment { now: 0, trusted_peer: false, secure: false, has_body: false };
+        let plain = Environment {
+            now: 0,
+            trusted_peer: false,
+            secure: false,
+            has_body: false,
+            server_name: None,
+            certificate: None,
+        };
         let secure = Environment { secure: true, ..plain };
         let behind = Environment { trusted_peer: true, ..plain };
         let cases: [Case; 30] = [

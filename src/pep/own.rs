@@ -20,6 +20,8 @@ pub enum Answer {
     Preflight,
     /// What clients without a token want to know.
     Metadata(Metadata),
+    /// That the same thing is to be asked for at this URL of HTTPS.
+    Redirect(Box<str>),
 }
 
 impl Answer {
@@ -28,6 +30,7 @@ impl Answer {
         match self {
             Self::Preflight => "preflight",
             Self::Metadata(_) => "resource_metadata",
+            Self::Redirect(_) => "redirect_to_https",
         }
     }
 }

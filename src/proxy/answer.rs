@@ -92,6 +92,15 @@ pub(super) fn own(answer: &Answer, grounds: &Grounds, asker: Asker, caller: &Cal
             readers.tell_preflight(response.headers_mut());
             (response, 0)
         }
+        Answer::Redirect(url) => {
+            let mut response = Response::new(Body::fixed(Bytes::new()));
+            // Keeps method and body, unlike its older kin (RFC 9110 section 15.4.9).
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            if let Ok(url) = HeaderValue::try_from(&**url) {
+                response.headers_mut().insert(header::LOCATION, url);
+            }
+            (response, 0)
+        }
         Answer::Metadata(metadata) => {
             let text = metadata_document(metadata, grounds);
             let length = text.len();
@@ -141,7 +150,7 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
         Reason::InvalidToken => Some(INVALID_TOKEN),
         Reason::MalformedCredentials => Some(", error=\"invalid_request\""),
         // No token would help a page that may not call.
-        Reason::CorsRefused | Reason::CrossSite => None,
+        Reason::CorsRefused | Reason::CrossSite | Reason::GateCertificate => None,
         _ if status == StatusCode::FORBIDDEN => Some(", error=\"insufficient_scope\""),
         _ => None,
     };
@@ -249,7 +258,7 @@ mod tests {
     }
 
     fn answer(reason: Reason, asker: Asker) -> (Response<Body>, String) {
-        let connection = Connection::new("192.0.2.7:1".parse().unwrap(), true, |_| false);
+        let connection = Connection::from("192.0.2.7:1", true, |_| false);
         let caller = Caller::of(&HeaderMap::new(), &connection, &Numbers::seeded(), |_| false);
         let (mut response, _) = refusal(&Refusal::of(reason), false, asker, &caller);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -313,7 +322,7 @@ mod tests {
 
     #[test]
     fn allow_names_the_methods_of_the_route() {
-        let connection = Connection::new("192.0.2.7:1".parse().unwrap(), true, |_| false);
+        let connection = Connection::from("192.0.2.7:1", true, |_| false);
         let caller = Caller::of(&HeaderMap::new(), &connection, &Numbers::seeded(), |_| false);
         let mut no = Refusal::of(Reason::NoRouteMethod);
         no.allow = Some("GET, HEAD".into());

@@ -4,15 +4,19 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Request;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answer::Asker;
 use super::headers;
+use super::listener::Terms;
+use crate::model::ClientCertificate;
+use crate::pep::Environment;
 use crate::telemetry::RequestId;
 
 /// A request as it came from its connection, before anybody looked at it.
@@ -37,6 +41,10 @@ pub(super) struct Connection {
     pub(super) trusted: bool,
     /// Whether it is encrypted.
     pub(super) secure: bool,
+    /// The certificate that the client showed.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+    server_name: Option<Box<str>>,
+    terms: Rc<Terms>,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
     broken: Cell<bool>,
@@ -44,22 +52,51 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A new connection from `peer`.
-    pub(super) fn new(peer: SocketAddr, secure: bool, trusted: impl Fn(IpAddr) -> bool) -> Rc<Self> {
-        // A dual-stack listener writes IPv4 peers in their mapped form.
-        let peer = peer.ip().to_canonical();
+    /// A new connection by a listener of these terms.
+    pub(super) fn new(terms: &Rc<Terms>, peer: Peer, session: Option<Session>) -> Rc<Self> {
+        let Peer { address: peer, trusted } = peer;
         let peer_header =
             HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let secure = session.is_some();
+        let Session { server_name, certificate } = session.unwrap_or_default();
         Rc::new(Self {
             peer,
             peer_header,
-            trusted: trusted(peer),
+            trusted,
             secure,
+            certificate,
+            server_name,
+            terms: Rc::clone(terms),
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             broken: Cell::new(false),
             severed: Notify::new(),
         })
+    }
+
+    /// What the judge must know of it, at a moment in Unix seconds.
+    pub(super) fn environment(&self, now: u64, has_body: bool) -> Environment<'_> {
+        Environment {
+            now,
+            trusted_peer: self.trusted,
+            secure: self.secure,
+            has_body,
+            server_name: self.server_name.as_deref(),
+            certificate: self.certificate.as_deref(),
+        }
+    }
+
+    /// The port of HTTPS that every request on it is sent to, if that is all that its listener does.
+    pub(super) fn redirect_to_https(&self) -> Option<u16> {
+        self.terms.redirect_to_https
+    }
+
+    /// Sets what its listener has in every answer. One line of HSTS, the listener's: a client that is told two things reads
+    /// the first (RFC 6797 section 8.1), and a backend must not take back what the operator of the listener promises.
+    pub(super) fn adorn(&self, headers: &mut HeaderMap) {
+        if let Some(hsts) = self.terms.hsts.as_ref().filter(|_| self.secure) {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
     }
 
     /// One more request runs on it.
@@ -99,6 +136,32 @@ impl Connection {
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// The address; an IPv4 address never in its mapped form, in which a dual-stack listener writes it.
+    pub(super) address: IpAddr,
+    /// Whether it is a trusted proxy.
+    pub(super) trusted: bool,
+}
+
+impl Peer {
+    /// A peer at this address, trusted or not.
+    pub(super) fn at(address: SocketAddr, trusted: impl Fn(IpAddr) -> bool) -> Self {
+        let address = address.ip().to_canonical();
+        Self { address, trusted: trusted(address) }
+    }
+}
+
+/// What a TLS handshake said.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// The name that the client asked for (SNI), in lower case and without a final dot.
+    pub(super) server_name: Option<Box<str>>,
+    /// The certificate that it showed.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// Who sent one request.
@@ -164,6 +227,15 @@ impl Numbers {
 }
 
 #[cfg(test)]
+impl Connection {
+    /// A connection by a listener without terms of its own.
+    pub(super) fn from(peer: &str, secure: bool, trusted: impl Fn(IpAddr) -> bool) -> Rc<Self> {
+        let peer = Peer::at(peer.parse().unwrap(), trusted);
+        Self::new(&Rc::default(), peer, secure.then(Session::default))
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
@@ -192,7 +264,7 @@ mod tests {
         let trusted = |address: IpAddr| address.to_string().starts_with("10.");
         let numbers = Numbers::seeded();
         for (peer, client, given) in [("10.0.0.1:1", "203.0.113.9", true), ("192.0.2.1:1", "192.0.2.1", false)] {
-            let connection = Connection::new(peer.parse().unwrap(), true, trusted);
+            let connection = Connection::from(peer, true, trusted);
             let caller = Caller::of(&headers, &connection, &numbers, trusted);
             assert_eq!(caller.client.to_string(), client);
             assert_eq!(caller.id_header == "given-by-the-proxy", given);
@@ -201,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_mapped_peer_is_an_ipv4_peer() {
-        let connection = Connection::new("[::ffff:192.0.2.1]:5".parse().unwrap(), false, |_| false);
+        let connection = Connection::from("[::ffff:192.0.2.1]:5", false, |_| false);
         assert_eq!(connection.peer_header, "192.0.2.1");
     }
 }

@@ -40,6 +40,25 @@ pub fn read(path: &Path) -> Result<Vec<Certificate>, String> {
     chain.into_iter().map(|der| Certificate::new(der).map_err(|cause| fault(&cause))).collect()
 }
 
+/// When the first certificate of a chain ends that does, in Unix seconds; `None` if one cannot be read.
+pub(super) fn first_end(chain: &[CertificateDer<'_>]) -> Option<u64> {
+    let ends = chain.iter().map(|der| Certificate::new(der.clone().into_owned()).ok().map(|one| one.until));
+    ends.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+/// The names that a certificate is for; empty if it has none, or none that can be read.
+pub(super) fn names(der: &CertificateDer<'_>) -> Vec<String> {
+    let (Ok(parsed), Ok(nobody)) = (ParsedCertificate::try_from(der), ServerName::try_from(NOBODY)) else {
+        return Vec::new();
+    };
+    match verify_server_name(&parsed, &nobody) {
+        Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })) => {
+            presented.iter().map(|name| bare(name)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 impl Certificate {
     fn new(der: CertificateDer<'static>) -> Result<Self, Error> {
         let parsed = ParsedCertificate::try_from(&der)?;
@@ -68,15 +87,7 @@ impl Certificate {
 
     /// The names that it is for; empty if it has none.
     pub fn names(&self) -> Vec<String> {
-        let (Ok(parsed), Ok(nobody)) = (ParsedCertificate::try_from(&self.der), ServerName::try_from(NOBODY)) else {
-            return Vec::new();
-        };
-        match verify_server_name(&parsed, &nobody) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. })) => {
-                presented.iter().map(|name| bare(name)).collect()
-            }
-            _ => Vec::new(),
-        }
+        names(&self.der)
     }
 }
 

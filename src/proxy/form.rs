@@ -21,7 +21,7 @@ pub(super) async fn judge(
     worker: &Rc<Worker>,
     (head, body): (Parts, &mut Incoming),
     grounds: Grounds,
-    environment: Environment,
+    environment: Environment<'_>,
     ledger: &mut Ledger,
 ) -> Verdict {
     let place = grounds.token.as_ref().map(|token| worker.running.enter(token));

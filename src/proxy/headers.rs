@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn connection(trusted: bool) -> Rc<Connection> {
-        Connection::new("192.0.2.7:4711".parse().unwrap(), true, |_| trusted)
+        Connection::from("192.0.2.7:4711", true, |_| trusted)
     }
 
     fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {

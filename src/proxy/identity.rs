@@ -22,6 +22,9 @@ const SCOPES: HeaderName = HeaderName::from_static("x-portcullis-scopes");
 /// All of it, signed.
 const ASSERTION: HeaderName = HeaderName::from_static("x-portcullis-assertion");
 
+/// The certificate that the client showed (RFC 9440 section 2.2).
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+
 /// The most names in a list.
 const LIST_NAMES: usize = 64;
 /// The most bytes in a list.
@@ -59,6 +62,10 @@ impl Identity<'_> {
                 }
                 Some(Err(TooLong)) => tracing::debug!("request {} goes on without {name}: too long a list", caller.id),
             }
+        }
+        let shown = caller.connection.certificate.as_ref().filter(|_| asked.client_certificate);
+        if let Some(field) = shown.and_then(|shown| HeaderValue::from_str(&shown.field).ok()) {
+            headers.insert(CLIENT_CERT, field);
         }
         if asked.assertion
             && let Some(assertion) = self.assertion(grounds, application, caller)

@@ -144,7 +144,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match (this.inner.as_pin_mut(), this.refused.take()) {
+        let mut response = match (this.inner.as_pin_mut(), this.refused.take()) {
             (_, Some(refused)) => refused,
             (Some(inner), None) => {
                 let Ok(response) = ready!(inner.poll(context));
@@ -154,6 +154,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Admitted
             (None, None) => return Poll::Pending,
         };
         if let Some(permit) = this.permit.take() {
+            permit.connection.adorn(response.headers_mut());
             response.body().hold(permit);
         }
         Poll::Ready(Ok(response))
@@ -257,7 +258,7 @@ mod tests {
             let (mut client, server) = duplex(1 << 16);
             let guarded = CatchPanic { inner: Handler(handler), worker: Rc::clone(worker) };
             let service = InFlight { inner: guarded, worker: Rc::clone(worker) };
-            let connection = Connection::new("192.0.2.7:1".parse().unwrap(), false, |_| false);
+            let connection = Connection::from("192.0.2.7:1", false, |_| false);
             let service = ForHyper { service, worker: Rc::clone(worker), connection };
             spawn_local(
                 http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(server), service),

@@ -49,6 +49,7 @@ impl Ledger {
             method: method.clone(),
             host,
             path,
+            client_certificate: caller.connection.certificate.as_ref().map(|shown| shown.name()),
             client: caller.client,
             ..RequestRecord::default()
         });

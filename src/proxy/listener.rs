@@ -3,25 +3,28 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::caller::Connection;
+use super::caller::{Connection, Peer, Session};
 use super::io::{ClientIo, Socket};
+use super::proxy_protocol::{self, Source};
 use super::tls::ServerTls;
-use super::{Gateway, Settings, Worker, layers};
+use super::{Gateway, Settings, Worker, client_certificate, layers, now_ms, sni};
 
 /// Connections that wait in the system to be accepted; the system may have a lower bound of its own.
 const BACKLOG: i32 = 4096;
@@ -39,6 +42,19 @@ const PING_WITHIN: Duration = Duration::from_secs(20);
 /// The header lines that hyper parses without an allocation; asking it for just as many would cost one a request.
 const HYPER_HEADERS: usize = 100;
 
+/// What one listening address asks of its connections and gives to them.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Its TLS side; without it the address speaks plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Whether each connection must begin with a header of the PROXY protocol, from a trusted proxy.
+    pub proxy_protocol: bool,
+    /// `Strict-Transport-Security` of all answers over TLS (RFC 6797).
+    pub hsts: Option<HeaderValue>,
+    /// The port of HTTPS that all requests are sent to; nothing else is answered then.
+    pub redirect_to_https: Option<u16>,
+}
+
 /// Opens a listening socket for [`serve`]. An address in use is an error, never shared in silence.
 ///
 /// # Errors
@@ -51,19 +67,18 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` (each with its TLS side,
-/// if it has one) until `drain` turns true, then lets running requests end, for `timeouts.drain` at most. Returns before
+/// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` until `drain` turns true, then lets running requests end, for `timeouts.drain` at most. Returns before
 /// a drain only if a listener cannot be registered with the runtime, which the process log then says.
 pub async fn serve(
     gateway: Arc<Gateway>,
-    listeners: Vec<(std::net::TcpListener, Option<Arc<ServerTls>>)>,
+    listeners: Vec<(std::net::TcpListener, Terms)>,
     mut drain: watch::Receiver<bool>,
 ) {
     let house = House::new(Worker::new(Arc::clone(&gateway)));
     let mut accepting = Vec::new();
-    for (listener, tls) in listeners {
+    for (listener, terms) in listeners {
         match TcpListener::from_std(listener) {
-            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, tls))),
+            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, Rc::new(terms)))),
             Err(fault) => return tracing::error!("a listener cannot be used: {fault}"),
         }
     }
@@ -151,7 +166,7 @@ impl House {
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener, tls: Option<Arc<ServerTls>>) {
+    async fn accept(self: Rc<Self>, listener: TcpListener, terms: Rc<Terms>) {
         let places = Arc::clone(&self.worker.gateway.connections);
         loop {
             match listener.accept().await {
@@ -159,7 +174,7 @@ impl House {
                     // With all places taken this one waits, and the others in the system's bounded queue.
                     let Some(place) = place(&places).await else { return };
                     let guest = Guest::enter(&self, place);
-                    spawn_local(guest.serve(stream, peer, tls.clone()));
+                    spawn_local(guest.serve(stream, peer, Rc::clone(&terms)));
                     // Lets other threads have the next one: a burst would otherwise stay with whoever woke first.
                     tokio::task::yield_now().await;
                 }
@@ -202,29 +217,49 @@ impl Guest {
         Self { house: Rc::clone(house), _place: place }
     }
 
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<ServerTls>>) {
-        let house = &self.house;
-        let Settings { timeouts, trusted_proxies, .. } = &house.worker.gateway.settings;
+    async fn serve(self, mut stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
+        let (house, timeouts) = (&self.house, &self.house.worker.gateway.settings.timeouts);
+        let deadline = Instant::now() + timeouts.handshake;
         // Without it answers would wait for acknowledgements; a socket that refuses it is about to fail anyway.
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(peer, tls.is_some(), |address| {
-            trusted_proxies.iter().any(|network| network.contains(address))
-        });
-        let Some(tls) = tls else {
+        let greeted = tokio::select! {
+            greeted = timeout_at(deadline, self.greet(&mut stream, address, &terms)) => greeted.ok().flatten(),
+            () = house.drained() => return,
+        };
+        let Some(peer) = greeted else { return house.worker.gateway.telemetry.proxy_header_rejected() };
+        let Some(tls) = &terms.tls else {
+            let connection = Connection::new(&terms, peer, None);
             let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
             return self.http1(io, connection).await;
         };
-        let handshake = timeout(timeouts.handshake, TlsAcceptor::from(tls.config()).accept(stream));
-        let stream = tokio::select! {
-            made = handshake => match made {
-                Ok(Ok(stream)) => stream,
-                _ => return house.worker.gateway.telemetry.handshake_failed(),
-            },
+        let made = tokio::select! {
+            made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
             () = house.drained() => return,
         };
+        let agreed = made.ok().and_then(Result::ok).and_then(|stream| Some((session(&stream)?, stream)));
+        let Some((session, stream)) = agreed else { return house.worker.gateway.telemetry.handshake_failed() };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let connection = Connection::new(&terms, peer, Some(session));
         let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
         if http2 { self.http2(io, connection).await } else { self.http1(io, connection).await }
+    }
+
+    /// Finds out who is at the other end; `None` if somebody speaks for others who may not, or does not speak.
+    async fn greet(&self, stream: &mut TcpStream, address: SocketAddr, terms: &Terms) -> Option<Peer> {
+        let trusted_proxies = &self.house.worker.gateway.settings.trusted_proxies;
+        let trusts = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
+        let peer = Peer::at(address, trusts);
+        if !terms.proxy_protocol {
+            return Some(peer);
+        }
+        if !peer.trusted {
+            return None;
+        }
+        Some(match proxy_protocol::read(stream).await.ok()? {
+            // That the balancer is trusted says nothing about whoever speaks through it.
+            Source::Client(client) => Peer::at(client, trusts),
+            Source::Unnamed => Peer { trusted: false, ..peer },
+        })
     }
 
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
@@ -283,6 +318,26 @@ impl Drop for Guest {
         house.worker.gateway.telemetry.connection_closed();
         if house.draining.get() {
             house.changed.notify_waiters();
+        }
+    }
+}
+
+/// What a handshake said; `None` if the client's certificate cannot be read to its end, or has ended: a session that is
+/// resumed brings the certificate of its first handshake along.
+fn session(stream: &TlsStream<TcpStream>) -> Option<Session> {
+    let tls = &stream.get_ref().1;
+    let server_name = tls.server_name().map(|name| sni::canonical(name).into());
+    let Some(shown) = tls.peer_certificates().and_then(<[_]>::first) else {
+        return Some(Session { server_name, certificate: None });
+    };
+    match client_certificate::read(shown) {
+        Ok(certificate) if certificate.is_valid_at(now_ms() / 1000) => {
+            Some(Session { server_name, certificate: Some(Arc::new(certificate)) })
+        }
+        Ok(_) => None,
+        Err(unreadable) => {
+            tracing::warn!("a client's certificate is refused: {}", unreadable.0);
+            None
         }
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod body;
 mod caller;
 pub mod certificate;
+mod client_certificate;
 mod cors;
 mod destination;
 mod form;
@@ -19,8 +20,10 @@ mod layers;
 mod ledger;
 pub mod listener;
 pub mod probe;
+pub mod proxy_protocol;
 mod running;
 mod settings;
+mod sni;
 pub mod tls;
 mod trace;
 mod trailers;
@@ -51,7 +54,7 @@ use running::Running;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
-use crate::pep::{self, Environment, Refusal, Verdict};
+use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, Verifier, WantedKey};
@@ -134,13 +137,15 @@ impl Worker {
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
-        let environment = Environment {
-            now,
-            trusted_peer: caller.connection.trusted,
-            secure: caller.connection.secure,
-            has_body: !hyper::body::Body::is_end_stream(&body),
+        let has_body = !hyper::body::Body::is_end_stream(&body);
+        let environment = caller.connection.environment(now, has_body);
+        let mut verdict = {
+            let mut reader = self.reader.borrow_mut();
+            match caller.connection.redirect_to_https() {
+                Some(port) => pep::redirect(reader.load(), head, port),
+                None => pep::authorize(reader.load(), &self.gateway.verifier, head, environment),
+            }
         };
-        let mut verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
         ledger.judged();
         if let Verdict::FormNeeded { head, grounds } = verdict {
             verdict = form::judge(&self, (head, &mut body), grounds, environment, &mut ledger).await;

@@ -1,96 +1,277 @@
-//! TLS towards clients: TLS 1.2 and 1.3 by rustls with aws-lc-rs, HTTP/2 by ALPN, and a certificate that can be replaced
-//! while connections run.
+//! TLS towards clients: TLS 1.2 and 1.3 by rustls with aws-lc-rs, HTTP/2 by ALPN, certificates chosen by SNI, certificates of
+//! clients, resumption by tickets, and all of it replaced as a whole while connections run.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use super::certificate;
+use super::sni::BySni;
+
+/// The largest session that a ticket carries, in bytes. It holds the client's certificates; one that sent more has to
+/// make whole handshakes.
+const MAX_SESSION: usize = 16 * 1024;
+
+/// The files of one listener, and what it asks of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate that is shown where no other is for the name that the client asks for.
+    pub default: PairFiles,
+    /// Further ones, chosen by the names in them.
+    pub more: Vec<PairFiles>,
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
+    /// Which certificates clients show; `None`: none is asked for.
+    pub clients: Option<ClientFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFiles {
+    /// PEM certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key of the leaf: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Which certificates of clients are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// PEM certificates of the authorities.
+    pub ca: PathBuf,
+    /// PEM revocation lists (RFC 5280 section 5) of all authorities in the chains; without it nothing is revoked.
+    pub crl: Option<PathBuf>,
+    /// Whether a client without a certificate is refused.
+    pub required: bool,
+}
+
+/// A version of TLS to begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 (RFC 5246, with AEAD ciphers and forward secrecy only).
+    #[default]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+impl MinVersion {
+    const fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
+        match self {
+            Self::Tls12 => &BOTH,
+            Self::Tls13 => &NEWEST,
+        }
+    }
+}
+
+impl TlsFiles {
+    /// One certificate, nothing asked of clients.
+    pub fn of(default: PairFiles) -> Self {
+        Self { default, more: Vec::new(), min_version: MinVersion::default(), clients: None }
+    }
+
+    /// All pairs, the default first.
+    pub fn pairs(&self) -> impl Iterator<Item = &PairFiles> {
+        std::iter::once(&self.default).chain(&self.more)
+    }
+
+    /// Every file, for whoever watches them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let pairs = self.pairs().flat_map(|pair| [&pair.certificate, &pair.key]);
+        let clients = self.clients.iter().flat_map(|clients| std::iter::once(&clients.ca).chain(&clients.crl));
+        pairs.chain(clients).map(PathBuf::as_path)
+    }
+}
+
+/// What is wrong with a file of [`TlsFiles`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFault {
+    /// The file.
+    pub path: PathBuf,
+    /// A clause.
+    pub why: String,
+}
+
+impl TlsFault {
+    fn new(path: &Path, why: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "`{}`: {}", self.path.display(), self.why)
+    }
+}
 
 /// The TLS side of one listener.
 #[derive(Debug)]
 pub struct ServerTls {
-    certificate: PathBuf,
-    key: PathBuf,
-    current: Arc<Current>,
+    files: TlsFiles,
+    /// A lock of the standard library will do: it is read once a handshake, whose signature costs a thousand times as
+    /// much, and `arc_swap` has its one home in `snapshot`.
+    current: RwLock<Current>,
+}
+
+/// What the files held when they were read.
+#[derive(Debug)]
+struct Current {
     config: Arc<ServerConfig>,
+    ends: Vec<(PathBuf, u64)>,
 }
 
 impl ServerTls {
-    /// Reads a PEM certificate chain (leaf first) and the leaf's private key (PKCS#8, PKCS#1 or SEC1).
+    /// Reads all files.
     ///
     /// # Errors
-    /// A file cannot be read or holds something else, or the key is not the certificate's; the text names the file.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Arc<Self>, String> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let pair = read_pair(certificate, key, &provider)?;
-        let current = Arc::new(Current(RwLock::new(pair)));
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&current) as _;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|fault| format!("TLS cannot be set up: {fault}"))?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            current,
-            config: Arc::new(config),
-        }))
+    /// All that is wrong: files that cannot be read or hold something else, keys that are not their certificate's.
+    pub fn load(files: TlsFiles) -> Result<Arc<Self>, Vec<TlsFault>> {
+        let current = RwLock::new(Current::read(&files)?);
+        Ok(Arc::new(Self { files, current }))
     }
 
-    /// Reads both files again; new handshakes use what they hold now. Running connections are not touched.
+    /// Reads all files again; new handshakes use what they hold now. Running connections are not touched, but no session
+    /// from before is resumed: its client would keep what an authority or a list takes back.
     ///
     /// # Errors
-    /// As with [`load`](Self::load); the old pair then stays in use.
-    pub fn reload(&self) -> Result<(), String> {
-        let pair = read_pair(&self.certificate, &self.key, self.config.crypto_provider())?;
-        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = pair;
+    /// As with [`load`](Self::load); all that was in use then stays in use.
+    pub fn reload(&self) -> Result<(), Vec<TlsFault>> {
+        let current = Current::read(&self.files)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
     }
 
-    /// The two files, for whoever watches them: certificate, key.
-    pub fn files(&self) -> (&Path, &Path) {
-        (&self.certificate, &self.key)
+    /// Its files.
+    pub const fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
+    /// When the certificates end, in Unix seconds, each with its file: the first of a chain that does.
+    pub fn ends(&self) -> Vec<(PathBuf, u64)> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).ends.clone()
     }
 
     /// What handshakes are made with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 }
 
-/// The pair in use. A lock of the standard library will do: it is read once a handshake, whose signature costs a
-/// thousand times as much, and `arc_swap` has its one home in `snapshot`.
+impl Current {
+    fn read(files: &TlsFiles) -> Result<Self, Vec<TlsFault>> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut faults = Vec::new();
+        let default = pair(&files.default, &provider).map_err(|fault| faults.push(fault)).ok();
+        let more: Vec<_> = files
+            .more
+            .iter()
+            .filter_map(|files| further_pair(files, &provider).map_err(|fault| faults.push(fault)).ok())
+            .collect();
+        let verifier = match &files.clients {
+            Some(clients) => verifier(clients, &provider).map_err(|fault| faults.push(fault)).ok(),
+            None => Some(Arc::new(NoClientAuth) as _),
+        };
+        let (Some(default), Some(verifier), true) = (default, verifier, faults.is_empty()) else { return Err(faults) };
+        let ends = files.pairs().zip(std::iter::once(&default).chain(&more));
+        let ends =
+            ends.filter_map(|(files, pair)| Some((files.certificate.clone(), certificate::first_end(&pair.cert)?)));
+        let ends = ends.collect();
+        let setup = |fault: rustls::Error| vec![TlsFault::new(&files.default.certificate, format!("no TLS: {fault}"))];
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(files.min_version.versions())
+            .map_err(setup)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(BySni::new(default, &more)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Keys of its own for each reading of the files, which rotate: a ticket opens no other listener and no other time.
+        config.ticketer = Arc::new(Tickets(Ticketer::new().map_err(setup)?));
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { config: Arc::new(config), ends })
+    }
+}
+
+/// Tickets of a bounded size.
 #[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct Tickets(Arc<dyn ProducesTickets>);
 
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if plain.len() > MAX_SESSION { None } else { self.0.encrypt(plain) }
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
     }
 }
 
-fn read_pair(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, String> {
-    let fault = |path: &Path, what: &dyn std::fmt::Display| format!("`{}`: {what}", path.display());
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|cause| fault(certificate, &cause))?;
-    if chain.is_empty() {
-        return Err(fault(certificate, &"the file has no certificate"));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| fault(key, &cause))?;
+fn pair(files: &PairFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsFault> {
+    let PairFiles { certificate, key } = files;
+    let chain = certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| TlsFault::new(key, cause))?;
     CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|cause| match cause {
         rustls::Error::InconsistentKeys(_) => {
-            fault(key, &format!("the key is not the one of the certificate in `{}`", certificate.display()))
+            TlsFault::new(key, format!("the key is not the one of the certificate in `{}`", certificate.display()))
         }
-        other => fault(certificate, &other),
+        other => TlsFault::new(certificate, other),
     })
+}
+
+/// One that is not the default must have a name to be chosen by.
+fn further_pair(files: &PairFiles, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsFault> {
+    let pair = pair(files, provider)?;
+    if pair.cert.first().is_some_and(|leaf| certificate::names(leaf).is_empty()) {
+        return Err(TlsFault::new(&files.certificate, "the certificate names no host, so it would never be chosen"));
+    }
+    Ok(pair)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|cause| TlsFault::new(path, cause))?;
+    if chain.is_empty() { Err(TlsFault::new(path, "the file has no certificate")) } else { Ok(chain) }
+}
+
+/// Believes certificates of these authorities whose whole chain is good: valid now, for clients, and not revoked where there
+/// are lists. A list that is missing or past its next update vouches for nobody.
+fn verifier(files: &ClientFiles, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsFault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.ca)? {
+        roots.add(certificate).map_err(|cause| TlsFault::new(&files.ca, cause))?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if let Some(path) = &files.crl {
+        let lists = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let lists = lists.map_err(|cause| TlsFault::new(path, cause))?;
+        if lists.is_empty() {
+            return Err(TlsFault::new(path, "the file has no revocation list"));
+        }
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
+    }
+    if !files.required {
+        builder = builder.allow_unauthenticated();
+    }
+    let at = files.crl.as_ref().unwrap_or(&files.ca);
+    builder.build().map_err(|cause| TlsFault::new(at, cause))
 }
 
 #[cfg(test)]
@@ -107,48 +288,107 @@ mod tests {
         (certificate, key)
     }
 
-    fn leaf(tls: &ServerTls) -> Vec<u8> {
-        tls.current.0.read().unwrap().cert[0].to_vec()
+    fn files(directory: &Path) -> TlsFiles {
+        let (certificate, key) = write_pair(directory);
+        TlsFiles::of(PairFiles { certificate, key })
+    }
+
+    fn said(faults: &[TlsFault]) -> String {
+        faults.iter().map(|fault| format!("{fault}\n")).collect()
     }
 
     #[test]
-    fn new_files_take_effect_and_bad_ones_leave_the_old_pair() {
+    fn new_files_take_effect_and_bad_ones_leave_all_that_was_in_use() {
         let directory = tempfile::tempdir().unwrap();
-        let (certificate, key) = write_pair(directory.path());
-        let tls = ServerTls::load(&certificate, &key).unwrap();
-        let first = leaf(&tls);
+        let files = files(directory.path());
+        let PairFiles { certificate, key } = files.default.clone();
+        let tls = ServerTls::load(files).unwrap();
+        let first = tls.config();
 
         write_pair(directory.path());
         tls.reload().unwrap();
-        let second = leaf(&tls);
-        assert_ne!(first, second);
+        let second = tls.config();
+        assert!(!Arc::ptr_eq(&first, &second));
 
         let old_key = fs::read(&key).unwrap();
         write_pair(directory.path());
         fs::write(&key, old_key).unwrap();
-        let fault = tls.reload().unwrap_err();
-        assert!(fault.contains("tls.key") && fault.contains("not the one of the certificate"), "{fault}");
-        assert_eq!(leaf(&tls), second);
+        let faults = said(&tls.reload().unwrap_err());
+        assert!(faults.contains("tls.key") && faults.contains("not the one of the certificate"), "{faults}");
 
         fs::write(&certificate, "").unwrap();
-        let fault = tls.reload().unwrap_err();
-        assert!(fault.contains("tls.crt"), "{fault}");
+        assert!(said(&tls.reload().unwrap_err()).contains("tls.crt"));
         fs::remove_file(&key).unwrap();
         assert!(tls.reload().is_err());
-        assert_eq!(leaf(&tls), second);
+        assert!(Arc::ptr_eq(&tls.config(), &second));
+    }
+
+    #[test]
+    fn all_bad_files_are_told_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mut files = files(directory.path());
+        fs::write(at("empty"), "").unwrap();
+        files.more = vec![PairFiles { certificate: at("b.crt"), key: at("b.key") }];
+        files.clients = Some(ClientFiles { ca: at("empty"), crl: None, required: true });
+        let faults = ServerTls::load(files.clone()).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| fault.path.clone()).collect::<Vec<_>>(), [at("b.crt"), at("empty")]);
+        files.more.clear();
+        files.clients = Some(ClientFiles { ca: at("tls.crt"), crl: Some(at("empty")), required: true });
+        assert!(said(&ServerTls::load(files).unwrap_err()).contains("no revocation list"));
+    }
+
+    #[test]
+    fn a_further_certificate_needs_a_name_to_be_chosen_by() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = files(directory.path());
+        let nameless = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+        let (certificate, key) = (directory.path().join("b.crt"), directory.path().join("b.key"));
+        fs::write(&certificate, nameless.cert.pem()).unwrap();
+        fs::write(&key, nameless.signing_key.serialize_pem()).unwrap();
+        let pair = PairFiles { certificate, key };
+        assert!(ServerTls::load(TlsFiles::of(pair.clone())).is_ok(), "as the default it needs none");
+        files.more = vec![pair];
+        assert!(said(&ServerTls::load(files).unwrap_err()).contains("names no host"));
+    }
+
+    #[test]
+    fn every_file_is_watched_and_every_certificate_has_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = files(directory.path());
+        let authorities = files.default.certificate.clone();
+        files.more = vec![files.default.clone()];
+        files.clients = Some(ClientFiles { ca: authorities, crl: Some("lists".into()), required: false });
+        let paths: Vec<_> = files.paths().map(|path| path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(paths, ["tls.crt", "tls.key", "tls.crt", "tls.key", "tls.crt", "lists"]);
+        files.clients = None;
+        let ends = ServerTls::load(files.clone()).unwrap().ends();
+        assert_eq!(
+            ends.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(),
+            [files.default.certificate.clone(), files.default.certificate]
+        );
+        assert!(ends.iter().all(|(_, end)| *end > 4_000_000_000), "made to last: {ends:?}");
+    }
+
+    #[test]
+    fn a_session_that_is_too_large_gets_no_ticket() {
+        let tickets = Tickets(Ticketer::new().unwrap());
+        let small = tickets.encrypt(&[7; MAX_SESSION]).unwrap();
+        assert_eq!(tickets.decrypt(&small).unwrap(), [7; MAX_SESSION]);
+        assert!(tickets.encrypt(&[7; MAX_SESSION + 1]).is_none());
     }
 
     #[test]
     fn http_2_is_offered_before_http_1_1() {
         let directory = tempfile::tempdir().unwrap();
-        let (certificate, key) = write_pair(directory.path());
-        let tls = ServerTls::load(&certificate, &key).unwrap();
+        let tls = ServerTls::load(files(directory.path())).unwrap();
         assert_eq!(tls.config().alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 
     #[test]
     fn a_missing_file_is_named() {
-        let fault = ServerTls::load(Path::new("/nowhere/a.crt"), Path::new("/nowhere/a.key")).unwrap_err();
-        assert!(fault.contains("`/nowhere/a.crt`"), "{fault}");
+        let pair = PairFiles { certificate: "/nowhere/a.crt".into(), key: "/nowhere/a.key".into() };
+        let faults = said(&ServerTls::load(TlsFiles::of(pair)).unwrap_err());
+        assert!(faults.contains("`/nowhere/a.crt`"), "{faults}");
     }
 }

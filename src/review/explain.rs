@@ -63,6 +63,8 @@ pub enum GateCheck {
     Caller,
     /// The app roles: `gate.app_roles`.
     AppRole,
+    /// The client's TLS certificate: `gate.client_certificates`. No token says it, so it is taken to be one of them.
+    Certificate,
 }
 
 impl GateCheck {
@@ -74,6 +76,7 @@ impl GateCheck {
             Self::Client => "client",
             Self::Caller => "caller",
             Self::AppRole => "app role",
+            Self::Certificate => "client certificate",
         }
     }
 }
@@ -191,6 +194,10 @@ pub(super) fn gate(application: &ApplicationDocument, compiled: &Gate, token: &V
     }
     if !gate.app_roles.is_empty() {
         steps.push(step(GateCheck::AppRole, texts(&token.roles), admitted(&gate.app_roles)));
+    }
+    if !gate.client_certificates.is_empty() {
+        let (what, admitted) = (GateCheck::Certificate, admitted(&gate.client_certificates));
+        steps.push(GateStep { what, offered: vec!["taken to be one of them".to_owned()], admitted, passes: true });
     }
     steps
 }

@@ -222,6 +222,7 @@ fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
         groups: asks(IdentityHeader::Groups),
         scopes: asks(IdentityHeader::Scopes),
         assertion: asks(IdentityHeader::Assertion),
+        client_certificate: asks(IdentityHeader::ClientCertificate),
     }
 }
 

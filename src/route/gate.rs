@@ -1,11 +1,13 @@
 //! Who may come in to an application at all.
 
+use std::sync::Arc;
+
 use super::compile::unknown;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::entrance::CallersDocument;
 use crate::document::routes::GateDocument;
-use crate::model::{Guid, Tenant};
+use crate::model::{Guid, Tenant, client_certificate};
 use crate::token::Class;
 
 /// Who may come in to an application at all. Tells nothing about permission.
@@ -21,6 +23,9 @@ pub struct Gate {
     pub callers: Option<Class>,
     /// App roles, one of which is needed if there are any.
     pub app_roles: Vec<Box<str>>,
+    /// Names of certificates as [`crate::model::ClientCertificate`] has them, one of which the client must have shown in its
+    /// TLS handshake if there are any.
+    pub client_certificates: Vec<Arc<str>>,
 }
 
 impl Gate {
@@ -56,7 +61,20 @@ pub(super) fn compile(gate: &GateDocument, tenants: &[Tenant], report: &mut Repo
             CallersDocument::Apps => Class::App,
         }),
         app_roles: texts(&gate.app_roles),
+        client_certificates: gate.client_certificates.iter().filter_map(|name| certificate(name, report)).collect(),
     }
+}
+
+/// A name of a certificate in the one form in which it is compared.
+fn certificate(written: &Located<String>, report: &mut Report) -> Option<Arc<str>> {
+    let named = client_certificate::canonical(&written.value).map_err(|why| {
+        let message = format!("`{}` is no name of a certificate: {why}", written.value);
+        report.error("bad_certificate_name", written.place, message).help(
+            "write the subject as `openssl x509 -noout -subject -nameopt RFC2253` does, such as \
+             `CN=billing,O=Example`, or `dns:NAME` or `uri:URI` of its alternative names",
+        );
+    });
+    named.ok().map(Arc::from)
 }
 
 fn is_guid(text: &str) -> bool {
@@ -68,6 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_certificates_are_brought_into_their_one_form() {
+        let mut report = Report::new();
+        let source = report.add_source("routes.yaml", "x");
+        let place = crate::diag::Place { source, start: 0, end: 1 };
+        let mut read = |text: &str| certificate(&Located::new(place, text.to_owned()), &mut report);
+        assert_eq!(read("cn=billing,O=Example").as_deref(), Some("CN=billing,O=Example"));
+        assert_eq!(read("dns:A.internal").as_deref(), Some("dns:a.internal"));
+        assert_eq!(read("CN=billing, O=Example"), None);
+        assert_eq!(report.diagnostics().iter().map(|found| found.code).collect::<Vec<_>>(), ["bad_certificate_name"]);
+    }
+
+    #[test]
     fn guids_of_clients_are_compared_without_case_and_other_names_with_it() {
         let gate = |clients: &[&str]| Gate {
             tenants: Vec::new(),
@@ -75,6 +105,7 @@ mod tests {
             clients: clients.iter().map(|client| (*client).into()).collect(),
             callers: None,
             app_roles: Vec::new(),
+            client_certificates: Vec::new(),
         };
         let lower = "aaaaaaaa-0000-4000-8000-00000000000a";
         let upper = "AAAAAAAA-0000-4000-8000-00000000000A";

@@ -67,6 +67,25 @@ impl RouteMap {
         self.suffixes.iter().find(|(suffix, _)| fits(suffix)).map(|(_, application)| application)
     }
 
+    /// Whether a connection that was made for the host `name` may carry a request to `host` of this application: not if the
+    /// name belongs to another one (RFC 9110 section 7.4). A name that no application has decides nothing.
+    pub fn may_share(&self, name: &str, host: &Host<'_>, application: &Arc<Application>) -> bool {
+        let own = |found: &Arc<Application>| Arc::ptr_eq(found, application);
+        if name == host.name {
+            return true;
+        }
+        if let Some(found) = self.application(&Host { name: name.into(), port: host.port }) {
+            return own(found);
+        }
+        if !self.names_ports {
+            return true;
+        }
+        // Written with other ports only, whichever of them the connection was made to.
+        let is_named = |written: &str| written.rsplit_once(':').is_some_and(|(host, _)| host == name);
+        let mut found = self.hosts.iter().filter(|(written, _)| is_named(written)).peekable();
+        found.peek().is_none() || found.any(|(_, found)| own(found))
+    }
+
     /// All applications, in the order of the files.
     pub fn applications(&self) -> &[Arc<Application>] {
         &self.applications
@@ -135,6 +154,8 @@ pub struct IdentityHeaders {
     pub scopes: bool,
     /// A signed statement of who it is, in `X-Portcullis-Assertion`.
     pub assertion: bool,
+    /// The certificate that the client showed, in `Client-Cert` (RFC 9440).
+    pub client_certificate: bool,
 }
 
 /// What the gateway says of an application to clients without a token (RFC 9728).

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
-use crate::config::Listener;
 use crate::proxy::tls::ServerTls;
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
@@ -87,27 +86,25 @@ async fn operators(socket: TcpListener, admin: Arc<Admin>) {
 /// What to do about changed files.
 pub(super) struct Changes {
     changes: mpsc::Receiver<Vec<PathBuf>>,
-    /// Each certificate with the files it is read from.
-    certificates: Vec<(Arc<ServerTls>, [PathBuf; 2])>,
-    /// All of those files.
+    /// Those of all listeners.
+    certificates: Vec<Arc<ServerTls>>,
+    /// The files that they are read from.
     certificate_files: HashSet<PathBuf>,
     gateway_file: PathBuf,
     reload: Handle,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Changes {
     pub(super) fn new(
         changes: mpsc::Receiver<Vec<PathBuf>>,
-        listeners: &[Listener],
-        tls: Vec<Option<Arc<ServerTls>>>,
+        certificates: Vec<Arc<ServerTls>>,
         gateway_file: PathBuf,
         reload: Handle,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
-        let files = listeners.iter().map(|listener| listener.tls.clone());
-        let certificates: Vec<_> =
-            tls.into_iter().zip(files).filter_map(|(tls, files)| Some((tls?, <[PathBuf; 2]>::from(files?)))).collect();
-        let certificate_files = certificates.iter().flat_map(|(_, files)| files.clone()).collect();
-        Self { changes, certificates, certificate_files, gateway_file, reload }
+        let certificate_files = certificates.iter().flat_map(|tls| tls.files().paths()).map(Path::to_owned).collect();
+        Self { changes, certificates, certificate_files, gateway_file, reload, telemetry }
     }
 
     async fn run(mut self) {
@@ -115,9 +112,9 @@ impl Changes {
             if changed.contains(&self.gateway_file) {
                 tracing::warn!("{} changed; it takes effect at the next start", self.gateway_file.display());
             }
-            for (tls, files) in &self.certificates {
-                if files.iter().any(|file| changed.contains(file)) {
-                    reload_certificate(Arc::clone(tls), files).await;
+            for tls in &self.certificates {
+                if tls.files().paths().any(|path| changed.iter().any(|changed| changed == path)) {
+                    reload_certificates(Arc::clone(tls), &self.telemetry).await;
                 }
             }
             let policy = |path: &PathBuf| *path != self.gateway_file && !self.certificate_files.contains(path);
@@ -128,13 +125,27 @@ impl Changes {
     }
 }
 
-async fn reload_certificate(tls: Arc<ServerTls>, [certificate, key]: &[PathBuf; 2]) {
-    let (certificate, key) = (certificate.display(), key.display());
-    match tokio::task::spawn_blocking(move || tls.reload()).await {
-        Ok(Ok(())) => tracing::info!("certificate {certificate} with key {key} is in use"),
-        Ok(Err(fault)) => {
-            tracing::error!("certificate {certificate} with key {key} rejected, the old one stays: {fault}")
+/// Reads the files of one listener again; all of them are used, or none.
+async fn reload_certificates(tls: Arc<ServerTls>, telemetry: &Telemetry) {
+    let again = Arc::clone(&tls);
+    let files = tls.files().default.certificate.display();
+    match tokio::task::spawn_blocking(move || again.reload()).await {
+        Ok(Ok(())) => {
+            tell_ends(&tls, telemetry);
+            tracing::info!("certificate {files} and what belongs to its listener is in use");
         }
-        Err(_panicked_or_cancelled) => tracing::error!("loading certificate {certificate} broke, the old one stays"),
+        Ok(Err(faults)) => {
+            for fault in faults {
+                tracing::error!("certificate {files}: all that was in use stays, rejected: {fault}");
+            }
+        }
+        Err(_panicked_or_cancelled) => tracing::error!("loading certificate {files} broke, the old one stays"),
+    }
+}
+
+/// Tells until when the certificates of a listener last.
+pub(super) fn tell_ends(tls: &ServerTls, telemetry: &Telemetry) {
+    for (path, end) in tls.ends() {
+        telemetry.certificate_ends(&path.display().to_string(), end);
     }
 }

@@ -1,12 +1,12 @@
 //! What must be read before anything can start: keys from files, certificates, the first policy.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use super::StartError;
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::diag::Report;
-use crate::proxy::tls::ServerTls;
+use crate::proxy::listener::Terms;
+use crate::proxy::tls::{ServerTls, TlsFiles};
 use crate::reload::revoked::Source;
 use crate::reload::{self, Loaded};
 use crate::route::Compiled;
@@ -17,8 +17,8 @@ use crate::token::{Issuers, KeyRing};
 pub(super) struct First {
     /// The keys of those issuers that have them in files.
     pub(super) keys: KeyRing,
-    /// The certificate of each client listener that has one.
-    pub(super) tls: Vec<Option<Arc<ServerTls>>>,
+    /// What each client listener asks and gives, with its certificates.
+    pub(super) terms: Vec<Terms>,
     /// The first policy.
     pub(super) policy: Compiled,
     /// What it was made of.
@@ -29,10 +29,9 @@ pub(super) struct First {
 
 /// The files whose changes matter while the process runs, key sets excepted: those are looked after where keys are.
 pub(super) fn watched(config: &Config) -> Vec<PathBuf> {
-    let pairs = config.listeners.iter().filter_map(|listener| listener.tls.clone());
-    let certificates = pairs.flat_map(|(certificate, key)| [certificate, key]);
+    let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(TlsFiles::paths);
     let documents = config.policy.routes.iter().chain(&config.policy.grants).chain([&config.path]);
-    documents.cloned().chain(certificates).collect()
+    documents.cloned().chain(certificates.map(Path::to_owned)).collect()
 }
 
 impl First {
@@ -52,22 +51,7 @@ impl First {
                 None
             }
         };
-        let mut tls = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
-            let Some((certificate, key)) = &listener.tls else {
-                tls.push(None);
-                continue;
-            };
-            match ServerTls::load(certificate, key) {
-                Ok(loaded) => tls.push(Some(loaded)),
-                Err(fault) => {
-                    let message = format!("cannot use the certificate `{}`: {fault}", certificate.display());
-                    report
-                        .error("bad_certificate", None, message)
-                        .help("`certificate` is a PEM chain, leaf first, and `key` the private key of the leaf");
-                }
-            }
-        }
+        let terms = config.listeners.iter().map(|listener| terms(listener, &mut report)).collect();
         let revoked = reload::revoked::load(&config.revoked, issuers, now, &mut report);
         let mut loaded = reload::load(&config.policy, &mut report);
         match (keys, loaded.compiled.take()) {
@@ -75,9 +59,31 @@ impl First {
                 if !report.diagnostics().is_empty() {
                     reload::print(&report.render());
                 }
-                Ok(Self { keys, tls, policy, loaded, revoked })
+                Ok(Self { keys, terms, policy, loaded, revoked })
             }
             _ => Err(StartError::Configuration(Box::new(report))),
         }
+    }
+}
+
+fn terms(listener: &Listener, report: &mut Report) -> Terms {
+    let Listener { address: _, tls, proxy_protocol, hsts, redirect_to_https } = listener;
+    let load = |files: &TlsFiles| {
+        let faults = match ServerTls::load(files.clone()) {
+            Ok(loaded) => return Some(loaded),
+            Err(faults) => faults,
+        };
+        for fault in faults {
+            report
+                .error("bad_certificate", None, format!("cannot use {fault}"))
+                .help("it must be a PEM file: a chain, leaf first, the private key of the leaf, authorities or lists");
+        }
+        None
+    };
+    Terms {
+        tls: tls.as_ref().and_then(load),
+        proxy_protocol: *proxy_protocol,
+        hsts: hsts.clone(),
+        redirect_to_https: *redirect_to_https,
     }
 }

@@ -13,15 +13,15 @@ use tokio::task::LocalSet;
 
 use super::Ended;
 use super::control::Control;
-use crate::proxy::tls::ServerTls;
-use crate::proxy::{Gateway, listener};
+use crate::proxy::Gateway;
+use crate::proxy::listener::{self, Terms};
 
 /// A runtime for one thread.
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-type Listening = Vec<(TcpListener, Option<Arc<ServerTls>>)>;
+type Listening = Vec<(TcpListener, Terms)>;
 
 /// The threads of one gateway.
 pub(super) struct Crew {
@@ -43,11 +43,11 @@ impl Crew {
         number: Option<usize>,
         gateway: &Arc<Gateway>,
         sockets: &[TcpListener],
-        tls: &[Option<Arc<ServerTls>>],
+        terms: &[Terms],
     ) -> io::Result<()> {
         let number = number.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         for _ in 0..number.max(1) {
-            let shared = sockets.iter().zip(tls).map(|(socket, tls)| Ok((socket.try_clone()?, tls.clone())));
+            let shared = sockets.iter().zip(terms).map(|(socket, terms)| Ok((socket.try_clone()?, terms.clone())));
             let listening = shared.collect::<io::Result<Listening>>()?;
             self.workers.push((runtime()?, Arc::clone(gateway), listening));
         }

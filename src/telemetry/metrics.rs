@@ -98,6 +98,9 @@ pub(super) struct Metrics {
     pub(super) connections_accepted: Counter,
     /// TLS handshakes that came to nothing.
     pub(super) handshakes_failed: Counter,
+    /// Connections without the header of the PROXY protocol that their listener asks for.
+    pub(super) proxy_headers_rejected: Counter,
+    certificate_ends: Family<Named, Gauge>,
     /// Request heads that were not HTTP.
     pub(super) heads_rejected: Counter,
     /// Decision lines that were lost.
@@ -136,6 +139,8 @@ impl Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             handshakes_failed: Counter::default(),
+            proxy_headers_rejected: Counter::default(),
+            certificate_ends: Family::default(),
             heads_rejected: Counter::default(),
             lines_dropped: Counter::default(),
             upstream_opened: Family::default(),
@@ -174,6 +179,10 @@ impl Metrics {
         all.register("connections", "Open client connections", self.connections.clone());
         all.register("connections_accepted", "Client connections accepted", self.connections_accepted.clone());
         all.register("tls_handshakes_failed", "TLS handshakes that came to nothing", self.handshakes_failed.clone());
+        let (help, rejected) = ("Connections without a due PROXY header", self.proxy_headers_rejected.clone());
+        all.register("proxy_headers_rejected", help, rejected);
+        let (help, ends) = ("When a listener's certificate ends", self.certificate_ends.clone());
+        all.register_with_unit("certificate_not_after_timestamp", help, Unit::Seconds, ends);
         all.register("heads_rejected", "Request heads that were not HTTP", self.heads_rejected.clone());
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
@@ -219,6 +228,10 @@ impl Metrics {
         if record.serial > 0 {
             self.decide_seconds.observe(seconds(record.decide_us));
         }
+    }
+
+    pub(super) fn certificate_ends(&self, file: &str, at: u64) {
+        self.certificate_ends.get_or_create(&Named::of("file", file)).set(signed(at));
     }
 
     pub(super) fn upstream_opened(&self, server: &str) {
@@ -319,6 +332,7 @@ mod tests {
         metrics.token_cache(9, 2, 7);
         metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
+        metrics.certificate_ends("tls.crt", 1003);
         metrics.revoked_loaded(12, 1002);
         metrics.revoked_failed.inc();
         let text = metrics.render();
@@ -331,6 +345,8 @@ mod tests {
             "portcullis_decide_duration_seconds_count 1",
             "portcullis_requests_in_flight 0",
             "portcullis_connections 0",
+            "portcullis_certificate_not_after_timestamp_seconds{file=\"tls.crt\"} 1003",
+            "portcullis_proxy_headers_rejected_total 0",
             "portcullis_log_lines_dropped_total 0",
             "portcullis_policy_serial 3",
             "portcullis_policy_loaded_timestamp_seconds 1000",

@@ -131,6 +131,17 @@ impl Telemetry {
         self.metrics.handshakes_failed.inc();
     }
 
+    /// A connection did not begin with the header of the PROXY protocol that its listener asks for, or came from somebody
+    /// who may not send one.
+    pub fn proxy_header_rejected(&self) {
+        self.metrics.proxy_headers_rejected.inc();
+    }
+
+    /// The certificate of a listener in this file ends at `at` (Unix seconds).
+    pub fn certificate_ends(&self, file: &str, at: u64) {
+        self.metrics.certificate_ends(file, at);
+    }
+
     /// A client sent a request head that could not be read as HTTP and never became a request.
     pub fn head_rejected(&self) {
         self.metrics.heads_rejected.inc();

@@ -60,6 +60,8 @@ pub struct RequestRecord {
     pub client_id: Option<Arc<str>>,
     /// The identifier of the token, by which it can be revoked.
     pub token_id: Option<Arc<str>>,
+    /// Who the client is by the certificate that it showed in the TLS handshake.
+    pub client_certificate: Option<Arc<str>>,
     /// The client's address, as far as trusted proxies say.
     pub client: IpAddr,
     /// Whether the request was permitted: to be forwarded, or to be answered by the gateway itself.
@@ -107,6 +109,7 @@ impl Default for RequestRecord {
             caller: None,
             client_id: None,
             token_id: None,
+            client_certificate: None,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             allowed: false,
             reason_code: None,
@@ -144,6 +147,7 @@ impl RequestRecord {
         text(out, "caller", self.caller);
         text(out, "client_id", self.client_id.as_deref());
         text(out, "token_id", self.token_id.as_deref());
+        text(out, "client_certificate", self.client_certificate.as_deref());
         text(out, "client", Some(&self.client.to_string()));
         text(out, "decision", Some(if self.allowed { "allow" } else { "deny" }));
         text(out, "reason", self.reason.as_deref().or(self.reason_code.as_deref()));
@@ -270,7 +274,7 @@ mod tests {
             "{\"time\":\"2023-11-14T22:13:20.042Z\",\"request_id\":\"000000000000000000000000000000ab\",\"serial\":7,\
              \"application\":\"oms\",\"route\":\"officer.read\",\"method\":\"GET\",\"host\":\"oms.example.org\",\
              \"path\":\"/territories/USS\",\"tenant\":\"uss\",\"principal\":\"nils\",\"caller\":\"user\",\
-             \"client_id\":null,\"token_id\":\"AbC-1\",\"client\":\"0.0.0.0\",\
+             \"client_id\":null,\"token_id\":\"AbC-1\",\"client_certificate\":null,\"client\":\"0.0.0.0\",\
              \"decision\":\"deny\",\"reason\":\"right_missing:oms.officer@territory:USS\",\"right\":\"oms.officer\",\
              \"scope\":\"territory:USS\",\"status\":403,\"upstream\":null,\"bytes_in\":0,\"bytes_out\":0,\
              \"decide_us\":3,\"upstream_us\":0,\"total_us\":90}\n"

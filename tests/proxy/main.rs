@@ -1,6 +1,8 @@
 //! The data plane on real sockets: what reaches the backend, what comes back, and what never gets that far. One binary
 //! for all of it, since each one links the whole product.
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/backend.rs"]
 mod backend;
 #[path = "../support/gateway.rs"]
@@ -16,8 +18,10 @@ mod destination;
 mod forms;
 mod forward;
 mod framing;
+mod listeners;
 mod load;
 mod metadata;
+mod mtls;
 mod nginx;
 mod operators;
 mod peers;

@@ -133,6 +133,7 @@ fn the_decision_log_says_everything_but_secrets() {
         "caller",
         "client_id",
         "token_id",
+        "client_certificate",
         "client",
         "decision",
         "reason",

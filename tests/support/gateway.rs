@@ -137,6 +137,12 @@ pub struct Setup {
     pub timeouts: String,
     /// `limits`, likewise.
     pub limits: String,
+    /// Further keys of the listener with TLS, beside `tls`, as the inside of a flow map.
+    pub tls_listener: String,
+    /// Further keys of its `tls`, likewise.
+    pub tls: String,
+    /// Further listeners, as flow maps.
+    pub listeners: Vec<&'static str>,
     /// Further lines of gateway.yaml.
     pub more: String,
     /// Further files beside it, by name.
@@ -163,6 +169,9 @@ impl Setup {
             ),
             timeouts: "drain: 1s".to_owned(),
             limits: String::new(),
+            tls_listener: String::new(),
+            tls: String::new(),
+            listeners: Vec::new(),
             more: String::new(),
             files: Vec::new(),
             workers: 2,
@@ -178,10 +187,11 @@ impl Setup {
     /// Writes the configuration into a folder of its own.
     pub fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let Self { tenants, timeouts, limits, more, decisions, .. } = self;
+        let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, .. } = self;
+        let listeners: String = self.listeners.iter().map(|entry| format!("  - {entry}\n")).collect();
         let gateway = format!(
             "version: 1\nlisteners:\n  - {{address: \"127.0.0.1:0\"}}\n  \
-             - {{address: \"127.0.0.1:0\", tls: {{certificate: tls.crt, key: tls.key}}}}\n\
+             - {{address: \"127.0.0.1:0\", tls: {{certificate: tls.crt, key: tls.key, {tls}}}, {tls_listener}}}\n{listeners}\
              admin: {{address: \"127.0.0.1:0\", token_file: admin.token}}\n\
              routes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{tenants}]\ntimeouts: {{{timeouts}}}\n\
              limits: {{{limits}}}\nlog: {{decisions: {decisions}}}\n{more}"
@@ -214,7 +224,8 @@ impl Setup {
         let folder = self.write();
         let running = start_on(folder.path(), self.workers)?;
         let addresses = running.addresses();
-        let door = Door { plain: addresses[0], tls: addresses[1], admin: running.admin_address().unwrap(), folder };
+        let admin = running.admin_address().unwrap();
+        let door = Door { plain: addresses[0], tls: addresses[1], more: addresses[2..].to_vec(), admin, folder };
         Ok(Gateway { door, running: Some(running), workers: self.workers })
     }
 
@@ -233,7 +244,7 @@ impl Setup {
         let output = lines(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let mut addresses = Vec::new();
-        while addresses.len() < 3 {
+        while addresses.len() < 3 + self.listeners.len() {
             let line = output.recv_timeout(SOON).unwrap_or_else(|_| panic!("no start:\n{}", log.lock().unwrap()));
             if let Some((_, address)) = line.strip_prefix("portcullis: ").and_then(|rest| rest.split_once(" on ")) {
                 let address = address.trim().trim_start_matches("http://").trim_start_matches("https://");
@@ -243,7 +254,8 @@ impl Setup {
         }
         let shared = Arc::clone(&log);
         thread::spawn(move || output.iter().for_each(|line| shared.lock().unwrap().push_str(&format!("{line}\n"))));
-        let door = Door { plain: addresses[0], tls: addresses[1], admin: addresses[2], folder };
+        let admin = addresses.pop().unwrap();
+        let door = Door { plain: addresses[0], tls: addresses[1], more: addresses[2..].to_vec(), admin, folder };
         Process { door, child, decisions, log }
     }
 }
@@ -279,6 +291,8 @@ pub struct Door {
     pub plain: SocketAddr,
     /// The listener with TLS.
     pub tls: SocketAddr,
+    /// Those of [`Setup::listeners`].
+    pub more: Vec<SocketAddr>,
     /// The operators' listener.
     pub admin: SocketAddr,
     folder: TempDir,
@@ -315,6 +329,13 @@ impl Door {
         Client::plain(self.admin).ask(format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n{lines}\r\n"))
     }
 
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let page = self.admin("GET", "/metrics", "").text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().unwrap()
+    }
+
     /// The serial of the policy in use.
     pub fn serial(&self) -> u64 {
         self.admin("GET", "/status", "").json()["serial"].as_u64().unwrap()
@@ -344,7 +365,7 @@ impl Gateway {
         }
         let running = start_on(self.door.folder.path(), self.workers).unwrap_or_else(|error| panic!("{error}"));
         let addresses = running.addresses();
-        (self.door.plain, self.door.tls) = (addresses[0], addresses[1]);
+        (self.door.plain, self.door.tls, self.door.more) = (addresses[0], addresses[1], addresses[2..].to_vec());
         self.door.admin = running.admin_address().unwrap();
         self.running = Some(running);
     }

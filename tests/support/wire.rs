@@ -13,7 +13,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
 use crate::backend::{SOON, fill, read_chunks, read_exactly};
 
@@ -84,10 +84,21 @@ impl Client {
 
     /// Connects with TLS, as a client of `app.test`, and makes the handshake.
     pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Facts)> {
+        Self::tls_as("app.test", address, config, b"")
+    }
+
+    /// The same as a client of another host, and with something said before the handshake.
+    pub fn tls_as(
+        host: &'static str,
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        before: &[u8],
+    ) -> io::Result<(Self, Facts)> {
         let tcp = connect(address);
-        let name = ServerName::try_from("app.test").unwrap();
+        let name = ServerName::try_from(host).unwrap();
         let mut session = ClientConnection::new(Arc::clone(config), name).unwrap();
         let mut socket = tcp.try_clone().unwrap();
+        socket.write_all(before)?;
         while session.is_handshaking() {
             session.complete_io(&mut socket)?;
         }
@@ -95,6 +106,7 @@ impl Client {
             version: session.protocol_version().unwrap(),
             alpn: session.alpn_protocol().map(<[u8]>::to_vec),
             certificate: session.peer_certificates().unwrap()[0].to_vec(),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         };
         Ok((Self { wire: Box::new(StreamOwned::new(session, socket)), tcp, buffer: Vec::new() }, facts))
     }
@@ -230,6 +242,8 @@ pub struct Facts {
     pub alpn: Option<Vec<u8>>,
     /// The leaf certificate.
     pub certificate: Vec<u8>,
+    /// Whether a session from before goes on.
+    pub resumed: bool,
 }
 
 /// A client's side of TLS that trusts one certificate (PEM) and offers some protocols.

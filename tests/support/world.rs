@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 /// The moment at which all requests are judged, in Unix seconds.
 pub const NOW: u64 = 1_800_000_000;
 /// How all requests come: at that moment, from anybody, over TLS.
-pub const ENVIRONMENT: Environment = Environment { now: NOW, trusted_peer: false, secure: true, has_body: false };
+pub const ENVIRONMENT: Environment<'static> =
+    Environment { now: NOW, trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
 
 /// One key for all worlds: making one takes a while.
 static KEY: LazyLock<DevelopmentKey> = LazyLock::new(|| DevelopmentKey::generate().unwrap());

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{Finding, Level};
 use crate::config::Config;
 use crate::diag::Report;
+use crate::proxy::tls::TlsFiles;
 
 /// Looks at the files. Whoever comes here has read all of them without a fault.
 pub(super) fn look(config: &Config, report: &Report) -> Vec<Finding> {
@@ -20,8 +21,8 @@ pub(super) fn look(config: &Config, report: &Report) -> Vec<Finding> {
     }];
     let token = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref());
     findings.extend(token.map(|path| secret("admin token", path)));
-    let keys = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    findings.extend(keys.map(|(_, key)| secret("private key", key)));
+    let pairs = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(TlsFiles::pairs);
+    findings.extend(pairs.map(|pair| secret("private key", &pair.key)));
     findings
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Finding, Level};
 use crate::config::Config;
 use crate::proxy::certificate::{self, Certificate};
+use crate::proxy::tls::TlsFiles;
 use crate::review::Policy;
 use crate::route::host::Host;
 use crate::telemetry::rfc3339;
@@ -19,25 +20,63 @@ pub(super) fn look(config: &Config, policy: &Policy, now: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     for listener in &config.listeners {
         let about = format!("listener {}", listener.address);
-        if let Some((path, _)) = &listener.tls {
-            match certificate::read(path) {
-                Ok(chain) => findings.extend(chain_findings(&about, path, &chain, &hosts, now)),
-                Err(why) => findings.push(
-                    Finding::new(Level::Fail, &about, "certificate", why).help("it must be a PEM chain, leaf first"),
-                ),
-            }
+        if let Some(files) = &listener.tls {
+            findings.extend(listener_findings(&about, files, &hosts, now));
+        }
+    }
+    let asks = |files: &TlsFiles| files.clients.is_some();
+    if !config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).any(asks) {
+        let applications = policy.routes.iter().flat_map(|file| &file.applications);
+        for one in applications.filter(|one| !one.gate.client_certificates.is_empty()) {
+            let about = format!("application {}", one.name.value);
+            let message = "its gate asks for client certificates, and no listener does: all its callers are refused";
+            findings.push(
+                Finding::new(Level::Fail, &about, "client_certificates", message)
+                    .help("add `client_ca` to the `tls` of a listener"),
+            );
         }
     }
     findings
 }
 
-fn chain_findings(about: &str, path: &Path, chain: &[Certificate], hosts: &[&str], now: u64) -> Vec<Finding> {
+fn listener_findings(about: &str, files: &TlsFiles, hosts: &[&str], now: u64) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let read = |path: &Path, findings: &mut Vec<Finding>| match certificate::read(path) {
+        Ok(chain) => Some(chain),
+        Err(why) => {
+            let help = "it must be a PEM file of certificates, a chain with its leaf first";
+            findings.push(Finding::new(Level::Fail, about, "certificate", why).help(help));
+            None
+        }
+    };
+    let mut leaves = Vec::new();
+    for pair in files.pairs() {
+        if let Some(chain) = read(&pair.certificate, &mut findings) {
+            let good = format!("`{}` and its key belong together", pair.certificate.display());
+            findings.push(expiry(about, &pair.certificate, &chain, &good, now));
+            leaves.extend(chain.into_iter().next());
+        }
+    }
+    if let Some(clients) = &files.clients
+        && let Some(authorities) = read(&clients.ca, &mut findings)
+    {
+        let good = format!("the authorities of clients in `{}` are good", clients.ca.display());
+        findings.push(expiry(about, &clients.ca, &authorities, &good, now));
+    }
+    if !leaves.is_empty() {
+        let paths: Vec<String> = files.pairs().map(|pair| format!("`{}`", pair.certificate.display())).collect();
+        findings.push(covered(about, &paths.join(", "), &leaves, hosts));
+    }
+    findings
+}
+
+fn expiry(about: &str, path: &Path, chain: &[Certificate], good: &str, now: u64) -> Finding {
     let name = path.display();
     let date = |seconds: u64| rfc3339(seconds.saturating_mul(1000)).split('T').next().unwrap_or_default().to_owned();
     let until = chain.iter().map(|one| one.until).min().unwrap_or_default();
     let from = chain.iter().map(|one| one.from).max().unwrap_or_default();
     let renew = "renew it; the gateway takes the new files within a second, without a restart";
-    let expiry = if now >= until {
+    if now >= until {
         Finding::new(Level::Fail, about, "expiry", format!("`{name}` ended on {}", date(until))).help(renew)
     } else if now < from {
         let message = format!("`{name}` is not valid before {}", date(from));
@@ -48,21 +87,22 @@ fn chain_findings(about: &str, path: &Path, chain: &[Certificate], hosts: &[&str
         Finding::new(Level::Warn, about, "expiry", format!("`{name}` ends in {days} days, on {}", date(until)))
             .help(renew)
     } else {
-        Finding::new(Level::Ok, about, "expiry", format!("`{name}` and its key belong together until {}", date(until)))
-    };
-    let mut findings = vec![expiry];
-    let Some(leaf) = chain.first() else { return findings };
-    let bare: Vec<&str> = hosts.iter().filter(|host| !covers(leaf, host)).copied().collect();
-    findings.push(if bare.is_empty() {
-        Finding::new(Level::Ok, about, "names", format!("`{name}` is for all hosts of the applications"))
-    } else {
-        let names = leaf.names();
-        let names = if names.is_empty() { "no host".to_owned() } else { names.join(", ") };
-        let message = format!("`{name}` is for {names}, and not for {}", bare.join(", "));
-        Finding::new(Level::Warn, about, "names", message)
-            .help("clients of these hosts will refuse it, unless they come in by another listener")
-    });
-    findings
+        Finding::new(Level::Ok, about, "expiry", format!("{good} until {}", date(until)))
+    }
+}
+
+/// Whether each host has a certificate among those of a listener; `paths` is how they are called.
+fn covered(about: &str, paths: &str, leaves: &[Certificate], hosts: &[&str]) -> Finding {
+    let (verb, them) = if leaves.len() == 1 { ("is", "it") } else { ("are", "them") };
+    let bare: Vec<&str> = hosts.iter().filter(|host| !leaves.iter().any(|leaf| covers(leaf, host))).copied().collect();
+    if bare.is_empty() {
+        return Finding::new(Level::Ok, about, "names", format!("{paths} {verb} for all hosts of the applications"));
+    }
+    let names: Vec<String> = leaves.iter().flat_map(Certificate::names).collect();
+    let names = if names.is_empty() { "no host".to_owned() } else { names.join(", ") };
+    let message = format!("{paths} {verb} for {names}, and not for {}", bare.join(", "));
+    Finding::new(Level::Warn, about, "names", message)
+        .help(format!("clients of these hosts will refuse {them}, unless they come in by another listener"))
 }
 
 /// Whether the certificate is for a host as route maps write it; a wildcard stands for any one name below it.

@@ -240,6 +240,7 @@ impl Advisor<'_> {
                 return self.at(Some(place), format!("`gate.callers` is {admitted}s; the token speaks for: {offered}"));
             }
             GateCheck::AppRole => ("gate.app_roles", first(&gate.app_roles)),
+            GateCheck::Certificate => ("gate.client_certificates", first(&gate.client_certificates)),
         };
         let text = format!("`{setting}` lists {admitted}; the token says {offered}");
         self.at(Some(place.unwrap_or(gate.place)), text)

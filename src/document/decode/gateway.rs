@@ -1,11 +1,12 @@
 //! Reads `gateway.yaml`.
 
+use super::listeners::listener;
 use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, ListenerDocument, LogDocument,
-    RevokedFilesDocument, TenantDocument, TimeoutsDocument, TlsDocument, TokensDocument,
+    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, LogDocument, RevokedFilesDocument,
+    TenantDocument, TimeoutsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
 
@@ -77,23 +78,6 @@ fn refuse_variable(text: &str, place: Place, report: &mut Report) {
             .error("environment", place, "`${...}` cannot stand here")
             .help("variables of the environment may stand in secrets only, and no key of this version is one: write the value");
     }
-}
-
-fn listener(node: &Node, report: &mut Report) -> Option<ListenerDocument> {
-    let [address, tls, plaintext] = fields(node, "this listener", ["address", "tls", "insecure_plaintext"], report)?;
-    let address = address.need_text(report);
-    let insecure_plaintext = plaintext.flag(false, report);
-    let encrypted = match tls.node {
-        Some(node) => Some(self::tls(node, report)?),
-        None => None,
-    };
-    Some(ListenerDocument { place: node.place, address: address?, tls: encrypted, insecure_plaintext })
-}
-
-fn tls(node: &Node, report: &mut Report) -> Option<TlsDocument> {
-    let [certificate, key] = fields(node, "this `tls`", ["certificate", "key"], report)?;
-    let (certificate, key) = (certificate.need_text(report), key.need_text(report));
-    Some(TlsDocument { certificate: certificate?, key: key? })
 }
 
 fn admin(node: &Node, report: &mut Report) -> Option<AdminDocument> {
@@ -237,7 +221,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::diag::Report;
-    use crate::document::gateway::IssuerDocument;
+    use crate::document::gateway::{IssuerDocument, MinVersionDocument};
     use crate::document::read_gateway;
 
     fn read(text: &str) -> (crate::document::gateway::GatewayDocument, Report) {
@@ -250,7 +234,9 @@ mod tests {
     fn what_is_left_out_has_the_default_of_its_field() {
         let (document, report) = read("version: 1\nlisteners: [{address: 127.0.0.1:1}]\nroutes: r\ngrants: [g, h]\n");
         assert_eq!(report.render(), "");
-        assert!(!document.listeners[0].insecure_plaintext && document.listeners[0].tls.is_none());
+        let listener = &document.listeners[0];
+        assert!(!listener.insecure_plaintext && listener.tls.is_none() && !listener.proxy_protocol.value);
+        assert!(listener.hsts.is_none() && listener.redirect_to_https.is_none());
         assert_eq!((document.routes.len(), document.grants.len()), (1, 2));
         assert!(document.revoked.files.is_empty() && document.revoked.store.is_none());
         assert!(document.admin.is_none() && document.tenants.is_empty() && document.trusted_proxies.is_empty());
@@ -287,8 +273,8 @@ mod tests {
         let (document, report) = read(
             "version: 1
 listeners:
-  - {address: 0.0.0.0:8443, tls: {certificate: a.crt, key: a.key}}
-  - {address: 0.0.0.0:80, insecure_plaintext: true}
+  - {address: 0.0.0.0:8443, tls: {certificate: a.crt, key: a.key, certificates: [{certificate: b.crt, key: b.key}], min_version: 1.3, client_ca: ca.pem, client_certificate: optional, client_crl: crl.pem}, proxy_protocol: true, hsts: {max_age: 365d, include_subdomains: true, preload: true}}
+  - {address: 0.0.0.0:80, insecure_plaintext: true, redirect_to_https: {port: 8443}}
 admin: {address: 127.0.0.1:9901, token_file: admin.token}
 routes: [routes.yaml, maps]
 grants: grants.yaml
@@ -307,8 +293,17 @@ log: {decisions: false, level: debug}
         );
         assert_eq!(report.render(), "");
         let tls = document.listeners[0].tls.as_ref().unwrap();
-        assert_eq!((tls.certificate.value.as_str(), tls.key.value.as_str()), ("a.crt", "a.key"));
+        let pairs: Vec<_> = std::iter::once(&tls.pair).chain(&tls.certificates).collect();
+        let pairs: Vec<_> = pairs.iter().map(|pair| (&*pair.certificate.value, &*pair.key.value)).collect();
+        assert_eq!(pairs, [("a.crt", "a.key"), ("b.crt", "b.key")]);
+        let clients = tls.clients.as_ref().unwrap();
+        assert_eq!((&*clients.ca.value, &*clients.crl.as_ref().unwrap().value), ("ca.pem", "crl.pem"));
+        assert!(!clients.required && tls.min_version == MinVersionDocument::Tls13);
+        let hsts = document.listeners[0].hsts.as_ref().unwrap();
+        assert_eq!(hsts.max_age, Duration::from_secs(365 * 86_400));
+        assert!(hsts.include_subdomains && hsts.preload && document.listeners[0].proxy_protocol.value);
         assert!(document.listeners[1].insecure_plaintext);
+        assert_eq!(document.listeners[1].redirect_to_https.as_ref().map(|port| port.value), Some(8443));
         let admin = document.admin.unwrap();
         assert_eq!(admin.address.value, "127.0.0.1:9901");
         assert_eq!(admin.token_file.unwrap().value, "admin.token");

@@ -7,6 +7,7 @@ mod cases;
 mod entrance;
 mod gateway;
 mod grants;
+mod listeners;
 mod revoked;
 mod routes;
 mod scalar;

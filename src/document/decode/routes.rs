@@ -100,6 +100,7 @@ fn identity_headers(field: Field<'_>, report: &mut Report) -> Vec<IdentityHeader
         ("groups", IdentityHeader::Groups),
         ("scopes", IdentityHeader::Scopes),
         ("assertion", IdentityHeader::Assertion),
+        ("client_certificate", IdentityHeader::ClientCertificate),
     ];
     let written = field.texts(report);
     check_distinct(&written, report);
@@ -117,8 +118,8 @@ fn identity_headers(field: Field<'_>, report: &mut Report) -> Vec<IdentityHeader
 }
 
 fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
-    let keys = ["tenants", "audiences", "clients", "callers", "app_roles"];
-    let [tenants, audiences, clients, callers, app_roles] = fields(node, "this gate", keys, report)?;
+    let keys = ["tenants", "audiences", "clients", "callers", "app_roles", "client_certificates"];
+    let [tenants, audiences, clients, callers, app_roles, certificates] = fields(node, "this gate", keys, report)?;
     let words = [("users", CallersDocument::Users), ("apps", CallersDocument::Apps)];
     Some(GateDocument {
         place: node.place,
@@ -129,6 +130,7 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
             .node
             .and_then(|node| Some(Located::new(node.place, scalar::choice(node, callers.key, &words, report)?))),
         app_roles: app_roles.texts_unless_empty(report),
+        client_certificates: certificates.texts_unless_empty(report),
     })
 }
 
@@ -296,12 +298,12 @@ applications:
     hosts: [oms.example.org, "*.oms.example.org"]
     domain: ips_oms
     upstream: oms
-    gate: {tenants: [uss, usw], audiences: api://oms, clients: c1, callers: apps, app_roles: [IPS Access]}
+    gate: {tenants: [uss, usw], audiences: api://oms, clients: c1, callers: apps, app_roles: [IPS Access], client_certificates: dns:a.test}
     define: {view: r1}
     forward_authorization: true
     allow_headers: [x_a]
     detail_to_client: full
-    identity_headers: [groups, scopes, assertion]
+    identity_headers: [groups, scopes, assertion, client_certificate]
     token: [bearer, {cookie: erp_token}, {header: X-Token}]
     cors: {origins: "https://a.example.org", methods: [GET], headers: [], expose: X-A, credentials: true, max_age: 1h}
     resource_metadata: {scopes: [read]}
@@ -362,9 +364,13 @@ tests:
         assert_eq!((oms.domain.value.as_str(), oms.upstream.value.as_str()), ("ips_oms", "oms"));
         assert_eq!((plain(&oms.gate.tenants), plain(&oms.gate.audiences)), (vec!["uss", "usw"], vec!["api://oms"]));
         assert_eq!(plain(&oms.gate.app_roles), ["IPS Access"]);
+        assert_eq!((plain(&oms.gate.client_certificates), ips.gate.client_certificates.len()), (vec!["dns:a.test"], 0));
         assert!(oms.forward_authorization && oms.full_detail && !ips.forward_authorization && !ips.full_detail);
         assert_eq!((plain(&oms.allow_headers), oms.define.len()), (vec!["x_a"], 1));
-        let all = [IdentityHeader::Groups, IdentityHeader::Scopes, IdentityHeader::Assertion];
+        let all = {
+            use IdentityHeader::{Assertion, ClientCertificate, Groups, Scopes};
+            [Groups, Scopes, Assertion, ClientCertificate]
+        };
         assert_eq!((oms.identity_headers.as_slice(), ips.identity_headers.as_slice()), (&all[..], &[][..]));
         assert!(ips.routes.is_empty() && ips.gate.app_roles.is_empty());
         let callers = oms.gate.callers.as_ref().map(|callers| callers.value);
@@ -413,18 +419,18 @@ tests:
     }
 
     #[test]
-    fn identity_headers_are_three_words_each_at_most_once() {
+    fn identity_headers_are_four_words_each_at_most_once() {
         for (list, kept, messages) in [
             ("scopes", 1, &[][..]),
             ("[groups, group]", 1, &["unknown identity header `group`"]),
             ("[scopes, scopes]", 2, &["`scopes` stands in this list for the second time"]),
         ] {
-            let text = EVERY_SHAPE.replace("[groups, scopes, assertion]", list);
+            let text = EVERY_SHAPE.replace("[groups, scopes, assertion, client_certificate]", list);
             let (document, report) = read(&text);
             let found: Vec<&str> = report.diagnostics().iter().map(|found| found.message.as_str()).collect();
             assert_eq!((document.applications[0].identity_headers.len(), found.as_slice()), (kept, messages), "{list}");
         }
-        let (_, report) = read(&EVERY_SHAPE.replace("[groups, scopes, assertion]", "[group]"));
+        let (_, report) = read(&EVERY_SHAPE.replace("[groups, scopes, assertion, client_certificate]", "[group]"));
         assert!(report.render().contains("did you mean `groups`?"), "{}", report.render());
     }
 

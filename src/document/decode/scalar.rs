@@ -122,7 +122,7 @@ impl Field<'_> {
     pub(super) fn duration(self, default: u64, range: RangeInclusive<u64>, report: &mut Report) -> Duration {
         let read = |node: &Node, report: &mut Report| {
             let written = text(node, Name::Key(self.key), report)?;
-            let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+            let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
             let Some(milliseconds) = quantity(&written.value, &units) else {
                 let message = format!("`{}` must be a duration, but is `{}`", self.key, written.value);
                 report
