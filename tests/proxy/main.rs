@@ -29,6 +29,7 @@ mod places;
 mod process;
 mod refuse;
 mod reload;
+mod targets;
 mod timeouts;
 mod tls;
 mod trailers;
