@@ -73,7 +73,7 @@ pub enum Change {
     /// Another request in place of this one.
     Ask {
         /// The request.
-        request: Request,
+        request: Box<Request>,
     },
 }
 

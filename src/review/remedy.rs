@@ -192,7 +192,7 @@ impl<'s> Seeker<'s> {
         let settings = self.slim.routes.iter().flat_map(|file| &file.settings);
         let settings: Vec<(&str, &Literal)> = settings.map(|(name, value)| (name.value.as_str(), value)).collect();
         let requests = substitute::requests(self.request, route, self.domain, &settings, MOST_VALUES);
-        requests.into_iter().map(|request| Change::Ask { request }).collect()
+        requests.into_iter().map(|request| Change::Ask { request: Box::new(request) }).collect()
     }
 
     /// Switches of the deployment, turned over.

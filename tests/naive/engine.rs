@@ -12,7 +12,7 @@ use portcullis::token::Groups;
 use crate::run::SENSELESS;
 use crate::support::world::{World as Loaded, tenants_of, token_of};
 use crate::world::{Caller, Claimed, Request, World};
-use crate::write::{HOST, TENANTS, target, texts};
+use crate::write::{HOST, TENANTS, form, target, texts};
 
 /// Tokens of callers, each made once: signing is dear.
 static TOKENS: LazyLock<Mutex<HashMap<Caller, String>>> = LazyLock::new(Mutex::default);
@@ -60,7 +60,9 @@ fn load_texts(gateway: &str, texts: &[(String, String)]) -> Result<Loaded, Strin
 
 /// `allow`, or the reason with its subject.
 pub fn judge(loaded: &Loaded, request: &Request) -> String {
-    loaded.judge(head(request)).err().unwrap_or_else(|| "allow".to_owned())
+    let (head, form) = (head(request), form(request));
+    let judged = if form.is_empty() { loaded.judge(head) } else { loaded.judge_form(head, &form) };
+    judged.err().unwrap_or_else(|| "allow".to_owned())
 }
 
 fn head(request: &Request) -> Parts {

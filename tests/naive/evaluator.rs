@@ -205,6 +205,7 @@ impl Case<'_> {
             let place = match place {
                 Reference::Path(_) => "path",
                 Reference::Query(_) => "query",
+                Reference::Form(_) => "form",
                 Reference::Header(_) => "header",
                 _ => "object",
             };
@@ -262,11 +263,11 @@ impl Case<'_> {
 
     /// The values at one place, each once, in the order in which they stand there.
     fn values_at(&self, place: &Reference) -> Result<Vec<String>, &'static str> {
+        let parts = |values: Vec<String>| values.iter().flat_map(|value| value.split(',')).map(str::to_owned).collect();
         let values = match place {
             Reference::Path(name) => self.path(name).into_iter().collect(),
-            Reference::Query(name) => {
-                self.query(name).iter().flat_map(|value| value.split(',')).map(str::to_owned).collect()
-            }
+            Reference::Query(name) => parts(self.query(name)),
+            Reference::Form(name) => parts(self.form(name)),
             Reference::Header(name) => {
                 let lines = self.header(name);
                 if lines.len() > 1 || lines.iter().any(|value| value.contains(',')) {
@@ -297,6 +298,10 @@ impl Case<'_> {
 
     fn query(&self, name: &str) -> Vec<String> {
         self.request.query.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    fn form(&self, name: &str) -> Vec<String> {
+        self.request.form.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
     fn header(&self, name: &str) -> Vec<String> {
@@ -478,6 +483,7 @@ impl Case<'_> {
             Operand::Constant(value) => Some(Found::Known(value.clone())),
             Operand::Of(Reference::Path(name)) => self.path(name).map(Found::Given),
             Operand::Of(Reference::Query(name)) => single(self.query(name)),
+            Operand::Of(Reference::Form(name)) => single(self.form(name)),
             Operand::Of(Reference::Header(name)) => single(self.header(name)),
             Operand::Of(Reference::Object(name)) => self.attribute(name).map(Found::Known),
             Operand::Of(Reference::Setting(name)) => Some(Found::Known(self.setting(name))),
@@ -495,6 +501,7 @@ impl Case<'_> {
                 Operand::Constant(_) => "operand.constant",
                 Operand::Of(Reference::Path(_)) => "operand.path",
                 Operand::Of(Reference::Query(_)) => "operand.query",
+                Operand::Of(Reference::Form(_)) => "operand.form",
                 Operand::Of(Reference::Header(_)) => "operand.header",
                 Operand::Of(Reference::Object(_)) => "operand.object",
                 Operand::Of(Reference::Setting(_)) => "operand.setting",

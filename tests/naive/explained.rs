@@ -59,7 +59,7 @@ fn asked(request: &Request) -> Option<Asked> {
         }
     };
     let line = format!("{} https://{HOST}{}", request.method, target(request));
-    Asked::parse(&line, request.headers.clone(), asker).ok()
+    Some(Asked::parse(&line, request.headers.clone(), asker).ok()?.with_form(request.form.clone()))
 }
 
 /// Whether the parts of an explanation fit together and with what is held.

@@ -189,7 +189,8 @@ impl Around {
         match reference {
             Reference::Path(name) => self.variables.contains(name),
             Reference::Object(_) | Reference::Count(_) => self.has_object,
-            Reference::Query(_) | Reference::Header(_) | Reference::Setting(_) | Reference::PrincipalId => true,
+            Reference::Query(_) | Reference::Form(_) | Reference::Header(_) => true,
+            Reference::Setting(_) | Reference::PrincipalId => true,
         }
     }
 

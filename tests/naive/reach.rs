@@ -41,10 +41,11 @@ const REASONS: [(&str, usize); 22] = [
 ];
 
 /// How often each rule must have been looked at.
-const RULES: [(&str, usize); 38] = [
+const RULES: [(&str, usize); 40] = [
     ("scope.node", 200),
     ("scope.path", 200),
     ("scope.query", 200),
+    ("scope.form", 50),
     ("scope.header", 100),
     ("scope.object", 100),
     ("scope.agree", 50),
@@ -73,6 +74,7 @@ const RULES: [(&str, usize); 38] = [
     ("operand.constant", 200),
     ("operand.path", 200),
     ("operand.query", 100),
+    ("operand.form", 30),
     ("operand.header", 50),
     ("operand.object", 100),
     ("operand.setting", 100),

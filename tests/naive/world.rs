@@ -227,6 +227,7 @@ pub enum Missing {
 pub enum Reference {
     Path(String),
     Query(String),
+    Form(String),
     Header(String),
     Object(String),
     Setting(String),
@@ -309,9 +310,11 @@ pub struct Request {
     pub method: String,
     pub path: Vec<String>,
     pub query: Vec<(String, String)>,
+    /// Without any field there is no body.
+    pub form: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
     pub caller: Option<Caller>,
-    /// Whether query values are written percent-encoded throughout.
+    /// Whether values of the query and the form are written percent-encoded throughout.
     pub encoded: bool,
 }
 

@@ -249,6 +249,7 @@ fn reference() -> impl Strategy<Value = Reference> + Clone {
     prop_oneof![
         4 => name(&["k", "j", "r"]).prop_map(Reference::Path),
         3 => name(&["q", "t"]).prop_map(Reference::Query),
+        1 => name(&["q", "t"]).prop_map(Reference::Form),
         2 => name(&["X-Q", "X-T"]).prop_map(Reference::Header),
         4 => name(&["town", "kind", "n"]).prop_map(Reference::Object),
         2 => name(&["s", "n", "word"]).prop_map(Reference::Setting),
@@ -371,6 +372,7 @@ fn scope() -> impl Strategy<Value = Scope> {
     let place = prop_oneof![
         5 => name(&["k", "k", "k", "j"]).prop_map(Reference::Path),
         4 => name(&["t", "t", "u"]).prop_map(Reference::Query),
+        2 => name(&["t", "t", "u"]).prop_map(Reference::Form),
         2 => name(&["X-T", "X-U"]).prop_map(Reference::Header),
         3 => name(&["town", "land"]).prop_map(Reference::Object),
     ];
@@ -531,6 +533,7 @@ pub struct Sketch {
     /// A place and a key for each segment.
     values: Vec<(String, String)>,
     query: Vec<(String, String)>,
+    form: Vec<(String, String)>,
     headers: Vec<(String, String)>,
     caller: Option<Caller>,
     encoded: bool,
@@ -553,6 +556,8 @@ pub fn sketch() -> impl Strategy<Value = Sketch> {
         2 => (name(&["x-t", "X-U"]), several(&PLACES)),
         1 => (Just("x-q".to_owned()), several(&KEYS)),
     ];
+    // A form may be there or not, and with the query it may agree or not.
+    let form = prop_oneof![1 => Just(Vec::new()), 2 => vec(query.clone(), 1..4)];
     let (query, headers) = (vec(query, 0..5), vec(header, 0..3));
     let key = prop_oneof![
         16 => Just(("t1", OIDS[0])),
@@ -584,12 +589,13 @@ pub fn sketch() -> impl Strategy<Value = Sketch> {
         1 => name(&METHODS).prop_map(Err),
     ];
     let target = (weighted(0.98, any::<Index>()), method, vec((name(&PLACES), name(&KEYS)), 4));
-    (target, query, headers, weighted(0.97, caller), prop::bool::weighted(0.1)).prop_map(
-        |((route, method, values), query, headers, caller, encoded)| Sketch {
+    (target, query, form, headers, weighted(0.97, caller), prop::bool::weighted(0.1)).prop_map(
+        |((route, method, values), query, form, headers, caller, encoded)| Sketch {
             route,
             method,
             values,
             query,
+            form,
             headers,
             caller,
             encoded,
@@ -629,6 +635,7 @@ impl Sketch {
             method,
             path,
             query: self.query.clone(),
+            form: self.form.clone(),
             headers: self.headers.clone(),
             caller: self.caller.clone(),
             encoded: self.encoded,

@@ -258,6 +258,7 @@ fn reference(reference: &Reference) -> String {
     match reference {
         Reference::Path(name) => format!("path.{name}"),
         Reference::Query(name) => format!("query.{name}"),
+        Reference::Form(name) => format!("form.{name}"),
         Reference::Header(name) => format!("header.{name}"),
         Reference::Object(name) => format!("object.{name}"),
         Reference::Setting(name) => format!("setting.{name}"),
@@ -347,23 +348,34 @@ fn term(term: &Term) -> String {
 
 /// The target of a request, encoded.
 pub fn target(request: &Request) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    let encode = |text: &str, always: bool| {
-        let mut encoded = String::new();
-        for byte in text.bytes() {
-            if plain(byte) && !always {
-                encoded.push(char::from(byte));
-            } else {
-                write!(encoded, "%{byte:02X}").unwrap();
-            }
-        }
-        encoded
-    };
     let path: String = request.path.iter().map(|segment| format!("/{}", encode(segment, false))).collect();
+    let query = pairs(&request.query, request.encoded);
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+/// The form of a request, encoded; empty if it has no body.
+pub fn form(request: &Request) -> String {
+    pairs(&request.form, request.encoded)
+}
+
+fn pairs(pairs: &[(String, String)], encoded: bool) -> String {
     let value = |text: &str| {
-        let parts: Vec<String> = text.split(',').map(|part| encode(part, request.encoded)).collect();
-        parts.join(if request.encoded { "%2C" } else { "," })
+        let parts: Vec<String> = text.split(',').map(|part| encode(part, encoded)).collect();
+        parts.join(if encoded { "%2C" } else { "," })
     };
-    let query: Vec<String> = request.query.iter().map(|(name, found)| format!("{name}={}", value(found))).collect();
-    if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
+    let pairs: Vec<String> = pairs.iter().map(|(name, found)| format!("{name}={}", value(found))).collect();
+    pairs.join("&")
+}
+
+fn encode(text: &str, always: bool) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if plain(byte) && !always {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").unwrap();
+        }
+    }
+    encoded
 }

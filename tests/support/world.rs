@@ -14,7 +14,7 @@ use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
 use portcullis::model::{Guid, Tenant};
 use portcullis::pep::{self, Environment, Verdict};
-use portcullis::route::{self, host::Host};
+use portcullis::route::{self, host::Host, query::encoded};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{
@@ -160,6 +160,24 @@ impl World {
         self.judge_on_route(head).1
     }
 
+    /// Judges a request with a form as its body as the gateway does: without it, and once more with it if that is asked
+    /// for.
+    pub fn judge_form(&self, mut head: Parts, form: &str) -> Result<(), String> {
+        let kind = http::HeaderValue::from_static("application/x-www-form-urlencoded");
+        head.headers.entry("content-type").or_insert(kind);
+        let environment = Environment { has_body: true, ..ENVIRONMENT };
+        let mut verdict = pep::authorize(&self.snapshot, &self.verifier, head, environment);
+        if let Verdict::FormNeeded { head, .. } = verdict {
+            let form = bytes::Bytes::copy_from_slice(form.as_bytes());
+            verdict = pep::authorize_form(&self.snapshot, &self.verifier, head, form, environment);
+        }
+        match verdict {
+            Verdict::Permitted(_) | Verdict::Answered { .. } => Ok(()),
+            Verdict::FormNeeded { .. } => panic!("the form was read"),
+            Verdict::Refused { refusal, .. } => Err(refusal.full_code().to_owned()),
+        }
+    }
+
     /// The same, and the id of the route if there is one.
     pub fn judge_on_route(&self, head: Parts) -> (Option<Arc<str>>, Result<(), String>) {
         match pep::authorize(&self.snapshot, &self.verifier, head, ENVIRONMENT) {
@@ -173,7 +191,12 @@ impl World {
     /// Runs one entry of `tests:` of a route map and says what went wrong.
     pub fn run(&self, file: usize, test: &TestDocument) -> Result<(), String> {
         let world = (!test.settings.is_empty()).then(|| self.with_settings(file, &test.settings).unwrap());
-        as_expected(test, &world.as_ref().unwrap_or(self).judge(self.request(test)))
+        let world = world.as_ref().unwrap_or(self);
+        let pair = |name: &str, value: &str| format!("{}={}", encoded(name), encoded(value));
+        let form: Vec<String> = test.form.iter().map(|(name, value)| pair(&name.value, &value.value)).collect();
+        let head = self.request(test);
+        let judged = if form.is_empty() { world.judge(head) } else { world.judge_form(head, &form.join("&")) };
+        as_expected(test, &judged)
     }
 
     /// The request of an entry of `tests:`, with the token of its principal.
