@@ -82,8 +82,9 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
         Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let judged = judge(snapshot, (identify, current), &head, &mut grounds);
-    let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
+    let judged = target::check_scheme(&head, environment.secure)
+        .and_then(|()| judge(snapshot, (identify, current), &head, &mut grounds));
+    let settled = judged.and_then(|answer| settle(&mut head, &grounds, answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
         Ok(Some(mut answer)) => {
@@ -113,7 +114,22 @@ pub fn simulate(
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     let judged = judge(snapshot, (identify, current), &head, &mut grounds);
-    (grounds, judged.and_then(|answer| target::settle(&mut head).map(|()| answer)))
+    let settled = judged.and_then(|answer| settle(&mut head, &grounds, answer));
+    (grounds, settled)
+}
+
+/// Makes a permitted head the one that goes on; or says that it goes no further, and what the answer is.
+fn settle(head: &mut Parts, grounds: &Grounds, answer: Option<Answer>) -> Result<Option<Answer>, Refusal> {
+    target::settle(head)?;
+    let (None, Some(left), Some(application)) = (&answer, target::forwards_left(head)?, &grounds.application) else {
+        return Ok(answer);
+    };
+    if left == 0 {
+        let path = CanonicalPath::new(head.uri.path()).map_err(|bad| Refusal::about(Reason::BadTarget, bad.0))?;
+        return Ok(Some(Answer::Options(application.methods(&path).join(", ").into())));
+    }
+    target::count_forward(head, left);
+    Ok(None)
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
@@ -136,6 +152,9 @@ fn judge(
     let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
+    target::check_expectation(head)?;
+    target::check_loop(&head.headers)?;
+    target::forwards_left(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;

@@ -1,5 +1,5 @@
-//! What the gateway answers itself, without a token and without the backend: CORS preflights (the Fetch standard) and the
-//! metadata of a protected resource (RFC 9728).
+//! What the gateway answers itself, without the backend: CORS preflights (the Fetch standard) and the metadata of a protected
+//! resource (RFC 9728), without a token; and an OPTIONS that may go no further.
 
 use http::Method;
 use http::header::{
@@ -20,6 +20,9 @@ pub enum Answer {
     Preflight,
     /// What clients without a token want to know.
     Metadata(Metadata),
+    /// An OPTIONS that may go no further than here (RFC 9110 section 7.6.2), with the methods of its path. It was
+    /// permitted like one that goes on.
+    Options(Box<str>),
 }
 
 impl Answer {
@@ -28,6 +31,7 @@ impl Answer {
         match self {
             Self::Preflight => "preflight",
             Self::Metadata(_) => "resource_metadata",
+            Self::Options(_) => "options",
         }
     }
 }

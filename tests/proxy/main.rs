@@ -3,6 +3,8 @@
 
 #[path = "../support/backend.rs"]
 mod backend;
+#[path = "../support/frames.rs"]
+mod frames;
 #[path = "../support/gateway.rs"]
 mod gateway;
 #[path = "../support/recorder.rs"]
@@ -10,10 +12,14 @@ mod recorder;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod answers;
 mod bodies;
+mod chunks;
 mod cors;
+mod expect;
 mod forward;
 mod framing;
+mod h2_frames;
 mod load;
 mod metadata;
 mod nginx;
