@@ -75,8 +75,18 @@ reasons! {
     /// A header has such a form.
     BadHeader: "bad_header", 400, "",
         title: "A request header is not acceptable",
-        cause: "Host is missing, repeated or malformed, or disagrees with the target; the subject says which.",
-        remedy: "Send one well-formed Host that agrees with the target.";
+        cause: "Host is missing, repeated or malformed, or disagrees with the target; or a field that frames the message (`Content-Length`, `Transfer-Encoding`, the end of a line) has a form that two readers could read differently; the subject says which.",
+        remedy: "Send one well-formed Host that agrees with the target, and one framing in its plain form.";
+    /// The request expects something that the gateway does not do.
+    ExpectationFailed: "expectation_failed", 417, "",
+        title: "The expectation cannot be met",
+        cause: "`Expect` asks for something other than `100-continue`, or asks twice.",
+        remedy: "Send the request without `Expect`.";
+    /// The request has passed gateways of this kind too often.
+    LoopDetected: "loop_detected", 508, "",
+        title: "The request goes round in a circle",
+        cause: "`Via` names too many gateways of this kind: an upstream of this gateway leads back to it.",
+        remedy: "Check where `upstreams` lead.";
     /// The method is one that the gateway never forwards (CONNECT, TRACE).
     MethodForbidden: "method_forbidden", 405, "Allow",
         title: "The method is not allowed",

@@ -132,7 +132,7 @@ fn authorize_with(
     };
     let judged = target::check_scheme(&head, environment)
         .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
-    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
+    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, outcome));
     match settled {
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
         Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
@@ -165,7 +165,7 @@ pub fn simulate(
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     // There is no connection: a gate that asks for a certificate is taken to have seen it.
     let judged = judge(snapshot, (identify, current), None, (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
-    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, &outcome).map(|()| outcome));
+    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, outcome));
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
         Outcome::Answered(answer) => Ok(Some(answer)),
@@ -182,14 +182,22 @@ enum Outcome {
     FormNeeded,
 }
 
-/// Brings a permitted head into the form in which it goes on; one that is judged once more stays as it came.
-fn settle(head: &mut Parts, grounds: &Grounds, outcome: &Outcome) -> Result<(), Refusal> {
-    match outcome {
-        Outcome::FormNeeded | Outcome::Answered(_) => return Ok(()),
-        Outcome::Permitted => {}
-    }
+/// Brings a permitted head into the form in which it goes on, or says that it goes no further and what the answer is; one
+/// that is judged once more stays as it came.
+fn settle(head: &mut Parts, grounds: &Grounds, outcome: Outcome) -> Result<Outcome, Refusal> {
+    let (Outcome::Permitted, Some(application)) = (&outcome, &grounds.application) else { return Ok(outcome) };
     target::settle(head)?;
-    grounds.application.as_ref().map_or(Ok(()), |application| rewrite::rewrite(head, application))
+    match target::forwards_left(head)? {
+        None => {}
+        Some(0) => {
+            let bad = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
+            let readings = Readings::new(head.uri.path(), application.backend).map_err(bad)?;
+            return Ok(Outcome::Answered(Answer::Options(application.methods(&readings.first).join(", ").into())));
+        }
+        Some(left) => target::count_forward(head, left),
+    }
+    rewrite::rewrite(head, application)?;
+    Ok(Outcome::Permitted)
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
@@ -214,6 +222,9 @@ fn judge(
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
+    target::check_expectation(head)?;
+    target::check_loop(&head.headers)?;
+    target::forwards_left(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;

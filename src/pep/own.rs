@@ -1,5 +1,5 @@
-//! What the gateway answers itself, without a token and without the backend: CORS preflights (the Fetch standard) and the
-//! metadata of a protected resource (RFC 9728).
+//! What the gateway answers itself, without the backend: CORS preflights (the Fetch standard) and the metadata of a protected
+//! resource (RFC 9728), without a token; and an OPTIONS that may go no further.
 
 use http::Method;
 use http::header::{
@@ -22,6 +22,9 @@ pub enum Answer {
     Metadata(Metadata),
     /// That the same thing is to be asked for at this URL of HTTPS.
     Redirect(Box<str>),
+    /// An OPTIONS that may go no further than here (RFC 9110 section 7.6.2), with the methods of its path. It was
+    /// permitted like one that goes on.
+    Options(Box<str>),
 }
 
 impl Answer {
@@ -31,6 +34,7 @@ impl Answer {
             Self::Preflight => "preflight",
             Self::Metadata(_) => "resource_metadata",
             Self::Redirect(_) => "redirect_to_https",
+            Self::Options(_) => "options",
         }
     }
 }

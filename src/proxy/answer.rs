@@ -35,7 +35,8 @@ impl Asker {
             head_only: request.method() == Method::HEAD,
             html: wants_html(request.headers()),
             http1: request.version() < Version::HTTP_2,
-            closing: false,
+            // What follows a tunnel that was asked for may be meant for its other end.
+            closing: request.method() == Method::CONNECT,
         }
     }
 
@@ -75,7 +76,8 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     fields.insert(headers::PORTCULLIS, REFUSED);
     headers::identify(fields, &caller.id_header);
     reason_fields(fields, refusal, status);
-    if (refusal.reason == Reason::BodyTimeout || asker.closing) && asker.http1 {
+    let broken = matches!(refusal.reason, Reason::BodyTimeout | Reason::BadBody);
+    if (broken || asker.closing) && asker.http1 {
         // The rest of the body may still come; it must not be read as the next request.
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -99,6 +101,15 @@ pub(super) fn own(answer: &Answer, grounds: &Grounds, asker: Asker, caller: &Cal
             if let Ok(url) = HeaderValue::try_from(&**url) {
                 response.headers_mut().insert(header::LOCATION, url);
             }
+            (response, 0)
+        }
+        Answer::Options(methods) => {
+            let mut response = Response::new(Body::fixed(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            if let Ok(methods) = HeaderValue::from_str(methods) {
+                response.headers_mut().insert(header::ALLOW, methods);
+            }
+            readers.tell(response.headers_mut());
             (response, 0)
         }
         Answer::Metadata(metadata) => {

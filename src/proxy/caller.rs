@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::answer::Asker;
 use super::headers;
 use super::listener::Terms;
+use super::watch::Fault;
 use crate::model::ClientCertificate;
 use crate::pep::Environment;
 use crate::telemetry::RequestId;
@@ -28,6 +29,8 @@ pub(super) struct Arrival {
     pub(super) caller: Caller,
     /// How an answer of the gateway's own is to look.
     pub(super) asker: Asker,
+    /// What is wrong with its bytes, though hyper took them.
+    pub(super) fault: Option<Fault>,
 }
 
 /// One client connection.
@@ -49,6 +52,8 @@ pub(super) struct Connection {
     quiet_since: Cell<Instant>,
     broken: Cell<bool>,
     severed: Notify,
+    heads: Cell<u64>,
+    faulty: Cell<Option<(u64, Fault)>>,
 }
 
 impl Connection {
@@ -71,6 +76,8 @@ impl Connection {
             quiet_since: Cell::new(Instant::now()),
             broken: Cell::new(false),
             severed: Notify::new(),
+            heads: Cell::new(0),
+            faulty: Cell::new(None),
         })
     }
 
@@ -97,6 +104,17 @@ impl Connection {
         if let Some(hsts) = self.terms.hsts.as_ref().filter(|_| self.secure) {
             headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
+    }
+
+    /// The head of this number (from 1) has a fault that hyper does not see.
+    pub(super) fn faulty_head(&self, number: u64, fault: Fault) {
+        self.faulty.set(Some((number, fault)));
+    }
+
+    /// One more head came to its end. What is wrong with it, or with one before it: nothing behind a fault is believed.
+    pub(super) fn next_head(&self) -> Option<Fault> {
+        self.heads.set(self.heads.get() + 1);
+        self.faulty.get().filter(|(number, _)| *number <= self.heads.get()).map(|(_, fault)| fault)
     }
 
     /// One more request runs on it.

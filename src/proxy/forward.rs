@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -78,6 +78,7 @@ pub(super) async fn forward(
     announced.accept(&mut head.headers);
     // RFC 9110 section 6.5.1: only whoever said so takes them; HTTP/2 has a place for them in any case.
     let answer_trailers = if announced.accepted() || multiplexed { trailers } else { Trailers::default() };
+    let unread = form.is_none();
     let (body, upload) = match form {
         Some(form) => {
             // What was judged is what is sent, in one piece; the client was told to go on when it was read.
@@ -91,6 +92,10 @@ pub(super) async fn forward(
         // hyper would take a GET without either field for one without a body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         announced.announce(&mut head.headers);
+    }
+    if unread && upload.is_none() && head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        // A length that no body follows: the backend would take the next request on its connection for it.
+        return Err(Failed { refusal: Refusal::of(Reason::BadBody), readers, ledger });
     }
     ledger.uploads(upload);
     let request = Request::from_parts(head, body);
@@ -220,9 +225,21 @@ async fn attempt(
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Attempt::Failed(Reason::UpstreamInvalid))
         }
+        Ok(response) if !is_plainly_framed(response.headers()) => Err(Attempt::Failed(Reason::UpstreamInvalid)),
         Ok(response) => Ok((response, lease)),
         Err(fault) => Err(failed(fault, ledger)),
     }
+}
+
+/// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client would
+/// get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let only = |name: HeaderName, plain: fn(&[u8]) -> bool| {
+        let mut lines = headers.get_all(name).iter();
+        lines.next().is_none_or(|line| plain(line.as_bytes())) && lines.next().is_none()
+    };
+    only(CONTENT_LENGTH, |length| !length.is_empty() && length.iter().all(u8::is_ascii_digit))
+        && only(TRANSFER_ENCODING, |coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 fn failed(mut fault: TrySendError<Request<RequestBody>>, ledger: &Ledger) -> Attempt {

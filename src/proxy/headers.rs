@@ -63,17 +63,33 @@ pub(super) fn to_backend(
     set_forwarded(headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
     headers.insert(REQUEST_ID, caller.id_header.clone());
     trace::keep_or_make(headers, &caller.id, caller.span);
-    let via = if head.version >= Version::HTTP_2 { "2 portcullis" } else { "1.1 portcullis" };
-    headers.append(header::VIA, HeaderValue::from_static(via));
+    headers.append(header::VIA, via(head.version));
+    // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
+    headers.remove(header::EXPECT);
     identity.tell(headers, grounds, application, caller);
     destination::show_credentials(head, &application.upstream);
 }
 
-/// Turns the headers of the backend's answer into those that the client gets.
+/// The protocol in which the request came, and the name of gateways of this kind, which
+/// [`crate::pep`] counts (RFC 9110 section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_10 => "1.0 portcullis",
+        Version::HTTP_2 => "2 portcullis",
+        _ => "1.1 portcullis",
+    })
+}
+
+/// Turns the headers of the backend's answer into those that the client gets. `Server` stays as it is or is not there: it
+/// is the backend's to say what it is, and the gateway's own answers are known by `X-Portcullis`. hyper adds a `Date` where
+/// none is left (RFC 9110 section 6.6.1), so one that comes twice goes.
 pub(super) fn to_client(headers: &mut HeaderMap, caller: &Caller) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // The body was read by its chunks, so that is how long it is (RFC 9112 section 6.3).
         headers.remove(header::CONTENT_LENGTH);
+    }
+    if headers.get_all(header::DATE).iter().nth(1).is_some() {
+        headers.remove(header::DATE);
     }
     strip(headers, |name| name.starts_with("x-portcullis") || name.starts_with("x-auth-request-"));
     headers.insert(REQUEST_ID, caller.id_header.clone());

@@ -1,18 +1,22 @@
-//! The client's socket as hyper sees it, with two guards that hyper does not have: a client that stops taking the bytes
-//! of its answer is cut off, and an answer that broke off never ends like a complete one.
+//! The client's socket as hyper sees it, with guards that hyper does not have: a client that stops taking the bytes of its
+//! answer is cut off, an answer that broke off never ends like a complete one, and what the client sends is read beside
+//! hyper ([`Watch`], [`Flood`]).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::Connection;
+use super::flood::Flood;
 use super::idle::Idle;
+use super::watch::{Seen, Watch};
 
 /// A stream that can end with a reset instead of an orderly close.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -39,12 +43,68 @@ pub(super) struct ClientIo<S: Socket> {
     stream: S,
     stalled: Idle,
     connection: Rc<Connection>,
+    beside: Beside,
+}
+
+/// Who reads what the client sends, beside hyper.
+#[derive(Debug)]
+enum Beside {
+    Nobody,
+    Http1(Watch),
+    Http2(Flood),
+    /// It found something that must go no further.
+    Ended,
 }
 
 impl<S: Socket> ClientIo<S> {
     /// Guards a stream whose client may keep us waiting for `limit` with each write.
     pub(super) fn new(stream: S, limit: Duration, connection: Rc<Connection>) -> Self {
-        Self { stream, stalled: Idle::new(limit), connection }
+        Self { stream, stalled: Idle::new(limit), connection, beside: Beside::Nobody }
+    }
+
+    /// With an eye on HTTP/1 messages: faults of heads are noted with the connection, those of bodies end its bytes.
+    pub(super) fn watching_http1(mut self) -> Self {
+        self.beside = Beside::Http1(Watch::new());
+        self
+    }
+
+    /// With an eye on floods of HTTP/2 frames, which end the connection.
+    pub(super) fn watching_http2(mut self) -> Self {
+        self.beside = Beside::Http2(Flood::new(Instant::now()));
+        self
+    }
+
+    /// Looks at what has come since `before`: the bytes that go no further are taken out again.
+    fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        let ends_at = match &mut self.beside {
+            Beside::Nobody | Beside::Ended => return Ok(()),
+            Beside::Http1(watch) => match watch.see(new) {
+                Seen::Fine => return Ok(()),
+                Seen::Head(number, fault) => {
+                    self.connection.faulty_head(number, fault);
+                    return Ok(());
+                }
+                Seen::Body(at) => at,
+            },
+            Beside::Http2(flood) => {
+                if flood.read(new, Instant::now()) {
+                    return Ok(());
+                }
+                tracing::debug!("client connection: a flood of HTTP/2 frames");
+                0
+            }
+        };
+        self.beside = Beside::Ended;
+        buffer.set_filled(before + ends_at);
+        // Nothing at all would be the end of the stream.
+        if ends_at == 0 { Err(ended()) } else { Ok(()) }
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        if let (Beside::Http2(flood), Poll::Ready(Ok(octets))) = (&mut self.beside, polled) {
+            flood.wrote(*octets);
+        }
     }
 
     fn guard<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -54,6 +114,10 @@ impl<S: Socket> ClientIo<S> {
         }
         self.stalled.poll_expired(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::from(io::ErrorKind::InvalidData)
 }
 
 impl<S: Socket> Drop for ClientIo<S> {
@@ -71,13 +135,19 @@ impl<S: Socket> AsyncRead for ClientIo<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if matches!(self.beside, Beside::Ended) {
+            return Poll::Ready(Err(ended()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        Poll::Ready(self.look(buffer, before))
     }
 }
 
 impl<S: Socket> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(&polled);
         self.guard(polled, context)
     }
 
@@ -87,6 +157,7 @@ impl<S: Socket> AsyncWrite for ClientIo<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(&polled);
         self.guard(polled, context)
     }
 

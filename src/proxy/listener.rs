@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
 const STREAM_BUFFER: usize = 64 * 1024;
+/// How many streams an HTTP/2 client may reset before anybody looked at them, and how many may end by its own errors. h2
+/// ends the connection then; [`super::flood`] counts the rest.
+const RESETS: usize = 32;
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(20);
 /// The header lines that hyper parses without an allocation; asking it for just as many would cost one a request.
@@ -137,6 +140,8 @@ impl House {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
             .max_send_buf_size(STREAM_BUFFER)
             .keep_alive_interval(timeouts.client_head)
             .keep_alive_timeout(PING_WITHIN);
@@ -265,7 +270,7 @@ impl Guest {
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
         let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http1.serve_connection(TokioIo::new(io), service));
+        let mut served = pin!(house.http1.serve_connection(TokioIo::new(io.watching_http1()), service));
         let mut severed = pin!(connection.severed());
         let ended = tokio::select! {
             biased;
@@ -287,7 +292,7 @@ impl Guest {
         let house = &self.house;
         let patience = house.worker.gateway.settings.timeouts.client_head;
         let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http2.serve_connection(TokioIo::new(io), service));
+        let mut served = pin!(house.http2.serve_connection(TokioIo::new(io.watching_http2()), service));
         let asked_to_end = tokio::select! {
             biased;
             ended = served.as_mut() => return self.count(ended),

@@ -10,6 +10,7 @@ pub mod certificate;
 mod client_certificate;
 mod cors;
 mod destination;
+mod flood;
 mod form;
 mod forward;
 mod headers;
@@ -29,6 +30,7 @@ mod trace;
 mod trailers;
 mod upload;
 mod upstream;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -130,7 +132,10 @@ impl Worker {
 
     /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
     async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
-        let Arrival { request, caller, mut asker } = arrival;
+        if let Some(fault) = arrival.fault {
+            return self.refuse(&arrival, &Refusal::about(Reason::BadHeader, fault));
+        }
+        let Arrival { request, caller, mut asker, .. } = arrival;
         let (mut head, mut body) = request.into_parts();
         headers::drop_connection_options(&mut head.headers);
         let at = now_ms();
@@ -197,11 +202,14 @@ impl Worker {
 
     /// Says no to a request that nobody looked at.
     fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, reason: Reason) -> Response<Body> {
-        let refusal = Refusal::of(reason);
-        let (response, sent) = answer::refusal(&refusal, false, arrival.asker, &arrival.caller);
+        self.refuse(arrival, &Refusal::of(reason))
+    }
+
+    fn refuse(self: &Rc<Self>, arrival: &Arrival, refusal: &Refusal) -> Response<Body> {
+        let (response, sent) = answer::refusal(refusal, false, arrival.asker, &arrival.caller);
         let request = &arrival.request;
         let head = (request.method(), request.uri(), request.headers());
-        Ledger::open(self, head, &arrival.caller, now_ms()).refused(&refusal, sent);
+        Ledger::open(self, head, &arrival.caller, now_ms()).refused(refusal, sent);
         response
     }
 
@@ -217,8 +225,10 @@ impl Worker {
         let caller = Caller::of(request.headers(), connection, &self.numbers, |address| {
             trusted_proxies.iter().any(|network| network.contains(address))
         });
-        let asker = Asker::of(&request);
-        Arrival { request, caller, asker }
+        let (asker, fault) = (Asker::of(&request), connection.next_head());
+        // Behind a fault nobody knows where the next request begins.
+        let asker = if fault.is_some() { asker.closing() } else { asker };
+        Arrival { request, caller, asker, fault }
     }
 
     /// Tells the process log that a server cannot be reached, now and then.

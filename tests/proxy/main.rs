@@ -5,6 +5,8 @@
 mod authority;
 #[path = "../support/backend.rs"]
 mod backend;
+#[path = "../support/frames.rs"]
+mod frames;
 #[path = "../support/gateway.rs"]
 mod gateway;
 #[path = "../support/recorder.rs"]
@@ -12,12 +14,16 @@ mod recorder;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod answers;
 mod bodies;
+mod chunks;
 mod cors;
 mod destination;
+mod expect;
 mod forms;
 mod forward;
 mod framing;
+mod h2_frames;
 mod listeners;
 mod load;
 mod metadata;

@@ -208,6 +208,16 @@ impl Client {
         self.buffer.is_empty() && fill(&mut self.wire, &mut self.buffer) == 0
     }
 
+    /// Reads so many bytes; nothing if the connection ends before.
+    pub fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            if fill(&mut self.wire, &mut self.buffer) == 0 {
+                return None;
+            }
+        }
+        Some(self.buffer.drain(..length).collect())
+    }
+
     /// Reads all bytes to the end of the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         while fill(&mut self.wire, &mut self.buffer) > 0 {}
@@ -217,6 +227,11 @@ impl Client {
     /// Says that nothing more will be sent.
     pub fn finish(&self) {
         self.tcp.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The same, if the other side is still there.
+    pub fn try_finish(&self) {
+        let _ = self.tcp.shutdown(Shutdown::Write);
     }
 
     /// Goes away without a word.
