@@ -52,6 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("notify", &["source"]),
     ("tower", &["proxy"]),
+    ("governor", &["proxy"]),
 ];
 /// Lines of a file before its `#[cfg(test)]` part.
 const MAX_LINES: usize = 400;

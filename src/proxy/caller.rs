@@ -1,9 +1,10 @@
 //! Who sent a request: the connection it came on, the address behind trusted proxies, and the names it goes by.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Request;
 use http::header::{HeaderMap, HeaderValue};
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 
 use super::answer::Asker;
 use super::headers;
+use super::seats::Occupant;
+use super::settings::Timeouts;
 use crate::telemetry::RequestId;
 
 /// A request as it came from its connection, before anybody looked at it.
@@ -39,6 +42,12 @@ pub(super) struct Connection {
     pub(super) secure: bool,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
+    /// When the first byte of what may become the next request came; of HTTP/1, where nothing else comes.
+    head_since: Cell<Option<Instant>>,
+    /// Whether a request ever ran on it.
+    used: Cell<bool>,
+    /// Its place among all connections, as other threads see it.
+    occupant: OnceCell<Arc<Occupant>>,
     broken: Cell<bool>,
     severed: Notify,
 }
@@ -57,25 +66,80 @@ impl Connection {
             secure,
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
+            head_since: Cell::new(None),
+            used: Cell::new(false),
+            occupant: OnceCell::new(),
             broken: Cell::new(false),
             severed: Notify::new(),
         })
     }
 
+    /// It has a place among all connections.
+    pub(super) fn takes(&self, occupant: &Arc<Occupant>) {
+        // A connection has one place in its life.
+        let _ = self.occupant.set(Arc::clone(occupant));
+    }
+
+    /// A request on it was permitted.
+    pub(super) fn becomes_known(&self) {
+        if let Some(occupant) = self.occupant.get() {
+            occupant.becomes_known();
+        }
+    }
+
+    /// The handshake is over: the time for the first head begins.
+    pub(super) fn is_ready(&self) {
+        self.quiet_since.set(Instant::now());
+    }
+
+    /// Bytes came on it.
+    pub(super) fn received(&self) {
+        if self.requests.get() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
     /// One more request runs on it.
     pub(super) fn request_started(&self) {
-        self.requests.set(self.requests.get() + 1);
+        self.used.set(true);
+        self.head_since.set(None);
+        if self.requests.replace(self.requests.get() + 1) == 0
+            && let Some(occupant) = self.occupant.get()
+        {
+            occupant.is_busy();
+        }
     }
 
     /// One request less runs on it.
     pub(super) fn request_finished(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
         self.quiet_since.set(Instant::now());
+        if self.requests.get() == 0
+            && let Some(occupant) = self.occupant.get()
+        {
+            occupant.is_idle();
+        }
     }
 
-    /// Since when no request runs on it; `None` while one does.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
-        (self.requests.get() == 0).then(|| self.quiet_since.get())
+    /// Until when it must have moved on, and for a connection on which a request runs, when to look again. Looked at by
+    /// then, and never later, because no time that begins in between can be over before.
+    pub(super) fn due(&self, timeouts: &Timeouts, multiplexed: bool) -> Instant {
+        let (head, idle) = (timeouts.client_head, timeouts.client_idle);
+        let now = Instant::now();
+        if self.requests.get() > 0 {
+            return now + head.min(idle);
+        }
+        let due = match self.head_since.get().filter(|_| !multiplexed) {
+            _ if !self.used.get() => self.quiet_since.get() + head,
+            Some(since) => since + head,
+            None => self.quiet_since.get() + idle,
+        };
+        due.min(now + head)
+    }
+
+    /// Whether a part of a head came, or the first head never began.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.head_since.get().is_some() || !self.used.get()
     }
 
     /// An answer on it broke off, so it must not end like a complete one.

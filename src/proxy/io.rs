@@ -58,8 +58,9 @@ impl<S: Socket> ClientIo<S> {
 
 impl<S: Socket> Drop for ClientIo<S> {
     fn drop(&mut self) {
-        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer.
-        if self.connection.is_broken() {
+        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer; so it would
+        // if bytes of the answer are still waiting.
+        if self.connection.is_broken() || self.stalled.is_waiting() {
             self.stream.reset_on_close();
         }
     }
@@ -71,7 +72,12 @@ impl<S: Socket> AsyncRead for ClientIo<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.connection.received();
+        }
+        polled
     }
 }
 

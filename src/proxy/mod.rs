@@ -17,7 +17,9 @@ mod layers;
 mod ledger;
 pub mod listener;
 pub mod probe;
+mod rates;
 mod running;
+mod seats;
 mod settings;
 pub mod tls;
 mod trace;
@@ -31,19 +33,21 @@ use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use body::Held;
 pub use body::{Body, BrokenBody};
-pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
+pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
 use cors::Readers;
 use forward::Failed;
 use ledger::Ledger;
+use rates::Limiters;
 use running::Running;
+use seats::Seats;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
@@ -65,7 +69,9 @@ pub struct Gateway {
     wake: mpsc::Sender<WantedKey>,
     settings: Settings,
     /// Places for client connections, one count for all listeners and workers.
-    connections: Arc<Semaphore>,
+    seats: Arc<Seats>,
+    /// How often anybody has asked.
+    limiters: Limiters,
 }
 
 impl Gateway {
@@ -79,8 +85,9 @@ impl Gateway {
         wake: mpsc::Sender<WantedKey>,
         settings: Settings,
     ) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, connections })
+        let seats = Seats::new(&settings.limits, &telemetry);
+        let limiters = Limiters::new(settings.rates);
+        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, seats, limiters })
     }
 }
 
@@ -97,7 +104,7 @@ pub struct Worker {
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
-    /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read.
+    /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read, and long ones.
     streams: RefCell<Vec<Weak<Held>>>,
     /// Exchanges that are judged again when revocations change.
     running: Rc<Running>,
@@ -139,8 +146,9 @@ impl Worker {
             {
                 Ok(response) => return response,
                 Err(Failed { refusal, readers, ledger }) => {
-                    // Only who was cut has an invalid token by now; the rest of the body may still come.
-                    if refusal.reason == Reason::InvalidToken {
+                    // Only who was cut has an invalid token by now; the rest of the body may still come. So it may where the
+                    // time for the whole request is over.
+                    if matches!(refusal.reason, Reason::InvalidToken | Reason::RequestTimeout) {
                         asker = asker.closing();
                     }
                     (refusal, false, readers, ledger)
@@ -171,12 +179,11 @@ impl Worker {
     }
 
     /// Says no to a request that nobody looked at.
-    fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, reason: Reason) -> Response<Body> {
-        let refusal = Refusal::of(reason);
-        let (response, sent) = answer::refusal(&refusal, false, arrival.asker, &arrival.caller);
+    fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, refusal: &Refusal) -> Response<Body> {
+        let (response, sent) = answer::refusal(refusal, false, arrival.asker, &arrival.caller);
         let request = &arrival.request;
         let head = (request.method(), request.uri(), request.headers());
-        Ledger::open(self, head, &arrival.caller, now_ms()).refused(&refusal, sent);
+        Ledger::open(self, head, &arrival.caller, now_ms()).refused(refusal, sent);
         response
     }
 

@@ -44,7 +44,7 @@ impl EncodeLabelSet for Outcome {
     }
 }
 
-/// The labels of `portcullis_tokens_refused_total`: a word of a closed list.
+/// The labels of `portcullis_tokens_refused_total` and `portcullis_heads_rejected_total`: a word of a closed list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refused {
     cause: &'static str,
@@ -98,8 +98,11 @@ pub(super) struct Metrics {
     pub(super) connections_accepted: Counter,
     /// TLS handshakes that came to nothing.
     pub(super) handshakes_failed: Counter,
-    /// Request heads that were not HTTP.
-    pub(super) heads_rejected: Counter,
+    /// Idle client connections that were closed to make room for others.
+    pub(super) connections_shed: Counter,
+    /// Client connections that were closed because their client had too many.
+    pub(super) connections_refused: Counter,
+    heads_rejected: Family<Refused, Counter>,
     /// Decision lines that were lost.
     pub(super) lines_dropped: Counter,
     upstream_opened: Family<Named, Counter>,
@@ -136,7 +139,9 @@ impl Metrics {
             connections: Gauge::default(),
             connections_accepted: Counter::default(),
             handshakes_failed: Counter::default(),
-            heads_rejected: Counter::default(),
+            connections_shed: Counter::default(),
+            connections_refused: Counter::default(),
+            heads_rejected: Family::default(),
             lines_dropped: Counter::default(),
             upstream_opened: Family::default(),
             upstream_failed: Family::default(),
@@ -174,7 +179,12 @@ impl Metrics {
         all.register("connections", "Open client connections", self.connections.clone());
         all.register("connections_accepted", "Client connections accepted", self.connections_accepted.clone());
         all.register("tls_handshakes_failed", "TLS handshakes that came to nothing", self.handshakes_failed.clone());
-        all.register("heads_rejected", "Request heads that were not HTTP", self.heads_rejected.clone());
+        let (help, shed) = ("Idle client connections closed to make room", self.connections_shed.clone());
+        all.register("connections_shed", help, shed);
+        let (help, refused) = ("Client connections beyond the limit of their client", self.connections_refused.clone());
+        all.register("connections_refused", help, refused);
+        let (help, rejected) = ("Request heads that never became a request, by cause", self.heads_rejected.clone());
+        all.register("heads_rejected", help, rejected);
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
         all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
@@ -219,6 +229,10 @@ impl Metrics {
         if record.serial > 0 {
             self.decide_seconds.observe(seconds(record.decide_us));
         }
+    }
+
+    pub(super) fn head_rejected(&self, cause: &'static str) {
+        self.heads_rejected.get_or_create(&Refused { cause }).inc();
     }
 
     pub(super) fn upstream_opened(&self, server: &str) {
@@ -321,6 +335,7 @@ mod tests {
         metrics.upstream_opened("http://127.0.0.1:9001");
         metrics.revoked_loaded(12, 1002);
         metrics.revoked_failed.inc();
+        metrics.head_rejected("too_large");
         let text = metrics.render();
         for expected in [
             "portcullis_build_info{version=\"1.2.3\"} 1",
@@ -331,6 +346,9 @@ mod tests {
             "portcullis_decide_duration_seconds_count 1",
             "portcullis_requests_in_flight 0",
             "portcullis_connections 0",
+            "portcullis_connections_shed_total 0",
+            "portcullis_connections_refused_total 0",
+            "portcullis_heads_rejected_total{cause=\"too_large\"} 1",
             "portcullis_log_lines_dropped_total 0",
             "portcullis_policy_serial 3",
             "portcullis_policy_loaded_timestamp_seconds 1000",

@@ -12,6 +12,7 @@ mod bodies;
 mod cors;
 mod forward;
 mod framing;
+mod limits;
 mod load;
 mod metadata;
 mod nginx;
