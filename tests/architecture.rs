@@ -53,6 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("notify", &["source"]),
     ("tower", &["proxy"]),
     ("x509_parser", &["proxy"]),
+    ("governor", &["proxy"]),
 ];
 /// Lines of a file before its `#[cfg(test)]` part.
 const MAX_LINES: usize = 400;

@@ -26,8 +26,8 @@ Every way the gateway says no. Made from `src/model/reason.rs`; a test keeps it 
 Clients get the code without its subject in the member `reason` of the answer (RFC 9457), or the whole reason for an
 application with `detail_to_client: full`; a 401 never says more than `no_token` or `invalid_token`. The decision log has
 the code as `decision` `deny` with `reason` and its subject, such as `right_missing:oms.officer@territory:USS`. Codes are
-stable: alarms and support scripts may rely on them. `body_timeout`, `bad_body` and the `upstream_` codes belong to
-requests that were permitted and failed later: their `decision` is `allow`, and a backend that dies in the middle of its
+stable: alarms and support scripts may rely on them. `body_timeout`, `bad_body`, `request_timeout`, `rate_limited:principal`
+and the `upstream_` codes belong to requests that were permitted and failed later: their `decision` is `allow`, and a backend that dies in the middle of its
 answer leaves the status that it began with beside `upstream_invalid`. Status 499 means that the client went away, or
 that a drain came to its deadline.
 
@@ -87,6 +87,7 @@ issuers: [{name: n, issuer: i, qqq: 1}]
 tokens: {qqq: 1}
 limits: {qqq: 1}
 timeouts: {qqq: 1}
+rates: {qqq: 1, per_client: {requests: 1, qqq: 1}}
 log: {qqq: 1}
 ";
 const ROUTES: &str = "
@@ -234,14 +235,18 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("tokens", "cooldown", format!("{}m", read.tokens.cooldown.value.as_secs() / 60)),
         ("tokens", "keep", format!("{}h", read.tokens.keep.value.as_secs() / 3600)),
         ("limits", "connections", limits.connections.to_string()),
+        ("limits", "connections_per_client", limits.connections_per_client.to_string()),
         ("limits", "requests", limits.requests.to_string()),
         ("limits", "head_bytes", format!("{}KiB", limits.head_bytes / 1024)),
+        ("limits", "target_bytes", format!("{}KiB", limits.target_bytes / 1024)),
         ("limits", "headers", limits.headers.to_string()),
         ("limits", "form_bytes", format!("{}KiB", limits.form_bytes / 1024)),
         ("limits", "streams", limits.streams.to_string()),
         ("limits", "upstream_idle", limits.upstream_idle.to_string()),
         ("timeouts", "handshake", seconds(timeouts.handshake)),
         ("timeouts", "client_head", seconds(timeouts.client_head)),
+        ("timeouts", "client_idle", seconds(timeouts.client_idle)),
+        ("timeouts", "request", format!("{}h", timeouts.request.as_secs() / 3600)),
         ("timeouts", "client_body", seconds(timeouts.client_body)),
         ("timeouts", "connect", seconds(timeouts.connect)),
         ("timeouts", "response", seconds(timeouts.response)),
@@ -251,6 +256,12 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("log", "decisions", read.log.decisions.to_string()),
         ("log", "level", read.log.level.value.clone()),
     ];
+    for (what, keys) in known_keys() {
+        for key in keys.iter().filter(|_| ["limits", "timeouts"].contains(&heading(&what))) {
+            let compared = rows.iter().any(|(section, row, _)| *section == heading(&what) && row == key);
+            assert!(compared, "the default of `{key}` of {what} is not compared");
+        }
+    }
     for (heading, key, default) in rows {
         let row = section(&page, heading).lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
         assert_eq!(row.split(" | ").nth(2).unwrap(), format!("`{default}`"), "{heading}.{key}");

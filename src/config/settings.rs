@@ -1,14 +1,17 @@
-//! What the data plane needs to know: `limits`, `timeouts` and `trusted_proxies`.
+//! What the data plane needs to know: `limits`, `timeouts`, `rates` and `trusted_proxies`.
+
+use std::num::NonZeroU32;
 
 use crate::diag::Report;
 use crate::document::Located;
-use crate::document::gateway::{GatewayDocument, LimitsDocument, TimeoutsDocument};
-use crate::proxy::{Limits, Network, NotANetwork, Settings, Timeouts};
+use crate::document::gateway::{GatewayDocument, LimitsDocument, RateDocument, RatesDocument, TimeoutsDocument};
+use crate::proxy::{Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
 
 pub(super) fn resolve(document: &GatewayDocument, report: &mut Report) -> Settings {
     Settings {
         limits: limits(&document.limits),
         timeouts: timeouts(&document.timeouts),
+        rates: rates(&document.rates),
         trusted_proxies: document.trusted_proxies.iter().filter_map(|text| network(text, report)).collect(),
     }
 }
@@ -27,20 +30,65 @@ fn network(written: &Located<String>, report: &mut Report) -> Option<Network> {
 
 // Field by field, so that a new key does not compile before it does something.
 fn limits(document: &LimitsDocument) -> Limits {
-    let LimitsDocument { connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle } = *document;
-    Limits { connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle }
+    let LimitsDocument {
+        connections,
+        connections_per_client,
+        requests,
+        head_bytes,
+        target_bytes,
+        headers,
+        form_bytes,
+        streams,
+        upstream_idle,
+    } = *document;
+    Limits {
+        connections,
+        connections_per_client,
+        requests,
+        head_bytes,
+        target_bytes,
+        headers,
+        form_bytes,
+        streams,
+        upstream_idle,
+    }
 }
 
 fn timeouts(document: &TimeoutsDocument) -> Timeouts {
     let TimeoutsDocument {
         handshake,
         client_head,
+        client_idle,
         client_body,
+        request,
         connect,
         response,
         response_body,
         upstream_idle,
         drain,
     } = *document;
-    Timeouts { handshake, client_head, client_body, connect, response, response_body, upstream_idle, drain }
+    let request = Some(request).filter(|time| !time.is_zero());
+    Timeouts {
+        handshake,
+        client_head,
+        client_idle,
+        client_body,
+        request,
+        connect,
+        response,
+        response_body,
+        upstream_idle,
+        drain,
+    }
+}
+
+fn rates(document: &RatesDocument) -> Rates {
+    let RatesDocument { per_client, per_principal } = *document;
+    Rates { per_client: per_client.map(rate), per_principal: per_principal.map(rate) }
+}
+
+fn rate(RateDocument { requests, per, burst }: RateDocument) -> Rate {
+    // The document has no zero.
+    let count = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Rate { requests: count(requests), per, burst: count(burst) }
 }

@@ -30,6 +30,8 @@ pub struct GatewayDocument {
     pub limits: LimitsDocument,
     /// How long anything may take.
     pub timeouts: TimeoutsDocument,
+    /// How often anybody may ask. Default: as often as they like.
+    pub rates: RatesDocument,
     /// What is logged.
     pub log: LogDocument,
 }
@@ -218,10 +220,14 @@ pub struct TokensDocument {
 pub struct LimitsDocument {
     /// Most connections at once, all listeners together. Default: 16,384.
     pub connections: usize,
+    /// Most connections at once from one address (IPv6: one /64). Default: 1,024.
+    pub connections_per_client: usize,
     /// Most requests in flight at once; more are answered 503. Default: 8,192.
     pub requests: usize,
     /// Largest request head in bytes (request line and headers). Default: 64 KiB, at least 16 KiB.
     pub head_bytes: usize,
+    /// Longest path and query together in bytes; more are answered 414. Default: 16 KiB, at most 60 KiB.
+    pub target_bytes: usize,
     /// Most header lines in a request. Default: 100.
     pub headers: usize,
     /// Largest form in bytes that is read to judge its request. Default: 64 KiB.
@@ -237,11 +243,14 @@ pub struct LimitsDocument {
 pub struct TimeoutsDocument {
     /// From accept to the end of the TLS handshake. Default: 10 s.
     pub handshake: Duration,
-    /// From the first byte awaited to the whole request head; also how long a client's connection may idle
-    /// between requests. Default: 30 s.
+    /// From a connection's beginning, or the first byte of a later request, to the whole request head. Default: 30 s.
     pub client_head: Duration,
+    /// How long a client's connection may idle between requests. Default: 60 s.
+    pub client_idle: Duration,
     /// Between two pieces of a request body, and for the whole of a form that is read to judge its request. Default: 30 s.
     pub client_body: Duration,
+    /// The whole of a request, its answer included; zero is no bound. Default: 1 h.
+    pub request: Duration,
     /// To connect to an upstream server, name resolution and TLS included. Default: 5 s.
     pub connect: Duration,
     /// From the request sent to the response head. Default: 60 s.
@@ -252,6 +261,26 @@ pub struct TimeoutsDocument {
     pub upstream_idle: Duration,
     /// How long a drain waits for running requests. Default: 30 s.
     pub drain: Duration,
+}
+
+/// `rates`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RatesDocument {
+    /// Of one address (IPv6: one /64), whatever it asks for. Default: no bound.
+    pub per_client: Option<RateDocument>,
+    /// Of one principal's permitted requests. Default: no bound.
+    pub per_principal: Option<RateDocument>,
+}
+
+/// One entry of `rates`.
+#[derive(Clone, Copy, Debug)]
+pub struct RateDocument {
+    /// How many requests, 1 to a million.
+    pub requests: u32,
+    /// In how long. Default: 1 s.
+    pub per: Duration,
+    /// How many may come at once. Default: as many as `requests`.
+    pub burst: u32,
 }
 
 /// `log`.

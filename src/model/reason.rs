@@ -72,6 +72,16 @@ reasons! {
         title: "The request target is not acceptable",
         cause: "The path, query or target form could be read differently by two readers (dot segments, empty segments, encoded separators, bad or needless percent-encoding, misspelt scope parameters); the subject says which.",
         remedy: "Send the target in its canonical form.";
+    /// The path and query are longer than this gateway reads.
+    TargetTooLong: "target_too_long", 414, "",
+        title: "The request target is too long",
+        cause: "Path and query together have more bytes than `limits.target_bytes`.",
+        remedy: "Send less in the URL, or raise the limit.";
+    /// The head has more fields than this gateway reads.
+    HeadTooLarge: "head_too_large", 431, "",
+        title: "The request has too many header fields",
+        cause: "The head of an HTTP/2 request has more fields than `limits.headers`. Heads over `limits.head_bytes`, and all such heads of HTTP/1.1, are answered 431 without a body before they become a request; `portcullis_heads_rejected_total` counts them.",
+        remedy: "Send fewer fields, or raise the limit.";
     /// A header has such a form.
     BadHeader: "bad_header", 400, "",
         title: "A request header is not acceptable",
@@ -275,8 +285,13 @@ reasons! {
     /// The client sent its request body too slowly.
     BodyTimeout: "body_timeout", 408, "Connection",
         title: "The request body came too slowly",
-        cause: "No piece of the body came within `timeouts.client_body`.",
+        cause: "No piece of the body came within `timeouts.client_body`, or (subject `request`) its end not within `timeouts.request`.",
         remedy: "Send the body faster.";
+    /// The whole of the request took too long.
+    RequestTimeout: "request_timeout", 504, "",
+        title: "The request took too long",
+        cause: "The answer had not come to its end within `timeouts.request`.",
+        remedy: "Ask for less at once, or raise the limit.";
     /// No server of the upstream could be reached.
     UpstreamUnreachable: "upstream_unreachable", 502, "",
         title: "The application cannot be reached",
@@ -292,6 +307,11 @@ reasons! {
         title: "The application gave an invalid answer",
         cause: "The upstream's answer is not HTTP, broke off, or switched protocols unasked.",
         remedy: "Check the application.";
+    /// The client or the principal asks too often.
+    RateLimited: "rate_limited", 429, "Retry-After",
+        title: "Too many requests",
+        cause: "More requests came than `rates.per_client` or `rates.per_principal` allows; the subject is `client` or `principal`.",
+        remedy: "Ask again after `Retry-After` seconds; raise the rate if it was meant to be allowed.";
     /// The gateway has too many requests in flight.
     Overloaded: "overloaded", 503, "Retry-After",
         title: "The gateway is busy",

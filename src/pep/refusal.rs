@@ -21,6 +21,8 @@ pub struct Refusal {
     pub token_fault: Option<Fault>,
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
+    /// After how many seconds the client may ask again, where that is known.
+    pub retry_after: Option<u64>,
     /// What `WWW-Authenticate` says in place of the words for the reason.
     pub challenge: Option<Box<HeaderValue>>,
     /// The code that the configuration gives instead of the reason's own.
@@ -40,6 +42,7 @@ impl Refusal {
             wake: None,
             token_fault: None,
             resource_metadata: None,
+            retry_after: None,
             challenge: None,
             code: None,
             full: None,
@@ -51,6 +54,11 @@ impl Refusal {
     /// A refusal with a word about what exactly was wrong.
     pub fn about(reason: Reason, subject: &str) -> Self {
         Self { full: Some(format!("{}:{subject}", reason.code()).into()), ..Self::of(reason) }
+    }
+
+    /// A refusal that says when to ask again, in seconds from now.
+    pub fn retrying_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// A refusal that names the methods which would have been right.

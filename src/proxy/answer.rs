@@ -172,12 +172,12 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     }
     let retry = match refusal.reason {
         // Keys are retried every few seconds; overload passes faster.
-        Reason::KeysUnavailable => Some("5"),
-        Reason::Overloaded => Some("1"),
-        _ => None,
+        Reason::KeysUnavailable => Some(5),
+        Reason::Overloaded => Some(1),
+        _ => refusal.retry_after,
     };
     if let Some(seconds) = retry {
-        fields.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allow = refusal.allow.as_deref().unwrap_or(FORWARDED_METHODS);

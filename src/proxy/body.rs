@@ -34,6 +34,8 @@ pub enum BrokenBody {
     Broken,
     /// The caller's token was revoked.
     Revoked,
+    /// The time for the whole request is over.
+    Late,
 }
 
 impl fmt::Display for BrokenBody {
@@ -42,6 +44,7 @@ impl fmt::Display for BrokenBody {
             Self::Slow => "the upstream sent its body too slowly",
             Self::Broken => "the upstream's body is broken",
             Self::Revoked => "the caller's token was revoked",
+            Self::Late => "the time for the whole request is over",
         })
     }
 }
@@ -70,8 +73,9 @@ impl Body {
     pub(super) fn relayed(
         (incoming, trailers): (Incoming, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
-        client: &Rc<Connection>,
+        (client, multiplexed): (&Rc<Connection>, bool),
         limit: Duration,
+        deadline: Option<Instant>,
     ) -> Self {
         if incoming.is_end_stream() {
             // hyper never asks for the pieces of an empty body.
@@ -87,12 +91,14 @@ impl Body {
             // The client's side has not asked for anything yet.
             waits_since: Cell::new(Some(Instant::now())),
             cut: Cell::new(None),
+            multiplexed,
+            deadline,
         });
         if let Some(place) = place {
             place.answers(&held);
             held.place.replace(Some(place));
         }
-        Self(Source::Relayed(Relay { incoming, trailers, idle: Idle::new(limit), held }))
+        Self(Source::Relayed(Relay { incoming, trailers, idle: Idle::new(limit), held, looked_after: false }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -144,6 +150,8 @@ struct Relay {
     trailers: Trailers,
     idle: Idle,
     held: Rc<Held>,
+    /// Whether the worker was asked to look after it.
+    looked_after: bool,
 }
 
 /// What an answer holds while it is sent: its upstream connection, its account, its places among the requests in flight
@@ -160,13 +168,21 @@ pub(super) struct Held {
     waits_since: Cell<Option<Instant>>,
     /// Why the answer was ended from outside, if it was.
     cut: Cell<Option<BrokenBody>>,
+    /// Whether the client's side asks for pieces of this answer only as the client takes them.
+    multiplexed: bool,
+    /// When it must have come to its end.
+    deadline: Option<Instant>,
 }
 
 impl Held {
-    /// Lets go of everything if the client has taken nothing for longer than `limit`. Whether there is still something
-    /// to look after.
+    /// Lets go of everything if the client has taken nothing for longer than `limit`, or the time for the whole request is
+    /// over. Whether there is still something to look after.
     pub(super) fn look_after(&self, limit: Duration) -> bool {
-        if self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
+        if self.exchange.borrow().is_some() && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.cut.set(Some(BrokenBody::Late));
+            self.let_go(|ledger| ledger.broken(Reason::RequestTimeout));
+            self.client.sever();
+        } else if self.multiplexed && self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
             self.cut.set(Some(BrokenBody::Slow));
             self.let_go(|ledger| ledger.broken(Reason::BodyTimeout));
         }
@@ -247,6 +263,12 @@ impl Relay {
                     // hyper does not ask again after the last piece, so the end must be noticed with it.
                     if self.incoming.is_end_stream() {
                         held.complete();
+                    } else if !(self.looked_after || held.multiplexed || held.deadline.is_none()) {
+                        // It has more than one piece: nobody else notices that it takes too long while it moves.
+                        self.looked_after = true;
+                        if let Some((_, ledger)) = held.exchange.borrow().as_ref() {
+                            ledger.look_after(held);
+                        }
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }

@@ -1,6 +1,6 @@
 //! Who sent a request: the connection it came on, the address behind trusted proxies, and the names it goes by.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use super::answer::Asker;
 use super::headers;
 use super::listener::Terms;
+use super::seats::Occupant;
+use super::settings::Timeouts;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
 use crate::pep::Environment;
@@ -50,6 +52,12 @@ pub(super) struct Connection {
     terms: Rc<Terms>,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
+    /// When the first byte of what may become the next request came; of HTTP/1, where nothing else comes.
+    head_since: Cell<Option<Instant>>,
+    /// Whether a request ever ran on it.
+    used: Cell<bool>,
+    /// Its place among all connections, as other threads see it.
+    occupant: OnceCell<Arc<Occupant>>,
     broken: Cell<bool>,
     severed: Notify,
     heads: Cell<u64>,
@@ -74,6 +82,9 @@ impl Connection {
             terms: Rc::clone(terms),
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
+            head_since: Cell::new(None),
+            used: Cell::new(false),
+            occupant: OnceCell::new(),
             broken: Cell::new(false),
             severed: Notify::new(),
             heads: Cell::new(0),
@@ -117,20 +128,67 @@ impl Connection {
         self.faulty.get().filter(|(number, _)| *number <= self.heads.get()).map(|(_, fault)| fault)
     }
 
+    /// It has a place among all connections.
+    pub(super) fn takes(&self, occupant: &Arc<Occupant>) {
+        // A connection has one place in its life.
+        let _ = self.occupant.set(Arc::clone(occupant));
+    }
+
+    /// A request on it was permitted.
+    pub(super) fn becomes_known(&self) {
+        if let Some(occupant) = self.occupant.get() {
+            occupant.becomes_known();
+        }
+    }
+
+    /// Bytes came on it.
+    pub(super) fn received(&self) {
+        if self.requests.get() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
     /// One more request runs on it.
     pub(super) fn request_started(&self) {
-        self.requests.set(self.requests.get() + 1);
+        self.used.set(true);
+        self.head_since.set(None);
+        if self.requests.replace(self.requests.get() + 1) == 0
+            && let Some(occupant) = self.occupant.get()
+        {
+            occupant.is_busy();
+        }
     }
 
     /// One request less runs on it.
     pub(super) fn request_finished(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
         self.quiet_since.set(Instant::now());
+        if self.requests.get() == 0
+            && let Some(occupant) = self.occupant.get()
+        {
+            occupant.is_idle();
+        }
     }
 
-    /// Since when no request runs on it; `None` while one does.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
-        (self.requests.get() == 0).then(|| self.quiet_since.get())
+    /// Until when it must have moved on, and for a connection on which a request runs, when to look again. Looked at by
+    /// then, and never later, because no time that begins in between can be over before.
+    pub(super) fn due(&self, timeouts: &Timeouts, multiplexed: bool) -> Instant {
+        let (head, idle) = (timeouts.client_head, timeouts.client_idle);
+        let now = Instant::now();
+        if self.requests.get() > 0 {
+            return now + head.min(idle);
+        }
+        let due = match self.head_since.get().filter(|_| !multiplexed) {
+            _ if !self.used.get() => self.quiet_since.get() + head,
+            Some(since) => since + head,
+            None => self.quiet_since.get() + idle,
+        };
+        due.min(now + head)
+    }
+
+    /// Whether a part of a head came, or the first head never began.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.head_since.get().is_some() || !self.used.get()
     }
 
     /// An answer on it broke off, so it must not end like a complete one.

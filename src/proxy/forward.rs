@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
@@ -60,6 +60,13 @@ pub(super) async fn forward(
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
     let readers = Readers::of(&grounds);
+    caller.connection.becomes_known();
+    if let Some(token) = &grounds.token
+        && let Err(seconds) = worker.gateway.limiters.principal(&token.principal)
+    {
+        let refusal = Refusal::about(Reason::RateLimited, "principal").retrying_after(seconds);
+        return Err(Failed { refusal, readers, ledger });
+    }
     let place = grounds.token.as_ref().map(|token| worker.running.enter(token));
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
@@ -97,12 +104,18 @@ pub(super) async fn forward(
         // A length that no body follows: the backend would take the next request on its connection for it.
         return Err(Failed { refusal: Refusal::of(Reason::BadBody), readers, ledger });
     }
-    ledger.uploads(upload);
+    ledger.uploads(upload.clone());
+    let deadline = timeouts.request.map(|limit| caller.started + limit);
     let request = Request::from_parts(head, body);
     let exchanged = tokio::select! {
         biased;
         refusal = cut(place.as_ref()) => Err(refusal),
         exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
+        () = until(deadline) => Err(match upload {
+            // Nobody waits for the upstream yet.
+            Some(upload) if upload.upstream_waits_since().is_none() => Refusal::about(Reason::BodyTimeout, "request"),
+            _ => Refusal::of(Reason::RequestTimeout),
+        }),
     };
     match exchanged {
         Ok((response, lease)) => {
@@ -117,12 +130,10 @@ pub(super) async fn forward(
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
-            let body = Body::relayed(
-                (incoming, announced.passing),
-                (lease, ledger, place),
-                &caller.connection,
-                timeouts.response_body,
-            );
+            // A stream has no end to wait for.
+            let deadline = deadline.filter(|_| !is_stream(&head.headers));
+            let (limit, client) = (timeouts.response_body, (&caller.connection, multiplexed));
+            let body = Body::relayed((incoming, announced.passing), (lease, ledger, place), client, limit, deadline);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
             }
@@ -133,6 +144,20 @@ pub(super) async fn forward(
             Err(Failed { refusal, readers, ledger })
         }
     }
+}
+
+/// Waits until a moment; without one, for ever.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether an answer is a stream of events, which lasts as long as somebody listens (HTML standard, section 9.2).
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// Tries the upstream's servers in turn until one can be connected to, then sends the request there.

@@ -25,6 +25,11 @@ impl Idle {
         self.armed = false;
     }
 
+    /// Whether the other side is being waited for.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.armed
+    }
+
     /// To be called whenever the other side must be waited for: ready once it has been waited for too long.
     pub(super) fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;

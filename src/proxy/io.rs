@@ -122,8 +122,9 @@ fn ended() -> io::Error {
 
 impl<S: Socket> Drop for ClientIo<S> {
     fn drop(&mut self) {
-        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer.
-        if self.connection.is_broken() {
+        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer; so it would
+        // if bytes of the answer are still waiting.
+        if self.connection.is_broken() || self.stalled.is_waiting() {
             self.stream.reset_on_close();
         }
     }
@@ -140,6 +141,9 @@ impl<S: Socket> AsyncRead for ClientIo<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.connection.received();
+        }
         Poll::Ready(self.look(buffer, before))
     }
 }

@@ -1,5 +1,5 @@
-//! What wraps the gateway as a whole, in the shape of tower services: a bound on requests in flight, and a net for
-//! panics. They answer in the gateway's own words instead of erasing the outcome into a boxed error, and they never
+//! What wraps the gateway as a whole, in the shape of tower services: bounds on requests in flight, on their rate and on
+//! their heads, and a net for panics. They answer in the gateway's own words instead of erasing the outcome into a boxed error, and they never
 //! order security checks. All of them are always ready, so callers need not ask.
 
 use std::convert::Infallible;
@@ -8,15 +8,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::answer::Asker;
 use super::body::Body;
-use super::{Arrival, Caller, Connection, Worker};
+use super::{Arrival, Caller, Connection, Gateway, Settings, Worker};
 use crate::model::Reason;
+use crate::pep::Refusal;
 
 /// The service of one client connection: the gateway inside its layers.
 pub(super) fn service(
@@ -100,7 +101,8 @@ where
     }
 }
 
-/// Answers 503 at once when too many requests are in flight: a queue would only add waiting to the overload.
+/// Answers 503 at once when too many requests are in flight: a queue would only add waiting to the overload. Answers at once,
+/// too, what needs no judgement to be refused, so that a flood of forged tokens is cheap.
 #[derive(Clone)]
 struct InFlight<S> {
     inner: S,
@@ -121,12 +123,36 @@ where
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         let (permit, taken) = Permit::take(&self.worker, &arrival.caller.connection);
-        if taken > self.worker.gateway.settings.limits.requests {
-            let refused = self.worker.refuse_unjudged(&arrival, Reason::Overloaded);
+        if let Err(refusal) = bounded(&self.worker.gateway, &arrival, taken) {
+            let refused = self.worker.refuse_unjudged(&arrival, &refusal);
             return Admitted { inner: None, refused: Some(refused), permit: Some(permit) };
         }
         Admitted { inner: Some(self.inner.call(arrival)), refused: None, permit: Some(permit) }
     }
+}
+
+/// Whether a request is within the bounds that concern every request; `taken` are in flight.
+fn bounded(gateway: &Gateway, arrival: &Arrival, taken: usize) -> Result<(), Refusal> {
+    let Settings { limits, trusted_proxies, .. } = &gateway.settings;
+    if taken > limits.requests {
+        return Err(Refusal::of(Reason::Overloaded));
+    }
+    // A trusted proxy that names no client speaks for many, who must not pay for each other.
+    let Caller { connection, client, .. } = &arrival.caller;
+    let speaks_for_many = connection.trusted && trusted_proxies.iter().any(|network| network.contains(*client));
+    if !speaks_for_many && let Err(seconds) = gateway.limiters.client(*client) {
+        return Err(Refusal::about(Reason::RateLimited, "client").retrying_after(seconds));
+    }
+    let (target, headers) = (arrival.request.uri(), arrival.request.headers());
+    if target.path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes) {
+        return Err(Refusal::of(Reason::TargetTooLong));
+    }
+    // hyper counts the lines of HTTP/1 heads. Browsers send each cookie in a field of its own (RFC 9113 section 8.2.3).
+    let cookies = || headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
+    if headers.len() > limits.headers && headers.len() - cookies() > limits.headers {
+        return Err(Refusal::of(Reason::HeadTooLarge));
+    }
+    Ok(())
 }
 
 pin_project! {
@@ -224,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Domains;
-    use crate::proxy::{Gateway, Limits, Settings};
+    use crate::proxy::Limits;
     use crate::route::RouteMap;
     use crate::snapshot::{Live, Snapshot};
     use crate::telemetry::Telemetry;

@@ -9,6 +9,7 @@ use http::header::{HOST, HeaderMap};
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::body::Held;
 use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
 use crate::model::Reason;
@@ -168,6 +169,11 @@ impl Ledger {
             record.reason_code = Some(code(refusal));
             record.reason = Some(refusal.full_code().to_owned());
         });
+    }
+
+    /// The worker looks after this answer from now on.
+    pub(super) fn look_after(&self, held: &Rc<Held>) {
+        self.worker.streams.borrow_mut().push(Rc::downgrade(held));
     }
 
     /// So many more bytes of the answer are on their way.

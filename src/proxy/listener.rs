@@ -14,7 +14,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +23,8 @@ use tokio_rustls::server::TlsStream;
 use super::caller::{Connection, Peer, Session};
 use super::io::{ClientIo, Socket};
 use super::proxy_protocol::{self, Source};
+use super::seats::Seat;
+use super::settings::{ClientNetwork, Timeouts};
 use super::tls::ServerTls;
 use super::{Gateway, Settings, Worker, client_certificate, layers, now_ms, sni};
 
@@ -129,7 +131,8 @@ impl House {
     fn new(worker: Rc<Worker>) -> Rc<Self> {
         let Settings { limits, timeouts, .. } = &worker.gateway.settings;
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(timeouts.client_head);
+        // hyper has one timer for the head and for the silence before it; they are watched here (`overdue`).
+        http1.header_read_timeout(None);
         // hyper panics below 8 KiB. The buffer alone is no exact bound, because it is filled before it is looked at.
         http1.max_buf_size(limits.head_bytes.max(8 * 1024)).max_header_size(limits.head_bytes);
         if limits.headers != HYPER_HEADERS {
@@ -172,13 +175,12 @@ impl House {
     }
 
     async fn accept(self: Rc<Self>, listener: TcpListener, terms: Rc<Terms>) {
-        let places = Arc::clone(&self.worker.gateway.connections);
+        let seats = Arc::clone(&self.worker.gateway.seats);
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    // With all places taken this one waits, and the others in the system's bounded queue.
-                    let Some(place) = place(&places).await else { return };
-                    let guest = Guest::enter(&self, place);
+                    // With all places taken and busy this one waits, and the others in the system's bounded queue.
+                    let guest = Guest::enter(&self, seats.take().await);
                     spawn_local(guest.serve(stream, peer, Rc::clone(&terms)));
                     // Lets other threads have the next one: a burst would otherwise stay with whoever woke first.
                     tokio::task::yield_now().await;
@@ -191,11 +193,6 @@ impl House {
             }
         }
     }
-}
-
-async fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    // The semaphore is never closed.
-    Arc::clone(places).acquire_owned().await.ok()
 }
 
 /// The client gave up before it was accepted; nothing is wrong with the listener.
@@ -212,14 +209,14 @@ fn concerns_one_client(fault: &io::Error) -> bool {
 /// One open connection's place in the counts; leaves them when dropped, however the connection ended.
 struct Guest {
     house: Rc<House>,
-    _place: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl Guest {
-    fn enter(house: &Rc<House>, place: OwnedSemaphorePermit) -> Self {
+    fn enter(house: &Rc<House>, seat: Seat) -> Self {
         house.open.set(house.open.get() + 1);
         house.worker.gateway.telemetry.connection_opened();
-        Self { house: Rc::clone(house), _place: place }
+        Self { house: Rc::clone(house), seat }
     }
 
     async fn serve(self, mut stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
@@ -230,21 +227,30 @@ impl Guest {
         let greeted = tokio::select! {
             greeted = timeout_at(deadline, self.greet(&mut stream, address, &terms)) => greeted.ok().flatten(),
             () = house.drained() => return,
+            () = self.seat.occupant().must_leave() => return,
         };
         let Some(peer) = greeted else { return house.worker.gateway.telemetry.proxy_header_rejected() };
+        // A trusted proxy speaks for many.
+        let client = (!peer.trusted).then(|| ClientNetwork::from(peer.address));
+        if !self.seat.belongs_to(client) {
+            return house.worker.gateway.telemetry.connection_refused();
+        }
         let Some(tls) = &terms.tls else {
             let connection = Connection::new(&terms, peer, None);
+            connection.takes(self.seat.occupant());
             let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
             return self.http1(io, connection).await;
         };
         let made = tokio::select! {
             made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
             () = house.drained() => return,
+            () = self.seat.occupant().must_leave() => return,
         };
         let agreed = made.ok().and_then(Result::ok).and_then(|stream| Some((session(&stream)?, stream)));
         let Some((session, stream)) = agreed else { return house.worker.gateway.telemetry.handshake_failed() };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let connection = Connection::new(&terms, peer, Some(session));
+        connection.takes(self.seat.occupant());
         let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
         if http2 { self.http2(io, connection).await } else { self.http1(io, connection).await }
     }
@@ -271,37 +277,52 @@ impl Guest {
         let house = &self.house;
         let service = layers::service(&house.worker, Rc::clone(&connection));
         let mut served = pin!(house.http1.serve_connection(TokioIo::new(io.watching_http1()), service));
-        let mut severed = pin!(connection.severed());
+        let mut dismissed = pin!(self.dismissed(&connection));
         let ended = tokio::select! {
             biased;
             ended = served.as_mut() => return self.count(ended),
-            () = severed.as_mut() => return,
+            () = dismissed.as_mut() => return,
             () = house.drained() => {
                 served.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
                     ended = served => ended,
-                    () = severed => return,
+                    () = dismissed => return,
                 }
             }
         };
         self.count(ended);
     }
 
+    /// Waits until an HTTP/1 connection is to be closed at once.
+    async fn dismissed(&self, connection: &Connection) {
+        let gateway = &self.house.worker.gateway;
+        tokio::select! {
+            () = connection.severed() => {}
+            () = self.seat.occupant().must_leave() => {}
+            () = overdue(connection, &gateway.settings.timeouts, false) => {
+                if connection.awaits_head() {
+                    gateway.telemetry.head_rejected("too_slow");
+                }
+            }
+        }
+    }
+
     async fn http2<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
-        let patience = house.worker.gateway.settings.timeouts.client_head;
+        let timeouts = &house.worker.gateway.settings.timeouts;
         let service = layers::service(&house.worker, Rc::clone(&connection));
         let mut served = pin!(house.http2.serve_connection(TokioIo::new(io.watching_http2()), service));
         let asked_to_end = tokio::select! {
             biased;
             ended = served.as_mut() => return self.count(ended),
             () = house.drained() => false,
+            () = self.seat.occupant().must_leave() => return,
             // hyper pings idle HTTP/2 clients but never tires of them.
-            () = quiet_for(&connection, patience) => true,
+            () = overdue(&connection, timeouts, true) => true,
         };
         served.as_mut().graceful_shutdown();
-        let ended = if asked_to_end { timeout(patience, served).await } else { Ok(served.await) };
+        let ended = if asked_to_end { timeout(timeouts.client_head, served).await } else { Ok(served.await) };
         if let Ok(ended) = ended {
             self.count(ended);
         }
@@ -309,8 +330,11 @@ impl Guest {
 
     fn count(&self, ended: hyper::Result<()>) {
         let Err(fault) = ended else { return };
-        if fault.is_parse() || fault.is_parse_too_large() {
-            self.house.worker.gateway.telemetry.head_rejected();
+        let telemetry = &self.house.worker.gateway.telemetry;
+        if fault.is_parse_too_large() {
+            telemetry.head_rejected("too_large");
+        } else if fault.is_parse() {
+            telemetry.head_rejected("malformed");
         }
         tracing::debug!("client connection: {fault}");
     }
@@ -347,10 +371,10 @@ fn session(stream: &TlsStream<TcpStream>) -> Option<Session> {
     }
 }
 
-/// Waits until no request has run on the connection for so long.
-async fn quiet_for(connection: &Connection, patience: Duration) {
+/// Waits until the client has kept a connection without a request for too long.
+async fn overdue(connection: &Connection, timeouts: &Timeouts, multiplexed: bool) {
     loop {
-        let due = connection.quiet_since().unwrap_or_else(Instant::now) + patience;
+        let due = connection.due(timeouts, multiplexed);
         if due <= Instant::now() {
             return;
         }

@@ -22,7 +22,9 @@ mod ledger;
 pub mod listener;
 pub mod probe;
 pub mod proxy_protocol;
+mod rates;
 mod running;
+mod seats;
 mod settings;
 mod sni;
 pub mod tls;
@@ -40,19 +42,21 @@ use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use body::Held;
 pub use body::{Body, BrokenBody};
-pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
+pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
 use cors::Readers;
 use forward::Failed;
 use ledger::Ledger;
+use rates::Limiters;
 use running::Running;
+use seats::Seats;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
@@ -74,7 +78,9 @@ pub struct Gateway {
     wake: mpsc::Sender<WantedKey>,
     settings: Settings,
     /// Places for client connections, one count for all listeners and workers.
-    connections: Arc<Semaphore>,
+    seats: Arc<Seats>,
+    /// How often anybody has asked.
+    limiters: Limiters,
 }
 
 impl Gateway {
@@ -88,8 +94,9 @@ impl Gateway {
         wake: mpsc::Sender<WantedKey>,
         settings: Settings,
     ) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, connections })
+        let seats = Seats::new(&settings.limits, &telemetry);
+        let limiters = Limiters::new(settings.rates);
+        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, seats, limiters })
     }
 }
 
@@ -106,7 +113,7 @@ pub struct Worker {
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
-    /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read.
+    /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read, and long ones.
     streams: RefCell<Vec<Weak<Held>>>,
     /// Exchanges that are judged again when revocations change.
     running: Rc<Running>,
@@ -133,7 +140,7 @@ impl Worker {
     /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
     async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
         if let Some(fault) = arrival.fault {
-            return self.refuse(&arrival, &Refusal::about(Reason::BadHeader, fault));
+            return self.refuse_unjudged(&arrival, &Refusal::about(Reason::BadHeader, fault));
         }
         let Arrival { request, caller, mut asker, .. } = arrival;
         let (mut head, mut body) = request.into_parts();
@@ -164,8 +171,9 @@ impl Worker {
             {
                 Ok(response) => return response,
                 Err(Failed { refusal, readers, ledger }) => {
-                    // Only who was cut has an invalid token by now; the rest of the body may still come.
-                    if refusal.reason == Reason::InvalidToken {
+                    // Only who was cut has an invalid token by now; the rest of the body may still come. So it may where the
+                    // time for the whole request is over.
+                    if matches!(refusal.reason, Reason::InvalidToken | Reason::RequestTimeout) {
                         asker = asker.closing();
                     }
                     (refusal, false, readers, ledger)
@@ -201,11 +209,7 @@ impl Worker {
     }
 
     /// Says no to a request that nobody looked at.
-    fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, reason: Reason) -> Response<Body> {
-        self.refuse(arrival, &Refusal::of(reason))
-    }
-
-    fn refuse(self: &Rc<Self>, arrival: &Arrival, refusal: &Refusal) -> Response<Body> {
+    fn refuse_unjudged(self: &Rc<Self>, arrival: &Arrival, refusal: &Refusal) -> Response<Body> {
         let (response, sent) = answer::refusal(refusal, false, arrival.asker, &arrival.caller);
         let request = &arrival.request;
         let head = (request.method(), request.uri(), request.headers());

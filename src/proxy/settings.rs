@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long anything may take.
     pub timeouts: Timeouts,
+    /// How often anybody may ask.
+    pub rates: Rates,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Empty: nobody's.
     pub trusted_proxies: Vec<Network>,
 }
@@ -19,12 +22,18 @@ pub struct Settings {
 /// `limits` of gateway.yaml; the defaults are the file's.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections at once, all listeners together; more wait to be accepted.
+    /// Most connections at once, all listeners together. For more, those that idle longest give way; where none idles,
+    /// they wait to be accepted.
     pub connections: usize,
+    /// Most connections at once of one [`ClientNetwork`]. For more, its own that idle longest give way; where none idles,
+    /// they are closed.
+    pub connections_per_client: usize,
     /// Most requests in flight at once; more are answered 503.
     pub requests: usize,
     /// Largest request head in bytes.
     pub head_bytes: usize,
+    /// Longest path and query together in bytes; more are answered 414.
+    pub target_bytes: usize,
     /// Most header lines in a request.
     pub headers: usize,
     /// Largest form in bytes that is read to judge its request.
@@ -39,8 +48,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            connections_per_client: 1_024,
             requests: 8_192,
             head_bytes: 64 * 1024,
+            target_bytes: 16 * 1024,
             headers: 100,
             form_bytes: 64 * 1024,
             streams: 128,
@@ -54,11 +65,15 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From accept to the end of the TLS handshake.
     pub handshake: Duration,
-    /// From the first byte awaited to the whole request head; hyper has one timer for both, so it is also how long a
-    /// client's connection may idle between requests.
+    /// From a connection's beginning, or the first byte of a later request, to the whole request head.
     pub client_head: Duration,
-    /// Between two pieces of a request body, for the whole of a form that is read to judge its request, and for a client that does not take the bytes of its answer.
+    /// How long a client's connection may idle between requests.
+    pub client_idle: Duration,
+    /// Between two pieces of a request body, for the whole of a form that is read to judge its request, and for a client
+    /// that does not take the bytes of its answer.
     pub client_body: Duration,
+    /// From a request's head to the end of its answer; streams of events are exempt. `None` is no bound.
+    pub request: Option<Duration>,
     /// To connect to an upstream server, name resolution and TLS included.
     pub connect: Duration,
     /// From the last piece of the request sent to the head of the answer.
@@ -76,13 +91,48 @@ impl Default for Timeouts {
         Self {
             handshake: Duration::from_secs(10),
             client_head: Duration::from_secs(30),
+            client_idle: Duration::from_secs(60),
             client_body: Duration::from_secs(30),
+            request: Some(Duration::from_secs(3600)),
             connect: Duration::from_secs(5),
             response: Duration::from_secs(60),
             response_body: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
+    }
+}
+
+/// `rates` of gateway.yaml; by default there is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// Of one [`ClientNetwork`], whatever it asks for.
+    pub per_client: Option<Rate>,
+    /// Of one principal's permitted requests.
+    pub per_principal: Option<Rate>,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// How many times.
+    pub requests: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+}
+
+/// One client as limits count it: an IPv4 address, or the /64 of an IPv6 one, within which whoever has one address has
+/// them all (RFC 4291 section 2.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientNetwork(u128);
+
+impl From<IpAddr> for ClientNetwork {
+    fn from(address: IpAddr) -> Self {
+        let bits = mapped(address);
+        let of_ipv4 = address.to_canonical().is_ipv4();
+        Self(if of_ipv4 { bits } else { bits & (u128::MAX << 64) })
     }
 }
 
@@ -169,6 +219,21 @@ mod tests {
             if let Ok(outside) = outside.parse() {
                 assert!(!network.contains(outside), "{outside}");
             }
+        }
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_the_64_of_an_ipv6_one() {
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            let [one, other] = [one, other].map(|text| ClientNetwork::from(text.parse::<IpAddr>().unwrap()));
+            assert_eq!(one == other, same, "{one:?} {other:?}");
         }
     }
 

@@ -11,8 +11,9 @@ use super::segment;
 
 /// The most path segments of a request.
 pub const MAX_SEGMENTS: usize = 64;
-/// The longest path and query together, in bytes.
-pub const MAX_TARGET: usize = 16 * 1024;
+/// The longest path, and the longest query, in bytes: what the offsets of segments can count. The gateway's own limit is
+/// `limits.target_bytes`.
+pub const MAX_TARGET: usize = 60 * 1024;
 
 /// Why a target is refused; the word is the subject of the reason `bad_target`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ impl EncodeLabelSet for Outcome {
     }
 }
 
-/// The labels of `portcullis_tokens_refused_total`: a word of a closed list.
+/// The labels of `portcullis_tokens_refused_total` and `portcullis_heads_rejected_total`: a word of a closed list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Refused {
     cause: &'static str,
@@ -98,11 +98,14 @@ pub(super) struct Metrics {
     pub(super) connections_accepted: Counter,
     /// TLS handshakes that came to nothing.
     pub(super) handshakes_failed: Counter,
+    /// Idle client connections that were closed to make room for others.
+    pub(super) connections_shed: Counter,
+    /// Client connections that were closed because their client had too many.
+    pub(super) connections_refused: Counter,
     /// Connections without the header of the PROXY protocol that their listener asks for.
     pub(super) proxy_headers_rejected: Counter,
     certificate_ends: Family<Named, Gauge>,
-    /// Request heads that were not HTTP.
-    pub(super) heads_rejected: Counter,
+    heads_rejected: Family<Refused, Counter>,
     /// Decision lines that were lost.
     pub(super) lines_dropped: Counter,
     upstream_opened: Family<Named, Counter>,
@@ -141,7 +144,9 @@ impl Metrics {
             handshakes_failed: Counter::default(),
             proxy_headers_rejected: Counter::default(),
             certificate_ends: Family::default(),
-            heads_rejected: Counter::default(),
+            connections_shed: Counter::default(),
+            connections_refused: Counter::default(),
+            heads_rejected: Family::default(),
             lines_dropped: Counter::default(),
             upstream_opened: Family::default(),
             upstream_failed: Family::default(),
@@ -183,7 +188,12 @@ impl Metrics {
         all.register("proxy_headers_rejected", help, rejected);
         let (help, ends) = ("When a listener's certificate ends", self.certificate_ends.clone());
         all.register_with_unit("certificate_not_after_timestamp", help, Unit::Seconds, ends);
-        all.register("heads_rejected", "Request heads that were not HTTP", self.heads_rejected.clone());
+        let (help, shed) = ("Idle client connections closed to make room", self.connections_shed.clone());
+        all.register("connections_shed", help, shed);
+        let (help, refused) = ("Client connections beyond the limit of their client", self.connections_refused.clone());
+        all.register("connections_refused", help, refused);
+        let (help, rejected) = ("Request heads that never became a request, by cause", self.heads_rejected.clone());
+        all.register("heads_rejected", help, rejected);
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
         all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
@@ -232,6 +242,10 @@ impl Metrics {
 
     pub(super) fn certificate_ends(&self, file: &str, at: u64) {
         self.certificate_ends.get_or_create(&Named::of("file", file)).set(signed(at));
+    }
+
+    pub(super) fn head_rejected(&self, cause: &'static str) {
+        self.heads_rejected.get_or_create(&Refused { cause }).inc();
     }
 
     pub(super) fn upstream_opened(&self, server: &str) {
@@ -335,6 +349,7 @@ mod tests {
         metrics.certificate_ends("tls.crt", 1003);
         metrics.revoked_loaded(12, 1002);
         metrics.revoked_failed.inc();
+        metrics.head_rejected("too_large");
         let text = metrics.render();
         for expected in [
             "portcullis_build_info{version=\"1.2.3\"} 1",
@@ -347,6 +362,9 @@ mod tests {
             "portcullis_connections 0",
             "portcullis_certificate_not_after_timestamp_seconds{file=\"tls.crt\"} 1003",
             "portcullis_proxy_headers_rejected_total 0",
+            "portcullis_connections_shed_total 0",
+            "portcullis_connections_refused_total 0",
+            "portcullis_heads_rejected_total{cause=\"too_large\"} 1",
             "portcullis_log_lines_dropped_total 0",
             "portcullis_policy_serial 3",
             "portcullis_policy_loaded_timestamp_seconds 1000",

@@ -142,9 +142,19 @@ impl Telemetry {
         self.metrics.certificate_ends(file, at);
     }
 
-    /// A client sent a request head that could not be read as HTTP and never became a request.
-    pub fn head_rejected(&self) {
-        self.metrics.heads_rejected.inc();
+    /// An idle client connection was closed to make room for others.
+    pub fn connection_shed(&self) {
+        self.metrics.connections_shed.inc();
+    }
+
+    /// A client's connection was closed because the client had too many.
+    pub fn connection_refused(&self) {
+        self.metrics.connections_refused.inc();
+    }
+
+    /// A client sent a request head that never became a request, for this cause: `malformed`, `too_large`, `too_slow`.
+    pub fn head_rejected(&self, cause: &'static str) {
+        self.metrics.head_rejected(cause);
     }
 
     /// A connection to an upstream server (`http://host:port`) was opened.

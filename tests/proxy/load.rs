@@ -104,23 +104,6 @@ fn a_thousand_streams_at_once_are_told_apart() {
 }
 
 #[test]
-fn connections_beyond_their_bound_wait_for_a_place() {
-    let backend = Backend::hello();
-    let gateway = Setup { limits: "connections: 2".into(), ..Setup::before(&backend) }.start();
-    let olga = token("olga");
-    let mut inside = [gateway.connect(), gateway.connect()];
-    for client in &mut inside {
-        assert_eq!(client.ask(get("/things/1", &olga)).status, 200);
-    }
-    let mut waiting = gateway.connect();
-    waiting.send(get("/things/1", &olga));
-    thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!(backend.heads(), 2, "the third is not served yet");
-    drop(inside);
-    assert_eq!(waiting.answer().status, 200);
-}
-
-#[test]
 fn refusals_under_load_never_touch_the_backend() {
     let backend = Backend::hello();
     let gateway = Setup::before(&backend).start();

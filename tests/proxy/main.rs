@@ -24,6 +24,7 @@ mod forms;
 mod forward;
 mod framing;
 mod h2_frames;
+mod limits;
 mod listeners;
 mod load;
 mod metadata;

@@ -52,7 +52,7 @@ fn a_client_that_makes_no_handshake_is_cut_off() {
 #[test]
 fn a_quiet_connection_is_closed() {
     let backend = Backend::hello();
-    let gateway = Setup::before(&backend).timeouts("client_head: 300ms").start();
+    let gateway = Setup::before(&backend).timeouts("client_idle: 300ms").start();
     let mut client = gateway.connect();
     assert_eq!(client.ask(get("/things/1", &token("olga"))).status, 200);
     assert!(in_time("HTTP/1.1", || client.is_ended()));
@@ -67,6 +67,37 @@ fn a_quiet_connection_is_closed() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+}
+
+#[test]
+fn a_connection_may_idle_longer_than_a_head_may_take() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).timeouts("client_head: 300ms, client_idle: 60s").start();
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        assert_eq!(client.ask(get("/things/1", &token("olga"))).status, 200);
+        std::thread::sleep(Duration::from_millis(900));
+    }
+    client.send("GET /thi");
+    assert!(in_time("a later head", || client.is_ended()));
+    block_on(async {
+        let mut client = http2(gateway.tls, &gateway.certificate()).await;
+        for _ in 0..2 {
+            let request = h2_request("GET", "/things/1", &token("olga"), Repeated::none());
+            client.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_idles_is_not_cut_in_the_middle_of_a_request() {
+    let backend = Backend::start(|_, stream| {
+        std::thread::sleep(Duration::from_millis(900));
+        crate::backend::reply(stream, "200 OK", b"hello")
+    });
+    let gateway = Setup::before(&backend).timeouts("client_head: 200ms, client_idle: 200ms").start();
+    assert_eq!(gateway.ask(get("/things/1", &token("olga"))).text(), "hello");
 }
 
 #[test]
@@ -252,4 +283,106 @@ fn an_http2_client_that_does_not_take_its_answer_is_cut_off() {
         }
         drop(answer);
     });
+}
+
+/// Sends a piece of an answer every 50 ms until nobody takes it, then says so.
+fn dripping(head: &'static str) -> (Backend, std::sync::mpsc::Receiver<()>) {
+    let (gone, told) = std::sync::mpsc::channel();
+    let gone = std::sync::Mutex::new(gone);
+    let backend = Backend::start(move |_, stream| {
+        say(stream, head.as_bytes());
+        while say(stream, b"1\r\nx\r\n") == Then::Keep {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = gone.lock().unwrap().send(());
+        Then::Close
+    });
+    (backend, told)
+}
+
+#[test]
+fn a_whole_request_has_an_end_even_if_each_piece_is_in_time() {
+    let idle = "client_body: 30s, response: 30s, response_body: 30s";
+    let setup = |backend: &Backend| Setup::before(backend).timeouts(&format!("request: 700ms, {idle}"));
+
+    // An upload that drips.
+    let backend = Backend::hello();
+    let gateway = setup(&backend).start();
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/1", &token("olga"), "Content-Length: 1000\r\n", ""));
+    let answer = in_time("an upload", || {
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(50));
+            client.send("x");
+        }
+        client.answer()
+    });
+    assert_eq!(answer.verdict(), (408, "body_timeout".into()));
+    assert!(client.is_ended());
+    assert!(backend.wait_for(1).iter().all(|seen| !seen.whole));
+
+    // An upstream that never answers.
+    let backend = Backend::raw(|_, stream, record| {
+        record.head();
+        std::thread::sleep(WAIT);
+        drop(stream);
+    });
+    let gateway = setup(&backend).start();
+    let answer = in_time("no answer", || gateway.ask(get("/things/1", &token("olga"))));
+    assert_eq!(answer.verdict(), (504, "request_timeout".into()));
+
+    // An answer that drips, in both versions.
+    let (backend, told) = dripping("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let gateway = setup(&backend).start();
+    let answer = in_time("an answer", || gateway.ask(get("/things/1", &token("olga"))));
+    assert_eq!((answer.status, answer.whole), (200, false));
+    assert!(answer.length > 3);
+    told.recv_timeout(WAIT).unwrap();
+    block_on(async {
+        let mut client = http2(gateway.tls, &gateway.certificate()).await;
+        let answer = client.send_request(h2_request("GET", "/things/1", &token("olga"), Repeated::none())).await;
+        assert!(answer.unwrap().into_body().collect().await.is_err(), "a stream that broke off");
+    });
+    told.recv_timeout(WAIT).unwrap();
+}
+
+#[test]
+fn a_client_that_takes_its_answer_in_drips_has_the_same_time() {
+    let (gone, told) = std::sync::mpsc::channel();
+    let gone = std::sync::Mutex::new(gone);
+    let backend = Backend::start(move |_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while say(stream, &[0; 64 * 1024]) == Then::Keep {}
+        gone.lock().unwrap().send(()).unwrap();
+        Then::Close
+    });
+    let gateway = Setup::before(&backend).timeouts("request: 1s, client_body: 30s").start();
+    let socket = std::net::TcpStream::connect(gateway.plain).unwrap();
+    std::io::Write::write_all(&mut &socket, get("/things/1", &token("olga")).as_bytes()).unwrap();
+    in_time("a dripping reader", || {
+        let mut taken = 0;
+        while told.try_recv().is_err() {
+            assert!(taken < 1000, "the backend is never let go");
+            let _ = std::io::Read::read(&mut &socket, &mut [0; 4096]);
+            taken += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+#[test]
+fn a_stream_of_events_and_a_gateway_without_that_limit_go_on() {
+    let stream =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let other = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (head, limit) in [(stream, "request: 500ms"), (other, "request: 0s")] {
+        let (backend, told) = dripping(head);
+        let gateway = Setup::before(&backend).timeouts(limit).start();
+        let mut client = gateway.connect();
+        client.send(get("/things/1", &token("olga")));
+        assert_eq!(client.head().unwrap().status, 200);
+        assert!(told.recv_timeout(Duration::from_millis(2500)).is_err(), "{limit}");
+        drop(client);
+        told.recv_timeout(WAIT).unwrap();
+    }
 }

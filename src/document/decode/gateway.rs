@@ -5,8 +5,8 @@ use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, LogDocument, RevokedFilesDocument,
-    TenantDocument, TimeoutsDocument, TokensDocument,
+    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, LogDocument, RateDocument,
+    RatesDocument, RevokedFilesDocument, TenantDocument, TimeoutsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
 
@@ -34,9 +34,10 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "trusted_proxies",
         "limits",
         "timeouts",
+        "rates",
         "log",
     ];
-    let [_, listeners, admin, routes, grants, revoked, tenants, issuers, tokens, trusted, limits, timeouts, log] =
+    let [_, listeners, admin, routes, grants, revoked, tenants, issuers, tokens, trusted, limits, timeouts, rates, log] =
         file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
@@ -53,6 +54,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         trusted_proxies: trusted.texts(report),
         limits: self::limits(limits, report),
         timeouts: self::timeouts(timeouts, report),
+        rates: self::rates(rates, report),
         log: self::log(log, report),
     })
 }
@@ -173,14 +175,26 @@ fn tokens(section: Field<'_>, report: &mut Report) -> TokensDocument {
 }
 
 fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
-    let keys = ["connections", "requests", "head_bytes", "headers", "form_bytes", "streams", "upstream_idle"];
-    let [connections, requests, head_bytes, headers, form_bytes, streams, upstream_idle] =
+    let keys = [
+        "connections",
+        "connections_per_client",
+        "requests",
+        "head_bytes",
+        "target_bytes",
+        "headers",
+        "form_bytes",
+        "streams",
+        "upstream_idle",
+    ];
+    let [connections, per_client, requests, head_bytes, target_bytes, headers, form_bytes, streams, upstream_idle] =
         section.section("`limits`", keys, report);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     LimitsDocument {
         connections: count(connections.number(16_384, 1..=1_048_576, report)),
+        connections_per_client: count(per_client.number(1_024, 1..=1_048_576, report)),
         requests: count(requests.number(8_192, 1..=1_048_576, report)),
         head_bytes: count(head_bytes.size(64 * KIB, 16 * KIB..=1024 * KIB, report)),
+        target_bytes: count(target_bytes.size(16 * KIB, KIB..=60 * KIB, report)),
         headers: count(headers.number(100, 1..=1_024, report)),
         form_bytes: count(form_bytes.size(64 * KIB, 1..=16 * 1024 * KIB, report)),
         streams: u32::try_from(streams.number(128, 1..=65_535, report)).unwrap_or(u32::MAX),
@@ -189,22 +203,70 @@ fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
 }
 
 fn timeouts(section: Field<'_>, report: &mut Report) -> TimeoutsDocument {
-    let keys =
-        ["handshake", "client_head", "client_body", "connect", "response", "response_body", "upstream_idle", "drain"];
-    let [handshake, client_head, client_body, connect, response, response_body, upstream_idle, drain] =
-        section.section("`timeouts`", keys, report);
+    let keys = [
+        "handshake",
+        "client_head",
+        "client_idle",
+        "client_body",
+        "request",
+        "connect",
+        "response",
+        "response_body",
+        "upstream_idle",
+        "drain",
+    ];
+    let [
+        handshake,
+        client_head,
+        client_idle,
+        client_body,
+        request,
+        connect,
+        response,
+        response_body,
+        upstream_idle,
+        drain,
+    ] = section.section("`timeouts`", keys, report);
     // Short ones are for tests; none at all would end every request.
     let range = 10..=24 * HOUR;
     TimeoutsDocument {
         handshake: handshake.duration(10 * SECOND, range.clone(), report),
         client_head: client_head.duration(30 * SECOND, range.clone(), report),
+        client_idle: client_idle.duration(60 * SECOND, range.clone(), report),
         client_body: client_body.duration(30 * SECOND, range.clone(), report),
+        request: request.duration(HOUR, 0..=24 * HOUR, report),
         connect: connect.duration(5 * SECOND, range.clone(), report),
         response: response.duration(60 * SECOND, range.clone(), report),
         response_body: response_body.duration(60 * SECOND, range.clone(), report),
         upstream_idle: upstream_idle.duration(30 * SECOND, range, report),
         drain: drain.duration(30 * SECOND, 0..=24 * HOUR, report),
     }
+}
+
+fn rates(section: Field<'_>, report: &mut Report) -> RatesDocument {
+    let [per_client, per_principal] = section.section("`rates`", ["per_client", "per_principal"], report);
+    let [per_client, per_principal] =
+        [per_client, per_principal].map(|field| field.node.and_then(|node| rate(node, report)));
+    RatesDocument { per_client, per_principal }
+}
+
+fn rate(node: &Node, report: &mut Report) -> Option<RateDocument> {
+    const MOST: u64 = 1_000_000;
+    let [requests, per, burst] = fields(node, "this rate", ["requests", "per", "burst"], report)?;
+    requests.need(report)?;
+    let requests = requests.number(1, 1..=MOST, report);
+    let (written, per) = (burst, per.duration(SECOND, 10..=24 * HOUR, report));
+    let burst = burst.number(requests, 1..=MOST, report);
+    let refilled = per.as_millis().saturating_mul(u128::from(burst)) / u128::from(requests.max(1));
+    if refilled > u128::from(31 * 24 * HOUR) {
+        let place = written.node.map_or(node.place, |node| node.place);
+        report
+            .error("out_of_range", place, "`burst` must be earned again within 31 days at this rate")
+            .help("write a smaller `burst` or a higher rate");
+        return None;
+    }
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Some(RateDocument { requests: count(requests), per, burst: count(burst) })
 }
 
 fn log(section: Field<'_>, report: &mut Report) -> LogDocument {
@@ -252,18 +314,22 @@ mod tests {
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (16_384, 8_192, 65_536));
         assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (100, 128, 128));
         assert_eq!(limits.form_bytes, 65_536);
+        assert_eq!((limits.connections_per_client, limits.target_bytes), (1_024, 16_384));
+        assert!(document.rates.per_client.is_none() && document.rates.per_principal.is_none());
         let timeouts = &document.timeouts;
         let seconds = [
             timeouts.handshake,
             timeouts.client_head,
+            timeouts.client_idle,
             timeouts.client_body,
+            timeouts.request,
             timeouts.connect,
             timeouts.response,
             timeouts.response_body,
             timeouts.upstream_idle,
             timeouts.drain,
         ];
-        assert_eq!(seconds.map(|time| time.as_secs()), [10, 30, 30, 5, 60, 60, 30, 30]);
+        assert_eq!(seconds.map(|time| time.as_secs()), [10, 30, 60, 30, 3600, 5, 60, 60, 30, 30]);
         assert!(document.log.decisions);
         assert_eq!(document.log.level.value, "info");
     }
@@ -286,8 +352,9 @@ issuers:
   - {name: plain, issuer: i}
 tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0, cache_bytes: 1KiB, refresh: 10s, cooldown: 1s, keep: 1m}
 trusted_proxies: [10.0.0.0/8]
-limits: {connections: 1, requests: 2, head_bytes: 1MiB, headers: 3, form_bytes: 2KiB, streams: 4, upstream_idle: 5}
-timeouts: {handshake: 1s, client_head: 2s, client_body: 3s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
+limits: {connections: 1, connections_per_client: 6, requests: 2, head_bytes: 1MiB, target_bytes: 2KiB, headers: 3, form_bytes: 2KiB, streams: 4, upstream_idle: 5}
+timeouts: {handshake: 1s, client_head: 2s, client_idle: 90s, client_body: 3s, request: 0s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
+rates: {per_client: {requests: 200, per: 2s, burst: 400}, per_principal: {requests: 5}}
 log: {decisions: false, level: debug}
 ",
         );
@@ -338,8 +405,13 @@ log: {decisions: false, level: debug}
         let limits = &document.limits;
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (1, 2, 1_048_576));
         assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (3, 4, 5));
+        assert_eq!((limits.connections_per_client, limits.target_bytes), (6, 2048));
+        let rates = [document.rates.per_client, document.rates.per_principal].map(Option::unwrap);
+        let told = rates.map(|rate| (rate.requests, rate.per.as_secs(), rate.burst));
+        assert_eq!(told, [(200, 2, 400), (5, 1, 5)]);
         let timeouts = &document.timeouts;
         assert_eq!(timeouts.connect, Duration::from_millis(400));
+        assert_eq!((timeouts.client_idle.as_secs(), timeouts.request), (90, Duration::ZERO));
         assert_eq!(timeouts.response, Duration::from_secs(300));
         assert_eq!(timeouts.response_body, Duration::from_secs(21_600));
         assert_eq!(timeouts.drain, Duration::ZERO);

@@ -1,0 +1,192 @@
+//! How often anybody may ask: one account for each client and one for each principal, shared by all workers.
+//!
+//! The arithmetic (GCRA) is that of `governor`; its own tables of keys grow with every key, so the table is ours. It has
+//! a fixed number of slots, and where they are taken, the account with the least debt is forgotten. A flood of addresses
+//! so costs no memory, cannot lock anybody out, and does not wipe out the accounts of those who ask too often.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+
+use super::settings::{ClientNetwork, Rate, Rates};
+use crate::model::PrincipalKey;
+
+/// Accounts that share a lock, among which a new one finds its slot.
+const WAYS: usize = 8;
+/// Such groups; with [`WAYS`], how many accounts are remembered: 65,536, which take 3 MiB at most.
+const SETS: usize = 8 * 1024;
+
+/// The accounts that gateway.yaml asks for; where it asks for none, nothing is looked up.
+#[derive(Debug)]
+pub(super) struct Limiters {
+    client: Option<Limiter<ClientNetwork>>,
+    principal: Option<Limiter<PrincipalKey>>,
+}
+
+impl Limiters {
+    /// All accounts are empty.
+    pub(super) fn new(rates: Rates) -> Self {
+        Self { client: rates.per_client.map(Limiter::new), principal: rates.per_principal.map(Limiter::new) }
+    }
+
+    /// Counts a request of a client.
+    ///
+    /// # Errors
+    /// It asks too often; after how many seconds it may again.
+    pub(super) fn client(&self, address: IpAddr) -> Result<(), u64> {
+        self.client.as_ref().map_or(Ok(()), |limiter| limiter.count(&ClientNetwork::from(address)))
+    }
+
+    /// Counts a permitted request of a principal.
+    ///
+    /// # Errors
+    /// It asks too often; after how many seconds it may again.
+    pub(super) fn principal(&self, principal: &PrincipalKey) -> Result<(), u64> {
+        self.principal.as_ref().map_or(Ok(()), |limiter| limiter.count(principal))
+    }
+}
+
+/// Accounts by key.
+struct Limiter<K: Copy + Eq + Hash>(RateLimiter<K, Slots<K>, DefaultClock>);
+
+impl<K: Copy + Eq + Hash> Limiter<K> {
+    fn new(rate: Rate) -> Self {
+        // No rate is so high that this is zero.
+        let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
+        let quota = Quota::with_period(each).unwrap_or(Quota::per_second(rate.requests)).allow_burst(rate.burst);
+        Self(RateLimiter::new(quota, Slots::new(SETS), DefaultClock::default()))
+    }
+
+    fn count(&self, key: &K) -> Result<(), u64> {
+        self.0.check_key(key).map_err(|until| {
+            let wait = until.wait_time_from(self.0.clock().now());
+            // Rounded up: who comes back then is let in.
+            wait.as_secs() + u64::from(wait.subsec_nanos() > 0).max(u64::from(wait.is_zero()))
+        })
+    }
+}
+
+impl<K: Copy + Eq + Hash> fmt::Debug for Limiter<K> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Limiter")
+    }
+}
+
+/// One account: whose, and the moment at which it will be empty, in nanoseconds since the start.
+type Slot<K> = Option<(K, u64)>;
+
+/// A table of accounts that never grows.
+struct Slots<K> {
+    sets: Box<[Mutex<[Slot<K>; WAYS]>]>,
+    /// Keyed from the operating system, so that nobody can choose keys that meet in one set.
+    hasher: RandomState,
+}
+
+impl<K: Copy> Slots<K> {
+    fn new(sets: usize) -> Self {
+        Self { sets: (0..sets).map(|_| Mutex::new([None; WAYS])).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash> StateStore for Slots<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let hash = usize::try_from(self.hasher.hash_one(key) >> 1).unwrap_or_default();
+        let Some(set) = hash.checked_rem(self.sets.len()).and_then(|at| self.sets.get(at)) else {
+            return decide(None).map(|(outcome, _)| outcome);
+        };
+        // Held for some comparisons; the only foreign code under it is arithmetic.
+        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = set.iter_mut().find(|slot| slot.is_some_and(|(owner, _)| owner == *key));
+        let debt = |slot: &&mut Slot<K>| slot.map_or(0, |(_, empty_at)| empty_at);
+        let (known, slot) = match own {
+            Some(slot) => (slot.map(|(_, empty_at)| Nanos::from(empty_at)), Some(slot)),
+            None => (None, set.iter_mut().min_by_key(debt)),
+        };
+        let (outcome, empty_at) = decide(known)?;
+        if let Some(slot) = slot {
+            *slot = Some((*key, empty_at.into()));
+        }
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use governor::clock::FakeRelativeClock;
+    use governor::middleware::NoOpMiddleware;
+
+    use super::*;
+
+    /// A limiter whose time stands still until it is moved.
+    type Still = RateLimiter<u32, Slots<u32>, FakeRelativeClock, NoOpMiddleware<Nanos>>;
+
+    fn rate(requests: u32, per: Duration, burst: u32) -> Rate {
+        Rate { requests: NonZeroU32::new(requests).unwrap(), per, burst: NonZeroU32::new(burst).unwrap() }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_burst_passes_and_the_next_is_told_when_to_come_back() {
+        let rates = Rates { per_client: Some(rate(10, HOUR, 3)), per_principal: None };
+        let limiters = Limiters::new(rates);
+        let ask = |address: &str| limiters.client(address.parse().unwrap());
+        let asked: Vec<_> = (0..4).map(|_| ask("192.0.2.1")).collect();
+        assert_eq!(asked, [Ok(()), Ok(()), Ok(()), Err(360)]);
+        assert_eq!(ask("192.0.2.2"), Ok(()), "another client");
+        for (address, passes) in
+            [("2001:db8::1", true), ("2001:db8::2", true), ("2001:db8::3", true), ("2001:db8::4", false)]
+        {
+            assert_eq!(ask(address).is_ok(), passes, "{address} is one of a /64");
+        }
+        assert_eq!(ask("2001:db8:0:1::1"), Ok(()), "another /64");
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_counted() {
+        let limiters = Limiters::new(Rates::default());
+        assert!((0..10_000).all(|_| limiters.client("192.0.2.1".parse().unwrap()).is_ok()));
+    }
+
+    #[test]
+    fn an_account_fills_again_with_time() {
+        let clock = FakeRelativeClock::default();
+        let quota = Quota::with_period(Duration::from_millis(100)).unwrap().allow_burst(NonZeroU32::new(2).unwrap());
+        let limiter = Still::new(quota, Slots::new(1), clock.clone());
+        let passed = |milliseconds| {
+            clock.advance(Duration::from_millis(milliseconds));
+            (0..5).filter(|_| limiter.check_key(&7).is_ok()).count()
+        };
+        assert_eq!([passed(1000), passed(0), passed(100), passed(50), passed(50), passed(900)], [2, 0, 1, 0, 1, 2]);
+    }
+
+    #[test]
+    fn a_flood_of_keys_neither_grows_the_table_nor_frees_who_asks_too_often_nor_locks_others_out() {
+        let quota = Quota::with_period(HOUR).unwrap().allow_burst(NonZeroU32::new(5).unwrap());
+        let limiter = Still::new(quota, Slots::new(4), FakeRelativeClock::default());
+        let (greedy, good) = (1_000_000, 1_000_001);
+        while limiter.check_key(&greedy).is_ok() {}
+        assert!(limiter.check_key(&good).is_ok());
+        for key in 0..100_000 {
+            assert!(limiter.check_key(&key).is_ok(), "a new client always has an account");
+        }
+        assert!(limiter.check_key(&greedy).is_err(), "the greatest debt is not forgotten");
+        assert!(limiter.check_key(&good).is_ok());
+        let slots = limiter.into_state_store();
+        assert_eq!(slots.sets.len() * WAYS, 32);
+    }
+}
