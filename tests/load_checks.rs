@@ -679,6 +679,44 @@ fn a_place_of_tokens_is_a_name_without_another_meaning() {
 }
 
 #[test]
+fn a_trailer_is_a_field_that_decides_frames_and_says_nothing() {
+    for (trailers, expected) in [
+        ("[x-checksum, grpc-status]", None),
+        ("x-checksum", None),
+        ("[]", None),
+        ("[X-Checksum]", Some(("bad_value", "X-Checksum"))),
+        ("[x_checksum]", Some(("bad_value", "x_checksum"))),
+        ("[\"a b\"]", Some(("bad_value", "a b"))),
+        ("[\"\"]", Some(("bad_value", ""))),
+        ("[x-a, x-b, x-a]", Some(("duplicate_value", "x-a"))),
+        ("[transfer-encoding]", Some(("header_clash", "transfer-encoding"))),
+        ("[content-length]", Some(("header_clash", "content-length"))),
+        ("[te]", Some(("header_clash", "te"))),
+        ("[host]", Some(("header_clash", "host"))),
+        ("[authorization]", Some(("header_clash", "authorization"))),
+        ("[cookie]", Some(("header_clash", "cookie"))),
+        ("[x-auth-request-user]", Some(("header_clash", "x-auth-request-user"))),
+        ("[x-forwarded-for]", Some(("header_clash", "x-forwarded-for"))),
+        ("[x-http-method-override]", Some(("header_clash", "x-http-method-override"))),
+        ("[x-original-url]", Some(("header_clash", "x-original-url"))),
+        ("[x-portcullis-assertion]", Some(("header_clash", "x-portcullis-assertion"))),
+        ("[x-town]", Some(("header_clash", "x-town"))),
+        ("[x-token]", Some(("header_clash", "x-token"))),
+    ] {
+        let route = format!(
+            "[{{id: r, match: {{methods: [GET], path: /}}, scopes: {{main: {{from: header.X-Town, kind: town}}}}, \
+             require: x, trailers: {trailers}}}]\n    token: {{header: X-Token}}"
+        );
+        let text = routes("", "[app.example.org]", &route);
+        let grants = grants(FOREST, "grants: [x]");
+        let report = load(&text, &grants);
+        let found: Vec<_> =
+            found(&report, [&text, &grants]).into_iter().map(|(_, code, at, _)| (code, at.trim_matches('"'))).collect();
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{trailers}");
+    }
+}
+
+#[test]
 fn origins_of_pages_are_written_as_browsers_send_them() {
     for (cors, expected) in [
         ("origins: [\"https://app.example.org\", \"http://localhost:3000\"]", None),

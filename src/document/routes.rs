@@ -109,6 +109,8 @@ pub struct RouteDocument {
     pub scopes: Vec<ScopeDocument>,
     /// What the route asks.
     pub access: AccessDocument,
+    /// Trailer fields that pass, in lower case. Default: none.
+    pub trailers: Vec<Located<String>>,
 }
 
 /// Exactly one of `public: true`, `gate_only: true`, `require`.

@@ -146,6 +146,7 @@ fn judge(
     }
     let route = application.route(&path, &head.method);
     grounds.route = route.map(|route| Arc::clone(&route.id));
+    grounds.trailers = route.map(|route| route.trailers.clone()).unwrap_or_default();
 
     // 3. public routes ask for nothing
     if let Some(Route { access: Access::Public, .. }) = route {

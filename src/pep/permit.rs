@@ -6,7 +6,7 @@ use http::HeaderValue;
 use http::request::Parts;
 
 use super::Carrier;
-use crate::route::Application;
+use crate::route::{Application, Trailers};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
@@ -55,6 +55,8 @@ pub struct Grounds {
     pub application: Option<Arc<Application>>,
     /// The id of the route, once found.
     pub route: Option<Arc<str>>,
+    /// What may come behind the bodies of the exchange: what that route says, and nothing before it is found.
+    pub trailers: Trailers,
     /// What the token says, once verified.
     pub token: Option<Arc<Verified>>,
     /// Where that token stood.
@@ -77,6 +79,7 @@ impl Grounds {
             snapshot: Arc::clone(snapshot),
             application: None,
             route: None,
+            trailers: Trailers::default(),
             token: None,
             carrier: None,
             origin: None,

@@ -1,4 +1,4 @@
-//! The two bodies of an exchange, streamed piece by piece in both directions: never gathered, never boxed.
+//! The body of an answer, streamed piece by piece: never gathered, never boxed. [`super::upload`] is the other direction.
 //!
 //! hyper asks for a piece only when it can send one, so a slow receiver slows the sender down and memory stays bounded.
 
@@ -19,132 +19,11 @@ use super::idle::Idle;
 use super::layers::Permit;
 use super::ledger::Ledger;
 use super::running::Place;
+use super::trailers;
 use super::upstream::Lease;
 use crate::model::Reason;
 use crate::pep::Refusal;
-
-/// What the two sides of an upload tell each other; they run in different tasks of one thread.
-#[derive(Debug)]
-pub(super) struct Upload {
-    bytes: Cell<u64>,
-    /// Whether the client is to send the next piece; otherwise the upstream is to take one, or all is sent.
-    awaits_client: Cell<bool>,
-    moved: Cell<Instant>,
-    fault: Cell<Option<UploadFault>>,
-}
-
-impl Upload {
-    /// Bytes forwarded so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.get()
-    }
-
-    /// What ended the upload early, if anything did.
-    pub(super) fn fault(&self) -> Option<UploadFault> {
-        self.fault.get()
-    }
-
-    /// Since when the upstream could have answered; `None` while the client is to send more.
-    pub(super) fn upstream_waits_since(&self) -> Option<Instant> {
-        (!self.awaits_client.get()).then(|| self.moved.get())
-    }
-}
-
-/// Why a request body ended early. The backend never sees a complete message then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum UploadFault {
-    /// The client sent nothing for too long.
-    Slow,
-    /// The client broke its framing or went away.
-    Broken,
-}
-
-impl fmt::Display for UploadFault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Slow => "the client sent its body too slowly",
-            Self::Broken => "the client's body is broken",
-        })
-    }
-}
-
-impl std::error::Error for UploadFault {}
-
-/// The request's body on its way to the upstream.
-#[derive(Debug)]
-pub(super) struct RequestBody(Option<Streaming>);
-
-#[derive(Debug)]
-struct Streaming {
-    incoming: Incoming,
-    idle: Idle,
-    upload: Rc<Upload>,
-}
-
-impl RequestBody {
-    /// The body of a request that has none.
-    pub(super) const fn none() -> Self {
-        Self(None)
-    }
-
-    /// Wraps a client's body whose pieces may each take `limit`. Without a body there is nothing to watch.
-    pub(super) fn new(incoming: Incoming, limit: Duration) -> (Self, Option<Rc<Upload>>) {
-        if incoming.is_end_stream() {
-            return (Self(None), None);
-        }
-        let upload = Rc::new(Upload {
-            bytes: Cell::new(0),
-            awaits_client: Cell::new(true),
-            moved: Cell::new(Instant::now()),
-            fault: Cell::new(None),
-        });
-        let streaming = Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload) };
-        (Self(Some(streaming)), Some(upload))
-    }
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = UploadFault;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let Some(Streaming { incoming, idle, upload }) = &mut self.get_mut().0 else { return Poll::Ready(None) };
-        loop {
-            let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(context) else {
-                upload.awaits_client.set(true);
-                ready!(idle.poll_expired(context));
-                upload.fault.set(Some(UploadFault::Slow));
-                return Poll::Ready(Some(Err(UploadFault::Slow)));
-            };
-            idle.progressed();
-            upload.awaits_client.set(false);
-            upload.moved.set(Instant::now());
-            return Poll::Ready(match polled {
-                None => None,
-                Some(Err(_)) => {
-                    upload.fault.set(Some(UploadFault::Broken));
-                    Some(Err(UploadFault::Broken))
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        upload.bytes.set(upload.bytes.get() + data.len() as u64);
-                        Some(Ok(Frame::data(data)))
-                    }
-                    // Trailers were not part of what was judged; they end here.
-                    Err(_) => continue,
-                },
-            });
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streaming| streaming.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streaming| streaming.incoming.size_hint())
-    }
-}
+use crate::route::Trailers;
 
 /// Why a response body ended early. hyper then breaks the message: the client sees no complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,10 +65,10 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends. At its end the connection goes back to its pool, the ledger is closed and `place` given
-    /// up; dropped before that, the connection is closed.
+    /// What the upstream sends, and which `trailers` may come behind it. At its end the connection goes back to its pool,
+    /// the ledger is closed and `place` given up; dropped before that, the connection is closed.
     pub(super) fn relayed(
-        incoming: Incoming,
+        (incoming, trailers): (Incoming, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
         client: &Rc<Connection>,
         limit: Duration,
@@ -213,7 +92,7 @@ impl Body {
             place.answers(&held);
             held.place.replace(Some(place));
         }
-        Self(Source::Relayed(Relay { incoming, idle: Idle::new(limit), held }))
+        Self(Source::Relayed(Relay { incoming, trailers, idle: Idle::new(limit), held }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -262,6 +141,7 @@ impl HttpBody for Body {
 #[derive(Debug)]
 struct Relay {
     incoming: Incoming,
+    trailers: Trailers,
     idle: Idle,
     held: Rc<Held>,
 }
@@ -345,8 +225,21 @@ impl Relay {
                 }
                 Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid)))),
                 Some(Ok(frame)) => {
-                    // Trailers of the upstream could carry any name past the header rules; they end here.
-                    let Ok(data) = frame.into_data() else { continue };
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        Err(frame) => match trailers::of_frame(frame, &self.trailers) {
+                            Ok(None) => continue,
+                            Ok(Some(fields)) => {
+                                // Nothing comes behind them, and hyper does not ask.
+                                held.complete();
+                                return Poll::Ready(Some(Ok(fields)));
+                            }
+                            Err(trailers::TooMany) => {
+                                let fault = self.fail(BrokenBody::Broken, Reason::UpstreamInvalid);
+                                return Poll::Ready(Some(Err(fault)));
+                            }
+                        },
+                    };
                     if let Some((_, ledger)) = held.exchange.borrow_mut().as_mut() {
                         ledger.sent(data.len());
                     }

@@ -11,16 +11,19 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
-use super::body::{Body, RequestBody, UploadFault};
+use super::body::Body;
 use super::cors::Readers;
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
 use super::running::Place;
+use super::trailers::Announced;
+use super::upload::{RequestBody, UploadFault};
 use super::upstream::{ConnectFault, Lease};
 use super::{Caller, Worker};
 use crate::model::Reason;
 use crate::pep::{Permitted, Refusal};
+use crate::route::Trailers;
 
 /// An exchange that failed before its answer began.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub(super) async fn forward(
         // A permission without an application has no way to go; pep never makes one.
         return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger });
     };
+    let trailers = grounds.trailers.clone();
+    let announced = Announced::of(&head.headers, &trailers);
     let identity = Identity { key: &worker.gateway.assertions, now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
     // A long exchange must not keep a whole old snapshot alive.
@@ -70,10 +75,14 @@ pub(super) async fn forward(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
-    let (body, upload) = RequestBody::new(incoming, timeouts.client_body);
+    announced.accept(&mut head.headers);
+    // RFC 9110 section 6.5.1: only whoever said so takes them; HTTP/2 has a place for them in any case.
+    let answer_trailers = if announced.accepted() || multiplexed { trailers } else { Trailers::default() };
+    let (body, upload) = RequestBody::new(incoming, timeouts.client_body, announced.passing.clone());
     if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET without either field for one without a body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        announced.announce(&mut head.headers);
     }
     ledger.uploads(upload);
     let request = Request::from_parts(head, body);
@@ -86,12 +95,21 @@ pub(super) async fn forward(
         Ok((response, lease)) => {
             ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
+            let announced = Announced::of(&head.headers, &answer_trailers);
             headers::to_client(&mut head.headers, caller);
+            if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+                announced.announce(&mut head.headers);
+            }
             readers.tell(&mut head.headers);
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
-            let body = Body::relayed(incoming, (lease, ledger, place), &caller.connection, timeouts.response_body);
+            let body = Body::relayed(
+                (incoming, announced.passing),
+                (lease, ledger, place),
+                &caller.connection,
+                timeouts.response_body,
+            );
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
             }

@@ -9,7 +9,7 @@ use http::header::{HOST, HeaderMap};
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::body::{Upload, UploadFault};
+use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
 use crate::model::Reason;
 use crate::pep::{Answer, Grounds, Refusal};

@@ -21,6 +21,8 @@ mod running;
 mod settings;
 pub mod tls;
 mod trace;
+mod trailers;
+mod upload;
 mod upstream;
 
 use std::cell::{Cell, RefCell};

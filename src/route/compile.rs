@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 use super::reachable;
 use super::table::Table;
 use super::{Access, Application, IdentityHeaders, ResourceMetadata, Route, RouteMap};
-use super::{METADATA_PATH, cors, gate, places, upstream};
+use super::{METADATA_PATH, cors, gate, places, trailers, upstream};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
@@ -123,7 +123,8 @@ impl<'i> Compiler<'i> {
                 }
                 patterns.push(pattern);
                 let levels = levels(route, report);
-                routes.push(Route { id: route.id.value.as_str().into(), access, levels });
+                let trailers = trailers::compile(application, route, &access, report);
+                routes.push(Route { id: route.id.value.as_str().into(), access, trailers, levels });
             }
             reachable::check(application, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);

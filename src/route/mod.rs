@@ -1,11 +1,12 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
 //! `host`, `query` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`, `places` and
-//! `cors` are an application's entrance.
+//! `cors` are an application's entrance; `fields` and `trailers` say which fields pass.
 
 pub mod canonical;
 mod compile;
 pub mod cookies;
 pub mod cors;
+pub mod fields;
 mod gate;
 pub mod host;
 mod pattern;
@@ -13,6 +14,7 @@ mod places;
 pub mod query;
 mod reachable;
 mod table;
+mod trailers;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
 pub use gate::Gate;
 pub use places::TokenPlaces;
+pub use trailers::Trailers;
 pub use upstream::{Server, Upstream};
 
 /// Where clients find what an application says of itself (RFC 9728 section 3).
@@ -141,6 +144,8 @@ pub struct Route {
     pub id: Arc<str>,
     /// What it asks.
     pub access: Access,
+    /// What may come behind its bodies.
+    pub trailers: Trailers,
     levels: Vec<(Method, Level)>,
 }
 

@@ -5,6 +5,8 @@
 mod backend;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/recorder.rs"]
+mod recorder;
 #[path = "../support/wire.rs"]
 mod wire;
 
@@ -22,4 +24,5 @@ mod refuse;
 mod reload;
 mod timeouts;
 mod tls;
+mod trailers;
 mod upstream;

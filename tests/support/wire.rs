@@ -288,6 +288,8 @@ pub fn h2_request<B>(method: &str, target: &str, token: &str, body: B) -> http::
 pub struct Repeated {
     block: Bytes,
     left: u64,
+    /// Whether its length is told in advance.
+    sized: bool,
     /// When it breaks off after its last byte, if it does.
     breaks: Option<Box<dyn Fn() -> bool + Send>>,
 }
@@ -295,7 +297,12 @@ pub struct Repeated {
 impl Repeated {
     /// So many bytes.
     pub fn new(block: &Bytes, length: u64) -> Self {
-        Self { block: block.clone(), left: length, breaks: None }
+        Self { block: block.clone(), left: length, sized: true, breaks: None }
+    }
+
+    /// So many bytes, which nobody is told in advance.
+    pub fn unsized_of(block: &Bytes, length: u64) -> Self {
+        Self { sized: false, ..Self::new(block, length) }
     }
 
     /// Nothing.
@@ -335,6 +342,6 @@ impl Body for Repeated {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.breaks.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
+        if self.breaks.is_some() || !self.sized { SizeHint::default() } else { SizeHint::with_exact(self.left) }
     }
 }

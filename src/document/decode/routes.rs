@@ -130,8 +130,9 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
 }
 
 fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
-    let keys = ["id", "match", "levels", "object", "scopes", "public", "gate_only", "require"];
-    let [id, matching, levels, object, scopes, public, gate_only, require] = fields(node, "this route", keys, report)?;
+    let keys = ["id", "match", "levels", "object", "scopes", "public", "gate_only", "require", "trailers"];
+    let [id, matching, levels, object, scopes, public, gate_only, require, trailers] =
+        fields(node, "this route", keys, report)?;
     let id = id.need_text(report);
     let matching = matching.need(report).and_then(|node| {
         let [methods, path] = fields(node, "this `match`", ["methods", "path"], report)?;
@@ -147,8 +148,9 @@ fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
     });
     let scopes = scopes.entries(report).iter().filter_map(|entry| scope(entry.name(), &entry.value, report)).collect();
     let access = access(node, [public, gate_only, require], report);
+    let trailers = trailers.texts(report);
     let (methods, path) = matching?;
-    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, access: access? })
+    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, access: access?, trailers })
 }
 
 /// Methods are tokens (RFC 9110, section 9.1), case-sensitive; all in use are written in upper case.
@@ -312,7 +314,7 @@ applications:
           other: {from: query.s, kind: s, missing: {node: company}}
           either: {from: query.s, kind: s, missing: {when: {setting: on}, then: deny, else: {node: company}}}
         require: [edit, oms.officer:write @command/*]
-      - {id: b, match: {methods: GET, path: /b}, scopes: *officer, public: true}
+      - {id: b, match: {methods: GET, path: /b}, scopes: *officer, public: true, trailers: [x-checksum]}
       - {id: c, match: {methods: [GET], path: /c}, gate_only: true}
       - {id: d, match: {methods: [GET], path: /d}, require: []}
       - {id: e, match: {methods: [GET], path: /e}, require: r1 @root/*}
@@ -385,7 +387,7 @@ tests:
         assert!(matches!(&a.scopes[0].origin, OriginDocument::Request { from, kind }
             if plain(from) == ["path.t", "object.t"] && kind.value == "territory"));
         assert!(matches!(&a.scopes[2].origin, OriginDocument::Node(node) if node.value == "org:1"));
-        assert_eq!(b.scopes.len(), 6);
+        assert_eq!((b.scopes.len(), plain(&b.trailers), plain(&a.trailers)), (6, vec!["x-checksum"], vec![]));
         assert!(matches!(b.access, AccessDocument::Public) && matches!(c.access, AccessDocument::GateOnly));
         assert!(matches!(&d.access, AccessDocument::Require(term) if format!("{:?}", term.value) == "All([])"));
         assert!(

@@ -11,7 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::proxy::body::RequestBody;
+use crate::proxy::upload::RequestBody;
 use crate::route::upstream::Transport;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not

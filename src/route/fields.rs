@@ -1,0 +1,302 @@
+//! What header names mean to whoever reads them behind the gateway: which end at this hop, which speak for others, and
+//! which have no business in a trailer. Names are compared as the worst reader folds them.
+
+use std::borrow::Cow;
+
+/// Fields of one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [&str; 11] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Names in which backends believe to read who asks, by which method, for which target or from where. Sorted; names
+/// are folded before they are looked up.
+const SPEAKS_FOR_OTHERS: [&str; 90] = [
+    "appgw-client-cert",
+    "auth-user",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
+    "client-ip",
+    "fastly-client-ip",
+    "from-oauth2-proxy",
+    "front-end-https",
+    "impersonate-user",
+    "iv-creds",
+    "iv-groups",
+    "iv-user",
+    "kubeflow-userid",
+    "logon-user",
+    "proxy",
+    "proxy-client-ip",
+    "remote-addr",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+    "remote-user",
+    "request-uri",
+    "sm-user",
+    "sm-userdn",
+    "ssl-client-cert",
+    "ssl-client-dn",
+    "ssl-client-s-dn",
+    "ssl-client-subject-dn",
+    "ssl-client-verify",
+    "true-client-ip",
+    "wl-proxy-client-ip",
+    "wl-proxy-ssl",
+    "x-access-token",
+    "x-anonymous-consumer",
+    "x-arr-clientcert",
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-id",
+    "x-auth-name",
+    "x-auth-roles",
+    "x-auth-subject",
+    "x-auth-user",
+    "x-auth-username",
+    "x-authuser",
+    "x-client-cert",
+    "x-client-dn",
+    "x-client-ip",
+    "x-client-verify",
+    "x-cluster-client-ip",
+    "x-email",
+    "x-endpoint-api-userinfo",
+    "x-forward-for",
+    "x-forwarded",
+    "x-groups",
+    "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-http-verb",
+    "x-id-token",
+    "x-jwt-assertion",
+    "x-jwt-payload",
+    "x-method",
+    "x-method-override",
+    "x-on-behalf-of",
+    "x-override-url",
+    "x-preferred-username",
+    "x-proxy-user",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+    "x-role",
+    "x-roles",
+    "x-ssl-cert",
+    "x-subject",
+    "x-tunnel-method",
+    "x-upn",
+    "x-user",
+    "x-user-email",
+    "x-user-groups",
+    "x-user-id",
+    "x-user-name",
+    "x-user-roles",
+    "x-userinfo",
+    "x-username",
+    "x-waws-unencoded-url",
+];
+
+/// The same as families of names, by how they begin.
+const SPEAKING_FAMILIES: [&str; 22] = [
+    "cf-access-",
+    "oidc-claim-",
+    "x-accel-",
+    "x-amzn-oidc-",
+    "x-auth-request-",
+    "x-authenticated",
+    "x-authentik-",
+    "x-azure-",
+    "x-consumer-",
+    "x-credential-",
+    "x-envoy-",
+    "x-goog-authenticated-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-original-",
+    "x-originating-",
+    "x-pomerium-",
+    "x-portcullis",
+    "x-remote-",
+    "x-ssl-client",
+    "x-webauth-",
+];
+
+/// `X-Forwarded-*` and its successor as far as a trusted proxy may say them; the rest of that family (`-User`,
+/// `-Email`, `-Uri`, `-Method` ...) goes whoever sent it.
+const BELIEVED_OF_PROXIES: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"];
+
+/// What a trailer never carries (RFC 9110 section 6.5.1): framing, routing, credentials, conditions, controls, and how the
+/// body is to be read; beside that, what the gateway itself sets. Sorted.
+const BELONGS_IN_FRONT: [&str; 39] = [
+    "accept",
+    "age",
+    "allow",
+    "alt-svc",
+    "authentication-info",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "cookie2",
+    "date",
+    "dpop",
+    "early-data",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "refresh",
+    "retry-after",
+    "server",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-frame-options",
+    "x-request-id",
+];
+
+/// The same as families of names.
+const FRONT_FAMILIES: [&str; 7] = ["accept-", "access-control-", "content-", "cross-origin-", "if-", "proxy-", "sec-"];
+
+/// Whether a field is one of a single connection, named by `Connection` or not. `name` is in lower case.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name)
+}
+
+/// Whether a request's field goes before the backend sees it: because it speaks for others, or because its name has marks
+/// and nobody `allowed` it. Servers that make variables of header names (CGI, WSGI, Rack) read `_`, and some of them any
+/// other mark, as `-`; so a name is looked up as the worst of them reads it. `name` is in lower case; `trusted` says whether
+/// a trusted proxy sent it.
+pub fn is_dropped(name: &str, trusted: bool, allowed: &[Box<str>]) -> bool {
+    let Cow::Owned(folded) = folded(name) else { return speaks_for_others(name, trusted) };
+    let decides = || matches!(&*folded, "host" | "content-length" | "authorization" | "via");
+    speaks_for_others(&folded, false)
+        || is_hop_by_hop(&folded)
+        || decides()
+        || !allowed.iter().any(|asked| **asked == *name)
+}
+
+/// Whether a trailer field of this name never passes, in either direction, whoever permits it. `name` is in lower case.
+pub fn is_forbidden_in_trailers(name: &str) -> bool {
+    let name = &*folded(name);
+    // RFC 9530 section 2: digests of what was just sent are what trailers are for.
+    if name == "content-digest" {
+        return false;
+    }
+    is_hop_by_hop(name)
+        || BELONGS_IN_FRONT.binary_search(&name).is_ok()
+        || FRONT_FAMILIES.iter().any(|family| name.starts_with(family))
+        || speaks_for_others(name, false)
+}
+
+/// A name with all marks read as `-`.
+fn folded(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.bytes().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    name.bytes().map(|byte| if plain(byte) { char::from(byte.to_ascii_lowercase()) } else { '-' }).collect()
+}
+
+fn speaks_for_others(name: &str, trusted: bool) -> bool {
+    // Ordinary headers leave here.
+    if !matches!(
+        name.as_bytes().first(),
+        Some(b'a' | b'c' | b'f' | b'i' | b'k' | b'l' | b'o' | b'p' | b'r'..=b't' | b'w' | b'x')
+    ) {
+        return false;
+    }
+    if name.starts_with("x-forwarded-") || name == "forwarded" {
+        return !(trusted && BELIEVED_OF_PROXIES.contains(&name));
+    }
+    SPEAKS_FOR_OTHERS.binary_search(&name).is_ok() || SPEAKING_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted_and_folded() {
+        assert!(SPEAKS_FOR_OTHERS.is_sorted());
+        assert!(SPEAKING_FAMILIES.is_sorted());
+        assert!(BELONGS_IN_FRONT.is_sorted());
+        for name in SPEAKS_FOR_OTHERS.iter().chain(&SPEAKING_FAMILIES).chain(&BELIEVED_OF_PROXIES) {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{name}");
+            assert!(speaks_for_others(name, false), "{name} never gets past the first letter");
+        }
+    }
+
+    #[test]
+    fn what_frames_routes_authorizes_or_speaks_for_others_is_no_trailer_in_any_fold() {
+        for name in [
+            "transfer-encoding",
+            "content_length",
+            "content-type",
+            "te",
+            "trailer",
+            "connection",
+            "host",
+            "authorization",
+            "proxy-authorization",
+            "proxy-anything",
+            "cookie",
+            "set_cookie",
+            "www-authenticate",
+            "x-request-id",
+            "via",
+            "x-forwarded-for",
+            "x.forwarded.user",
+            "x-auth-request-user",
+            "x_auth_request_user",
+            "x-portcullis-assertion",
+            "x-http-method-override",
+            "x-original-url",
+            "remote_user",
+            "if-match",
+            "access-control-allow-origin",
+            "strict-transport-security",
+        ] {
+            assert!(is_forbidden_in_trailers(name), "{name}");
+        }
+        for name in ["x-checksum", "grpc-status", "grpc-message", "grpc-status-details-bin", "server-timing", "etag"] {
+            assert!(!is_forbidden_in_trailers(name), "{name}");
+        }
+        for digest in ["content-digest", "repr-digest", "digest", "content-md5-x"] {
+            assert_eq!(is_forbidden_in_trailers(digest), digest == "content-md5-x", "{digest}");
+        }
+    }
+}
