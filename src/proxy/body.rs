@@ -6,13 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Connection;
 use super::idle::Idle;
@@ -65,13 +65,14 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends, and which `trailers` may come behind it. At its end the connection goes back to its pool,
-    /// the ledger is closed and `place` given up; dropped before that, the connection is closed.
+    /// What the upstream sends, and which `trailers` may come behind it; pieces may each take `limit`, all of it until
+    /// `deadline`. At its end the connection goes back to its pool, the ledger is closed and `place` given up; dropped
+    /// before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
         (incoming, trailers): (Incoming, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
         client: &Rc<Connection>,
-        limit: Duration,
+        (limit, deadline): (Duration, Option<Instant>),
     ) -> Self {
         if incoming.is_end_stream() {
             // hyper never asks for the pieces of an empty body.
@@ -79,7 +80,10 @@ impl Body {
             ledger.close();
             return Self::fixed(Bytes::new());
         }
+        let hint = incoming.size_hint();
         let held = Rc::new(Held {
+            incoming: RefCell::new(Some(incoming)),
+            reader: Cell::new(None),
             exchange: RefCell::new(Some((lease, ledger))),
             permit: RefCell::new(None),
             place: RefCell::new(None),
@@ -92,7 +96,8 @@ impl Body {
             place.answers(&held);
             held.place.replace(Some(place));
         }
-        Self(Source::Relayed(Relay { incoming, trailers, idle: Idle::new(limit), held }))
+        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        Self(Source::Relayed(Relay { hint, trailers, idle: Idle::new(limit), deadline, held }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -133,24 +138,32 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Relayed(relay) => relay.incoming.size_hint(),
+            Source::Relayed(relay) => {
+                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint.clone(), HttpBody::size_hint)
+            }
         }
     }
 }
 
 #[derive(Debug)]
 struct Relay {
-    incoming: Incoming,
+    /// What the body said of its size before anything was read of it.
+    hint: SizeHint,
     trailers: Trailers,
     idle: Idle,
+    /// When the whole answer must have come.
+    deadline: Option<Pin<Box<Sleep>>>,
     held: Rc<Held>,
 }
 
 /// What an answer holds while it is sent: its upstream connection, its account, its places among the requests in flight
 /// and among those that are judged again. A client that does not read would hold them for ever, and HTTP/2 never asks for
 /// the next piece then; so the worker looks after them too.
-#[derive(Debug)]
 pub(super) struct Held {
+    /// What the upstream sends. An HTTP/2 stream ends with it, so it goes when everything is let go of.
+    incoming: RefCell<Option<Incoming>>,
+    /// Whoever waits for the next piece.
+    reader: Cell<Option<Waker>>,
     /// Taken at the end, so that it is also the mark of being at the end.
     exchange: RefCell<Option<(Lease, Ledger)>>,
     permit: RefCell<Option<Permit>>,
@@ -160,6 +173,12 @@ pub(super) struct Held {
     waits_since: Cell<Option<Instant>>,
     /// Why the answer was ended from outside, if it was.
     cut: Cell<Option<BrokenBody>>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Held").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
 }
 
 impl Held {
@@ -177,7 +196,6 @@ impl Held {
     /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
     pub(super) fn revoked(&self, refusal: &Refusal) {
         self.cut.set(Some(BrokenBody::Revoked));
-        // The upstream's connection ends with its lease, which wakes whoever waits for its next piece.
         self.let_go(|ledger| ledger.cut(refusal));
         self.client.sever();
     }
@@ -187,6 +205,10 @@ impl Held {
         self.place.take();
         if let Some((_, mut ledger)) = self.exchange.take() {
             note(&mut ledger);
+        }
+        self.incoming.take();
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 
@@ -206,17 +228,26 @@ impl Held {
 
 impl Relay {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let held = &self.held;
+        let held = Rc::clone(&self.held);
         held.waits_since.set(None);
         if let Some(cut) = held.cut.get() {
             held.client.must_not_look_complete();
             return Poll::Ready(Some(Err(cut)));
         }
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.fail(BrokenBody::Slow, Reason::UpstreamTimeout))));
+        }
         loop {
-            let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let mut incoming = held.incoming.borrow_mut();
+            let Some(source) = incoming.as_mut() else { return Poll::Ready(None) };
+            let Poll::Ready(polled) = Pin::new(&mut *source).poll_frame(context) else {
+                held.reader.set(Some(context.waker().clone()));
                 ready!(self.idle.poll_expired(context));
+                drop(incoming);
                 return Poll::Ready(Some(Err(self.fail(BrokenBody::Slow, Reason::UpstreamTimeout))));
             };
+            let ended = source.is_end_stream();
+            drop(incoming);
             self.idle.progressed();
             match polled {
                 None => {
@@ -245,7 +276,7 @@ impl Relay {
                     }
                     held.waits_since.set(Some(Instant::now()));
                     // hyper does not ask again after the last piece, so the end must be noticed with it.
-                    if self.incoming.is_end_stream() {
+                    if ended {
                         held.complete();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -257,7 +288,8 @@ impl Relay {
     fn fail(&mut self, fault: BrokenBody, reason: Reason) -> BrokenBody {
         self.held.client.must_not_look_complete();
         self.held.place.take();
-        // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
+        self.held.incoming.take();
+        // Dropping the lease ends the upstream's side, dropping the ledger writes the record.
         if let Some((_, mut ledger)) = self.held.exchange.take() {
             ledger.broken(reason);
         }

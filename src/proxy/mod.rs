@@ -9,6 +9,7 @@ mod caller;
 pub mod certificate;
 mod cors;
 mod forward;
+mod grpc;
 mod headers;
 mod identity;
 mod idle;
@@ -46,6 +47,7 @@ use cors::Readers;
 use forward::Failed;
 use ledger::Ledger;
 use running::Running;
+pub use upstream::{CertificateFault, CertificateFile, check_authorities, check_identity};
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;

@@ -5,6 +5,8 @@
 mod backend;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/h2.rs"]
+mod h2;
 #[path = "../support/recorder.rs"]
 mod recorder;
 #[path = "../support/wire.rs"]
@@ -14,6 +16,7 @@ mod bodies;
 mod cors;
 mod forward;
 mod framing;
+mod grpc;
 mod load;
 mod metadata;
 mod nginx;
@@ -25,4 +28,6 @@ mod reload;
 mod timeouts;
 mod tls;
 mod trailers;
+mod transport;
+mod transport_tls;
 mod upstream;
