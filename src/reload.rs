@@ -3,6 +3,7 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
+mod certificates;
 mod load;
 pub mod revoked;
 

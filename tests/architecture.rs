@@ -48,6 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["proxy", "source", "serve"]),
     ("tokio_rustls", &["proxy", "source"]),
     ("hyper", &["proxy", "source", "admin", "cli"]),
+    ("h2", &["proxy"]),
     ("prometheus_client", &["telemetry"]),
     ("tracing_subscriber", &["telemetry"]),
     ("notify", &["source"]),

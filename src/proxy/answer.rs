@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Caller;
 use super::body::Body;
 use super::cors::Readers;
-use super::headers;
+use super::{grpc, headers};
 use crate::model::Reason;
 use crate::pep::{Answer, Grounds, Metadata, Refusal};
 
@@ -24,6 +24,7 @@ const INVALID_TOKEN: &str = ", error=\"invalid_token\", error_description=\"The 
 pub(super) struct Asker {
     head_only: bool,
     html: bool,
+    grpc: bool,
     http1: bool,
     closing: bool,
 }
@@ -34,6 +35,7 @@ impl Asker {
         Self {
             head_only: request.method() == Method::HEAD,
             html: wants_html(request.headers()),
+            grpc: grpc::is_call(request.version(), request.headers()),
             http1: request.version() < Version::HTTP_2,
             // What follows a tunnel that was asked for may be meant for its other end.
             closing: request.method() == Method::CONNECT,
@@ -52,8 +54,16 @@ pub(super) fn refusal(refusal: &Refusal, full_detail: bool, asker: Asker, caller
     let status = StatusCode::from_u16(refusal.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let full = full_detail && status != StatusCode::UNAUTHORIZED;
     let reason = if full { refusal.full_code() } else { refusal.code() };
-    let id = caller.id.to_string();
     let title = refusal.reason.title();
+    if asker.grpc {
+        let mut response = grpc::refusal(status, title, reason);
+        let fields = response.headers_mut();
+        fields.insert(headers::PORTCULLIS, REFUSED);
+        headers::identify(fields, &caller.id_header);
+        reason_fields(fields, refusal, status);
+        return (response, 0);
+    }
+    let id = caller.id.to_string();
     let (kind, text) = if asker.html {
         ("text/html; charset=utf-8", page(status, title, reason, &id))
     } else {

@@ -6,13 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Connection;
 use super::idle::Idle;
@@ -61,6 +61,17 @@ enum Source {
     Relayed(Relay),
 }
 
+/// How long a relayed answer may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Within {
+    /// Each of its pieces.
+    pub(super) piece: Duration,
+    /// When the client of a call of gRPC has waited long enough.
+    pub(super) call: Option<Instant>,
+    /// When the whole request must be over.
+    pub(super) whole: Option<Instant>,
+}
+
 impl Body {
     /// Bytes of our own.
     pub(super) fn fixed(bytes: Bytes) -> Self {
@@ -68,14 +79,14 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends, and which `trailers` may come behind it. At its end the connection goes back to its pool,
-    /// the ledger is closed and `place` given up; dropped before that, the connection is closed.
+    /// What the upstream sends, and which `trailers` may come behind it; it takes no longer than
+    /// `within`. At its end the connection goes back to its pool, the ledger is closed and `place` given up; dropped
+    /// before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
         (incoming, trailers): (Incoming, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
         (client, multiplexed): (&Rc<Connection>, bool),
-        limit: Duration,
-        deadline: Option<Instant>,
+        within: Within,
     ) -> Self {
         if incoming.is_end_stream() {
             // hyper never asks for the pieces of an empty body.
@@ -83,7 +94,10 @@ impl Body {
             ledger.close();
             return Self::fixed(Bytes::new());
         }
+        let hint = incoming.size_hint();
         let held = Rc::new(Held {
+            incoming: RefCell::new(Some(incoming)),
+            reader: Cell::new(None),
             exchange: RefCell::new(Some((lease, ledger))),
             permit: RefCell::new(None),
             place: RefCell::new(None),
@@ -92,13 +106,15 @@ impl Body {
             waits_since: Cell::new(Some(Instant::now())),
             cut: Cell::new(None),
             multiplexed,
-            deadline,
+            deadline: within.whole,
         });
         if let Some(place) = place {
             place.answers(&held);
             held.place.replace(Some(place));
         }
-        Self(Source::Relayed(Relay { incoming, trailers, idle: Idle::new(limit), held, looked_after: false }))
+        let deadline = within.call.map(|deadline| Box::pin(sleep_until(deadline)));
+        let idle = Idle::new(within.piece);
+        Self(Source::Relayed(Relay { hint, trailers, idle, deadline, held, looked_after: false }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -139,16 +155,21 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Relayed(relay) => relay.incoming.size_hint(),
+            Source::Relayed(relay) => {
+                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint.clone(), HttpBody::size_hint)
+            }
         }
     }
 }
 
 #[derive(Debug)]
 struct Relay {
-    incoming: Incoming,
+    /// What the body said of its size before anything was read of it.
+    hint: SizeHint,
     trailers: Trailers,
     idle: Idle,
+    /// When the client of the call has waited long enough.
+    deadline: Option<Pin<Box<Sleep>>>,
     held: Rc<Held>,
     /// Whether the worker was asked to look after it.
     looked_after: bool,
@@ -157,8 +178,11 @@ struct Relay {
 /// What an answer holds while it is sent: its upstream connection, its account, its places among the requests in flight
 /// and among those that are judged again. A client that does not read would hold them for ever, and HTTP/2 never asks for
 /// the next piece then; so the worker looks after them too.
-#[derive(Debug)]
 pub(super) struct Held {
+    /// What the upstream sends. An HTTP/2 stream ends with it, so it goes when everything is let go of.
+    incoming: RefCell<Option<Incoming>>,
+    /// Whoever waits for the next piece.
+    reader: Cell<Option<Waker>>,
     /// Taken at the end, so that it is also the mark of being at the end.
     exchange: RefCell<Option<(Lease, Ledger)>>,
     permit: RefCell<Option<Permit>>,
@@ -172,6 +196,12 @@ pub(super) struct Held {
     multiplexed: bool,
     /// When it must have come to its end.
     deadline: Option<Instant>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Held").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
 }
 
 impl Held {
@@ -193,7 +223,6 @@ impl Held {
     /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
     pub(super) fn revoked(&self, refusal: &Refusal) {
         self.cut.set(Some(BrokenBody::Revoked));
-        // The upstream's connection ends with its lease, which wakes whoever waits for its next piece.
         self.let_go(|ledger| ledger.cut(refusal));
         self.client.sever();
     }
@@ -203,6 +232,10 @@ impl Held {
         self.place.take();
         if let Some((_, mut ledger)) = self.exchange.take() {
             note(&mut ledger);
+        }
+        self.incoming.take();
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 
@@ -222,17 +255,26 @@ impl Held {
 
 impl Relay {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        let held = &self.held;
+        let held = Rc::clone(&self.held);
         held.waits_since.set(None);
         if let Some(cut) = held.cut.get() {
             held.client.must_not_look_complete();
             return Poll::Ready(Some(Err(cut)));
         }
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(self.fail(BrokenBody::Slow, Reason::UpstreamTimeout))));
+        }
         loop {
-            let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            let mut incoming = held.incoming.borrow_mut();
+            let Some(source) = incoming.as_mut() else { return Poll::Ready(None) };
+            let Poll::Ready(polled) = Pin::new(&mut *source).poll_frame(context) else {
+                held.reader.set(Some(context.waker().clone()));
                 ready!(self.idle.poll_expired(context));
+                drop(incoming);
                 return Poll::Ready(Some(Err(self.fail(BrokenBody::Slow, Reason::UpstreamTimeout))));
             };
+            let ended = source.is_end_stream();
+            drop(incoming);
             self.idle.progressed();
             match polled {
                 None => {
@@ -261,13 +303,13 @@ impl Relay {
                     }
                     held.waits_since.set(Some(Instant::now()));
                     // hyper does not ask again after the last piece, so the end must be noticed with it.
-                    if self.incoming.is_end_stream() {
+                    if ended {
                         held.complete();
                     } else if !(self.looked_after || held.multiplexed || held.deadline.is_none()) {
                         // It has more than one piece: nobody else notices that it takes too long while it moves.
                         self.looked_after = true;
                         if let Some((_, ledger)) = held.exchange.borrow().as_ref() {
-                            ledger.look_after(held);
+                            ledger.look_after(&held);
                         }
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -279,7 +321,8 @@ impl Relay {
     fn fail(&mut self, fault: BrokenBody, reason: Reason) -> BrokenBody {
         self.held.client.must_not_look_complete();
         self.held.place.take();
-        // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
+        self.held.incoming.take();
+        // Dropping the lease ends the upstream's side, dropping the ledger writes the record.
         if let Some((_, mut ledger)) = self.held.exchange.take() {
             ledger.broken(reason);
         }

@@ -1,28 +1,26 @@
 //! Sends what was permitted to its upstream. Takes [`Permitted`] by value and accepts nothing else, so what is
 //! forwarded is what was judged.
 
-use std::error::Error;
-use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
-use super::body::Body;
+use super::body::{Body, Within};
 use super::cors::Readers;
 use super::identity::Identity;
 use super::ledger::Ledger;
 use super::running::cut;
-use super::trailers::Announced;
+use super::trailers::{self, Announced};
 use super::upload::{RequestBody, UploadFault};
-use super::upstream::{ConnectFault, Lease};
-use super::{Caller, Worker, destination, headers};
+use super::upstream::{ConnectFault, Lease, SendFault};
+use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
 use crate::pep::{Permitted, Refusal};
 use crate::route::Trailers;
+use crate::route::upstream::Protocol;
 
 /// An exchange that failed before its answer began.
 #[derive(Debug)]
@@ -74,6 +72,9 @@ pub(super) async fn forward(
     };
     let trailers = grounds.trailers.clone();
     let announced = Announced::of(&head.headers, &trailers);
+    let call = (application.upstream.transport.protocol == Protocol::Http2
+        && grpc::is_call(head.version, &head.headers))
+    .then(|| Call::of(&head.headers));
     let identity = Identity { key: &worker.gateway.assertions, now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
     // A long exchange must not keep a whole old snapshot alive.
@@ -83,8 +84,17 @@ pub(super) async fn forward(
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
     announced.accept(&mut head.headers);
+    if call.as_ref().is_some_and(|call| call.takes_trailers) {
+        // Servers of gRPC refuse a call without it.
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     // RFC 9110 section 6.5.1: only whoever said so takes them; HTTP/2 has a place for them in any case.
-    let answer_trailers = if announced.accepted() || multiplexed { trailers } else { Trailers::default() };
+    let answer_trailers = match &call {
+        Some(_) => Trailers::all(),
+        None if announced.accepted() || multiplexed => trailers,
+        None => Trailers::default(),
+    };
+    let call_ends = call.and_then(|call| call.deadline);
     let unread = form.is_none();
     let (body, upload) = match form {
         Some(form) => {
@@ -110,6 +120,7 @@ pub(super) async fn forward(
     let exchanged = tokio::select! {
         biased;
         refusal = cut(place.as_ref()) => Err(refusal),
+        () = until(call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
         exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
         () = until(deadline) => Err(match upload {
             // Nobody waits for the upstream yet.
@@ -131,9 +142,10 @@ pub(super) async fn forward(
             head.version = Version::HTTP_11;
             head.extensions.clear();
             // A stream has no end to wait for.
-            let deadline = deadline.filter(|_| !is_stream(&head.headers));
-            let (limit, client) = (timeouts.response_body, (&caller.connection, multiplexed));
-            let body = Body::relayed((incoming, announced.passing), (lease, ledger, place), client, limit, deadline);
+            let whole = deadline.filter(|_| !is_stream(&head.headers));
+            let within = Within { piece: timeouts.response_body, call: call_ends, whole };
+            let (body, client) = ((incoming, announced.passing), (&caller.connection, multiplexed));
+            let body = Body::relayed(body, (lease, ledger, place), client, within);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
             }
@@ -143,6 +155,20 @@ pub(super) async fn forward(
             ledger.answered(None);
             Err(Failed { refusal, readers, ledger })
         }
+    }
+}
+
+/// What a call of gRPC says of itself.
+struct Call {
+    takes_trailers: bool,
+    /// When its answer must have come, which the client says (`grpc-timeout`).
+    deadline: Option<Instant>,
+}
+
+impl Call {
+    fn of(headers: &HeaderMap) -> Self {
+        let deadline = grpc::timeout(headers).and_then(|within| Instant::now().checked_add(within));
+        Self { takes_trailers: trailers::accepts(headers), deadline }
     }
 }
 
@@ -228,7 +254,7 @@ async fn attempt(
 ) -> Result<(Response<Incoming>, Lease), Attempt> {
     let limit = worker.gateway.settings.timeouts.response;
     let sent = Instant::now();
-    let answer = lease.sender().try_send_request(request);
+    let answer = lease.send(request);
     tokio::pin!(answer);
     let mut deadline = sent + limit;
     let received = loop {
@@ -267,25 +293,13 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
         && only(TRANSFER_ENCODING, |coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
-fn failed(mut fault: TrySendError<Request<RequestBody>>, ledger: &Ledger) -> Attempt {
-    if let Some(request) = fault.take_message() {
-        return Attempt::Unsent(Box::new(request));
+fn failed(fault: SendFault, ledger: &Ledger) -> Attempt {
+    match (fault, ledger.upload_fault()) {
+        (SendFault::Unsent(request), _) => Attempt::Unsent(request),
+        (_, Some(UploadFault::Slow)) => Attempt::Failed(Reason::BodyTimeout),
+        (_, Some(UploadFault::Broken)) => Attempt::Failed(Reason::BadBody),
+        (SendFault::Lost, None) => Attempt::Lost,
+        (SendFault::Failed, None) => Attempt::Failed(Reason::UpstreamInvalid),
+        (SendFault::Unfit, None) => Attempt::Failed(Reason::Internal),
     }
-    let fault = fault.into_error();
-    tracing::debug!("upstream exchange: {fault}");
-    match ledger.upload_fault() {
-        Some(UploadFault::Slow) => Attempt::Failed(Reason::BodyTimeout),
-        Some(UploadFault::Broken) => Attempt::Failed(Reason::BadBody),
-        None if ended_early(&fault) => Attempt::Lost,
-        None => Attempt::Failed(Reason::UpstreamInvalid),
-    }
-}
-
-/// Whether the connection ended before any of an answer came, as a server's closing of an idle one does.
-fn ended_early(fault: &hyper::Error) -> bool {
-    let socket = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    let reset = socket.is_some_and(|fault| {
-        matches!(fault.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
-    });
-    reset || fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled()
 }

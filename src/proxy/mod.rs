@@ -13,6 +13,7 @@ mod destination;
 mod flood;
 mod form;
 mod forward;
+mod grpc;
 mod headers;
 mod identity;
 mod idle;
@@ -48,6 +49,7 @@ use tokio::time::Instant;
 use body::Held;
 pub use body::{Body, BrokenBody};
 pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
+pub use upstream::{CertificateFault, CertificateFile, check_authorities, check_identity};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};

@@ -62,7 +62,7 @@ impl Announced {
 }
 
 /// Whether a request says `TE: trailers`.
-fn accepts(headers: &HeaderMap) -> bool {
+pub(super) fn accepts(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::TE).iter();
     lines
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))

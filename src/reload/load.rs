@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+use super::certificates;
 use crate::diag::{Report, SourceId};
 use crate::document;
 use crate::document::grants::GrantsDocument;
@@ -77,7 +78,8 @@ pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled>
 pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Policy> {
     let fetched = fetch(files, report);
     let Decoded { routes, grants, directories, complete: true } = decode(fetched, report) else { return None };
-    let named = Named { directories, read: RefCell::default() };
+    let named = Named::new(directories);
+    certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
 }
 
@@ -188,26 +190,42 @@ fn compile(files: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Loaded
         return Loaded::default();
     }
     let Decoded { routes, grants, directories, complete: _ } = decoded;
-    let named = Named { directories, read: RefCell::default() };
+    let named = Named::new(directories);
+    certificates::check(&routes, &named, report);
     let files_named = |name: &_| named.read(name);
     let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
     let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
-    Loaded { compiled, content: Content { documents, named: named.read.into_inner() } }
+    Loaded { compiled, content: Content { documents, named: named.digests() } }
 }
 
-/// Reads the files that documents name, relative to the document, and remembers what they said.
-struct Named {
+/// Reads the files that documents name, relative to the document, each once, so that all who use one see the same.
+pub(super) struct Named {
     directories: HashMap<SourceId, PathBuf>,
-    read: RefCell<BTreeMap<PathBuf, Digest>>,
+    read: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
 }
 
 impl Named {
-    fn read(&self, name: &Located<String>) -> Result<Vec<u8>, String> {
+    fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
+        Self { directories, read: RefCell::default() }
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a message.
+    pub(super) fn read(&self, name: &Located<String>) -> Result<Vec<u8>, String> {
         let directory = self.directories.get(&name.place.source).map(PathBuf::as_path).unwrap_or(Path::new(""));
         let path = directory.join(&name.value);
+        if let Some(bytes) = self.read.borrow().get(&path) {
+            return Ok(bytes.clone());
+        }
         let bytes = file::read(&path, file::MAX_SECRET)?;
-        self.read.borrow_mut().insert(path, sha256(&bytes));
+        self.read.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
+    }
+
+    fn digests(self) -> BTreeMap<PathBuf, Digest> {
+        self.read.into_inner().into_iter().map(|(path, bytes)| (path, sha256(&bytes))).collect()
     }
 }
 

@@ -66,6 +66,8 @@ impl Crew {
                 // Held until the thread ends, however it ends.
                 let _working = working;
                 LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining));
+                // The resolution of a name cannot be broken off; nobody waits for it.
+                runtime.shutdown_background();
             })?);
         }
         drop(working);

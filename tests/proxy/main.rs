@@ -9,6 +9,8 @@ mod backend;
 mod frames;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/h2.rs"]
+mod h2;
 #[path = "../support/recorder.rs"]
 mod recorder;
 #[path = "../support/wire.rs"]
@@ -23,6 +25,7 @@ mod expect;
 mod forms;
 mod forward;
 mod framing;
+mod grpc;
 mod h2_frames;
 mod limits;
 mod listeners;
@@ -40,4 +43,5 @@ mod targets;
 mod timeouts;
 mod tls;
 mod trailers;
+mod transport;
 mod upstream;

@@ -100,13 +100,13 @@ fn network(config: config::Config, policy: &crate::review::Policy, within: Durat
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Findings, format!("no runtime: {error}")))?;
     let leeway = config.rules.leeway;
-    let found = runtime.block_on(async {
+    let found = tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut tasks = JoinSet::new();
         for source in config.keys {
             tasks.spawn(async move { issuers::look(source, leeway, within).await });
         }
         for (upstream, server) in upstreams::servers(policy) {
-            tasks.spawn(async move { upstreams::look(&upstream, &server, within).await });
+            tasks.spawn_local(async move { upstreams::look(&upstream, &server, within).await });
         }
         tasks.join_all().await
     });

@@ -26,7 +26,7 @@ pub(super) fn servers(policy: &Policy) -> Vec<(Arc<Upstream>, Server)> {
 /// Looks at one server.
 pub(super) async fn look(upstream: &Upstream, server: &Server, within: Duration) -> Vec<Finding> {
     let about = format!("upstream {} {}", upstream.name, server.name);
-    let finding = match tokio::time::timeout(within, probe(server, &upstream.transport)).await {
+    let finding = match tokio::time::timeout(within, probe(server, &upstream.transport, within)).await {
         Ok(Ok(reached)) => good(&about, &reached, server),
         Ok(Err(fault)) => bad(&about, fault, upstream.transport.ca.is_some()),
         Err(_) => Finding::new(Level::Fail, &about, "reach", format!("no answer within {} s", within.as_secs()))
@@ -48,7 +48,9 @@ fn bad(about: &str, fault: ProbeFault, own_ca: bool) -> Finding {
         Stage::Connection => ("connection", "check that it runs, and listens where `servers` of the upstream says"),
         Stage::Tls if own_ca => ("tls", "its certificate must be valid, for this name, and of an authority in `ca`"),
         Stage::Tls => ("tls", "its certificate must be valid, for this name, and of a public authority; else set `ca`"),
-        Stage::Answer => ("answer", "it must speak HTTP/1.1; check the port, and whether it wants `https`"),
+        Stage::Answer => {
+            ("answer", "it must speak the `protocol` of the upstream; check the port, and whether it wants `https`")
+        }
     };
     Finding::new(Level::Fail, about, check, fault.cause).help(help)
 }

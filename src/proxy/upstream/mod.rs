@@ -2,7 +2,13 @@
 //! threads, so nothing here locks.
 
 mod connect;
+mod dial;
+mod http2;
+mod lease;
 mod pool;
+mod resolve;
+mod stream;
+mod tls;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,8 +18,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(super) use connect::{ConnectFault, Connector, client_config};
-pub(super) use pool::{Lease, ServerPool};
+pub(super) use connect::{ConnectFault, Connector};
+pub(super) use dial::Dialer;
+pub use dial::{DialFault, Stage};
+pub(super) use http2::Http2;
+pub(super) use lease::{Lease, SendFault};
+pub(super) use pool::ServerPool;
+pub(super) use stream::Stream;
+pub use tls::{CertificateFault, CertificateFile, check_authorities, check_identity};
 
 use crate::route::upstream::Transport;
 use crate::route::{Server, Upstream};
@@ -23,7 +35,8 @@ use crate::route::{Server, Upstream};
 pub(super) struct Upstreams {
     /// Opens new connections.
     pub(super) connector: Connector,
-    pools: RefCell<HashMap<Server, Rc<ServerPool>>>,
+    /// Those of a server, one for each way to it.
+    pools: RefCell<HashMap<Server, Vec<Rc<ServerPool>>>>,
     turns: RefCell<HashMap<Arc<str>, usize>>,
     idle_connections: usize,
     idle_time: Duration,
@@ -60,22 +73,23 @@ impl Upstreams {
     /// The pool of one server. A connection that was made in another way is never reused.
     pub(super) fn pool(&self, server: &Server, transport: &Arc<Transport>) -> Rc<ServerPool> {
         let mut pools = self.pools.borrow_mut();
-        if let Some(pool) = pools.get(server)
-            && pool.is_for(transport)
-        {
+        if let Some(pool) = pools.get(server).into_iter().flatten().find(|pool| pool.is_for(transport)) {
             return Rc::clone(pool);
         }
         let pool = Rc::new(ServerPool::new(Arc::clone(transport), self.idle_connections, self.idle_time));
-        pools.insert(server.clone(), Rc::clone(&pool));
+        pools.entry(server.clone()).or_default().push(Rc::clone(&pool));
         pool
     }
 
     /// Closes what has idled for too long and forgets servers that nobody uses any more. Called each second.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        self.pools.borrow_mut().retain(|_, pool| {
-            pool.sweep(now);
-            !pool.is_empty() || Rc::strong_count(pool) > 1
+        self.pools.borrow_mut().retain(|_, pools| {
+            pools.retain(|pool| {
+                pool.sweep(now);
+                !pool.is_empty() || Rc::strong_count(pool) > 1
+            });
+            !pools.is_empty()
         });
         // A thousand names are more than any route map has; reloads that rename upstreams must not add up for ever.
         let mut turns = self.turns.borrow_mut();
@@ -133,6 +147,8 @@ mod tests {
         let public = Arc::default();
         assert!(!Rc::ptr_eq(&first, &upstreams.pool(&server(1), &public)));
         assert!(!Rc::ptr_eq(&upstreams.pool(&server(1), &public), &upstreams.pool(&server(2), &public)));
+        // Two ways that are used in turn keep their connections.
+        assert!(Rc::ptr_eq(&first, &upstreams.pool(&server(1), &same)));
     }
 
     #[test]

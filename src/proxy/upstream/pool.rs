@@ -1,53 +1,80 @@
-//! The idle connections of one server on one thread, bounded in number and age.
+//! The open connections of one server on one thread: HTTP/1.1 connections that idle, bounded in number, and HTTP/2
+//! connections with their streams. All are bounded in age, so that a name is resolved again in time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::http2::{Http2, MOST_STREAMS};
+use super::lease::Lease;
 use crate::proxy::upload::RequestBody;
 use crate::route::upstream::Transport;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not
 /// wait for). hyper needs one more turn of the event loop in the ordinary case.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How long a connection takes new requests, less up to a tenth, so that not all end at once.
+const MOST_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// One open connection. Dropping it closes the socket at once.
-pub(super) struct Connection {
+/// One open HTTP/1.1 connection. Dropping it closes the socket at once.
+pub(super) struct Http1 {
     /// hyper's handle; takes one request at a time.
     pub(super) sender: SendRequest<RequestBody>,
     /// The task that moves the bytes.
     pub(super) task: JoinHandle<()>,
+    /// After this it takes no new request.
+    pub(super) until: Instant,
 }
 
-impl Drop for Connection {
+impl Drop for Http1 {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Http1,
     since: Instant,
 }
 
-/// The idle connections of one server, the most recently used last.
+/// The open connections of one server.
 pub(in crate::proxy) struct ServerPool {
     transport: Arc<Transport>,
     most: usize,
     longest: Duration,
+    /// The most recently used last.
     idle: RefCell<VecDeque<Idle>>,
+    shared: RefCell<Vec<Rc<Http2>>>,
+    /// HTTP/2 connections that are being made, and the requests that wait for them or for a stream to end.
+    opening: Cell<usize>,
+    waiting: Cell<usize>,
+    /// How many streams the last HTTP/2 connection took.
+    room: Cell<usize>,
+    changed: Rc<Notify>,
 }
 
 impl ServerPool {
     pub(super) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
-        Self { transport, most, longest, idle: RefCell::default() }
+        Self {
+            transport,
+            most,
+            longest,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: Cell::new(0),
+            waiting: Cell::new(0),
+            room: Cell::new(MOST_STREAMS),
+            changed: Rc::default(),
+        }
     }
 
     /// Whether its connections are made in this way.
@@ -56,35 +83,94 @@ impl ServerPool {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty()
+        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
     }
 
-    /// An idle connection that can take a request now, the warmest first.
+    /// A connection that can take a request now: of those that idle the warmest, of those that are shared the fullest.
     pub(in crate::proxy) fn check_out(self: &Rc<Self>) -> Option<Lease> {
+        self.check_out_idle().map(|connection| self.lease(connection)).or_else(|| self.check_out_shared())
+    }
+
+    fn check_out_idle(&self) -> Option<Http1> {
         let mut idle = self.idle.borrow_mut();
-        let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        let now = Instant::now();
+        let takes = |idle: &Idle| idle.connection.sender.is_ready() && now < idle.connection.until;
+        let ready = idle.iter().rposition(takes)?;
         let Idle { connection, since } = idle.remove(ready)?;
         // The sweep comes only once a second, and the oldest are in front: if this one is too old, all are.
-        if since.elapsed() > self.longest {
-            return None;
-        }
-        Some(self.lease(connection))
+        (since.elapsed() <= self.longest).then_some(connection)
     }
 
-    /// Lends a new connection of this server.
-    pub(super) fn lease(self: &Rc<Self>, connection: Connection) -> Lease {
-        Lease { pool: Rc::clone(self), connection }
+    fn check_out_shared(self: &Rc<Self>) -> Option<Lease> {
+        let shared = self.shared.borrow();
+        let fullest = shared.iter().filter(|connection| connection.has_room()).max_by_key(|open| open.streams())?;
+        Some(Lease::stream(self, fullest.take()))
+    }
+
+    /// Lends a new HTTP/1.1 connection of this server.
+    pub(super) fn lease(self: &Rc<Self>, connection: Http1) -> Lease {
+        Lease::connection(self, connection)
+    }
+
+    /// Takes in a new HTTP/2 connection of this server and lends the first stream of it.
+    pub(super) fn share(self: &Rc<Self>, connection: Rc<Http2>) -> Lease {
+        self.room.set(connection.most_streams().max(1));
+        let lease = Lease::stream(self, connection.take());
+        self.shared.borrow_mut().push(connection);
+        lease
+    }
+
+    /// Says that another HTTP/2 connection is being made, until the mark is dropped; `None` if those that are being made
+    /// will do for all who wait.
+    pub(super) fn begin_opening(self: &Rc<Self>) -> Option<Opening> {
+        let enough = self.opening.get() > 0 && self.waiting.get() < self.opening.get() * self.room.get();
+        (!enough).then(|| {
+            self.opening.set(self.opening.get() + 1);
+            Opening(Rc::clone(self))
+        })
+    }
+
+    /// Waits until there may be room on an HTTP/2 connection, or it is time to make another.
+    pub(super) async fn wait(self: &Rc<Self>) {
+        struct Waiting<'a>(&'a ServerPool);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+            }
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _waiting = Waiting(self);
+        self.changed.notified().await;
+    }
+
+    /// What is told when a stream ends.
+    pub(super) const fn changed(&self) -> &Rc<Notify> {
+        &self.changed
     }
 
     pub(super) fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain(|idle| {
             let age = now.saturating_duration_since(idle.since);
             let settled = idle.connection.sender.is_ready() || age < SETTLE;
-            age <= self.longest && settled && !idle.connection.sender.is_closed()
+            age <= self.longest && settled && now < idle.connection.until && !idle.connection.sender.is_closed()
+        });
+        self.shared.borrow_mut().retain(|connection| {
+            let Some(since) = connection.unwanted_since() else { return true };
+            let idle = now.saturating_duration_since(since);
+            let over = connection.is_over();
+            if connection.streams() == 0 {
+                return !over && self.most > 0 && idle <= self.longest;
+            }
+            // Streams that everybody gave up and the server does not let go of.
+            let stuck = over && idle > SETTLE;
+            if stuck {
+                connection.abort();
+            }
+            !stuck
         });
     }
 
-    fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
         if self.most == 0 || connection.sender.is_closed() {
             return;
@@ -102,28 +188,20 @@ impl fmt::Debug for ServerPool {
     }
 }
 
-/// The use of one connection for one exchange. Dropped, it closes the connection; only an exchange that came to its
-/// end gives it back.
-pub(in crate::proxy) struct Lease {
-    pool: Rc<ServerPool>,
-    connection: Connection,
-}
+/// The mark of an HTTP/2 connection that is being made.
+pub(super) struct Opening(Rc<ServerPool>);
 
-impl Lease {
-    /// hyper's handle.
-    pub(in crate::proxy) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.connection.sender
-    }
-
-    /// The exchange came to its end: the connection may serve another.
-    pub(in crate::proxy) fn give_back(self) {
-        let Self { pool, connection } = self;
-        pool.put(connection);
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let pool = &self.0;
+        pool.opening.set(pool.opening.get().saturating_sub(1));
+        // There is room now, or somebody else must try.
+        pool.changed.notify_waiters();
     }
 }
 
-impl fmt::Debug for Lease {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Lease")
-    }
+/// When a connection that is made now takes no more requests.
+pub(super) fn end_of_age() -> Instant {
+    let spread = RandomState::new().hash_one(0) % (MOST_AGE.as_secs() / 10);
+    Instant::now() + MOST_AGE - Duration::from_secs(spread)
 }

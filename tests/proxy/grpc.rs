@@ -1,0 +1,223 @@
+//! gRPC through the gateway: frames of a call as its peers write them, over HTTP/2 on both sides.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::Reason;
+use h2::client::SendRequest;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use rustls::pki_types::ServerName;
+
+use crate::backend::until;
+use crate::gateway::{Door, token};
+use crate::h2::{Exchange, H2Backend};
+use crate::transport::speaking_http2;
+use crate::wire::{block_on, trusting};
+
+/// A message with its prefix: not compressed, and how long it is.
+fn message(text: &str) -> Bytes {
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(text.len()).unwrap());
+    framed.put(text.as_bytes());
+    framed.freeze()
+}
+
+/// A client's connection.
+async fn connect(gateway: &Door) -> SendRequest<Bytes> {
+    let tcp = tokio::net::TcpStream::connect(gateway.tls).await.unwrap();
+    let tls = tokio_rustls::TlsConnector::from(trusting(&gateway.certificate(), rustls::ALL_VERSIONS, &["h2"]));
+    let stream = tls.connect(ServerName::try_from("app.test").unwrap(), tcp).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender.ready().await.unwrap()
+}
+
+fn call(method: &str, who: &str) -> Request<()> {
+    let mut request = Request::post(format!("https://app.test{method}"))
+        .header("content-type", "application/grpc+proto")
+        .header("te", "trailers")
+        .header("user-agent", "grpc-test/1");
+    if !who.is_empty() {
+        request = request.header("authorization", format!("Bearer {}", token(who)));
+    }
+    request.body(()).unwrap()
+}
+
+/// An echo, under `/things/Service`.
+fn service() -> (H2Backend, Arc<Mutex<Vec<HeaderMap>>>) {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
+    let backend = H2Backend::start(100, move |mut exchange: Exchange| {
+        seen.lock().unwrap().push(exchange.head.headers.clone());
+        async move {
+            let head = Response::builder().status(200).header("content-type", "application/grpc+proto");
+            let status = |status: &'static str| {
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static(status));
+                trailers.insert("x-own", HeaderValue::from_static("kept"));
+                trailers.insert("x-auth-request-user", HeaderValue::from_static("root"));
+                trailers.insert("x-portcullis", HeaderValue::from_static("answered"));
+                trailers
+            };
+            match exchange.head.uri.path() {
+                "/things/Service/Echo" => {
+                    let mut stream = exchange.head(head);
+                    while let Some(Ok(piece)) = exchange.body.data().await {
+                        exchange.body.flow_control().release_capacity(piece.len()).unwrap();
+                        stream.send_data(piece, false).unwrap();
+                    }
+                    stream.send_trailers(status("0")).unwrap();
+                }
+                "/things/Service/Fail" => {
+                    exchange.end(head.header("grpc-status", "5").header("grpc-message", "no such thing"));
+                }
+                "/things/Service/Sleep" => {
+                    let _ = std::future::poll_fn(|context| exchange.respond.poll_reset(context)).await;
+                }
+                "/things/Service/Drip" => {
+                    let mut stream = exchange.head(head);
+                    while stream.send_data(message("drip"), false).is_ok() {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+                _ => exchange.end(head.header("grpc-status", "12")),
+            }
+        }
+    });
+    (backend, heads)
+}
+
+#[test]
+fn both_sides_of_a_call_stream_at_the_same_time_and_its_status_comes_behind() {
+    let (backend, heads) = service();
+    let gateway = speaking_http2(&backend.url(), "").start();
+    block_on(async {
+        let mut client = connect(&gateway).await;
+        let (answer, mut stream) = client.send_request(call("/things/Service/Echo", "olga"), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/grpc+proto");
+        let mut body = answer.into_body();
+        for text in ["one", "two", "three"] {
+            stream.send_data(message(text), false).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), message(text), "before the request has ended");
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+        assert!(body.data().await.is_none());
+        let trailers = body.trailers().await.unwrap().unwrap();
+        assert_eq!((trailers["grpc-status"].to_str(), trailers["x-own"].to_str()), (Ok("0"), Ok("kept")));
+        assert_eq!(trailers.len(), 2, "no name of the gateway's comes behind a body: {trailers:?}");
+    });
+    let heads = heads.lock().unwrap();
+    assert_eq!((heads[0]["te"].to_str(), heads[0]["x-auth-request-user"].to_str()), (Ok("trailers"), Ok("olga")));
+}
+
+#[test]
+fn an_answer_without_a_body_keeps_its_status() {
+    let (backend, _) = service();
+    let gateway = speaking_http2(&backend.url(), "").start();
+    block_on(async {
+        let mut client = connect(&gateway).await;
+        let (answer, mut stream) = client.send_request(call("/things/Service/Fail", "olga"), false).unwrap();
+        stream.send_data(message("x"), true).unwrap();
+        let answer = answer.await.unwrap();
+        let headers = answer.headers();
+        assert_eq!((answer.status().as_u16(), headers["grpc-status"].to_str()), (200, Ok("5")));
+        assert_eq!(headers["grpc-message"], "no such thing");
+        assert_eq!(headers.get("x-portcullis"), None);
+        assert!(answer.into_body().is_end_stream());
+    });
+}
+
+#[test]
+fn who_is_refused_reads_a_status_of_grpc() {
+    let (backend, heads) = service();
+    let gateway = speaking_http2(&backend.url(), "").start();
+    block_on(async {
+        for (method, who, status, message) in [
+            ("/things/Service/Echo", "", "16", "no_token"),
+            ("/things/Service/Echo", "vera", "7", "right_level"),
+            ("/things/Service/Echo", "nils", "7", "right_missing"),
+            ("/nowhere/Service/Echo", "olga", "12", "no_route"),
+            ("/secrets/1", "olga", "12", "no_route_method"),
+            ("/things/../Echo", "olga", "13", ""),
+        ] {
+            let mut client = connect(&gateway).await;
+            let (answer, _stream) = client.send_request(call(method, who), false).unwrap();
+            let answer = answer.await.unwrap();
+            let headers = answer.headers();
+            let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(answer.status().as_u16(), 200, "{method} {who}");
+            assert_eq!(said("content-type").as_deref(), Some("application/grpc"));
+            assert_eq!(said("grpc-status").as_deref(), Some(status), "{method} {who} {headers:?}");
+            let told = said("grpc-message").unwrap();
+            assert!(told.ends_with(&format!("{message})")) || message.is_empty(), "{told}");
+            assert_eq!(said("x-portcullis").as_deref(), Some("refused"));
+            assert_eq!(said("x-request-id").unwrap().len(), 32);
+            assert!(answer.into_body().is_end_stream());
+        }
+    });
+    assert_eq!(heads.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn a_backend_that_is_gone_is_a_status_of_grpc_too() {
+    let gone = format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let gateway = speaking_http2(&gone, "").start();
+    block_on(async {
+        let mut client = connect(&gateway).await;
+        let (answer, _stream) = client.send_request(call("/things/Service/Echo", "olga"), false).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "14");
+        assert_eq!(answer.headers()["x-portcullis"], "refused");
+    });
+}
+
+#[test]
+fn a_call_ends_when_its_client_says_that_it_must() {
+    let (backend, heads) = service();
+    let gateway = speaking_http2(&backend.url(), "").start();
+    block_on(async {
+        for method in ["/things/Service/Sleep", "/things/Service/Drip"] {
+            let mut request = call(method, "olga");
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("300m"));
+            let began = Instant::now();
+            let mut client = connect(&gateway).await;
+            let (answer, _stream) = client.send_request(request, false).unwrap();
+            let answer = answer.await.unwrap();
+            if method.ends_with("Sleep") {
+                assert_eq!(answer.headers()["grpc-status"], "4");
+            } else {
+                let mut body = answer.into_body();
+                let fault = loop {
+                    match body.data().await.expect("the answer does not end in order") {
+                        Ok(piece) => body.flow_control().release_capacity(piece.len()).unwrap(),
+                        Err(fault) => break fault,
+                    }
+                };
+                assert!(fault.is_reset(), "{fault}");
+            }
+            assert!((Duration::from_millis(290)..Duration::from_secs(5)).contains(&began.elapsed()), "{method}");
+        }
+    });
+    until(|| backend.running() == 0, "the backend's streams end too");
+    assert!(heads.lock().unwrap().iter().all(|head| head["grpc-timeout"] == "300m"));
+}
+
+#[test]
+fn a_client_that_cancels_a_call_cancels_it_at_the_backend() {
+    let (backend, _) = service();
+    let gateway = speaking_http2(&backend.url(), "").start();
+    block_on(async {
+        let mut client = connect(&gateway).await;
+        let (answer, mut stream) = client.send_request(call("/things/Service/Echo", "olga"), false).unwrap();
+        stream.send_data(message("x"), false).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), message("x"));
+        assert_eq!(backend.running(), 1);
+        stream.send_reset(Reason::CANCEL);
+    });
+    until(|| backend.running() == 0, "the call ends at the backend");
+    assert_eq!(backend.connections(), 1);
+}
