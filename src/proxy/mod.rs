@@ -8,6 +8,7 @@ mod body;
 mod caller;
 pub mod certificate;
 mod cors;
+mod exchange;
 mod forward;
 mod headers;
 mod identity;
