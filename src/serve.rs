@@ -143,6 +143,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         verifier,
         assertions,
         intervals: config.intervals,
+        fleet: Arc::clone(gateway.fleet()),
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
         revoked,
@@ -158,6 +159,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         changes: Changes::new(changes, &config.listeners, first.tls, config.path, reload.clone()),
         reloader,
         keeper,
+        gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),
     };

@@ -252,6 +252,11 @@ reasons! {
         title: "The application gave an invalid answer",
         cause: "The upstream's answer is not HTTP, broke off, or switched protocols unasked.",
         remedy: "Check the application.";
+    /// The upstream has too many requests running and waiting.
+    UpstreamOverloaded: "upstream_overloaded", 503, "Retry-After",
+        title: "The application is busy",
+        cause: "`limits.requests` of the upstream that the subject names were running, and none ended within `limits.queue_time`, or `limits.queue` were waiting.",
+        remedy: "Try again; raise the limit or add servers.";
     /// The gateway has too many requests in flight.
     Overloaded: "overloaded", 503, "Retry-After",
         title: "The gateway is busy",

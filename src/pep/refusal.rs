@@ -49,7 +49,7 @@ impl Refusal {
     }
 
     /// A refusal with a word about what exactly was wrong.
-    pub(super) fn about(reason: Reason, subject: &str) -> Self {
+    pub fn about(reason: Reason, subject: &str) -> Self {
         Self { full: Some(format!("{}:{subject}", reason.code()).into()), ..Self::of(reason) }
     }
 

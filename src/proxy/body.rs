@@ -365,7 +365,8 @@ impl Relay {
         self.held.client.must_not_look_complete();
         self.held.place.take();
         // Dropping the lease closes the upstream connection, dropping the ledger writes the record.
-        if let Some((_, mut ledger)) = self.held.exchange.take() {
+        if let Some((lease, mut ledger)) = self.held.exchange.take() {
+            lease.broke_off();
             ledger.broken(reason);
         }
         fault

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -11,9 +13,18 @@ use tokio::time::{Instant, sleep_until};
 use super::Worker;
 use super::body::{RequestBody, UploadFault};
 use super::ledger::Ledger;
-use super::upstream::{ConnectFault, Lease};
+use super::upstream::{ConnectFault, Failure, Lease, Visit};
 use crate::model::Reason;
-use crate::route::Upstream;
+use crate::route::{Server, Upstream};
+
+/// What an exchange came to before its answer began.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The upstream has too many requests.
+    Overloaded,
+    /// The last attempt ended so.
+    Failed(Reason),
+}
 
 /// Why one attempt on one connection failed.
 enum Attempt {
@@ -25,48 +36,137 @@ enum Attempt {
     Failed(Reason),
 }
 
-/// Tries the upstream's servers in turn until one can be connected to, then sends the request there.
+/// Why one server did not answer.
+struct Missed {
+    /// What the client is told if this was the last attempt.
+    reason: Reason,
+    /// Whether and how the request may be tried again.
+    again: Again,
+}
+
+/// Whether and how a request may be tried again.
+enum Again {
+    /// No more: the server may have begun with it.
+    Never,
+    /// Nothing reached the server: at another one, and it costs nobody anything.
+    Elsewhere(Box<Request<RequestBody>>),
+    /// The server may have seen it, but twice does no harm: within the budget, at another one if there is one.
+    Repeat(Box<Request<RequestBody>>),
+}
+
+/// Sends a request to a server of the upstream, and to the next one where the first cannot have begun with it, or where
+/// that does no harm (RFC 9110 section 9.2.2; `repeatable`). Nothing is tried again once an answer began, and none is
+/// when it did not come in time: the server may be at work.
 pub(super) async fn exchange(
     worker: &Worker,
-    upstream: &Upstream,
+    upstream: &Arc<Upstream>,
     mut request: Request<RequestBody>,
     ledger: &mut Ledger,
-) -> Result<(Response<Incoming>, Lease), Reason> {
-    let upstreams = &worker.upstreams;
+) -> Result<(Response<Incoming>, Lease), Ended> {
+    let cluster = worker.upstreams.cluster(upstream);
+    let place = cluster.enter().await.map_err(|_full| Ended::Overloaded)?;
+    let mut again = 0;
+    // Neither allocates before something failed.
+    let (mut unreachable, mut seen) = (Vec::new(), Vec::new());
     let mut reason = Reason::UpstreamUnreachable;
-    for server in upstreams.in_turn(upstream) {
-        ledger.tries(&server.name);
-        let pool = upstreams.pool(server, &upstream.transport);
-        if let Some(lease) = pool.check_out() {
-            let copy = repeatable(&request);
-            match (attempt(worker, lease, request, ledger).await, copy) {
-                (Ok(answer), _) => return Ok(answer),
-                // The server closed the pooled connection in the meantime: once more, on a new one.
-                (Err(Attempt::Unsent(back)), _) => request = *back,
-                (Err(Attempt::Lost), Some(copy)) => request = copy,
-                (Err(Attempt::Lost), None) => return Err(Reason::UpstreamInvalid),
-                (Err(Attempt::Failed(reason)), _) => return Err(reason),
-            }
-        }
-        let lease = match upstreams.connector.open(server, &upstream.transport, &pool).await {
-            Ok(lease) => lease,
-            Err(fault) => {
-                worker.complain(&server.name, &fault);
-                reason = match fault {
-                    ConnectFault::TimedOut => Reason::UpstreamTimeout,
-                    ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
-                };
-                continue;
-            }
+    loop {
+        let fresh = !seen.is_empty();
+        let next = cluster.pick(&worker.numbers, &[unreachable.as_slice(), &seen].concat());
+        let Some(mut visit) = next.or_else(|| cluster.pick(&worker.numbers, &unreachable)) else {
+            return Err(Ended::Failed(reason));
         };
-        return match attempt(worker, lease, request, ledger).await {
-            Ok(answer) => Ok(answer),
-            Err(Attempt::Failed(reason)) => Err(reason),
-            Err(Attempt::Lost) => Err(Reason::UpstreamInvalid),
-            Err(Attempt::Unsent(_)) => Err(Reason::UpstreamUnreachable),
+        let Some(server) = upstream.servers.get(visit.index) else { return Err(Ended::Failed(reason)) };
+        if again > 0 {
+            cluster.repeats();
+        }
+        let left = upstream.retries.attempts.saturating_sub(again);
+        again += 1;
+        ledger.tries(&server.name);
+        let missed = match at_server(worker, (upstream, server), &visit, (request, fresh, left > 0), ledger).await {
+            Ok((response, mut lease)) => {
+                visit.keep(place);
+                lease.carry(visit);
+                return Ok((response, lease));
+            }
+            Err(missed) => missed,
+        };
+        reason = missed.reason;
+        request = match missed.again {
+            Again::Elsewhere(request) if left > 0 => {
+                unreachable.push(visit.index);
+                *request
+            }
+            Again::Repeat(request) if left > 0 && cluster.may_repeat() => {
+                seen.push(visit.index);
+                *request
+            }
+            _ => return Err(Ended::Failed(reason)),
         };
     }
-    Err(reason)
+}
+
+/// The request at one server: on a pooled connection if there is one and it need not be `fresh`, else on a new one.
+/// `again` says whether there could be another attempt.
+async fn at_server(
+    worker: &Worker,
+    (upstream, server): (&Upstream, &Server),
+    visit: &Visit,
+    (mut request, fresh, again): (Request<RequestBody>, bool, bool),
+    ledger: &Ledger,
+) -> Result<(Response<Incoming>, Lease), Missed> {
+    let never = |reason| Missed { reason, again: Again::Never };
+    let upstreams = &worker.upstreams;
+    let limit = upstream.patience.response.unwrap_or(worker.gateway.settings.timeouts.response);
+    let pool = upstreams.pool(server, upstream);
+    if !fresh && let Some(lease) = pool.check_out() {
+        let copy = if again { repeatable(&request) } else { None };
+        match attempt(limit, lease, request, ledger).await {
+            Ok(answer) => {
+                visit.answered();
+                return Ok(answer);
+            }
+            // The server closed the pooled connection in the meantime: once more, on a new one.
+            Err(Attempt::Unsent(back)) => request = *back,
+            Err(Attempt::Lost) => {
+                // Servers may close a connection that idles, so this says nothing of the server.
+                let again = copy.map_or(Again::Never, |copy| Again::Repeat(Box::new(copy)));
+                return Err(Missed { reason: Reason::UpstreamInvalid, again });
+            }
+            Err(Attempt::Failed(reason)) => return Err(never(blame(visit, reason))),
+        }
+    }
+    let lease = match upstreams.connector.open(server, upstream, &pool).await {
+        Ok(lease) => lease,
+        Err(fault) => {
+            worker.complain(&server.name, &fault);
+            visit.failed(Failure::Unanswered);
+            let reason = match fault {
+                ConnectFault::TimedOut => Reason::UpstreamTimeout,
+                ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
+            };
+            return Err(Missed { reason, again: Again::Elsewhere(Box::new(request)) });
+        }
+    };
+    match attempt(limit, lease, request, ledger).await {
+        Ok(answer) => {
+            visit.answered();
+            Ok(answer)
+        }
+        Err(Attempt::Unsent(back)) => {
+            visit.failed(Failure::Unanswered);
+            Err(Missed { reason: Reason::UpstreamUnreachable, again: Again::Repeat(back) })
+        }
+        Err(Attempt::Lost) => Err(never(blame(visit, Reason::UpstreamInvalid))),
+        Err(Attempt::Failed(reason)) => Err(never(blame(visit, reason))),
+    }
+}
+
+/// Counts a failure as the server's, unless it is the client's.
+fn blame(visit: &Visit, reason: Reason) -> Reason {
+    if matches!(reason, Reason::UpstreamInvalid | Reason::UpstreamTimeout) {
+        visit.failed(Failure::Unanswered);
+    }
+    reason
 }
 
 /// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
@@ -83,14 +183,13 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-/// One request on one connection, up to the head of its answer.
+/// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was sent.
 async fn attempt(
-    worker: &Worker,
+    limit: Duration,
     mut lease: Lease,
     request: Request<RequestBody>,
     ledger: &Ledger,
 ) -> Result<(Response<Incoming>, Lease), Attempt> {
-    let limit = worker.gateway.settings.timeouts.response;
     let sent = Instant::now();
     let answer = lease.sender().try_send_request(request);
     tokio::pin!(answer);

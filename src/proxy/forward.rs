@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::body::{Body, RequestBody};
 use super::cors::Readers;
-use super::exchange::exchange;
+use super::exchange::{Ended, exchange};
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
@@ -66,7 +66,12 @@ pub(super) async fn forward(
     let exchanged = tokio::select! {
         biased;
         refusal = cut(place.as_ref()) => Err(refusal),
-        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
+        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => {
+            exchanged.map_err(|ended| match ended {
+                Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &application.upstream.name),
+                Ended::Failed(reason) => Refusal::of(reason),
+            })
+        }
     };
     match exchanged {
         Ok((response, lease)) => {
@@ -77,7 +82,8 @@ pub(super) async fn forward(
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
-            let body = Body::relayed(incoming, (lease, ledger, place), &caller.connection, timeouts.response_body);
+            let limit = application.upstream.patience.response_body.unwrap_or(timeouts.response_body);
+            let body = Body::relayed(incoming, (lease, ledger, place), &caller.connection, limit);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
             }

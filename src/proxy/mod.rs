@@ -11,6 +11,7 @@ mod cors;
 mod exchange;
 mod forward;
 mod headers;
+pub mod health;
 mod identity;
 mod idle;
 mod io;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 use body::Held;
 pub use body::{Body, BrokenBody};
 pub use settings::{Limits, Network, NotANetwork, Settings, Timeouts};
+pub use upstream::{Fleet, ServerState, UpstreamState};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
@@ -67,6 +69,8 @@ pub struct Gateway {
     settings: Settings,
     /// Places for client connections, one count for all listeners and workers.
     connections: Arc<Semaphore>,
+    /// What all workers know of the upstreams.
+    fleet: Arc<Fleet>,
 }
 
 impl Gateway {
@@ -81,7 +85,13 @@ impl Gateway {
         settings: Settings,
     ) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(settings.limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, connections })
+        let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
+        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, connections, fleet })
+    }
+
+    /// What is known of the upstreams.
+    pub const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
     }
 }
 
@@ -109,8 +119,9 @@ impl Worker {
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
         let reader = RefCell::new(Reader::new(&gateway.live));
         let Settings { limits, timeouts, .. } = &gateway.settings;
-        let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts, limits.head_bytes);
-        let upstreams = Upstreams::new(connector, limits.upstream_idle, timeouts.upstream_idle);
+        let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
+        let fleet = Arc::clone(&gateway.fleet);
+        let upstreams = Upstreams::new(connector, fleet, limits.upstream_idle, timeouts.upstream_idle);
         Rc::new(Self {
             gateway,
             reader,
@@ -205,13 +216,12 @@ impl Worker {
         }
     }
 
-    /// What has to be done now and then: close idle upstream connections, and look at the snapshot so that a thread
-    /// without requests does not hold on to an old one.
+    /// What has to be done now and then: close idle upstream connections, and with that look at the snapshot, so that a
+    /// thread without requests does not hold on to an old one.
     fn tick(&self) {
-        self.upstreams.sweep();
+        self.upstreams.sweep(&self.reader.borrow_mut().load().routes);
         let limit = self.gateway.settings.timeouts.client_body;
         self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
-        self.reader.borrow_mut().load();
     }
 
     /// Cuts running exchanges whose token has been revoked since they were let in.

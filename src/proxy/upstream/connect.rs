@@ -22,8 +22,8 @@ use tokio_rustls::TlsConnector;
 use super::pool::Connection;
 use super::{Lease, ServerPool};
 use crate::proxy::settings::Timeouts;
-use crate::route::Server;
-use crate::route::upstream::{Endpoint, Transport};
+use crate::route::upstream::Endpoint;
+use crate::route::{Server, Upstream};
 use crate::telemetry::Telemetry;
 
 /// The most TLS set-ups that are remembered; a route map has one for each distinct `ca`.
@@ -54,27 +54,24 @@ type Remembered = (Option<Arc<[u8]>>, TlsConnector);
 pub(in crate::proxy) struct Connector {
     telemetry: Arc<Telemetry>,
     within: Duration,
-    http: http1::Builder,
     remembered: RefCell<Vec<Remembered>>,
 }
 
 impl Connector {
-    /// A connector that takes response heads of up to `head_bytes`.
-    pub(in crate::proxy) fn new(telemetry: Arc<Telemetry>, timeouts: &Timeouts, head_bytes: usize) -> Self {
-        let mut http = http1::Builder::new();
-        // hyper panics below 8 KiB. The bound also keeps its adaptive read buffer, and so the memory of an exchange, small.
-        http.max_buf_size(head_bytes.max(64 * 1024));
-        Self { telemetry, within: timeouts.connect, http, remembered: RefCell::default() }
+    /// A connector that has the patience of `timeouts` where an upstream has none of its own.
+    pub(in crate::proxy) fn new(telemetry: Arc<Telemetry>, timeouts: &Timeouts) -> Self {
+        Self { telemetry, within: timeouts.connect, remembered: RefCell::default() }
     }
 
-    /// Opens a connection to `server`, made as `transport` says.
+    /// Opens a connection to `server`, made as its upstream says.
     pub(in crate::proxy) async fn open(
         &self,
         server: &Server,
-        transport: &Transport,
+        upstream: &Upstream,
         pool: &Rc<ServerPool>,
     ) -> Result<Lease, ConnectFault> {
-        let opened = match timeout(self.within, self.dial(server, transport)).await {
+        let within = upstream.patience.connect.unwrap_or(self.within);
+        let opened = match timeout(within, self.dial(server, upstream)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(fault)) => Err(ConnectFault::Failed(fault)),
             Err(_) => Err(ConnectFault::TimedOut),
@@ -91,10 +88,11 @@ impl Connector {
         }
     }
 
-    async fn dial(&self, server: &Server, transport: &Transport) -> io::Result<Connection> {
+    async fn dial(&self, server: &Server, upstream: &Upstream) -> io::Result<Connection> {
+        let (transport, http) = (&upstream.transport, protocol(upstream));
         let (host, port) = match &server.endpoint {
             Endpoint::Tcp { host, port } => (host, *port),
-            Endpoint::Unix(path) => return self.start(UnixStream::connect(path).await?).await,
+            Endpoint::Unix(path) => return start(&http, UnixStream::connect(path).await?).await,
         };
         let tcp = match host.parse::<IpAddr>() {
             Ok(address) => TcpStream::connect(SocketAddr::new(address, port)).await?,
@@ -102,27 +100,13 @@ impl Connector {
         };
         tcp.set_nodelay(true)?;
         if !server.tls {
-            return self.start(tcp).await;
+            return start(&http, tcp).await;
         }
         let name = ServerName::try_from(transport.server_name.as_ref().unwrap_or(host).to_string()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, "the host is no name that a certificate could have")
         })?;
         let tls = self.tls(transport.ca.as_ref())?;
-        self.start(tls.connect(name, tcp).await?).await
-    }
-
-    async fn start<S>(&self, stream: S) -> io::Result<Connection>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (sender, connection) = self.http.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let task = tokio::task::spawn_local(async move {
-            if let Err(fault) = connection.await {
-                // Whoever used the connection learns of the fault from its exchange.
-                tracing::debug!("upstream connection: {fault}");
-            }
-        });
-        Ok(Connection { sender, task })
+        start(&http, tls.connect(name, tcp).await?).await
     }
 
     fn tls(&self, ca: Option<&Arc<[u8]>>) -> io::Result<TlsConnector> {
@@ -143,6 +127,29 @@ impl fmt::Debug for Connector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Connector").field("within", &self.within).finish_non_exhaustive()
     }
+}
+
+/// How HTTP is spoken with an upstream: the heads of its answers have their bounds.
+fn protocol(upstream: &Upstream) -> http1::Builder {
+    let head_bytes = upstream.limits.head_bytes;
+    let mut http = http1::Builder::new();
+    // hyper panics below 8 KiB. The bound also keeps its adaptive read buffer, and so the memory of an exchange, small.
+    http.max_buf_size(head_bytes.max(64 * 1024)).max_header_size(head_bytes);
+    http
+}
+
+async fn start<S>(http: &http1::Builder, stream: S) -> io::Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let task = tokio::task::spawn_local(async move {
+        if let Err(fault) = connection.await {
+            // Whoever used the connection learns of the fault from its exchange.
+            tracing::debug!("upstream connection: {fault}");
+        }
+    });
+    Ok(Connection { sender, task })
 }
 
 /// How a server's certificate is checked: by the authorities of `ca` (PEM), or by the public ones.
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_tls_set_up_is_made_once_for_each_authority() {
-        let connector = Connector::new(Telemetry::new("0", false), &Timeouts::default(), 65_536);
+        let connector = Connector::new(Telemetry::new("0", false), &Timeouts::default());
         connector.tls(None).unwrap();
         connector.tls(None).unwrap();
         let pem: Arc<[u8]> =

@@ -1,6 +1,6 @@
 //! The idle connections of one server on one thread, bounded in number and age.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::{Failure, Visit};
 use crate::proxy::body::RequestBody;
 use crate::route::upstream::Transport;
 
@@ -41,18 +42,24 @@ struct Idle {
 pub(in crate::proxy) struct ServerPool {
     transport: Arc<Transport>,
     most: usize,
-    longest: Duration,
+    longest: Cell<Duration>,
     idle: RefCell<VecDeque<Idle>>,
 }
 
 impl ServerPool {
-    pub(super) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
-        Self { transport, most, longest, idle: RefCell::default() }
+    /// No connection yet. At most `most` are kept, for `longest` each, all made as `transport` says.
+    pub(in crate::proxy) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
+        Self { transport, most, longest: Cell::new(longest), idle: RefCell::default() }
     }
 
     /// Whether its connections are made in this way.
     pub(super) fn is_for(&self, transport: &Arc<Transport>) -> bool {
         Arc::ptr_eq(&self.transport, transport) || self.transport == *transport
+    }
+
+    /// Its connections are kept for so long from now on.
+    pub(super) fn keep_for(&self, longest: Duration) {
+        self.longest.set(longest);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,7 +72,7 @@ impl ServerPool {
         let ready = idle.iter().rposition(|idle| idle.connection.sender.is_ready())?;
         let Idle { connection, since } = idle.remove(ready)?;
         // The sweep comes only once a second, and the oldest are in front: if this one is too old, all are.
-        if since.elapsed() > self.longest {
+        if since.elapsed() > self.longest.get() {
             return None;
         }
         Some(self.lease(connection))
@@ -73,14 +80,14 @@ impl ServerPool {
 
     /// Lends a new connection of this server.
     pub(super) fn lease(self: &Rc<Self>, connection: Connection) -> Lease {
-        Lease { pool: Rc::clone(self), connection }
+        Lease { pool: Rc::clone(self), connection, visit: None }
     }
 
     pub(super) fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain(|idle| {
             let age = now.saturating_duration_since(idle.since);
             let settled = idle.connection.sender.is_ready() || age < SETTLE;
-            age <= self.longest && settled && !idle.connection.sender.is_closed()
+            age <= self.longest.get() && settled && !idle.connection.sender.is_closed()
         });
     }
 
@@ -107,9 +114,23 @@ impl fmt::Debug for ServerPool {
 pub(in crate::proxy) struct Lease {
     pool: Rc<ServerPool>,
     connection: Connection,
+    /// What the exchange counts as at its server; over with it.
+    visit: Option<Visit>,
 }
 
 impl Lease {
+    /// The exchange counts as this, as long as it runs.
+    pub(in crate::proxy) fn carry(&mut self, visit: Visit) {
+        self.visit = Some(visit);
+    }
+
+    /// The server broke its answer off.
+    pub(in crate::proxy) fn broke_off(&self) {
+        if let Some(visit) = &self.visit {
+            visit.failed(Failure::Broken);
+        }
+    }
+
     /// hyper's handle.
     pub(in crate::proxy) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
         &mut self.connection.sender
@@ -117,7 +138,10 @@ impl Lease {
 
     /// The exchange came to its end: the connection may serve another.
     pub(in crate::proxy) fn give_back(self) {
-        let Self { pool, connection } = self;
+        let Self { pool, connection, visit } = self;
+        if let Some(visit) = visit {
+            visit.completed();
+        }
         pool.put(connection);
     }
 }
