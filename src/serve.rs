@@ -145,6 +145,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         verifier,
         assertions,
         intervals: config.intervals,
+        fleet: Arc::clone(gateway.fleet()),
         telemetry: Arc::clone(&telemetry),
         reload: reload.clone(),
         revoked,
@@ -160,6 +161,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         changes: Changes::new(changes, certificates, config.path, reload.clone(), telemetry),
         reloader,
         keeper,
+        gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),
     };

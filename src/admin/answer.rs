@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::proxy::{ServerState, UpstreamState};
 use crate::reload::{self, Counts, LastReload, ReloadOutcome};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
@@ -29,6 +30,8 @@ pub struct Ready {
     /// Each entry of `keys` is a set of keys, `{"tenant": "uss", "issuer": "https://...", "age_seconds": 61,
     /// "stale": false}`: `age_seconds` is null while the keys are missing; `stale` ones should have been fetched again
     /// since, but are still believed. The keys of a single application have its client id under `"application"`.
+    /// Servers that are unwell or left out are listed as `"upstreams_unfit": [{"upstream": "oms", "server":
+    /// "http://..."}]`, which does not make the process less ready: another one would find them no better.
     pub body: Value,
 }
 
@@ -52,6 +55,15 @@ pub fn readyz(admin: &Admin) -> Ready {
     if !ready {
         set(&mut body, "missing", Value::Array(missing));
     }
+    let states = admin.fleet.states();
+    let unfit = states.iter().flat_map(|upstream| {
+        let unfit = upstream.servers.iter().filter(|server| !server.is_fit());
+        unfit.map(|server| json!({ "upstream": &*upstream.name, "server": &*server.name }))
+    });
+    let unfit: Vec<Value> = unfit.collect();
+    if !unfit.is_empty() {
+        set(&mut body, "upstreams_unfit", Value::Array(unfit));
+    }
     if let Some(last) = admin.reload.last().filter(|last| !last.good) {
         set(&mut body, "last_reload_failed", last_reload(&last, reload::now()));
     }
@@ -66,6 +78,8 @@ pub fn readyz(admin: &Admin) -> Ready {
 ///  "keys_generation": 2,
 ///  "keys": [{"tenant": "uss", "issuer": "https://...", "age_seconds": 1, "stale": false, "keys": 4, "fetched_at": 1}],
 ///  "token_cache": {"hits": 9, "misses": 2, "entries": 2},
+///  "upstreams": [{"upstream": "oms", "running": 2, "waiting": 0, "servers": [
+///    {"server": "http://...", "running": 2, "healthy": true, "ejected": false}]}],
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
 /// ```
@@ -95,9 +109,23 @@ pub fn status(admin: &Admin) -> Value {
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },
+        "upstreams": admin.fleet.states().iter().map(upstream).collect::<Vec<_>>(),
         "revoked": super::revoked::summary(admin),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
     })
+}
+
+fn upstream(state: &UpstreamState) -> Value {
+    let server = |server: &ServerState| {
+        json!({
+            "server": &*server.name,
+            "running": server.running,
+            "healthy": server.healthy,
+            "ejected": server.ejected,
+        })
+    };
+    let servers: Vec<Value> = state.servers.iter().map(server).collect();
+    json!({ "upstream": &*state.name, "running": state.running, "waiting": state.waiting, "servers": servers })
 }
 
 /// `GET /metrics`: all metrics, those that grow by themselves as they are now.
@@ -107,6 +135,13 @@ pub fn metrics(admin: &Admin) -> String {
     }
     let Lookups { hits, misses, entries } = admin.verifier.lookups();
     admin.telemetry.token_cache(hits, misses, entries);
+    admin.telemetry.forget_upstreams();
+    for upstream in admin.fleet.states() {
+        admin.telemetry.upstream(&upstream.name, upstream.waiting);
+        for server in &upstream.servers {
+            admin.telemetry.upstream_server(&upstream.name, &server.name, server.is_fit(), server.running);
+        }
+    }
     admin.telemetry.render()
 }
 

@@ -37,6 +37,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::proxy::Fleet;
 use crate::reload::{Handle, Trigger};
 use crate::snapshot::Live;
 use crate::source::jwks::Intervals;
@@ -68,6 +69,8 @@ pub struct Admin {
     pub assertions: Arc<AssertionKey>,
     /// How often keys are fetched, to tell whether they are stale.
     pub intervals: Intervals,
+    /// The upstreams and how they are.
+    pub fleet: Arc<Fleet>,
     /// The metrics.
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
@@ -305,6 +308,7 @@ mod tests {
             verifier,
             assertions: Arc::new(AssertionKey::generate().unwrap()),
             intervals: Intervals::default(),
+            fleet: Arc::new(Fleet::new(Arc::clone(&telemetry))),
             telemetry,
             reload,
             revoked,

@@ -130,7 +130,7 @@ pub struct EjectionDocument {
     pub most: u32,
 }
 
-/// `limits` of an upstream, each for the whole process.
+/// `limits` of an upstream; those of requests are each for the whole process.
 #[derive(Clone, Debug)]
 pub struct UpstreamLimitsDocument {
     /// Requests that run at once. Default: 1,024.
@@ -139,6 +139,8 @@ pub struct UpstreamLimitsDocument {
     pub queue: usize,
     /// How long they wait at most. Default: 1 s.
     pub queue_time: Duration,
+    /// The largest head of an answer, in bytes. Default: 64 KiB.
+    pub head_bytes: usize,
 }
 
 /// `retries` of an upstream.

@@ -312,6 +312,11 @@ reasons! {
         title: "Too many requests",
         cause: "More requests came than `rates.per_client` or `rates.per_principal` allows; the subject is `client` or `principal`.",
         remedy: "Ask again after `Retry-After` seconds; raise the rate if it was meant to be allowed.";
+    /// The upstream has too many requests running and waiting.
+    UpstreamOverloaded: "upstream_overloaded", 503, "Retry-After",
+        title: "The application is busy",
+        cause: "`limits.requests` of the upstream that the subject names were running, and none ended within `limits.queue_time`, or `limits.queue` were waiting.",
+        remedy: "Try again; raise the limit or add servers.";
     /// The gateway has too many requests in flight.
     Overloaded: "overloaded", 503, "Retry-After",
         title: "The gateway is busy",

@@ -323,7 +323,8 @@ impl Relay {
         self.held.place.take();
         self.held.incoming.take();
         // Dropping the lease ends the upstream's side, dropping the ledger writes the record.
-        if let Some((_, mut ledger)) = self.held.exchange.take() {
+        if let Some((lease, mut ledger)) = self.held.exchange.take() {
+            lease.broke_off();
             ledger.broken(reason);
         }
         fault

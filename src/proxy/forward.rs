@@ -3,19 +3,19 @@
 
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
+use http::{Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, Within};
 use super::cors::Readers;
+use super::exchange::{Ended, exchange};
 use super::identity::Identity;
 use super::ledger::Ledger;
 use super::running::cut;
 use super::trailers::{self, Announced};
-use super::upload::{RequestBody, UploadFault};
-use super::upstream::{ConnectFault, Lease, SendFault};
+use super::upload::RequestBody;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
 use crate::pep::{Permitted, Refusal};
@@ -31,16 +31,6 @@ pub(super) struct Failed {
     pub(super) readers: Readers,
     /// Its account, still open.
     pub(super) ledger: Ledger,
-}
-
-/// Why one attempt on one connection failed.
-enum Attempt {
-    /// Nothing was sent: the request comes back and may be tried again.
-    Unsent(Box<Request<RequestBody>>),
-    /// The request may have been sent, but the connection ended before any of an answer came.
-    Lost,
-    /// Anything else: a second attempt could do the thing twice.
-    Failed(Reason),
 }
 
 /// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming. `now` is in
@@ -121,7 +111,12 @@ pub(super) async fn forward(
         biased;
         refusal = cut(place.as_ref()) => Err(refusal),
         () = until(call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
-        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
+        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => {
+            exchanged.map_err(|ended| match ended {
+                Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &application.upstream.name),
+                Ended::Failed(reason) => Refusal::of(reason),
+            })
+        }
         () = until(deadline) => Err(match upload {
             // Nobody waits for the upstream yet.
             Some(upload) if upload.upstream_waits_since().is_none() => Refusal::about(Reason::BodyTimeout, "request"),
@@ -143,7 +138,8 @@ pub(super) async fn forward(
             head.extensions.clear();
             // A stream has no end to wait for.
             let whole = deadline.filter(|_| !is_stream(&head.headers));
-            let within = Within { piece: timeouts.response_body, call: call_ends, whole };
+            let piece = application.upstream.patience.response_body.unwrap_or(timeouts.response_body);
+            let within = Within { piece, call: call_ends, whole };
             let (body, client) = ((incoming, announced.passing), (&caller.connection, multiplexed));
             let body = Body::relayed(body, (lease, ledger, place), client, within);
             if let Some(held) = body.held().filter(|_| multiplexed) {
@@ -184,122 +180,4 @@ async fn until(deadline: Option<Instant>) {
 fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
-/// Tries the upstream's servers in turn until one can be connected to, then sends the request there.
-async fn exchange(
-    worker: &Worker,
-    upstream: &crate::route::Upstream,
-    mut request: Request<RequestBody>,
-    ledger: &mut Ledger,
-) -> Result<(Response<Incoming>, Lease), Reason> {
-    let upstreams = &worker.upstreams;
-    let mut reason = Reason::UpstreamUnreachable;
-    for server in upstreams.in_turn(upstream) {
-        ledger.tries(&server.name);
-        destination::name_host(request.headers_mut(), upstream, server);
-        let pool = upstreams.pool(server, &upstream.transport);
-        if let Some(lease) = pool.check_out() {
-            let copy = repeatable(&request);
-            match (attempt(worker, lease, request, ledger).await, copy) {
-                (Ok(answer), _) => return Ok(answer),
-                // The server closed the pooled connection in the meantime: once more, on a new one.
-                (Err(Attempt::Unsent(back)), _) => request = *back,
-                (Err(Attempt::Lost), Some(copy)) => request = copy,
-                (Err(Attempt::Lost), None) => return Err(Reason::UpstreamInvalid),
-                (Err(Attempt::Failed(reason)), _) => return Err(reason),
-            }
-        }
-        let lease = match upstreams.connector.open(server, &upstream.transport, &pool).await {
-            Ok(lease) => lease,
-            Err(fault) => {
-                worker.complain(&server.name, &fault);
-                reason = match fault {
-                    ConnectFault::TimedOut => Reason::UpstreamTimeout,
-                    ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
-                };
-                continue;
-            }
-        };
-        return match attempt(worker, lease, request, ledger).await {
-            Ok(answer) => Ok(answer),
-            Err(Attempt::Failed(reason)) => Err(reason),
-            Err(Attempt::Lost) => Err(Reason::UpstreamInvalid),
-            Err(Attempt::Unsent(_)) => Err(Reason::UpstreamUnreachable),
-        };
-    }
-    Err(reason)
-}
-
-/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let (method, body) = (request.method(), request.body());
-    if !method.is_safe() || !body.is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::none());
-    copy.method_mut().clone_from(method);
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.version_mut() = request.version();
-    Some(copy)
-}
-
-/// One request on one connection, up to the head of its answer.
-async fn attempt(
-    worker: &Worker,
-    mut lease: Lease,
-    request: Request<RequestBody>,
-    ledger: &Ledger,
-) -> Result<(Response<Incoming>, Lease), Attempt> {
-    let limit = worker.gateway.settings.timeouts.response;
-    let sent = Instant::now();
-    let answer = lease.send(request);
-    tokio::pin!(answer);
-    let mut deadline = sent + limit;
-    let received = loop {
-        tokio::select! {
-            biased;
-            received = &mut answer => break received,
-            () = sleep_until(deadline) => {
-                // While the client still uploads, its own timer runs; the upstream's begins with the last piece.
-                let due = ledger.upstream_waits_since(sent).unwrap_or_else(Instant::now) + limit;
-                if due <= Instant::now() {
-                    return Err(Attempt::Failed(Reason::UpstreamTimeout));
-                }
-                deadline = due;
-            }
-        }
-    };
-    match received {
-        // Nobody asked for another protocol, and none was judged.
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Attempt::Failed(Reason::UpstreamInvalid))
-        }
-        Ok(response) if !is_plainly_framed(response.headers()) => Err(Attempt::Failed(Reason::UpstreamInvalid)),
-        Ok(response) => Ok((response, lease)),
-        Err(fault) => Err(failed(fault, ledger)),
-    }
-}
-
-/// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client would
-/// get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
-fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let only = |name: HeaderName, plain: fn(&[u8]) -> bool| {
-        let mut lines = headers.get_all(name).iter();
-        lines.next().is_none_or(|line| plain(line.as_bytes())) && lines.next().is_none()
-    };
-    only(CONTENT_LENGTH, |length| !length.is_empty() && length.iter().all(u8::is_ascii_digit))
-        && only(TRANSFER_ENCODING, |coding| coding.eq_ignore_ascii_case(b"chunked"))
-}
-
-fn failed(fault: SendFault, ledger: &Ledger) -> Attempt {
-    match (fault, ledger.upload_fault()) {
-        (SendFault::Unsent(request), _) => Attempt::Unsent(request),
-        (_, Some(UploadFault::Slow)) => Attempt::Failed(Reason::BodyTimeout),
-        (_, Some(UploadFault::Broken)) => Attempt::Failed(Reason::BadBody),
-        (SendFault::Lost, None) => Attempt::Lost,
-        (SendFault::Failed, None) => Attempt::Failed(Reason::UpstreamInvalid),
-        (SendFault::Unfit, None) => Attempt::Failed(Reason::Internal),
-    }
 }

@@ -10,11 +10,13 @@ pub mod certificate;
 mod client_certificate;
 mod cors;
 mod destination;
+mod exchange;
 mod flood;
 mod form;
 mod forward;
 mod grpc;
 mod headers;
+pub mod health;
 mod identity;
 mod idle;
 mod io;
@@ -49,7 +51,9 @@ use tokio::time::Instant;
 use body::Held;
 pub use body::{Body, BrokenBody};
 pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
-pub use upstream::{CertificateFault, CertificateFile, check_authorities, check_identity};
+pub use upstream::{
+    CertificateFault, CertificateFile, Fleet, ServerState, UpstreamState, check_authorities, check_identity,
+};
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
@@ -83,6 +87,8 @@ pub struct Gateway {
     seats: Arc<Seats>,
     /// How often anybody has asked.
     limiters: Limiters,
+    /// What all workers know of the upstreams.
+    fleet: Arc<Fleet>,
 }
 
 impl Gateway {
@@ -98,7 +104,14 @@ impl Gateway {
     ) -> Arc<Self> {
         let seats = Seats::new(&settings.limits, &telemetry);
         let limiters = Limiters::new(settings.rates);
-        Arc::new(Self { live: Arc::clone(live), verifier, assertions, telemetry, wake, settings, seats, limiters })
+        let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
+        let live = Arc::clone(live);
+        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, limiters, fleet })
+    }
+
+    /// What is known of the upstreams.
+    pub const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
     }
 }
 
@@ -126,8 +139,9 @@ impl Worker {
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
         let reader = RefCell::new(Reader::new(&gateway.live));
         let Settings { limits, timeouts, .. } = &gateway.settings;
-        let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts, limits.head_bytes);
-        let upstreams = Upstreams::new(connector, limits.upstream_idle, timeouts.upstream_idle);
+        let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
+        let fleet = Arc::clone(&gateway.fleet);
+        let upstreams = Upstreams::new(connector, fleet, limits.upstream_idle, timeouts.upstream_idle);
         Rc::new(Self {
             gateway,
             reader,
@@ -245,13 +259,12 @@ impl Worker {
         }
     }
 
-    /// What has to be done now and then: close idle upstream connections, and look at the snapshot so that a thread
-    /// without requests does not hold on to an old one.
+    /// What has to be done now and then: close idle upstream connections, and with that look at the snapshot, so that a
+    /// thread without requests does not hold on to an old one.
     fn tick(&self) {
-        self.upstreams.sweep();
+        self.upstreams.sweep(&self.reader.borrow_mut().load().routes);
         let limit = self.gateway.settings.timeouts.client_body;
         self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
-        self.reader.borrow_mut().load();
     }
 
     /// Cuts running exchanges whose token has been revoked since they were let in.

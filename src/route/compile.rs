@@ -56,7 +56,13 @@ pub fn compile(inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
 pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
     check_reserved(inputs.grants, inputs.sha256, report);
     let mut builders = Builders::new(inputs.grants, inputs.tenants, keep, report);
-    let mut compiler = Compiler { inputs, map: RouteMap::default(), hosts: HashMap::new(), names: HashMap::new() };
+    let mut compiler = Compiler {
+        inputs,
+        map: RouteMap::default(),
+        hosts: HashMap::new(),
+        names: HashMap::new(),
+        upstreams: HashMap::new(),
+    };
     for file in inputs.routes {
         compiler.file(file, &mut builders, report);
     }
@@ -73,6 +79,8 @@ struct Compiler<'i> {
     hosts: HashMap<String, Place>,
     /// Applications that are named, and where.
     names: HashMap<&'i str, Place>,
+    /// How many upstreams of this name were met.
+    upstreams: HashMap<&'i str, usize>,
 }
 
 impl<'i> Compiler<'i> {
@@ -167,11 +175,18 @@ impl<'i> Compiler<'i> {
         }
     }
 
-    fn upstreams(&self, file: &'i RoutesDocument, report: &mut Report) -> upstream::ByName<'i> {
+    fn upstreams(&mut self, file: &'i RoutesDocument, report: &mut Report) -> upstream::ByName<'i> {
         let mut upstreams = HashMap::new();
         for upstream in &file.upstreams {
-            let compiled = Arc::new(upstream::compile(upstream, self.inputs.files, report));
-            upstreams.insert(upstream.name.value.as_str(), compiled);
+            let mut compiled = upstream::compile(upstream, self.inputs.files, report);
+            let name = upstream.name.value.as_str();
+            let met = self.upstreams.entry(name).or_default();
+            *met += 1;
+            if *met > 1 {
+                // Names belong to their file; what runs and fails is counted for each upstream by itself.
+                compiled.id = format!("{name}#{met}").into();
+            }
+            upstreams.insert(name, Arc::new(compiled));
         }
         upstreams
     }

@@ -1,4 +1,5 @@
-//! The control thread: keys, changed files, reloads, revocations, operators, and the freeing of old snapshots.
+//! The control thread: keys, changed files, reloads, revocations, the health of upstreams, operators, and the freeing of
+//! old snapshots.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin};
 use crate::proxy::tls::ServerTls;
+use crate::proxy::{Gateway, health};
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
@@ -32,6 +34,7 @@ pub(super) struct Control {
     pub(super) changes: Changes,
     pub(super) reloader: Reloader,
     pub(super) keeper: Keeper,
+    pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
 }
@@ -40,7 +43,8 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, admin, drain } = self;
+        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, gateway, admin, drain } =
+            self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
             parts.spawn_local(jwks::keep(intervals, sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
@@ -48,6 +52,7 @@ impl Control {
         parts.spawn_local(changes.run());
         parts.spawn_local(reloader.run());
         parts.spawn_local(keeper.run());
+        parts.spawn_local(health::keep(gateway));
         parts.spawn_local(sweep(live));
         if let Some((socket, admin)) = admin {
             parts.spawn_local(operators(socket, admin));

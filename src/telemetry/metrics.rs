@@ -79,6 +79,20 @@ impl EncodeLabelSet for Named {
     }
 }
 
+/// A server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ServerOf {
+    upstream: Arc<str>,
+    server: Arc<str>,
+}
+
+impl EncodeLabelSet for ServerOf {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("upstream", &*self.upstream).encode(encoder.encode_label())?;
+        ("server", &*self.server).encode(encoder.encode_label())
+    }
+}
+
 type Histograms = Family<Named, Histogram, fn() -> Histogram>;
 
 /// All metrics. The public ones are moved by [`super::Telemetry`] directly.
@@ -110,6 +124,12 @@ pub(super) struct Metrics {
     pub(super) lines_dropped: Counter,
     upstream_opened: Family<Named, Counter>,
     upstream_failed: Family<Named, Counter>,
+    upstream_healthy: Family<ServerOf, Gauge>,
+    upstream_requests: Family<ServerOf, Gauge>,
+    upstream_waiting: Family<Named, Gauge>,
+    upstream_retries: Family<Named, Counter>,
+    upstream_shed: Family<Named, Counter>,
+    upstream_ejections: Family<ServerOf, Counter>,
     serial: Gauge,
     loaded_at: Gauge,
     reloaded: Gauge,
@@ -150,6 +170,12 @@ impl Metrics {
             lines_dropped: Counter::default(),
             upstream_opened: Family::default(),
             upstream_failed: Family::default(),
+            upstream_healthy: Family::default(),
+            upstream_requests: Family::default(),
+            upstream_waiting: Family::default(),
+            upstream_retries: Family::default(),
+            upstream_shed: Family::default(),
+            upstream_ejections: Family::default(),
             serial: Gauge::default(),
             loaded_at: Gauge::default(),
             reloaded: Gauge::default(),
@@ -197,6 +223,13 @@ impl Metrics {
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
         all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
+        let help = "Whether a server is well by its health checks and not left out";
+        all.register("upstream_healthy", help, self.upstream_healthy.clone());
+        all.register("upstream_requests", "Requests that run at a server", self.upstream_requests.clone());
+        all.register("upstream_requests_waiting", "Requests that wait for a place", self.upstream_waiting.clone());
+        all.register("upstream_retries", "Requests that were tried again", self.upstream_retries.clone());
+        all.register("upstream_overloaded", "Requests that found no place in time", self.upstream_shed.clone());
+        all.register("upstream_ejections", "Servers left out because they failed", self.upstream_ejections.clone());
         all.register("policy_serial", "The serial of the policy in force", self.serial.clone());
         let (help, at) = ("When the policy in force was loaded", self.loaded_at.clone());
         all.register_with_unit("policy_loaded_timestamp", help, Unit::Seconds, at);
@@ -254,6 +287,37 @@ impl Metrics {
 
     pub(super) fn upstream_failed(&self, server: &str) {
         self.upstream_failed.get_or_create(&Named::of("server", server)).inc();
+    }
+
+    pub(super) fn upstream_retried(&self, upstream: &Arc<str>) {
+        self.upstream_retries.get_or_create(&Named::new("upstream", Some(upstream))).inc();
+    }
+
+    pub(super) fn upstream_shed(&self, upstream: &Arc<str>) {
+        self.upstream_shed.get_or_create(&Named::new("upstream", Some(upstream))).inc();
+    }
+
+    pub(super) fn upstream_ejected(&self, upstream: &Arc<str>, server: &Arc<str>) {
+        let server = ServerOf { upstream: Arc::clone(upstream), server: Arc::clone(server) };
+        self.upstream_ejections.get_or_create(&server).inc();
+    }
+
+    /// Those of the last time are forgotten, for servers come and go.
+    pub(super) fn forget_upstreams(&self) {
+        self.upstream_healthy.clear();
+        self.upstream_requests.clear();
+        self.upstream_waiting.clear();
+    }
+
+    pub(super) fn upstream(&self, upstream: &Arc<str>, waiting: usize) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.upstream_waiting.get_or_create(&Named::new("upstream", Some(upstream))).set(waiting);
+    }
+
+    pub(super) fn upstream_server(&self, upstream: &Arc<str>, server: &Arc<str>, fit: bool, running: usize) {
+        let server = ServerOf { upstream: Arc::clone(upstream), server: Arc::clone(server) };
+        self.upstream_healthy.get_or_create(&server).set(i64::from(fit));
+        self.upstream_requests.get_or_create(&server).set(i64::try_from(running).unwrap_or(i64::MAX));
     }
 
     pub(super) fn policy_loaded(&self, serial: u64, at: u64) {
@@ -347,6 +411,14 @@ mod tests {
         metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
         metrics.certificate_ends("tls.crt", 1003);
+        let [app, gone, server] = ["app", "gone", "http://127.0.0.1:9001"].map(Arc::from);
+        metrics.upstream_server(&gone, &server, true, 3);
+        metrics.forget_upstreams();
+        metrics.upstream(&app, 2);
+        metrics.upstream_server(&app, &server, false, 3);
+        metrics.upstream_retried(&app);
+        metrics.upstream_shed(&app);
+        metrics.upstream_ejected(&app, &server);
         metrics.revoked_loaded(12, 1002);
         metrics.revoked_failed.inc();
         metrics.head_rejected("too_large");
@@ -382,12 +454,19 @@ mod tests {
             "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
             "portcullis_token_cache_entries 4",
             "portcullis_upstream_connections_opened_total{server=\"http://127.0.0.1:9001\"} 1",
+            "portcullis_upstream_healthy{upstream=\"app\",server=\"http://127.0.0.1:9001\"} 0",
+            "portcullis_upstream_requests{upstream=\"app\",server=\"http://127.0.0.1:9001\"} 3",
+            "portcullis_upstream_requests_waiting{upstream=\"app\"} 2",
+            "portcullis_upstream_retries_total{upstream=\"app\"} 1",
+            "portcullis_upstream_overloaded_total{upstream=\"app\"} 1",
+            "portcullis_upstream_ejections_total{upstream=\"app\",server=\"http://127.0.0.1:9001\"} 1",
         ] {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
         assert!(!text.contains("/secret") && !text.contains("olga"));
         assert!(!text.contains("gone.example"), "keys that are not there have no age");
+        assert!(!text.contains("upstream=\"gone\""), "servers that are not there are not well");
     }
 
     #[test]

@@ -167,6 +167,37 @@ impl Telemetry {
         self.metrics.upstream_failed(server);
     }
 
+    /// A request was tried again at an upstream.
+    pub fn upstream_retried(&self, upstream: &Arc<str>) {
+        self.metrics.upstream_retried(upstream);
+    }
+
+    /// A request found no place at an upstream in time.
+    pub fn upstream_shed(&self, upstream: &Arc<str>) {
+        self.metrics.upstream_shed(upstream);
+    }
+
+    /// A server of an upstream is left out because it failed.
+    pub fn upstream_ejected(&self, upstream: &Arc<str>, server: &Arc<str>) {
+        self.metrics.upstream_ejected(upstream, server);
+    }
+
+    /// What is told of upstreams before the next [`render`](Self::render) is all that there is.
+    pub fn forget_upstreams(&self) {
+        self.metrics.forget_upstreams();
+    }
+
+    /// So many requests wait for a place at an upstream now. To be told before [`render`](Self::render).
+    pub fn upstream(&self, upstream: &Arc<str>, waiting: usize) {
+        self.metrics.upstream(upstream, waiting);
+    }
+
+    /// Whether a server of an upstream is well and not left out, and how many requests run there now. To be told before
+    /// [`render`](Self::render).
+    pub fn upstream_server(&self, upstream: &Arc<str>, server: &Arc<str>, fit: bool, running: usize) {
+        self.metrics.upstream_server(upstream, server, fit, running);
+    }
+
     /// A request came in. Returns how many are in flight, this one included.
     pub fn request_started(&self) -> usize {
         usize::try_from(self.metrics.in_flight.inc().saturating_add(1)).unwrap_or(0)

@@ -179,6 +179,12 @@ impl Setup {
         }
     }
 
+    /// With further keys of its upstream, as the inside of a flow map.
+    pub fn upstream(mut self, keys: &str) -> Self {
+        self.routes = self.routes.replacen("]}\n", &format!("], {keys}}}\n"), 1);
+        self
+    }
+
     /// With these timeouts, beside a short drain.
     pub fn timeouts(self, timeouts: &str) -> Self {
         Self { timeouts: format!("drain: 1s, {timeouts}"), ..self }

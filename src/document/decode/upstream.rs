@@ -13,6 +13,7 @@ use crate::document::upstream::{
 };
 
 /// Milliseconds in a second and in a day.
+const KIB: u64 = 1024;
 const SECOND: u64 = 1_000;
 const DAY: u64 = 24 * 3_600 * SECOND;
 
@@ -151,13 +152,14 @@ fn ejection(section: Field<'_>, report: &mut Report) -> EjectionDocument {
 }
 
 fn limits(section: Field<'_>, report: &mut Report) -> UpstreamLimitsDocument {
-    let [requests, queue, queue_time] =
-        section.section("this upstream limits", ["requests", "queue", "queue_time"], report);
+    let [requests, queue, queue_time, head_bytes] =
+        section.section("this upstream limits", ["requests", "queue", "queue_time", "head_bytes"], report);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     UpstreamLimitsDocument {
         requests: count(requests.number(1_024, 1..=1_048_576, report)),
         queue: count(queue.number(256, 0..=1_048_576, report)),
         queue_time: queue_time.duration(SECOND, 10..=600 * SECOND, report),
+        head_bytes: count(head_bytes.size(64 * KIB, 8 * KIB..=1024 * KIB, report)),
     }
 }
 
@@ -209,6 +211,7 @@ mod tests {
         assert!(a.path.strip.is_none() && a.path.add.is_none() && a.tls.ca.is_none());
         assert_eq!((a.ejection.failures, a.ejection.time.as_secs(), a.ejection.most), (5, 10, 50));
         assert_eq!((a.limits.requests, a.limits.queue, a.limits.queue_time.as_secs()), (1024, 256, 1));
+        assert_eq!(a.limits.head_bytes, 65_536);
         assert_eq!((a.retries.attempts, a.retries.budget), (2, 20));
         assert!(a.timeouts.connect.is_none() && a.timeouts.idle.is_none());
     }
@@ -220,7 +223,7 @@ mod tests {
              client_key: c.key, server_name: a.internal}, host: server, path: {strip: /x, add: /y}, credentials: \
              {basic: gateway, from_file: password.txt}, balance: round_robin, health: {path: /h, host: h, status: [200, \
              204], interval: 1s, timeout: 2s, healthy: 3, unhealthy: 4}, ejection: {failures: 0, time: 5s, most: 100}, \
-             limits: {requests: 6, queue: 7, queue_time: 8s}, retries: {attempts: 9, budget: 10}, timeouts: {connect: \
+             limits: {requests: 6, queue: 7, queue_time: 8s, head_bytes: 9KiB}, retries: {attempts: 9, budget: 10}, timeouts: {connect: \
              11s, response: 12s, response_body: 13s, idle: 14s}}",
         );
         assert_eq!(faults, "");
@@ -240,6 +243,7 @@ mod tests {
         assert_eq!((health.healthy, health.unhealthy), (3, 4));
         assert_eq!((a.ejection.failures, a.ejection.time.as_secs(), a.ejection.most), (0, 5, 100));
         assert_eq!((a.limits.requests, a.limits.queue, a.limits.queue_time.as_secs()), (6, 7, 8));
+        assert_eq!(a.limits.head_bytes, 9 * 1024);
         assert_eq!((a.retries.attempts, a.retries.budget), (9, 10));
         let UpstreamTimeoutsDocument { connect, response, response_body, idle } = a.timeouts;
         let seconds = [connect, response, response_body, idle].map(|time| time.unwrap().as_secs());

@@ -14,8 +14,8 @@ use super::http2::Http2;
 use super::pool::{Http1, end_of_age};
 use super::{Lease, ServerPool};
 use crate::proxy::settings::Timeouts;
-use crate::route::Server;
-use crate::route::upstream::{Protocol, Transport};
+use crate::route::upstream::Protocol;
+use crate::route::{Server, Upstream};
 use crate::telemetry::Telemetry;
 
 /// Why a server could not be connected to.
@@ -40,32 +40,28 @@ impl fmt::Display for ConnectFault {
 pub(in crate::proxy) struct Connector {
     telemetry: Arc<Telemetry>,
     within: Duration,
-    head_bytes: usize,
-    http1: http1::Builder,
     dialer: Dialer,
 }
 
 impl Connector {
-    /// A connector that takes response heads of up to `head_bytes`.
-    pub(in crate::proxy) fn new(telemetry: Arc<Telemetry>, timeouts: &Timeouts, head_bytes: usize) -> Self {
-        let mut http1 = http1::Builder::new();
-        // hyper panics below 8 KiB. The bound also keeps its adaptive read buffer, and so the memory of an exchange, small.
-        http1.max_buf_size(head_bytes.max(64 * 1024));
-        Self { telemetry, within: timeouts.connect, head_bytes, http1, dialer: Dialer::of_system() }
+    /// A connector that has the patience of `timeouts` where an upstream has none of its own.
+    pub(in crate::proxy) fn new(telemetry: Arc<Telemetry>, timeouts: &Timeouts) -> Self {
+        Self { telemetry, within: timeouts.connect, dialer: Dialer::of_system() }
     }
 
-    /// Opens a connection to `server`, made as `transport` says; with HTTP/2, this may also be a stream on one that others
+    /// Opens a connection to `server`, made as its upstream says; with HTTP/2, this may also be a stream on one that others
     /// have opened in the meantime.
     pub(in crate::proxy) async fn open(
         &self,
         server: &Server,
-        transport: &Arc<Transport>,
+        upstream: &Upstream,
         pool: &Rc<ServerPool>,
     ) -> Result<Lease, ConnectFault> {
-        let opened = timeout(self.within, async {
-            match transport.protocol {
-                Protocol::Http1 => self.open_http1(server, transport, pool).await,
-                Protocol::Http2 => self.open_http2(server, transport, pool).await,
+        let within = upstream.patience.connect.unwrap_or(self.within);
+        let opened = timeout(within, async {
+            match upstream.transport.protocol {
+                Protocol::Http1 => self.open_http1(server, upstream, pool, within).await,
+                Protocol::Http2 => self.open_http2(server, upstream, pool, within).await,
             }
         });
         let fault = match opened.await {
@@ -80,11 +76,12 @@ impl Connector {
     async fn open_http1(
         &self,
         server: &Server,
-        transport: &Arc<Transport>,
+        upstream: &Upstream,
         pool: &Rc<ServerPool>,
+        within: Duration,
     ) -> Result<Lease, DialFault> {
-        let (stream, _) = self.dialer.dial(server, transport, self.within).await?;
-        let made = self.http1.handshake(TokioIo::new(stream)).await;
+        let (stream, _) = self.dialer.dial(server, &upstream.transport, within).await?;
+        let made = protocol(upstream).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = made.map_err(DialFault::at(Stage::Answer, ""))?;
         let task = tokio::task::spawn_local(async move {
             if let Err(fault) = connection.await {
@@ -99,8 +96,9 @@ impl Connector {
     async fn open_http2(
         &self,
         server: &Server,
-        transport: &Arc<Transport>,
+        upstream: &Upstream,
         pool: &Rc<ServerPool>,
+        within: Duration,
     ) -> Result<Lease, DialFault> {
         loop {
             if let Some(lease) = pool.check_out() {
@@ -110,8 +108,9 @@ impl Connector {
                 pool.wait().await;
                 continue;
             };
-            let (stream, _) = self.dialer.dial(server, transport, self.within).await?;
-            let started = Http2::start(stream, self.head_bytes, server.tls, end_of_age(), pool.changed()).await;
+            let (stream, _) = self.dialer.dial(server, &upstream.transport, within).await?;
+            let started =
+                Http2::start(stream, upstream.limits.head_bytes, server.tls, end_of_age(), pool.changed()).await;
             let connection = started.map_err(DialFault::at(Stage::Answer, ""))?;
             self.telemetry.upstream_opened(&server.name);
             return Ok(pool.share(connection));
@@ -123,4 +122,13 @@ impl fmt::Debug for Connector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Connector").field("within", &self.within).finish_non_exhaustive()
     }
+}
+
+/// How HTTP is spoken with an upstream: the heads of its answers have their bounds.
+fn protocol(upstream: &Upstream) -> http1::Builder {
+    let head_bytes = upstream.limits.head_bytes;
+    let mut http = http1::Builder::new();
+    // hyper panics below 8 KiB. The bound also keeps its adaptive read buffer, and so the memory of an exchange, small.
+    http.max_buf_size(head_bytes.max(64 * 1024)).max_header_size(head_bytes);
+    http
 }

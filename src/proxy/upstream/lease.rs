@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::http2::{self, Slot};
 use super::pool::{Http1, ServerPool};
+use super::{Failure, Visit};
 use crate::proxy::upload::RequestBody;
 
 /// Dropped, it closes an HTTP/1.1 connection and resets an HTTP/2 stream; only an exchange that came to its end gives it
@@ -17,6 +18,8 @@ use crate::proxy::upload::RequestBody;
 pub(in crate::proxy) struct Lease {
     pool: Rc<ServerPool>,
     way: Option<Way>,
+    /// What the exchange counts as at its server; over with it.
+    visit: Option<Visit>,
 }
 
 enum Way {
@@ -37,13 +40,36 @@ pub(in crate::proxy) enum SendFault {
     Unfit,
 }
 
+impl fmt::Display for SendFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Unsent(_) => "the server closed the connection before it took the request",
+            Self::Lost => "the connection ended before an answer came",
+            Self::Failed => "the answer is no HTTP that may be relayed",
+            Self::Unfit => "the request cannot be sent so",
+        })
+    }
+}
+
 impl Lease {
     pub(super) fn connection(pool: &Rc<ServerPool>, connection: Http1) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Connection(connection)) }
+        Self { pool: Rc::clone(pool), way: Some(Way::Connection(connection)), visit: None }
     }
 
     pub(super) fn stream(pool: &Rc<ServerPool>, slot: Rc<Slot>) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Stream(slot)) }
+        Self { pool: Rc::clone(pool), way: Some(Way::Stream(slot)), visit: None }
+    }
+
+    /// The exchange counts as this, as long as it runs.
+    pub(in crate::proxy) fn carry(&mut self, visit: Visit) {
+        self.visit = Some(visit);
+    }
+
+    /// The server broke its answer off.
+    pub(in crate::proxy) fn broke_off(&self) {
+        if let Some(visit) = &self.visit {
+            visit.failed(Failure::Broken);
+        }
     }
 
     /// Sends a request in the form of HTTP/1.1 and waits for the head of the answer. To be called once.
@@ -74,6 +100,9 @@ impl Lease {
 
     /// The exchange came to its end: the connection may serve another.
     pub(in crate::proxy) fn give_back(mut self) {
+        if let Some(visit) = self.visit.take() {
+            visit.completed();
+        }
         if let Some(Way::Connection(connection)) = self.way.take() {
             self.pool.put(connection);
         }

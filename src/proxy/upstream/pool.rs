@@ -50,7 +50,7 @@ struct Idle {
 pub(in crate::proxy) struct ServerPool {
     transport: Arc<Transport>,
     most: usize,
-    longest: Duration,
+    longest: Cell<Duration>,
     /// The most recently used last.
     idle: RefCell<VecDeque<Idle>>,
     shared: RefCell<Vec<Rc<Http2>>>,
@@ -63,11 +63,12 @@ pub(in crate::proxy) struct ServerPool {
 }
 
 impl ServerPool {
-    pub(super) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
+    /// No connection yet. At most `most` are kept, for `longest` each, all made as `transport` says.
+    pub(in crate::proxy) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
         Self {
             transport,
             most,
-            longest,
+            longest: Cell::new(longest),
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: Cell::new(0),
@@ -80,6 +81,11 @@ impl ServerPool {
     /// Whether its connections are made in this way.
     pub(super) fn is_for(&self, transport: &Arc<Transport>) -> bool {
         Arc::ptr_eq(&self.transport, transport) || self.transport == *transport
+    }
+
+    /// Its connections are kept for so long from now on.
+    pub(super) fn keep_for(&self, longest: Duration) {
+        self.longest.set(longest);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -98,7 +104,7 @@ impl ServerPool {
         let ready = idle.iter().rposition(takes)?;
         let Idle { connection, since } = idle.remove(ready)?;
         // The sweep comes only once a second, and the oldest are in front: if this one is too old, all are.
-        (since.elapsed() <= self.longest).then_some(connection)
+        (since.elapsed() <= self.longest.get()).then_some(connection)
     }
 
     fn check_out_shared(self: &Rc<Self>) -> Option<Lease> {
@@ -152,14 +158,14 @@ impl ServerPool {
         self.idle.borrow_mut().retain(|idle| {
             let age = now.saturating_duration_since(idle.since);
             let settled = idle.connection.sender.is_ready() || age < SETTLE;
-            age <= self.longest && settled && now < idle.connection.until && !idle.connection.sender.is_closed()
+            age <= self.longest.get() && settled && now < idle.connection.until && !idle.connection.sender.is_closed()
         });
         self.shared.borrow_mut().retain(|connection| {
             let Some(since) = connection.unwanted_since() else { return true };
             let idle = now.saturating_duration_since(since);
             let over = connection.is_over();
             if connection.streams() == 0 {
-                return !over && self.most > 0 && idle <= self.longest;
+                return !over && self.most > 0 && idle <= self.longest.get();
             }
             // Streams that everybody gave up and the server does not let go of.
             let stuck = over && idle > SETTLE;

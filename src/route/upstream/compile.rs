@@ -27,6 +27,7 @@ pub(in crate::route) fn compile(document: &UpstreamDocument, files: ReadFile<'_>
     let timeouts = &document.timeouts;
     Upstream {
         name: document.name.value.as_str().into(),
+        id: document.name.value.as_str().into(),
         servers: servers(document, report),
         transport: Arc::new(transport(document, files, report)),
         host: host(document.host.as_ref(), report),
@@ -42,7 +43,12 @@ pub(in crate::route) fn compile(document: &UpstreamDocument, files: ReadFile<'_>
             time: document.ejection.time,
             most: document.ejection.most,
         },
-        limits: UpstreamLimits { requests: limits.requests, queue: limits.queue, queue_time: limits.queue_time },
+        limits: UpstreamLimits {
+            requests: limits.requests,
+            queue: limits.queue,
+            queue_time: limits.queue_time,
+            head_bytes: limits.head_bytes,
+        },
         retries: Retries { attempts: document.retries.attempts, budget: document.retries.budget },
         patience: Patience {
             connect: timeouts.connect,

@@ -20,6 +20,8 @@ pub use server::{Endpoint, Server};
 pub struct Upstream {
     /// Its name.
     pub name: Arc<str>,
+    /// Its name among those of all files: two files may each have an upstream of one name.
+    pub id: Arc<str>,
     /// Its servers, at least one, each once.
     pub servers: Vec<Server>,
     /// How a connection is made.
@@ -49,6 +51,7 @@ impl Upstream {
     pub fn plain(name: &str, servers: Vec<Server>) -> Self {
         Self {
             name: name.into(),
+            id: name.into(),
             servers,
             transport: Arc::default(),
             host: HostHeader::default(),
@@ -154,7 +157,7 @@ impl Default for Ejection {
     }
 }
 
-/// How many requests of the whole process an upstream may have.
+/// How many requests of the whole process an upstream may have, and how large the heads of its answers may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// Running at once.
@@ -163,11 +166,13 @@ pub struct UpstreamLimits {
     pub queue: usize,
     /// How long they wait at most.
     pub queue_time: Duration,
+    /// The largest head of an answer, in bytes.
+    pub head_bytes: usize,
 }
 
 impl Default for UpstreamLimits {
     fn default() -> Self {
-        Self { requests: 1_024, queue: 256, queue_time: Duration::from_secs(1) }
+        Self { requests: 1_024, queue: 256, queue_time: Duration::from_secs(1), head_bytes: 64 * 1024 }
     }
 }
 

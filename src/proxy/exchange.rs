@@ -1,0 +1,241 @@
+//! One exchange with an upstream: which server is asked, what becomes of a failure, and whether another try is safe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, sleep_until};
+
+use super::ledger::Ledger;
+use super::upload::{RequestBody, UploadFault};
+use super::upstream::{ConnectFault, Failure, Lease, SendFault, Visit};
+use super::{Worker, destination};
+use crate::model::Reason;
+use crate::route::{Server, Upstream};
+
+/// What an exchange came to before its answer began.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The upstream has too many requests.
+    Overloaded,
+    /// The last attempt ended so.
+    Failed(Reason),
+}
+
+/// Why one attempt on one connection failed.
+enum Attempt {
+    /// Nothing was sent: the request comes back and may be tried again.
+    Unsent(Box<Request<RequestBody>>),
+    /// The request may have been sent, but the connection ended before any of an answer came.
+    Lost,
+    /// Anything else: a second attempt could do the thing twice.
+    Failed(Reason),
+}
+
+/// Why one server did not answer.
+struct Missed {
+    /// What the client is told if this was the last attempt.
+    reason: Reason,
+    /// Whether and how the request may be tried again.
+    again: Again,
+}
+
+/// Whether and how a request may be tried again.
+enum Again {
+    /// No more: the server may have begun with it.
+    Never,
+    /// Nothing reached the server: at another one, and it costs nobody anything.
+    Elsewhere(Box<Request<RequestBody>>),
+    /// The server may have seen it, but twice does no harm: within the budget, at another one if there is one.
+    Repeat(Box<Request<RequestBody>>),
+}
+
+/// Sends a request to a server of the upstream, and to the next one where the first cannot have begun with it, or where
+/// that does no harm (RFC 9110 section 9.2.2; `repeatable`). Nothing is tried again once an answer began, and none is
+/// when it did not come in time: the server may be at work.
+pub(super) async fn exchange(
+    worker: &Worker,
+    upstream: &Arc<Upstream>,
+    mut request: Request<RequestBody>,
+    ledger: &mut Ledger,
+) -> Result<(Response<Incoming>, Lease), Ended> {
+    let cluster = worker.upstreams.cluster(upstream);
+    let place = cluster.enter().await.map_err(|_full| Ended::Overloaded)?;
+    let mut again = 0;
+    // Neither allocates before something failed.
+    let (mut unreachable, mut seen) = (Vec::new(), Vec::new());
+    let mut reason = Reason::UpstreamUnreachable;
+    loop {
+        let fresh = !seen.is_empty();
+        let next = cluster.pick(&worker.numbers, &[unreachable.as_slice(), &seen].concat());
+        let Some(mut visit) = next.or_else(|| cluster.pick(&worker.numbers, &unreachable)) else {
+            return Err(Ended::Failed(reason));
+        };
+        let Some(server) = upstream.servers.get(visit.index) else { return Err(Ended::Failed(reason)) };
+        if again > 0 {
+            cluster.repeats();
+        }
+        let left = upstream.retries.attempts.saturating_sub(again);
+        again += 1;
+        ledger.tries(&server.name);
+        destination::name_host(request.headers_mut(), upstream, server);
+        let missed = match at_server(worker, (upstream, server), &visit, (request, fresh, left > 0), ledger).await {
+            Ok((response, mut lease)) => {
+                visit.keep(place);
+                lease.carry(visit);
+                return Ok((response, lease));
+            }
+            Err(missed) => missed,
+        };
+        reason = missed.reason;
+        request = match missed.again {
+            Again::Elsewhere(request) if left > 0 => {
+                unreachable.push(visit.index);
+                *request
+            }
+            Again::Repeat(request) if left > 0 && cluster.may_repeat() => {
+                seen.push(visit.index);
+                *request
+            }
+            _ => return Err(Ended::Failed(reason)),
+        };
+    }
+}
+
+/// The request at one server: on a pooled connection if there is one and it need not be `fresh`, else on a new one.
+/// `again` says whether there could be another attempt.
+async fn at_server(
+    worker: &Worker,
+    (upstream, server): (&Upstream, &Server),
+    visit: &Visit,
+    (mut request, fresh, again): (Request<RequestBody>, bool, bool),
+    ledger: &Ledger,
+) -> Result<(Response<Incoming>, Lease), Missed> {
+    let never = |reason| Missed { reason, again: Again::Never };
+    let upstreams = &worker.upstreams;
+    let limit = upstream.patience.response.unwrap_or(worker.gateway.settings.timeouts.response);
+    let pool = upstreams.pool(server, upstream);
+    if !fresh && let Some(lease) = pool.check_out() {
+        let copy = if again { repeatable(&request) } else { None };
+        match attempt(limit, lease, request, ledger).await {
+            Ok(answer) => {
+                visit.answered();
+                return Ok(answer);
+            }
+            // The server closed the pooled connection in the meantime: once more, on a new one.
+            Err(Attempt::Unsent(back)) => request = *back,
+            Err(Attempt::Lost) => {
+                // Servers may close a connection that idles, so this says nothing of the server.
+                let again = copy.map_or(Again::Never, |copy| Again::Repeat(Box::new(copy)));
+                return Err(Missed { reason: Reason::UpstreamInvalid, again });
+            }
+            Err(Attempt::Failed(reason)) => return Err(never(blame(visit, reason))),
+        }
+    }
+    let lease = match upstreams.connector.open(server, upstream, &pool).await {
+        Ok(lease) => lease,
+        Err(fault) => {
+            worker.complain(&server.name, &fault);
+            visit.failed(Failure::Unanswered);
+            let reason = match fault {
+                ConnectFault::TimedOut => Reason::UpstreamTimeout,
+                ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
+            };
+            return Err(Missed { reason, again: Again::Elsewhere(Box::new(request)) });
+        }
+    };
+    match attempt(limit, lease, request, ledger).await {
+        Ok(answer) => {
+            visit.answered();
+            Ok(answer)
+        }
+        Err(Attempt::Unsent(back)) => {
+            visit.failed(Failure::Unanswered);
+            Err(Missed { reason: Reason::UpstreamUnreachable, again: Again::Repeat(back) })
+        }
+        Err(Attempt::Lost) => Err(never(blame(visit, Reason::UpstreamInvalid))),
+        Err(Attempt::Failed(reason)) => Err(never(blame(visit, reason))),
+    }
+}
+
+/// Counts a failure as the server's, unless it is the client's.
+fn blame(visit: &Visit, reason: Reason) -> Reason {
+    if matches!(reason, Reason::UpstreamInvalid | Reason::UpstreamTimeout) {
+        visit.failed(Failure::Unanswered);
+    }
+    reason
+}
+
+/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let (method, body) = (request.method(), request.body());
+    if !method.is_safe() || !body.is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::none());
+    copy.method_mut().clone_from(method);
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    *copy.version_mut() = request.version();
+    Some(copy)
+}
+
+/// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was sent.
+async fn attempt(
+    limit: Duration,
+    mut lease: Lease,
+    request: Request<RequestBody>,
+    ledger: &Ledger,
+) -> Result<(Response<Incoming>, Lease), Attempt> {
+    let sent = Instant::now();
+    let answer = lease.send(request);
+    tokio::pin!(answer);
+    let mut deadline = sent + limit;
+    let received = loop {
+        tokio::select! {
+            biased;
+            received = &mut answer => break received,
+            () = sleep_until(deadline) => {
+                // While the client still uploads, its own timer runs; the upstream's begins with the last piece.
+                let due = ledger.upstream_waits_since(sent).unwrap_or_else(Instant::now) + limit;
+                if due <= Instant::now() {
+                    return Err(Attempt::Failed(Reason::UpstreamTimeout));
+                }
+                deadline = due;
+            }
+        }
+    };
+    match received {
+        // Nobody asked for another protocol, and none was judged.
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Attempt::Failed(Reason::UpstreamInvalid))
+        }
+        Ok(response) if !is_plainly_framed(response.headers()) => Err(Attempt::Failed(Reason::UpstreamInvalid)),
+        Ok(response) => Ok((response, lease)),
+        Err(fault) => Err(failed(fault, ledger)),
+    }
+}
+
+/// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client would
+/// get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let only = |name: HeaderName, plain: fn(&[u8]) -> bool| {
+        let mut lines = headers.get_all(name).iter();
+        lines.next().is_none_or(|line| plain(line.as_bytes())) && lines.next().is_none()
+    };
+    only(CONTENT_LENGTH, |length| !length.is_empty() && length.iter().all(u8::is_ascii_digit))
+        && only(TRANSFER_ENCODING, |coding| coding.eq_ignore_ascii_case(b"chunked"))
+}
+
+fn failed(fault: SendFault, ledger: &Ledger) -> Attempt {
+    match (fault, ledger.upload_fault()) {
+        (SendFault::Unsent(request), _) => Attempt::Unsent(request),
+        (_, Some(UploadFault::Slow)) => Attempt::Failed(Reason::BodyTimeout),
+        (_, Some(UploadFault::Broken)) => Attempt::Failed(Reason::BadBody),
+        (SendFault::Lost, None) => Attempt::Lost,
+        (SendFault::Failed, None) => Attempt::Failed(Reason::UpstreamInvalid),
+        (SendFault::Unfit, None) => Attempt::Failed(Reason::Internal),
+    }
+}
