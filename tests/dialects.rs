@@ -563,6 +563,8 @@ fn targets() -> impl Strategy<Value = String> {
         "/x/y;v=1",
         "/files/a;v/b",
         "/Files/A",
+        "/public/secret;v/x",
+        "/(S(x))/admin",
     ]);
     let changed =
         (known, prop::collection::vec((any::<prop::sample::Index>(), piece()), 0..3)).prop_map(|(path, put)| {
