@@ -12,12 +12,17 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderValue, Request};
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Request};
+use portcullis::pep::{self, Verdict};
+use portcullis::route::canonical::CanonicalPath;
+use portcullis::route::host::Host;
+use portcullis::route::{Backend, Dialect, Readings};
 use portcullis::token::{
     Algorithms, Issuer, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse, Rules, Verified, Verifier,
 };
 use serde_json::{Value, json};
-use world::{NOW, World};
+use world::{ENVIRONMENT, NOW, World};
 
 const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 const V1: &str = "https://sts.windows.net/11111111-1111-4111-8111-111111111111/";
@@ -150,4 +155,101 @@ fn replaced(line: &[u8], token: &[u8]) -> Vec<u8> {
         Some(place) => [&line[..place], token, &line[place + PLACE.len()..]].concat(),
         None => line.to_vec(),
     }
+}
+
+/// This path, before every kind of backend.
+pub fn path(data: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    for dialect in Dialect::ALL {
+        for exceptions in 0..8 {
+            let [encoded_slash, semicolon, case_insensitive] = [1, 2, 4].map(|bit| exceptions & bit != 0);
+            let backend = Backend { dialect, encoded_slash, semicolon, case_insensitive };
+            let Ok(readings) = Readings::new(raw, backend) else { continue };
+            assert!(readings.iter().count() <= 12, "{raw:?}");
+            readings.iter().for_each(|path| harmless(path, raw, backend));
+            if dialect == Dialect::Strict && exceptions == 0 {
+                let plain: Vec<String> = raw[1..].split('/').map(percent_decoded).collect();
+                let read: Vec<_> = (0..readings.first.len()).map(|at| readings.first.segment(at).unwrap()).collect();
+                assert!(plain == read && readings.others.is_empty(), "{raw:?}");
+            }
+        }
+    }
+}
+
+/// No reading has what is refused in a path.
+fn harmless(path: &CanonicalPath<'_>, raw: &str, backend: Backend) {
+    let last = path.len() - 1;
+    for at in 0..=last {
+        let segment = path.segment(at).unwrap();
+        let names: Vec<&str> = segment.split('/').collect();
+        assert!(names.len() == 1 || backend.encoded_slash, "{raw:?} {segment:?}");
+        for name in &names {
+            assert!(!name.is_empty() || (names.len() == 1 && at == last), "{raw:?} {segment:?}");
+            assert!(!name.ends_with(['.', ' ']) && !name.starts_with(' '), "{raw:?} {name:?}");
+            assert!(!name.contains(['\\', '%', '?', '#']) && !name.chars().any(char::is_control), "{raw:?} {name:?}");
+            assert!(!name.contains(';') || backend.semicolon, "{raw:?} {name:?}");
+        }
+    }
+    assert_eq!(path.rest(last), path.segment(last));
+    assert!(path.rest(0).unwrap().len() < raw.len());
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(part[2..].bytes());
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// This host.
+pub fn host(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(host) = Host::parse(text) else { return };
+    let canonical = host.to_string();
+    assert_eq!(Host::parse(&canonical).unwrap(), host, "{text:?}");
+    assert!(host.is_written(canonical.as_bytes()) && host.is_written(data) == (text == canonical), "{text:?}");
+    assert!(host.name.len() <= 253 && host.port != Some(0), "{text:?}");
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.:[]".contains(c);
+    assert!(host.name.chars().all(letters) && !host.name.ends_with('.') && !host.name.is_empty(), "{text:?}");
+    assert!(host.name.starts_with('[') || !host.name.contains([':', '[', ']']), "{text:?}");
+}
+
+/// A request with these header lines (`NAME:VALUE`), where `TOKEN` stands for a good token.
+pub fn headers(data: &[u8]) {
+    let (world, token) = &*GATE;
+    let mut request = Request::builder().uri("/");
+    let mut lines = Vec::new();
+    for line in data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        let value = replaced(line[colon + 1..].trim_ascii(), token.as_bytes());
+        let Ok(name) = HeaderName::from_bytes(&line[..colon]) else { return };
+        let Ok(value) = HeaderValue::from_bytes(&value) else { return };
+        lines.push((name.clone(), value.clone()));
+        request = request.header(name, value);
+    }
+    let Ok(request) = request.body(()) else { return };
+    let head = request.into_parts().0;
+    let Verdict::Permitted(permitted) = pep::authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT) else {
+        return;
+    };
+    let (head, _) = permitted.into_parts();
+    let all = |name: HeaderName| lines.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value);
+    let hosts: Vec<_> = all(HOST).collect();
+    assert_eq!(hosts.len(), 1, "{}", data.escape_ascii());
+    let name = hosts[0].to_str().unwrap().to_ascii_lowercase();
+    let name = name.split(':').next().unwrap();
+    assert_eq!(name.strip_suffix('.').unwrap_or(name), "app.example.org");
+    let sent: Vec<_> = head.headers.get_all(HOST).iter().collect();
+    assert_eq!(sent.len(), 1);
+    assert!(Host::parse(sent[0].to_str().unwrap()).unwrap().is_written(sent[0].as_bytes()));
+    let codings: Vec<_> = all(TRANSFER_ENCODING).collect();
+    assert!(codings.is_empty() || (codings.len() == 1 && codings[0].as_bytes().eq_ignore_ascii_case(b"chunked")));
+    let tokens = all(http::header::AUTHORIZATION).filter(|value| {
+        let scheme = value.as_bytes().split(|byte| *byte == b' ').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    });
+    assert_eq!(tokens.count(), 1);
 }

@@ -16,12 +16,17 @@ use std::time::{Duration, Instant};
 type Target = fn(&[u8]);
 
 /// Name and function of each target.
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 7] = [
     ("header", targets::header),
     ("payload", targets::payload),
     ("jwks", targets::jwks),
     ("authorization", targets::authorization),
+    ("path", targets::path),
+    ("host", targets::host),
+    ("headers", targets::headers),
 ];
+/// How many of them read JSON; these stand first.
+const OF_JSON: usize = 3;
 /// Inputs of the ordinary run for each target.
 const INPUTS: u64 = 20_000;
 
@@ -53,7 +58,7 @@ fn each_target_stands_its_seeds() {
 fn each_target_of_json_stands_jsontestsuite() {
     for folder in ["test_parsing", "test_transform"] {
         for text in files(&root("tests/vectors/jsontestsuite").join(folder)) {
-            for (_, target) in &TARGETS[..3] {
+            for (_, target) in &TARGETS[..OF_JSON] {
                 target(&text);
             }
         }
@@ -83,7 +88,8 @@ impl Dice {
 
     /// A seed with a few changes.
     fn changed(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
-        const LETTERS: &[u8] = b"{}[]\",:\\/u0123456789abcdefABCDEF+-.eE truefalsn\x00\x1f\x7f\x80\xc3\xed\xff\n\t=_";
+        const LETTERS: &[u8] =
+            b"{}[]\",:\\/u0123456789abcdefABCDEF+-.eE truefalsn\x00\x1f\x7f\x80\xc3\xed\xff\n\t=_%;~#?@()";
         let mut text = seeds[self.below(seeds.len())].clone();
         for _ in 0..=self.below(6) {
             let (place, length) = (self.below(text.len() + 1), self.below(12));
@@ -109,9 +115,9 @@ impl Dice {
 #[test]
 fn each_target_stands_random_changes_of_its_seeds() {
     let seconds = env::var("PORTCULLIS_FUZZ").ok().map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
-    for (name, target) in TARGETS {
+    for (number, (name, target)) in TARGETS.into_iter().enumerate() {
         let mut seeds = seeds(name);
-        if name != "authorization" {
+        if number < OF_JSON {
             seeds.extend(
                 files(&root("tests/vectors/jsontestsuite/test_parsing")).into_iter().filter(|text| text.len() < 1024),
             );
@@ -119,7 +125,7 @@ fn each_target_stands_random_changes_of_its_seeds() {
         let seed = if seconds.is_some() { RandomState::new().hash_one(name) | 1 } else { 0x9e37_79b9_7f4a_7c15 };
         let (mut dice, began, mut count) = (Dice(seed), Instant::now(), 0);
         println!("{name}: seed {seed}");
-        while seconds.map_or(count < INPUTS, |seconds| began.elapsed() < seconds / 4) {
+        while seconds.map_or(count < INPUTS, |seconds| began.elapsed() < seconds / 7) {
             let text = dice.changed(&seeds);
             let outcome = std::panic::catch_unwind(|| target(&text));
             assert!(outcome.is_ok(), "{name} {}", text.escape_ascii());

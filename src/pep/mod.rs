@@ -21,7 +21,7 @@ use crate::model::Reason;
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
-use crate::route::{Access, Application, Gate, Route, query};
+use crate::route::{Access, Application, Gate, Readings, Route, query};
 use crate::snapshot::Snapshot;
 use crate::token::{Groups, Issuers, Verified, Verifier};
 
@@ -123,7 +123,8 @@ fn authorize_with(
         None if environment.has_body => Body::Unread,
         None => Body::None,
     };
-    let judged = judge(snapshot, (identify, current), (&head, body), &mut grounds);
+    let judged = target::check_scheme(&head, environment)
+        .and_then(|()| judge(snapshot, (identify, current), (&head, body), &mut grounds));
     let settled = judged.and_then(|outcome| target::settle(&mut head).map(|()| outcome));
     match settled {
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
@@ -174,6 +175,7 @@ enum Outcome {
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
+/// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be yes.
 /// `identify` says who asks, `current` whether that still holds.
 fn judge(
     snapshot: &Snapshot,
@@ -191,22 +193,27 @@ fn judge(
     let bad_target = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
     canonical::check_target(&head.uri).map_err(bad_target)?;
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
-    let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
+    let readings = Readings::new(head.uri.path(), application.backend).map_err(bad_target)?;
     grounds.application = Some(Arc::clone(application));
     grounds.origin = origin::admitted(application, &head.headers);
     if let Some(answer) = own::answer(application, &host, head)? {
         return Ok(Outcome::Answered(answer));
     }
-    let route = application.route(&path, &head.method);
+    let path = &readings.first;
+    let route = application.route(path, &head.method);
     grounds.route = route.map(|route| Arc::clone(&route.id));
+    // Whatever else the backend may read in the path is judged too; an application without exceptions has none of that.
+    let others = readings.others.iter().map(|path| (path, application.route(path, &head.method)));
+    let others: Vec<(&CanonicalPath<'_>, Option<&Route>)> = others.collect();
 
     // 3. public routes ask for nothing
-    if let Some(Route { access: Access::Public, .. }) = route {
+    let is_public = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Public, .. }));
+    if is_public(route) && others.iter().all(|(_, route)| is_public(*route)) {
         return Ok(Outcome::Permitted);
     }
 
@@ -216,14 +223,18 @@ fn judge(
     grounds.carrier = Some(carrier);
     let verified: &Verified = grounds.token.insert(verified);
     current(verified).map_err(describe)?;
-    let route = route.ok_or_else(|| no_route(application, &path))?;
+    let routes = std::iter::once((path, route)).chain(others.iter().copied());
+    if let Some((path, _)) = routes.clone().find(|(_, route)| route.is_none()) {
+        grounds.route = None;
+        return Err(no_route(application, path));
+    }
 
     // 5. the gate
     admits(&application.gate, verified)?;
-    let rules = match &route.access {
-        Access::Public | Access::GateOnly => return Ok(Outcome::Permitted),
-        Access::Rules(rules) => rules,
-    };
+    let has_rules = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Rules(_), .. }));
+    if !routes.clone().any(|(_, route)| has_rules(route)) {
+        return Ok(Outcome::Permitted);
+    }
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
@@ -232,21 +243,29 @@ fn judge(
     grounds.principal = Some(Arc::clone(&principal.id));
     let member = member(domain, principal, verified);
 
-    // 7. and 8. scopes and requirement, by what the rules read of the request
-    let rules_here = (rules, application.backend);
-    let Some(facts) = RequestFacts::take(&path, head, body, rules_here, member)? else {
-        return Ok(Outcome::FormNeeded);
-    };
-    let level = route.level(&head.method);
-    decide(domain, rules, member, &facts, level).map_err(|denial| Refusal::denied(&denial, domain, rules))?;
-
-    // what the backend is told beside the permission
+    // 7. and 8. scopes and requirement, by what the rules read of the request, and what the backend is told beside the
+    // permission
     let told = application.identity_headers;
+    for (path, route) in routes {
+        let Some(route @ Route { access: Access::Rules(rules), .. }) = route else { continue };
+        let mut denied = |refusal| {
+            grounds.route = Some(Arc::clone(&route.id));
+            refusal
+        };
+        let rules_here = (rules, application.backend);
+        let Some(facts) = RequestFacts::take(path, head, body, rules_here, member).map_err(&mut denied)? else {
+            return Ok(Outcome::FormNeeded);
+        };
+        let level = route.level(&head.method);
+        let decided = decide(domain, rules, member, &facts, level);
+        decided.map_err(|denial| denied(Refusal::denied(&denial, domain, rules)))?;
+        // Of several readings the backend's own is not known, and so no list would be exact.
+        if told.scopes && others.is_empty() {
+            grounds.scopes = held_scopes(domain, rules, member, &facts, level);
+        }
+    }
     if told.groups {
         grounds.groups = Some(domain.group_names(member));
-    }
-    if told.scopes {
-        grounds.scopes = held_scopes(domain, rules, member, &facts, level);
     }
     Ok(Outcome::Permitted)
     // 9. the caller wraps the request into a `Permitted`

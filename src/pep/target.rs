@@ -4,7 +4,7 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Version};
 
-use super::Refusal;
+use super::{Environment, Refusal};
 use crate::model::Reason;
 use crate::route::host::Host;
 
@@ -53,15 +53,36 @@ pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// Gives the head the one `Host` that was judged, as it was written.
+/// The scheme of an absolute target or of HTTP/2 is that of the connection (RFC 9110 section 7.4): a backend that trusts it
+/// would take a plain request for an encrypted one. A trusted proxy may have ended the encryption.
+///
+/// # Errors
+/// A refusal that says so.
+pub(super) fn check_scheme(head: &Parts, environment: Environment) -> Result<(), Refusal> {
+    let own = if environment.secure { "https" } else { "http" };
+    match head.uri.scheme_str() {
+        Some("http" | "https") if environment.trusted_peer => Ok(()),
+        Some(scheme @ ("http" | "https")) if scheme != own => {
+            Err(Refusal::about(Reason::BadTarget, "scheme_disagrees"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the head the one `Host` that was judged, in its canonical form: a backend that knows another host by the same name
+/// with a final dot would serve that one.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Refusal> {
-    let Some(authority) = head.uri.authority() else { return Ok(()) };
-    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::about(Reason::BadHeader, "host"))?;
+    let judged = host(head)?;
+    if head.headers.get(HOST).is_some_and(|written| judged.is_written(written.as_bytes())) {
+        return Ok(());
+    }
+    let value = HeaderValue::from_str(&judged.to_string()).map_err(|_| Refusal::about(Reason::BadHeader, "host"))?;
     head.headers.insert(HOST, value);
     Ok(())
 }
 
+/// Whether two hosts are one. A port that is left out is the scheme's own.
 fn same(a: &Host<'_>, b: &Host<'_>) -> bool {
-    let port = |host: &Host<'_>| host.port.filter(|port| !matches!(port, 80 | 443));
-    a.name == b.name && port(a) == port(b)
+    let left_out = |port: Option<u16>, other: Option<u16>| port.is_none() && matches!(other, Some(80 | 443));
+    a.name == b.name && (a.port == b.port || left_out(a.port, b.port) || left_out(b.port, a.port))
 }

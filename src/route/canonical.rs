@@ -1,10 +1,13 @@
 //! The one form of a request target in which it is judged and forwarded. What could be read in two ways is refused,
-//! never cleaned, so that the backend reads what the gateway judged.
+//! never cleaned, so that the backend reads what the gateway judged. Where an application admits such a form all the same,
+//! [`super::Readings`] reads the path once for each way.
 //!
 //! Rules: RFC 9112 section 3.2 (target forms), RFC 3986 sections 2 and 3.3 (characters and segments).
 
 use http::Method;
 use http::uri::Uri;
+
+use super::segment;
 
 /// The most path segments of a request.
 pub const MAX_SEGMENTS: usize = 64;
@@ -15,59 +18,132 @@ pub const MAX_TARGET: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadTarget(pub &'static str);
 
+/// How the parts of a path are read that servers disagree about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Form {
+    /// `%2F`.
+    pub(super) slash: EncodedSlash,
+    /// `;` and what comes after it.
+    pub(super) parameters: Parameters,
+    /// Whether names must be ones that Windows gives to one file only.
+    pub(super) windows: bool,
+}
+
+/// How `%2F` in a segment is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum EncodedSlash {
+    /// Not at all.
+    #[default]
+    Refused,
+    /// As a letter of the segment.
+    Kept,
+    /// As the end of the segment.
+    Splits,
+}
+
+/// How `;` in a segment is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Parameters {
+    /// Not at all.
+    #[default]
+    Refused,
+    /// As a letter of the segment.
+    Kept,
+    /// As the start of what does not belong to the segment.
+    Cut,
+    /// As the start of what does not belong to the path.
+    CutToEnd,
+}
+
 /// A path whose segments were decoded once, after splitting.
 #[derive(Clone, Debug)]
 pub struct CanonicalPath<'r> {
     raw: &'r str,
-    /// The decoded path where decoding changed it.
-    decoded: Option<Box<str>>,
+    /// The path as it is read, where that is not as it came.
+    read: Option<Box<str>>,
     segments: [(u16, u16); MAX_SEGMENTS],
     count: usize,
 }
 
 impl<'r> CanonicalPath<'r> {
-    /// Checks and splits the path of a request.
+    /// Checks and splits the path of a request, as an application has it that admits no exceptions.
     ///
     /// # Errors
     /// The path could be read in two ways.
     pub fn new(raw: &'r str) -> Result<Self, BadTarget> {
+        let path = Self::read(raw, Form::default())?;
+        if path.script()?.is_some() { Err(BadTarget("path_info")) } else { Ok(path) }
+    }
+
+    /// Checks and splits the path of a request, read in this form.
+    ///
+    /// # Errors
+    /// The path could be read in yet another way.
+    pub(super) fn read(raw: &'r str, form: Form) -> Result<Self, BadTarget> {
         if raw.len() > MAX_TARGET {
             return Err(BadTarget("too_long"));
         }
         let Some(inner) = raw.strip_prefix('/') else { return Err(BadTarget("no_slash")) };
-        let mut path = Self { raw, decoded: None, segments: [(0, 0); MAX_SEGMENTS], count: 0 };
-        let encoded = raw.bytes().any(|byte| byte == b'%');
-        let mut decoded = String::new();
-        if encoded {
-            decoded.reserve(raw.len());
+        let mut path = Self { raw, read: None, segments: [(0, 0); MAX_SEGMENTS], count: 0 };
+        let cuts = matches!(form.parameters, Parameters::Cut | Parameters::CutToEnd);
+        let changes = raw.bytes().any(|byte| byte == b'%' || (cuts && byte == b';'));
+        let mut text = String::new();
+        if changes {
+            text.reserve(raw.len());
         }
         let mut start = 1_usize;
         let mut segments = inner.split('/').peekable();
-        while let Some(segment) = segments.next() {
-            if segment.is_empty() && segments.peek().is_some() {
+        while let Some(written) = segments.next() {
+            if written.is_empty() && segments.peek().is_some() {
                 return Err(BadTarget("empty_segment"));
             }
-            check_raw(segment)?;
-            let span = if encoded {
-                decoded.push('/');
-                let from = decoded.len();
-                decode_segment(segment, &mut decoded)?;
-                check_dots(decoded.get(from..).unwrap_or_default())?;
-                (from, decoded.len())
+            segment::check_raw(written, form.parameters != Parameters::Refused)?;
+            let named = if cuts { written.split(';').next().unwrap_or_default() } else { written };
+            let is_cut = named.len() < written.len();
+            if is_cut && named.is_empty() {
+                return Err(BadTarget("empty_segment"));
+            }
+            if changes {
+                text.push('/');
+                let from = text.len();
+                segment::decode(named, form.slash != EncodedSlash::Refused, &mut text)?;
+                path.take(text.get(from..).unwrap_or_default(), from, form)?;
             } else {
-                check_dots(segment)?;
-                (start, start + segment.len())
-            };
-            start += segment.len() + 1;
-            path.push(span)?;
+                path.take(written, start, form)?;
+            }
+            start += written.len() + 1;
+            if is_cut && form.parameters == Parameters::CutToEnd {
+                break;
+            }
         }
-        if encoded {
-            path.decoded = Some(decoded.into());
+        if changes {
+            path.read = Some(text.into());
         }
         Ok(path)
     }
 
-    fn push(&mut self, (from, to): (usize, usize)) -> Result<(), BadTarget> {
+    /// Takes in one written segment, decoded, that begins at `from`. A slash in it was an encoded one.
+    fn take(&mut self, decoded: &str, from: usize, form: Form) -> Result<(), BadTarget> {
+        if form.slash == EncodedSlash::Refused {
+            segment::check_name(decoded, form.windows)?;
+            return self.push(from, from + decoded.len());
+        }
+        let several = decoded.contains('/');
+        let mut start = from;
+        for name in decoded.split('/') {
+            if several && name.is_empty() {
+                return Err(BadTarget("empty_segment"));
+            }
+            segment::check_name(name, form.windows)?;
+            if form.slash == EncodedSlash::Splits {
+                self.push(start, start + name.len())?;
+            }
+            start += name.len() + 1;
+        }
+        if form.slash == EncodedSlash::Splits { Ok(()) } else { self.push(from, from + decoded.len()) }
+    }
+
+    fn push(&mut self, from: usize, to: usize) -> Result<(), BadTarget> {
         let slot = self.segments.get_mut(self.count).ok_or(BadTarget("too_many_segments"))?;
         let short = |offset| u16::try_from(offset).map_err(|_| BadTarget("too_long"));
         *slot = (short(from)?, short(to)?);
@@ -75,8 +151,27 @@ impl<'r> CanonicalPath<'r> {
         Ok(())
     }
 
+    /// The segment that is a script by its name with more of the path after it, which that script is told as its path
+    /// info (RFC 3875 section 4.1.5).
+    ///
+    /// # Errors
+    /// There are two: which of them runs is known to the backend's files only.
+    pub(super) fn script(&self) -> Result<Option<usize>, BadTarget> {
+        let before_last = 0..self.count.saturating_sub(1);
+        let mut scripts = before_last.filter(|index| self.segment(*index).is_some_and(segment::is_script));
+        match (scripts.next(), scripts.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(BadTarget("path_info")),
+        }
+    }
+
+    /// The path up to and with this segment.
+    pub(super) fn up_to(&self, index: usize) -> Self {
+        Self { count: self.count.min(index + 1), ..self.clone() }
+    }
+
     fn text(&self) -> &str {
-        self.decoded.as_deref().unwrap_or(self.raw)
+        self.read.as_deref().unwrap_or(self.raw)
     }
 
     /// How many segments there are. `/` has one, which is empty; so has the last of `/a/`.
@@ -97,8 +192,9 @@ impl<'r> CanonicalPath<'r> {
 
     /// Everything from a segment to the end, decoded.
     pub fn rest(&self, index: usize) -> Option<&str> {
-        let (from, _) = self.segments.get(..self.count)?.get(index)?;
-        self.text().get(usize::from(*from)..)
+        let segments = self.segments.get(..self.count)?;
+        let ((from, _), (_, to)) = (segments.get(index)?, segments.last()?);
+        self.text().get(usize::from(*from)..usize::from(*to))
     }
 }
 
@@ -111,14 +207,18 @@ pub fn is_forbidden(method: &Method) -> bool {
 /// Checks the parts of a target beside the path.
 ///
 /// # Errors
-/// The target is not in origin-form or absolute-form, or its query is not acceptable.
+/// The target is not in origin-form or absolute-form (`*` is about a server and not about a resource that any route
+/// could have), or its query is not acceptable.
 pub fn check_target(uri: &Uri) -> Result<(), BadTarget> {
     match uri.scheme_str() {
         None | Some("http" | "https") => {}
         Some(_) => return Err(BadTarget("scheme")),
     }
-    if !uri.path().starts_with('/') {
-        return Err(BadTarget("no_slash"));
+    match uri.path() {
+        "*" => return Err(BadTarget("asterisk_form")),
+        "" => return Err(BadTarget("authority_form")),
+        path if !path.starts_with('/') => return Err(BadTarget("no_slash")),
+        _ => {}
     }
     let query = uri.query().unwrap_or_default();
     if query.len() > MAX_TARGET {
@@ -128,83 +228,6 @@ pub fn check_target(uri: &Uri) -> Result<(), BadTarget> {
         return Err(BadTarget("query_character"));
     }
     Ok(())
-}
-
-/// Characters that RFC 3986 allows in a segment, less `;`, which some servers take for the start of parameters.
-fn check_raw(segment: &str) -> Result<(), BadTarget> {
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' => {}
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {}
-            b';' => return Err(BadTarget("semicolon")),
-            b'\\' => return Err(BadTarget("backslash")),
-            _ => return Err(BadTarget("path_character")),
-        }
-    }
-    Ok(())
-}
-
-/// Decodes a segment once, refusing what no client needs to encode and what some backend would read differently.
-fn decode_segment(segment: &str, out: &mut String) -> Result<(), BadTarget> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let decoded = hex_pair(rest.next(), rest.next()).ok_or(BadTarget("percent_encoding"))?;
-        match decoded {
-            b'/' => return Err(BadTarget("encoded_slash")),
-            b'\\' => return Err(BadTarget("encoded_backslash")),
-            b'%' => return Err(BadTarget("encoded_percent")),
-            b';' => return Err(BadTarget("encoded_semicolon")),
-            // Decoded once more, these would end the path.
-            b'#' | b'?' => return Err(BadTarget("encoded_delimiter")),
-            0..=0x1f | 0x7f => return Err(BadTarget("encoded_control")),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                return Err(BadTarget("needless_encoding"));
-            }
-            _ => bytes.push(decoded),
-        }
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| BadTarget("not_utf8"))?;
-    // C1 controls and the like are as invisible as the ASCII ones.
-    if text.chars().any(|c| c.is_control() || is_invisible(c)) {
-        return Err(BadTarget("encoded_control"));
-    }
-    if text.chars().any(is_compatible_separator) {
-        return Err(BadTarget("encoded_slash"));
-    }
-    out.push_str(text);
-    Ok(())
-}
-
-/// A segment of dots alone walks the tree; one that ends in a dot or blank loses it on some file systems, and then
-/// may become one.
-fn check_dots(segment: &str) -> Result<(), BadTarget> {
-    if segment.starts_with(char::is_whitespace) {
-        return Err(BadTarget("leading_blank"));
-    }
-    let trimmed = segment.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-    if trimmed.len() == segment.len() {
-        return Ok(());
-    }
-    Err(BadTarget(if trimmed.is_empty() { "dot_segment" } else { "trailing_dot" }))
-}
-
-/// Characters that show nothing and that some readers drop: zero-width, joiners, direction marks, byte order mark.
-pub(super) const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// Characters that compatibility normalisation (Unicode NFKC) turns into a dot, a slash or a backslash.
-const fn is_compatible_separator(c: char) -> bool {
-    matches!(
-        c,
-        '\u{2024}'
-            ..='\u{2026}' | '\u{2044}' | '\u{2215}' | '\u{fe52}' | '\u{fe68}' | '\u{ff0e}' | '\u{ff0f}' | '\u{ff3c}'
-    )
 }
 
 /// The byte that two hexadecimal digits stand for.
@@ -277,6 +300,12 @@ mod tests {
             ("/a%zz", "percent_encoding"),
             ("/a%c0%af", "not_utf8"),
             ("/a%ff", "not_utf8"),
+            ("/index.php/extra", "path_info"),
+            ("/index.php/", "path_info"),
+            ("/a/PAGE.aspx/b", "path_info"),
+            ("/a::$DATA", "file_stream"),
+            ("/a::%24DATA", "file_stream"),
+            ("/(S(x))/a", "session_segment"),
             ("/a b", "path_character"),
             ("/a\"b", "path_character"),
             ("/a{b}", "path_character"),

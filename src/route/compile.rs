@@ -93,7 +93,8 @@ impl<'i> Compiler<'i> {
             }
             let gate = gate::compile(&application.gate, self.inputs.tenants, report);
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
-            let mut table = Table::default();
+            let backend = Backend::of(&application.backend);
+            let mut table = Table::new(backend.case_insensitive);
             let mut routes = Vec::new();
             let mut patterns = Vec::new();
             let mut ids: HashMap<&str, Place> = HashMap::new();
@@ -125,12 +126,12 @@ impl<'i> Compiler<'i> {
                 let levels = levels(route, report);
                 routes.push(Route { id: route.id.value.as_str().into(), access, levels });
             }
-            reachable::check(application, &routes, &patterns, &table, report);
+            reachable::check(application, backend, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
             allowed_headers(application, &routes, report);
             let token = places::compile(application, &routes, report);
             let cors = application.cors.as_ref().map(|cors| cors::compile(cors, &table, report));
-            let resource_metadata = resource_metadata(application, report);
+            let resource_metadata = resource_metadata(application, backend, report);
             let Some(upstream) = upstream else { continue };
             let application = Arc::new(Application {
                 name: application.name.value.as_str().into(),
@@ -148,7 +149,7 @@ impl<'i> Compiler<'i> {
                 token,
                 cors,
                 resource_metadata,
-                backend: Backend::of(&application.backend),
+                backend,
                 routes,
                 table,
             });
@@ -248,9 +249,17 @@ fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {
 }
 
 /// The gateway answers for the metadata itself, so a route of that very path would never be asked.
-fn resource_metadata(application: &ApplicationDocument, report: &mut Report) -> Option<ResourceMetadata> {
+fn resource_metadata(
+    application: &ApplicationDocument,
+    backend: Backend,
+    report: &mut Report,
+) -> Option<ResourceMetadata> {
     let metadata = application.resource_metadata.as_ref()?;
-    for route in application.routes.iter().filter(|route| route.path.value == METADATA_PATH) {
+    let taken = |path: &str| match backend.case_insensitive {
+        true => path.eq_ignore_ascii_case(METADATA_PATH),
+        false => path == METADATA_PATH,
+    };
+    for route in application.routes.iter().filter(|route| taken(&route.path.value)) {
         let message = format!("the gateway itself answers `{METADATA_PATH}` of this application");
         let found = report.error("ambiguous_route", route.path.place, message);
         found.help("remove the route, or `resource_metadata`").also(metadata.place, "`resource_metadata` is here");
@@ -297,7 +306,11 @@ fn enter(
         let Err(other) = table.insert(pattern, &method, number) else { continue };
         let message = format!("two routes take the same requests: {method} {}", route.path.value);
         let found = report.error("ambiguous_route", route.path.place, message);
-        found.help("make one path more specific, or give each its own methods");
+        found.help(if table.folds() {
+            "make one path more specific (letter case makes no difference to this backend), or give each its own methods"
+        } else {
+            "make one path more specific, or give each its own methods"
+        });
         if let Some(other) = application.routes.get(other) {
             found.also(other.path.place, format!("also taken by `{}`", other.id.value));
         }

@@ -1,6 +1,9 @@
-//! Hosts in one form: lower case, without a final dot, the port apart. RFC 9110 section 4.2.3, RFC 9112 section 3.2.
+//! Hosts in one form: lower case, without a final dot, addresses in one spelling, the port apart. RFC 9110 section 4.2.3,
+//! RFC 9112 section 3.2, RFC 5952.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv6Addr;
 
 /// A host in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +28,12 @@ impl<'r> Host<'r> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, after) = rest.split_once(']').ok_or(BadHost)?;
-                address.parse::<std::net::Ipv6Addr>().map_err(|_| BadHost)?;
                 let port = if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(BadHost)?) };
-                (text.get(..address.len() + 2).ok_or(BadHost)?, port)
+                (Self::address(text.get(..address.len() + 2).ok_or(BadHost)?, address)?, port)
             }
             None => match text.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
-                None => (text, None),
+                Some((name, port)) => (Self::name(name)?, Some(port)),
+                None => (Self::name(text)?, None),
             },
         };
         let port = match port {
@@ -41,20 +43,44 @@ impl<'r> Host<'r> {
             }
             Some(_) => return Err(BadHost),
         };
-        if !name.starts_with('[') {
-            let name = name.strip_suffix('.').unwrap_or(name);
-            let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-            if name.is_empty() || name.len() > 253 || !name.bytes().all(letters) || name.split('.').any(str::is_empty) {
-                return Err(BadHost);
-            }
+        Ok(Self { name, port })
+    }
+
+    fn name(written: &'r str) -> Result<Cow<'r, str>, BadHost> {
+        let name = written.strip_suffix('.').unwrap_or(written);
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 253 || !name.bytes().all(letters) || name.split('.').any(str::is_empty) {
+            return Err(BadHost);
         }
-        let name = if name.starts_with('[') { name } else { name.strip_suffix('.').unwrap_or(name) };
-        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Ok(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(name.to_ascii_lowercase())
         } else {
             Cow::Borrowed(name)
-        };
-        Ok(Self { name, port })
+        })
+    }
+
+    /// An address in the one spelling of RFC 5952, with its brackets. `written` has them too.
+    fn address(written: &'r str, address: &str) -> Result<Cow<'r, str>, BadHost> {
+        let canonical = format!("[{}]", address.parse::<Ipv6Addr>().map_err(|_| BadHost)?);
+        Ok(if canonical == written { Cow::Borrowed(written) } else { Cow::Owned(canonical) })
+    }
+
+    /// Whether this is how the host is written in its canonical form.
+    pub fn is_written(&self, text: &[u8]) -> bool {
+        let Some(rest) = text.strip_prefix(self.name.as_bytes()) else { return false };
+        let digits = rest.strip_prefix(b":").and_then(|digits| std::str::from_utf8(digits).ok());
+        match self.port {
+            None => rest.is_empty(),
+            Some(port) => digits.is_some_and(|digits| !digits.starts_with(['0', '+']) && digits.parse() == Ok(port)),
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    /// The canonical form, as a `Host` header has it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.name)?;
+        self.port.map_or(Ok(()), |port| write!(out, ":{port}"))
     }
 }
 
@@ -69,11 +95,20 @@ mod tests {
             ("OMS.Example.ORG.", ("oms.example.org", None)),
             ("oms.example.org:8443", ("oms.example.org", Some(8443))),
             ("127.0.0.1:80", ("127.0.0.1", Some(80))),
+            ("oms.example.org:0080", ("oms.example.org", Some(80))),
             ("[::1]:8080", ("[::1]", Some(8080))),
             ("[::1]", ("[::1]", None)),
+            ("[0:0::0001]:80", ("[::1]", Some(80))),
+            ("[2001:DB8::A]", ("[2001:db8::a]", None)),
+            ("[::ffff:1.2.3.4]", ("[::ffff:1.2.3.4]", None)),
         ];
         for (text, (name, port)) in cases {
-            assert_eq!(Host::parse(text), Ok(Host { name: name.into(), port }), "{text}");
+            let host = Host::parse(text).unwrap();
+            assert_eq!(host, Host { name: name.into(), port }, "{text}");
+            let canonical = host.to_string();
+            assert_eq!(Host::parse(&canonical).as_ref(), Ok(&host), "{canonical}");
+            assert!(host.is_written(canonical.as_bytes()), "{canonical}");
+            assert_eq!(host.is_written(text.as_bytes()), text == canonical, "{text}");
         }
     }
 
@@ -96,6 +131,15 @@ mod tests {
             "[x]",
             "[::1]80",
             "::1",
+            "[::1%25eth0]",
+            "[::1].",
+            "[v1.x]",
+            "user:80@host",
+            "a:080 ",
+            "a%2eb",
+            "a\\b",
+            "a#b",
+            "a?b",
             "a..",
             "ä.example",
         ] {

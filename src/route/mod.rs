@@ -1,6 +1,6 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
-//! `host`, `query`, `form` and `cookies` bring what a request says into its one form, `table` finds the route; `gate`,
-//! `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths.
+//! `segment`, `host`, `query`, `form` and `cookies` bring what a request says into its one form, `table` finds the route;
+//! `gate`, `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths.
 
 pub mod canonical;
 mod compile;
@@ -14,6 +14,7 @@ mod pattern;
 mod places;
 pub mod query;
 mod reachable;
+mod segment;
 mod table;
 mod upstream;
 
@@ -28,7 +29,7 @@ use host::Host;
 
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
-pub use dialect::{Backend, Dialect};
+pub use dialect::{Backend, Dialect, Readings};
 pub use gate::Gate;
 pub use places::TokenPlaces;
 pub use upstream::{Server, Upstream};

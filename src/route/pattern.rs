@@ -31,10 +31,25 @@ impl Segment {
     }
 }
 
+/// Whether a character may stand in a segment as it is.
+fn is_raw(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@".contains(character)
+}
+
 /// How many bytes a character of a segment takes: itself if it may stand there, or else three for each of its bytes.
 fn written(character: char) -> usize {
-    let raw = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,=:@".contains(c);
-    if raw(character) { 1 } else { 3 * character.len_utf8() }
+    if is_raw(character) { 1 } else { 3 * character.len_utf8() }
+}
+
+/// Writes a character of a segment.
+fn write(character: char, out: &mut String) {
+    if is_raw(character) {
+        return out.push(character);
+    }
+    for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+        // Writing to a String cannot fail.
+        let _ = std::fmt::Write::write_fmt(out, format_args!("%{byte:02X}"));
+    }
 }
 
 impl Pattern {
@@ -80,6 +95,24 @@ impl Pattern {
         }
         let shortest: usize = self.segments.iter().map(|segment| 1 + segment.shortest()).sum();
         (shortest > MAX_TARGET).then(|| format!("a path has at most {MAX_TARGET} bytes"))
+    }
+
+    /// A path that it matches: its literals as a request writes them, `x` for each variable.
+    pub fn sample(&self) -> String {
+        let mut sample = String::new();
+        for segment in &self.segments {
+            sample.push('/');
+            match segment {
+                Segment::Literal(text) => text.chars().for_each(|character| write(character, &mut sample)),
+                Segment::Variable(_) | Segment::Rest(_) => sample.push('x'),
+            }
+        }
+        sample
+    }
+
+    /// Whether the first segments, this many, are literals.
+    pub fn is_literal_up_to(&self, count: usize) -> bool {
+        self.segments.iter().take(count).all(|segment| matches!(segment, Segment::Literal(_)))
     }
 
     /// The variables, by name, and where their values stand in a path.
@@ -136,6 +169,16 @@ mod tests {
         assert_eq!(pattern.segments, expected);
         assert_eq!(pattern.variables(), [("shop".into(), Variable::Segment(1)), ("tail".into(), Variable::Rest(3))]);
         assert_eq!(Pattern::parse("/").unwrap().segments, [Segment::Literal("".into())]);
+    }
+
+    #[test]
+    fn a_sample_of_a_pattern_is_a_path_that_it_matches() {
+        for (pattern, sample) in
+            [("/", "/"), ("/a/{x}/", "/a/x/"), ("/été b/{x...}", "/%C3%A9t%C3%A9%20b/x"), ("/a:b", "/a:b")]
+        {
+            let pattern = pattern.replace('é', "%C3%A9").replace(' ', "%20");
+            assert_eq!(Pattern::parse(&pattern).unwrap().sample(), sample);
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::canonical::{BadTarget, hex_pair, is_invisible};
+use super::canonical::{BadTarget, hex_pair};
 use super::cookies::{self, Decoded};
+use super::segment::is_invisible;
 
 /// The most pairs that are read. PHP, ASP.NET, Django and Node's readers stop at a thousand, some without a word: what
 /// stands behind would be read here alone.

@@ -4,11 +4,13 @@
 use http::Method;
 use http::uri::Uri;
 
+use super::canonical::CanonicalPath;
 use super::pattern::Pattern;
 use super::query::Parameters;
 use super::table::Table;
-use super::{Access, Route, canonical, form, query};
+use super::{Access, Backend, Readings, Route, canonical, form, query};
 use crate::diag::Report;
+use crate::document::Located;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
 
 /// The longest host name; a wildcard stands for at least one letter of it.
@@ -18,6 +20,7 @@ const LONGEST_HOST: usize = 253;
 /// routes, where they could be read.
 pub(super) fn check(
     application: &ApplicationDocument,
+    backend: Backend,
     routes: &[Route],
     patterns: &[Option<Pattern>],
     table: &Table,
@@ -26,6 +29,7 @@ pub(super) fn check(
     for (document, pattern) in application.routes.iter().zip(patterns) {
         if let Some(pattern) = pattern {
             one(application, document, pattern, table, report);
+            form(document, pattern, backend, table, report);
         }
     }
     for (document, route) in application.routes.iter().zip(routes) {
@@ -73,6 +77,34 @@ fn one(
         found.help("remove it, or one of the others: they match more segments and go first");
         for other in takers.into_iter().filter_map(|taker| application.routes.get(taker)).take(3) {
             found.also(other.path.place, format!("`{}` takes some", other.id.value));
+        }
+    }
+}
+
+/// Reports literals that the backend's dialect refuses where they stand, and a script with more of the path behind it that
+/// is no route by itself: the backend runs the script in either case, so a request must be allowed both.
+fn form(route: &RouteDocument, pattern: &Pattern, backend: Backend, table: &Table, report: &mut Report) {
+    let sample = pattern.sample();
+    let message = format!("no request can take `{}`", route.id.value);
+    let readings = match Readings::new(&sample, backend) {
+        Ok(readings) => readings,
+        Err(bad) => {
+            let help = match bad.0 {
+                "path_info" => "a script with more of the path behind it needs `backend: php` or `backend: iis`".into(),
+                subject => format!("such a path is refused ({subject}); rename it, or declare another `backend`"),
+            };
+            report.error("unreachable_route", route.path.place, message).help(help);
+            return;
+        }
+    };
+    let taken = |path: &CanonicalPath<'_>, written: &Located<String>| {
+        Method::from_bytes(written.value.as_bytes()).is_ok_and(|method| table.find(path, &method).is_some())
+    };
+    for script in readings.others.iter().filter(|script| pattern.is_literal_up_to(script.len())) {
+        if !route.methods.iter().any(|written| taken(script, written)) {
+            let name = script.rest(0).unwrap_or_default();
+            let help = format!("the backend runs `/{name}`: give it a route of its own, with the same methods");
+            report.error("unreachable_route", route.path.place, message.clone()).help(help);
         }
     }
 }

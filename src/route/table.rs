@@ -11,13 +11,16 @@ use crate::policy::Map;
 #[derive(Debug)]
 pub struct Table {
     nodes: Vec<Node>,
+    /// Whether letter case makes no difference to literals.
+    folds: bool,
 }
 
 #[derive(Debug, Default)]
 struct Node {
+    /// As they are written, or in lower case where case makes no difference.
     literals: Map<Box<str>, usize>,
-    /// The same in lower case, for look-alikes.
-    folded: Map<Box<str>, ()>,
+    /// The same without letter case, for look-alikes.
+    folded: Map<Box<str>, usize>,
     variable: Option<usize>,
     /// Routes that end here.
     ends: Vec<(Method, usize)>,
@@ -26,23 +29,43 @@ struct Node {
 }
 
 impl Node {
-    fn is_look_alike(&self, segment: &str) -> bool {
+    /// What a literal leads to.
+    fn literal(&self, segment: &str, folds: bool) -> Option<usize> {
+        if !folds || segment.bytes().all(is_folded) {
+            return self.literals.get(segment).copied();
+        }
+        let lower = lower(segment);
+        // A letter that only some foldings turn into one of ASCII is another letter to the others.
+        let agreed = segment.chars().map(|c| c.is_ascii()).eq(lower.chars().map(|c| c.is_ascii()));
+        self.literals.get(lower.as_str()).copied().filter(|_| agreed)
+    }
+
+    fn is_look_alike(&self, segment: &str, folds: bool) -> bool {
         if self.folded.is_empty() {
             return false;
         }
-        let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-        let folded = if segment.bytes().all(plain) {
+        let folded = if segment.bytes().all(is_folded) {
             self.folded.contains_key(segment)
         } else {
             self.folded.contains_key(folded(segment).as_str())
         };
-        folded && !self.literals.contains_key(segment)
+        folded && self.literal(segment, folds).is_none()
     }
+}
+
+/// Whether this letter is its own folded form for sure.
+const fn is_folded(byte: u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_uppercase()
 }
 
 /// Without letter case, as readers fold it that know more than ASCII: some letters beyond it fold to letters of it.
 fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// In lower case, letter by letter.
+fn lower(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// What came of a visit.
@@ -56,13 +79,17 @@ enum Visit {
     LookAlike,
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
-    }
-}
-
 impl Table {
+    /// A table without routes. `folds`: letter case makes no difference to literals.
+    pub fn new(folds: bool) -> Self {
+        Self { nodes: vec![Node::default()], folds }
+    }
+
+    /// Whether letter case makes no difference to literals.
+    pub const fn folds(&self) -> bool {
+        self.folds
+    }
+
     /// Adds a route by its number.
     ///
     /// # Errors
@@ -74,8 +101,12 @@ impl Table {
             let next = self.nodes.len();
             let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
             at = match segment {
+                Segment::Literal(text) if self.folds => {
+                    let one = *node.folded.entry(folded(text).into()).or_insert(next);
+                    *node.literals.entry(lower(text).into()).or_insert(one)
+                }
                 Segment::Literal(text) => {
-                    node.folded.insert(folded(text).into(), ());
+                    node.folded.insert(folded(text).into(), next);
                     *node.literals.entry(text.clone()).or_insert(next)
                 }
                 Segment::Variable(_) => *node.variable.get_or_insert(next),
@@ -144,7 +175,7 @@ impl Table {
         for segment in &pattern.segments {
             let Some(node) = self.nodes.get(at) else { return Vec::new() };
             let next = match segment {
-                Segment::Literal(text) => node.literals.get(text).copied(),
+                Segment::Literal(text) => node.literal(text, self.folds),
                 Segment::Variable(_) => node.variable,
                 Segment::Rest(_) => {
                     let mut takers = Vec::new();
@@ -193,15 +224,15 @@ impl Table {
         let Some(segment) = path.segment(index) else {
             return if done(&node.ends) { Visit::Done } else { Visit::Missed };
         };
-        if let Some(next) = node.literals.get(segment) {
-            match self.walk(*next, path, index + 1, done) {
+        if let Some(next) = node.literal(segment, self.folds) {
+            match self.walk(next, path, index + 1, done) {
                 Visit::Missed => {}
                 found => return found,
             }
         }
         // A segment that differs from a literal in letter case only is not taken for a value, here or further up: a
         // backend that folds case would serve the literal's page under another rule.
-        if node.is_look_alike(segment) {
+        if node.is_look_alike(segment, self.folds) {
             return Visit::LookAlike;
         }
         if segment.is_empty() {
@@ -237,7 +268,7 @@ mod tests {
     ];
 
     fn table() -> Table {
-        let mut table = Table::default();
+        let mut table = Table::new(false);
         for (number, (method, path)) in ROUTES.iter().enumerate() {
             let pattern = Pattern::parse(path).unwrap();
             table.insert(&pattern, &method.parse().unwrap(), number).unwrap();
@@ -290,5 +321,41 @@ mod tests {
         let mut table = table();
         let clash = table.insert(&Pattern::parse("/a/{other}").unwrap(), &Method::GET, 9);
         assert_eq!(clash, Err(1));
+    }
+    #[test]
+    fn where_case_makes_no_difference_literals_take_every_spelling_and_variables_keep_theirs() {
+        let mut table = Table::new(true);
+        for (number, path) in ["/Admin/{x}", "/gr%C3%B6%C3%9Fe", "/{x}"].iter().enumerate() {
+            table.insert(&Pattern::parse(path).unwrap(), &Method::GET, number).unwrap();
+        }
+        for (path, expected) in [
+            ("/Admin/a", Some(0)),
+            ("/admin/a", Some(0)),
+            ("/ADMIN/A", Some(0)),
+            ("/GR%C3%96%C3%9FE", Some(1)),
+            ("/other", Some(2)),
+            ("/OTHER", Some(2)),
+            // no route ends at that literal, in whatever spelling
+            ("/ADMIN", Some(2)),
+            // a dotless i, a long s and a Kelvin sign fold to ASCII in some servers and not in others
+            ("/adm%C4%B1n/a", None),
+            ("/gr%C3%B6%C5%BFse", None),
+            ("/GR%C3%96SSE", None),
+        ] {
+            let found = table.find(&CanonicalPath::new(path).unwrap(), &Method::GET);
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn where_case_makes_no_difference_two_spellings_clash() {
+        let mut table = Table::new(true);
+        let mut insert = |path, number| table.insert(&Pattern::parse(path).unwrap(), &Method::GET, number);
+        assert_eq!(insert("/a/B", 0), Ok(()));
+        assert_eq!(insert("/A/b", 1), Err(0));
+        assert_eq!(insert("/A/{x}", 2), Ok(()));
+        assert_eq!(insert("/a/{x}", 3), Err(2));
+        assert_eq!(insert("/%CF%82", 4), Ok(()));
+        assert_eq!(insert("/%CF%83", 5), Err(4));
     }
 }

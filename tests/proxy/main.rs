@@ -21,6 +21,7 @@ mod places;
 mod process;
 mod refuse;
 mod reload;
+mod targets;
 mod timeouts;
 mod tls;
 mod upstream;

@@ -11,8 +11,7 @@ use crate::model::{Level, Status};
 use crate::policy::{Domain, FlagId, Holding, Normal, Reach, Rules, Variable};
 use crate::policy::{object_in_words, reach, requirement, scopes_in_words};
 use crate::review::Policy;
-use crate::route::canonical::CanonicalPath;
-use crate::route::{Access, Application, Route};
+use crate::route::{Access, Application, Readings, Route};
 
 /// An application of one side, with all that belongs to it.
 pub(super) struct Served<'p> {
@@ -45,7 +44,8 @@ impl<'p> Served<'p> {
             .map(|part| if part.starts_with('{') { "x-any-value".to_owned() } else { part.to_owned() })
             .collect();
         let sample = sample.join("/");
-        self.compiled.route(&CanonicalPath::new(&sample).ok()?, &method.parse::<Method>().ok()?)
+        let readings = Readings::new(&sample, self.compiled.backend).ok()?;
+        self.compiled.route(&readings.first, &method.parse::<Method>().ok()?)
     }
 }
 

@@ -1,0 +1,7 @@
+//! A request with these header lines.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::headers(data));

@@ -1,0 +1,7 @@
+//! A path, before every kind of backend.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::path(data));
