@@ -27,8 +27,9 @@ Clients get the code without its subject in the member `reason` of the answer (R
 application with `detail_to_client: full`; a 401 never says more than `no_token` or `invalid_token`. The decision log has
 the code as `decision` `deny` with `reason` and its subject, such as `right_missing:oms.officer@territory:USS`. Codes are
 stable: alarms and support scripts may rely on them. `body_timeout`, `bad_body`, `request_timeout`, `rate_limited:principal`
-and the `upstream_` codes belong to requests that were permitted and failed later: their `decision` is `allow`, and a backend that dies in the middle of its
-answer leaves the status that it began with beside `upstream_invalid`. Status 499 means that the client went away, or
+and the `upstream_` codes belong to requests that were permitted and failed later: their `decision` is `allow` (but `deny`
+where a form did not come that the route reads), and a backend that dies in the middle of its answer leaves the status that
+it began with beside `upstream_invalid`. Status 499 means that the client went away, or
 that a drain came to its deadline.
 
 Where a comparison or condition in routes.yaml has a `reason` of its own, that word is the code; its status is 403.

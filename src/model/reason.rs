@@ -70,7 +70,7 @@ reasons! {
     /// The target, path or query has a form that two readers could read differently.
     BadTarget: "bad_target", 400, "",
         title: "The request target is not acceptable",
-        cause: "The path, query or target form could be read differently by two readers (dot segments, empty segments, encoded separators, bad or needless percent-encoding, misspelt scope parameters); the subject says which.",
+        cause: "The path, query or target form could be read differently by two readers (dot segments, empty segments, encoded separators, bad or needless percent-encoding, misspelt scope parameters, a parameter that names another method); the subject says which.",
         remedy: "Send the target in its canonical form.";
     /// The path and query are longer than this gateway reads.
     TargetTooLong: "target_too_long", 414, "",
@@ -231,7 +231,7 @@ reasons! {
     ScopeMissing: "scope_missing", 403, "WWW-Authenticate",
         title: "The request does not say where it acts",
         cause: "No value for the scope that the subject names is in the request or known of the object.",
-        remedy: "Send the parameter or header that the route reads, or add the object.";
+        remedy: "Send the parameter, field or header that the route reads, or add the object.";
     /// The scope that the request names does not exist.
     ScopeUnknown: "scope_unknown", 403, "WWW-Authenticate",
         title: "The place that the request names is not known",
@@ -245,7 +245,7 @@ reasons! {
     /// Two places of the request name different scopes.
     ScopeConflict: "scope_conflict", 403, "WWW-Authenticate",
         title: "The request names different places",
-        cause: "Path, query, header and object do not all name the same scope.",
+        cause: "Path, query, form, header and object do not all name the same scope.",
         remedy: "Name the same place everywhere.";
     /// The principal lacks a flag.
     FlagMissing: "flag_missing", 403, "WWW-Authenticate",
@@ -285,7 +285,7 @@ reasons! {
     /// The client sent its request body too slowly.
     BodyTimeout: "body_timeout", 408, "Connection",
         title: "The request body came too slowly",
-        cause: "No piece of the body came within `timeouts.client_body`, or (subject `request`) its end not within `timeouts.request`.",
+        cause: "No piece of the body came within `timeouts.client_body`, or not the whole of a form that the route reads, or (subject `request`) its end not within `timeouts.request`.",
         remedy: "Send the body faster.";
     /// The whole of the request took too long.
     RequestTimeout: "request_timeout", 504, "",

@@ -27,6 +27,7 @@ pub fn explain(
     if !matches!(own::answer(application, &host, head), Ok(None)) {
         return None;
     }
+    let body = body.map_or(Body::None, Body::Read);
     let mut first = None;
     for path in readings.iter() {
         let Some(explanation) = of_reading(snapshot, origins, application, (caller, head, body), path) else {
@@ -44,7 +45,7 @@ fn of_reading(
     snapshot: &Snapshot,
     origins: &[Origins],
     application: &Application,
-    (caller, head, body): (&Verified, &Parts, Option<&[u8]>),
+    (caller, head, body): (&Verified, &Parts, Body<'_>),
     path: &CanonicalPath<'_>,
 ) -> Option<Explanation> {
     let route = application.route(path, &head.method)?;
@@ -53,7 +54,6 @@ fn of_reading(
     let origins = application.domain.of(origins)?;
     let number = domain.number(caller.principal)?;
     let member = member(domain, domain.principals().get(number)?, caller);
-    let body = body.map_or(Body::None, Body::Read);
     let facts = RequestFacts::take(path, head, body, (rules, application.backend), member).ok()??;
     Some(policy::explain(domain, origins, rules, (number, member), &facts, route.level(&head.method)))
 }
