@@ -43,7 +43,7 @@ fn gateway(limits: &str) -> (Backend, Process) {
 }
 
 /// Runs the tool for some seconds while a good client asks on connections of its own; false if it is not installed.
-fn attacked(gateway: &Process, path: &str, options: &[&str]) -> bool {
+fn attacked(gateway: &Process, path: &str, options: &[&str], least: usize) -> bool {
     let mut command = Command::new("slowhttptest");
     let url = format!("http://{}{path}", gateway.plain);
     command.args(["-c", &SLOW.to_string(), "-r", "200", "-l", "6", "-i", "1", "-v", "0", "-u", &url]).args(options);
@@ -65,7 +65,7 @@ fn attacked(gateway: &Process, path: &str, options: &[&str]) -> bool {
         thread::sleep(Duration::from_millis(5));
     }
     eprintln!("{options:?}: {served} good requests served, the slowest in {slowest:?}");
-    assert!(served > 50, "only {served} good requests");
+    assert!(served >= least, "only {served} good requests");
     true
 }
 
@@ -79,7 +79,7 @@ fn accepted(gateway: &Process) -> usize {
 #[test]
 fn slow_heads_do_not_keep_good_clients_out() {
     let (_backend, gateway) = gateway(&format!("connections: {FEW}"));
-    if attacked(&gateway, "/health", &["-H"]) {
+    if attacked(&gateway, "/health", &["-H"], 50) {
         assert!(accepted(&gateway) > SLOW, "the attack was none");
     }
 }
@@ -87,7 +87,7 @@ fn slow_heads_do_not_keep_good_clients_out() {
 #[test]
 fn slow_bodies_do_not_keep_good_clients_out() {
     let (_backend, gateway) = gateway("");
-    if attacked(&gateway, "/health", &["-B", "-s", "8192"]) {
+    if attacked(&gateway, "/health", &["-B", "-s", "8192"], 50) {
         assert!(accepted(&gateway) > SLOW, "the attack was none");
     }
 }
@@ -95,13 +95,14 @@ fn slow_bodies_do_not_keep_good_clients_out() {
 #[test]
 fn many_ranges_do_not_keep_good_clients_out() {
     let (_backend, gateway) = gateway("");
-    attacked(&gateway, "/health", &["-R", "-t", "HEAD"]);
+    // The tool asks once whether ranges have an effect, and ends early where they have none.
+    attacked(&gateway, "/health", &["-R", "-t", "HEAD"], 1);
 }
 
 #[test]
 fn slow_readers_do_not_keep_good_clients_out() {
     let (_backend, gateway) = gateway("");
-    attacked(&gateway, "/health", &["-X", "-k", "2", "-w", "512", "-y", "1024", "-n", "1", "-z", "32"]);
+    attacked(&gateway, "/health", &["-X", "-k", "2", "-w", "512", "-y", "1024", "-n", "1", "-z", "32"], 50);
 }
 
 /// The resident memory of the process so far at most.
@@ -122,7 +123,7 @@ impl<'a> Memory<'a> {
 }
 
 /// What the process may need beside what the limits say: threads' arenas, tables, the log.
-const SLACK: u64 = 24 * 1024 * 1024;
+const SLACK: u64 = 16 * 1024 * 1024;
 
 /// Opens connections for some seconds and keeps so many; each does something with its socket. How many were made.
 fn flood(gateway: &Process, connections: usize, each: impl Fn(&mut TcpStream) + Sync) -> usize {
@@ -137,6 +138,8 @@ fn flood(gateway: &Process, connections: usize, each: impl Fn(&mut TcpStream) + 
                     socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
                     made.fetch_add(1, Ordering::Relaxed);
                     each(&mut socket);
+                    // More would wait in the system's queue rather than in the gateway.
+                    thread::sleep(Duration::from_millis(4));
                     kept.push_back(socket);
                     if kept.len() > connections / 2 {
                         kept.pop_front();
@@ -146,6 +149,14 @@ fn flood(gateway: &Process, connections: usize, each: impl Fn(&mut TcpStream) + 
         }
     });
     made.into_inner()
+}
+
+/// Waits until a good client is served again: what the flood has left in the system's queue comes before it.
+fn is_served(gateway: &Process, path: &str, token: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while gateway.connect().send(get(path, token)).answer_if_any().is_none_or(|answer| answer.status != 200) {
+        assert!(Instant::now() < end, "nobody is served after the flood");
+    }
 }
 
 const CONNECTIONS: u64 = 200;
@@ -159,13 +170,13 @@ fn memory_is_bounded_under_floods_of_connections_and_heads() {
     let memory = Memory::of(&gateway);
     let made = flood(&gateway, 2000, |_| ());
     assert!(made > 2 * CONNECTIONS as usize, "only {made} connections");
-    // hyper's buffer doubles as it grows, and what it has read may be a buffer more than is allowed.
-    let each = 4 * HEAD;
+    // What hyper has read may be a buffer more than is allowed.
+    let each = 2 * HEAD;
     let head = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &vec![b'y'; HEAD as usize - 1000]].concat();
     let made = flood(&gateway, 2000, |socket| drop(socket.write_all(&head)));
     assert!(made > CONNECTIONS as usize, "only {made} big heads");
     memory.grew_less_than(CONNECTIONS * each + SLACK, "connections and big heads");
-    assert_eq!(gateway.ask(get("/things/1", &olga)).status, 200);
+    is_served(&gateway, "/things/1", &olga);
 }
 
 #[test]
@@ -230,6 +241,5 @@ fn memory_is_bounded_under_bodies_that_nobody_ends_and_answers_that_nobody_reads
     // with HTTP/2 and TLS. Of each connection: its own buffers.
     let bound = REQUESTS * 4 * 128 * 1024 + CONNECTIONS * 2 * HEAD;
     memory.grew_less_than(bound + SLACK, "bodies and answers");
-    thread::sleep(Duration::from_millis(500));
-    assert_eq!(gateway.ask(get("/health", "")).status, 200);
+    is_served(&gateway, "/health", "");
 }

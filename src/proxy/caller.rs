@@ -183,7 +183,12 @@ impl Connection {
             Some(since) => since + head,
             None => self.quiet_since.get() + idle,
         };
-        due.min(now + head)
+        due.min(now + head.min(idle))
+    }
+
+    /// Whether no request runs on it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.requests.get() == 0
     }
 
     /// Whether a part of a head came, or the first head never began.

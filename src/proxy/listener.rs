@@ -44,6 +44,8 @@ const STREAM_BUFFER: usize = 64 * 1024;
 const RESETS: usize = 32;
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(20);
+/// How long an idle HTTP/2 client may take to leave once it is told to.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The header lines that hyper parses without an allocation; asking it for just as many would cost one a request.
 const HYPER_HEADERS: usize = 100;
 
@@ -322,9 +324,14 @@ impl Guest {
             () = overdue(&connection, timeouts, true) => true,
         };
         served.as_mut().graceful_shutdown();
-        let ended = if asked_to_end { timeout(timeouts.client_head, served).await } else { Ok(served.await) };
-        if let Ok(ended) = ended {
-            self.count(ended);
+        if !asked_to_end {
+            return self.count(served.await);
+        }
+        // A stream that was begun before the client read of the end runs to its own.
+        while let Err(_waiting) = timeout(FAREWELL, served.as_mut()).await.map(|ended| self.count(ended)) {
+            if connection.is_quiet() {
+                return;
+            }
         }
     }
 

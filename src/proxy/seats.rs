@@ -19,6 +19,9 @@ use crate::telemetry::Telemetry;
 
 /// How long to wait for a place before looking again for somebody who may give way.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a newcomer may keep its place, so that it can say what it wants: in a flood, places would otherwise change hands
+/// faster than a good client sends its head. It also bounds how fast a flood is accepted.
+const GRACE: Duration = Duration::from_millis(250);
 /// The most that give way at once: one look through all of them is to make room for more than one.
 const AT_ONCE: usize = 32;
 
@@ -37,18 +40,24 @@ pub(super) struct Seats {
     book: Mutex<Book>,
     telemetry: Arc<Telemetry>,
     begun: Instant,
+    grace: Duration,
 }
 
 impl Seats {
     /// All places are free.
     pub(super) fn new(limits: &Limits, telemetry: &Arc<Telemetry>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(limits, telemetry, GRACE))
+    }
+
+    fn with(limits: &Limits, telemetry: &Arc<Telemetry>, grace: Duration) -> Self {
+        Self {
             free: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             per_client: limits.connections_per_client,
             book: Mutex::default(),
             telemetry: Arc::clone(telemetry),
             begun: Instant::now(),
-        })
+            grace,
+        }
     }
 
     /// A place for a connection, as soon as there is one; idle connections give way for it.
@@ -57,7 +66,8 @@ impl Seats {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 break permit;
             }
-            self.dismiss(self.book().values().flatten());
+            let settled = self.begun.elapsed().saturating_sub(self.grace);
+            self.dismiss(self.book().values().flatten(), settled);
             // The semaphore is never closed, so only the wait may fail.
             if let Ok(Ok(permit)) = timeout(LOOK_AGAIN, Arc::clone(&self.free).acquire_owned()).await {
                 break permit;
@@ -73,12 +83,14 @@ impl Seats {
         Seat { seats: Arc::clone(self), occupant, client: Cell::new(None), _permit: permit }
     }
 
-    /// Asks the best of these to give way; how many were asked.
-    fn dismiss<'a>(&self, among: impl Iterator<Item = &'a Arc<Occupant>>) -> usize {
+    /// Asks the best of those to give way that have idled since `settled` (after the beginning) or longer; how many were
+    /// asked.
+    fn dismiss<'a>(&self, among: impl Iterator<Item = &'a Arc<Occupant>>, settled: Duration) -> usize {
+        let settled = micros(settled);
         let mut idle: Vec<((bool, u64), &Arc<Occupant>)> = among
             .filter_map(|occupant| {
                 let since = occupant.state.load(Ordering::Relaxed);
-                (since < LEAVING).then(|| ((occupant.known.load(Ordering::Relaxed), since), occupant))
+                (since <= settled).then(|| ((occupant.known.load(Ordering::Relaxed), since), occupant))
             })
             .collect();
         if idle.is_empty() {
@@ -122,7 +134,7 @@ impl Seat {
             self.occupant.becomes_known();
         } else if let Some(own) = book.get(&client).filter(|own| own.len() >= self.seats.per_client) {
             let staying = own.iter().filter(|occupant| !occupant.is_leaving()).count();
-            if staying >= self.seats.per_client && self.seats.dismiss(own.iter()) == 0 {
+            if staying >= self.seats.per_client && self.seats.dismiss(own.iter(), Duration::MAX) == 0 {
                 return false;
             }
         }
@@ -203,7 +215,12 @@ impl Occupant {
 }
 
 fn moment(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(0).min(LEAVING - 1)
+    micros(begun.elapsed())
+}
+
+/// Below all values that are no moment.
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(LEAVING - 1)
 }
 
 #[cfg(test)]
@@ -214,7 +231,7 @@ mod tests {
 
     fn seats(connections: usize, connections_per_client: usize) -> Arc<Seats> {
         let limits = Limits { connections, connections_per_client, ..Limits::default() };
-        Seats::new(&limits, &Telemetry::new("0", false))
+        Arc::new(Seats::with(&limits, &Telemetry::new("0", false), Duration::ZERO))
     }
 
     fn run(test: impl Future<Output = ()>) {
@@ -268,6 +285,19 @@ mod tests {
             assert_eq!(order[0], [false, false, true, false]);
             assert_eq!(order[1], [false, false, true, true]);
             assert_eq!(order[2], [true, false, true, true], "never one with a request");
+        });
+    }
+
+    #[test]
+    fn a_newcomer_has_a_moment_to_say_what_it_wants() {
+        run(async {
+            let limits = Limits { connections: 1, ..Limits::default() };
+            let seats = Arc::new(Seats::with(&limits, &Telemetry::new("0", false), Duration::from_millis(200)));
+            let newcomer = sit(&seats, "192.0.2.1").await;
+            let _ = timeout(Duration::from_millis(20), seats.take()).await;
+            assert!(!newcomer.occupant.is_leaving());
+            let _ = timeout(Duration::from_millis(400), seats.take()).await;
+            assert!(newcomer.occupant.is_leaving());
         });
     }
 

@@ -267,15 +267,11 @@ fn the_body_of_a_request_that_was_turned_away_is_never_read_as_a_request() {
             let mut client = gateway.connect();
             client.send(upload(inner.len() + missing)).send(&inner);
             assert_eq!(client.answer().verdict().1, reason);
-            let rest = match missing {
-                // All of it came: another request may follow on this connection.
-                0 => {
-                    client.finish();
-                    client.rest()
-                }
-                _ => client.rest(),
-            };
-            assert_eq!(String::from_utf8_lossy(&rest), "", "one request, one answer");
+            // Where all of it came, another request may follow, if the connection is still there.
+            let sent =
+                missing == 0 && client.try_send(request("GET", "/lobby", "", "Connection: close\r\n", "")).is_ok();
+            let rest = String::from_utf8_lossy(&client.rest()).matches("HTTP/1.1 ").count();
+            assert!(rest <= usize::from(sent), "an answer to nothing");
         }
         assert_eq!(backend.heads(), before);
     }
