@@ -1,6 +1,6 @@
 //! The client's socket as hyper sees it, with guards that hyper does not have: a client that stops taking the bytes of its
-//! answer is cut off, an answer that broke off never ends like a complete one, and what the client sends is read beside
-//! hyper ([`Watch`], [`Flood`]).
+//! answer is cut off, an answer that broke off never ends like a complete one, a client that still sends when its answer
+//! ends gets to read it, and what the client sends is read beside hyper ([`Watch`], [`Flood`]).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,6 +17,11 @@ use super::Connection;
 use super::flood::Flood;
 use super::idle::Idle;
 use super::watch::{Seen, Watch};
+
+/// How long, and for how many bytes, a connection that ends in the middle of an upload goes on taking it in. Closed at once,
+/// it would be reset, and the reset would overtake the answer that says why (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
 
 /// A stream that can end with a reset instead of an orderly close.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -44,6 +49,14 @@ pub(super) struct ClientIo<S: Socket> {
     stalled: Idle,
     connection: Rc<Connection>,
     beside: Beside,
+    lingering: Option<Lingering>,
+}
+
+/// An ended connection that takes in what still comes.
+#[derive(Debug)]
+struct Lingering {
+    timer: Idle,
+    left: usize,
 }
 
 /// Who reads what the client sends, beside hyper.
@@ -59,7 +72,7 @@ enum Beside {
 impl<S: Socket> ClientIo<S> {
     /// Guards a stream whose client may keep us waiting for `limit` with each write.
     pub(super) fn new(stream: S, limit: Duration, connection: Rc<Connection>) -> Self {
-        Self { stream, stalled: Idle::new(limit), connection, beside: Beside::Nobody }
+        Self { stream, stalled: Idle::new(limit), connection, beside: Beside::Nobody, lingering: None }
     }
 
     /// With an eye on HTTP/1 messages: faults of heads are noted with the connection, those of bodies end its bytes.
@@ -99,6 +112,32 @@ impl<S: Socket> ClientIo<S> {
         buffer.set_filled(before + ends_at);
         // Nothing at all would be the end of the stream.
         if ends_at == 0 { Err(ended()) } else { Ok(()) }
+    }
+
+    fn owes_a_reader(&self) -> bool {
+        let mid_message = match &self.beside {
+            Beside::Http1(watch) => watch.is_mid_message(),
+            Beside::Ended => true,
+            Beside::Nobody | Beside::Http2(_) => false,
+        };
+        mid_message && !self.connection.is_broken()
+    }
+
+    /// Takes in and forgets what still comes, until the client ends it or has had its chance.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(Lingering { timer, left }) = &mut self.lingering else { return Poll::Ready(()) };
+        let mut room = [0; 8 * 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut room);
+            let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) else {
+                return timer.poll_expired(context);
+            };
+            let taken = buffer.filled().len();
+            if read.is_err() || taken == 0 || taken >= *left {
+                return Poll::Ready(());
+            }
+            *left -= taken;
+        }
     }
 
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
@@ -175,7 +214,14 @@ impl<S: Socket> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.guard(polled, context)
+        if self.lingering.is_none() {
+            let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.guard(polled, context))?;
+            if !self.owes_a_reader() {
+                return Poll::Ready(Ok(()));
+            }
+            self.lingering = Some(Lingering { timer: Idle::new(LINGER), left: LINGER_BYTES });
+        }
+        self.linger(context).map(Ok)
     }
 }

@@ -99,6 +99,11 @@ impl Watch {
         Seen::Fine
     }
 
+    /// Whether the client may be in the middle of a message: it does not read an answer before it has sent the rest.
+    pub(super) const fn is_mid_message(&self) -> bool {
+        !(matches!(self.next, Next::RequestLine) && self.length == 0)
+    }
+
     fn stop(&mut self, fault: Fault, at: usize) -> Seen {
         let head = matches!(self.next, Next::RequestLine | Next::HeaderLine);
         self.next = Next::Anything;
@@ -272,6 +277,13 @@ mod tests {
             ),
         ] {
             assert_eq!(seen(message), (Seen::Fine, heads), "{message:?}");
+            for end in 1..=message.len() {
+                let mut watch = Watch::new();
+                watch.see(&message.as_bytes()[..end]);
+                // The empty line in front of a request is no part of it.
+                let between = end == message.len() || &message[..end] == "\r\n";
+                assert_eq!(watch.is_mid_message(), !between, "{message:?} to {end}");
+            }
             assert_eq!(seen(&[message, GET, message].concat()), (Seen::Fine, 2 * heads + 1), "{message:?}");
         }
     }

@@ -202,3 +202,27 @@ fn what_is_framed_anew_is_byte_for_byte_what_was_judged() {
         }
     }
 }
+
+#[test]
+fn a_client_that_is_refused_in_the_middle_of_its_upload_gets_to_read_why() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).start();
+    let (vera, trust) = (token("vera"), gateway.trust());
+    for tls in [false, true] {
+        for _ in 0..10 {
+            let mut client = match tls {
+                true => crate::wire::Client::tls(gateway.tls, &trust).unwrap().0,
+                false => gateway.connect(),
+            };
+            client.send(request("PUT", "/things/1", &vera, "Content-Length: 400000\r\n", ""));
+            // By now the refusal is written, and the client does not look.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            for _ in 0..50 {
+                client.try_send([b'x'; 8000]).expect("the upload is taken in");
+            }
+            assert_eq!(client.answer().verdict(), (403, "right_level".into()));
+            assert!(client.is_ended());
+        }
+    }
+    assert_eq!(backend.connections(), 0);
+}

@@ -1,7 +1,9 @@
 //! HTTP/2 below any library: malformed requests, lengths that do not fit, and floods (RFC 9113). While one client does
 //! all this, another is served.
 
-use crate::backend::Backend;
+use std::time::Instant;
+
+use crate::backend::{Backend, SOON};
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PREFACE, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, section,
@@ -198,12 +200,14 @@ fn streams_and_field_sections_beyond_their_bounds_are_refused_one_by_one() {
 
 /// Writes until the other side has had enough, and says how it ended the connection.
 fn flood(frames: &mut Frames, most: usize, mut piece: impl FnMut(u32) -> Vec<u8>) -> Outcome {
+    let begin = Instant::now();
     for number in 0..most {
         let stream = 2 * u32::try_from(number).unwrap() + 1;
         if frames.client.try_send(piece(stream)).is_err() {
             break;
         }
     }
+    assert!(begin.elapsed() < SOON, "the other side takes no more, but does not end it");
     frames.ends()
 }
 

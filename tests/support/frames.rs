@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io;
+use std::time::Instant;
 
+use crate::backend::SOON;
 use crate::gateway::Door;
 use crate::wire::{Client, trusting};
 
@@ -136,9 +138,12 @@ impl Frames {
         Outcome::Closed
     }
 
-    /// How the connection ends, as it must.
+    /// How the connection ends, as it must. A client that gave up waiting would look the same but for the time.
     pub fn ends(&mut self) -> Outcome {
-        self.outcome(u32::MAX)
+        let begin = Instant::now();
+        let outcome = self.outcome(u32::MAX);
+        assert!(begin.elapsed() < SOON, "the connection goes on");
+        outcome
     }
 }
 
