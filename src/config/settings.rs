@@ -40,7 +40,18 @@ fn timeouts(document: &TimeoutsDocument) -> Timeouts {
         response,
         response_body,
         upstream_idle,
+        tunnel_idle,
         drain,
     } = *document;
-    Timeouts { handshake, client_head, client_body, connect, response, response_body, upstream_idle, drain }
+    Timeouts {
+        handshake,
+        client_head,
+        client_body,
+        connect,
+        response,
+        response_body,
+        upstream_idle,
+        tunnel_idle,
+        drain,
+    }
 }

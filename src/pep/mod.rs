@@ -9,7 +9,9 @@ mod own;
 mod permit;
 mod refusal;
 mod revoked;
+mod standing;
 mod target;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
 pub use refusal::Refusal;
 pub use revoked::judge_again;
+pub use standing::Standing;
+pub use websocket::{ExtendedConnect, asks_for_websocket};
 
 /// What a 405 of the gateway itself names in `Allow`.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -83,6 +87,14 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, mut head: Parts,
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
     let judged = judge(snapshot, (identify, current), &head, &mut grounds);
+    let judged = judged.and_then(|answer| match answer {
+        // Nobody would know how to read what follows if it were forwarded as a plain GET.
+        None if grounds.websocket => Ok(answer),
+        _ if websocket::is_extended_connect(&head) => {
+            Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
+        }
+        _ => Ok(answer),
+    });
     let settled = judged.and_then(|answer| target::settle(&mut head).map(|()| answer));
     match settled {
         Ok(None) => Verdict::Permitted(Permitted::new(head, grounds)),
@@ -136,6 +148,7 @@ fn judge(
     let path = CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
+    let handshake = websocket::handshake(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
@@ -146,6 +159,7 @@ fn judge(
     }
     let route = application.route(&path, &head.method);
     grounds.route = route.map(|route| Arc::clone(&route.id));
+    grounds.websocket = handshake && route.is_some_and(|route| route.websocket);
 
     // 3. public routes ask for nothing
     if let Some(Route { access: Access::Public, .. }) = route {

@@ -39,6 +39,11 @@ impl Permitted {
         Self { head, grounds }
     }
 
+    /// What was judged, for whatever must be remembered of it.
+    pub(super) const fn parts(&self) -> (&Parts, &Grounds) {
+        (&self.head, &self.grounds)
+    }
+
     /// Uses the permission up: the judged head, and what is known of the request. The head has exactly one `Host`,
     /// the one that was judged.
     pub fn into_parts(self) -> (Parts, Grounds) {
@@ -55,6 +60,8 @@ pub struct Grounds {
     pub application: Option<Arc<Application>>,
     /// The id of the route, once found.
     pub route: Option<Arc<str>>,
+    /// Whether it is the handshake of a WebSocket that the route lets pass.
+    pub websocket: bool,
     /// What the token says, once verified.
     pub token: Option<Arc<Verified>>,
     /// Where that token stood.
@@ -77,6 +84,7 @@ impl Grounds {
             snapshot: Arc::clone(snapshot),
             application: None,
             route: None,
+            websocket: false,
             token: None,
             carrier: None,
             origin: None,

@@ -19,6 +19,7 @@ use super::idle::Idle;
 use super::layers::Permit;
 use super::ledger::Ledger;
 use super::running::Place;
+use super::tunnel::Seat;
 use super::upstream::Lease;
 use crate::model::Reason;
 use crate::pep::Refusal;
@@ -153,7 +154,7 @@ pub enum BrokenBody {
     Slow,
     /// The upstream broke its framing or went away.
     Broken,
-    /// The caller's token was revoked.
+    /// The caller may not have it any more.
     Revoked,
 }
 
@@ -162,7 +163,7 @@ impl fmt::Display for BrokenBody {
         out.write_str(match self {
             Self::Slow => "the upstream sent its body too slowly",
             Self::Broken => "the upstream's body is broken",
-            Self::Revoked => "the caller's token was revoked",
+            Self::Revoked => "the caller may not have it any more",
         })
     }
 }
@@ -177,6 +178,8 @@ pub struct Body(Source);
 enum Source {
     Fixed(Option<Bytes>),
     Relayed(Relay),
+    /// Nothing: a tunnel follows.
+    Tunnel(Seat),
 }
 
 impl Body {
@@ -190,7 +193,7 @@ impl Body {
     /// up; dropped before that, the connection is closed.
     pub(super) fn relayed(
         incoming: Incoming,
-        (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
+        (lease, mut ledger, place): (Lease, Ledger, Place),
         client: &Rc<Connection>,
         limit: Duration,
     ) -> Self {
@@ -209,17 +212,20 @@ impl Body {
             waits_since: Cell::new(Some(Instant::now())),
             cut: Cell::new(None),
         });
-        if let Some(place) = place {
-            place.answers(&held);
-            held.place.replace(Some(place));
-        }
+        place.answers(&held);
+        held.place.replace(Some(place));
         Self(Source::Relayed(Relay { incoming, idle: Idle::new(limit), held }))
+    }
+
+    /// Nothing, because a tunnel follows whose place in flight is put there.
+    pub(super) const fn tunnel(seat: Seat) -> Self {
+        Self(Source::Tunnel(seat))
     }
 
     /// What a relayed answer holds while it is sent.
     pub(super) fn held(&self) -> Option<&Rc<Held>> {
         match &self.0 {
-            Source::Fixed(_) => None,
+            Source::Fixed(_) | Source::Tunnel(_) => None,
             Source::Relayed(relay) => Some(&relay.held),
         }
     }
@@ -227,8 +233,10 @@ impl Body {
     /// Keeps a place among the requests in flight until a relayed answer is gone. One of our own is done with: a client
     /// that never reads it must not hold a place.
     pub(super) fn hold(&self, permit: Permit) {
-        if let Some(held) = self.held() {
-            held.permit.replace(Some(permit));
+        match &self.0 {
+            Source::Fixed(_) => {}
+            Source::Relayed(relay) => drop(relay.held.permit.replace(Some(permit))),
+            Source::Tunnel(seat) => drop(seat.replace(Some(permit))),
         }
     }
 }
@@ -241,6 +249,7 @@ impl HttpBody for Body {
         match &mut self.get_mut().0 {
             Source::Fixed(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Relayed(relay) => relay.poll_frame(context),
+            Source::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -248,6 +257,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::Fixed(bytes) => bytes.is_none(),
             Source::Relayed(relay) => relay.held.is_complete(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -255,6 +265,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Relayed(relay) => relay.incoming.size_hint(),
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -293,7 +304,7 @@ impl Held {
         self.exchange.borrow().is_some()
     }
 
-    /// Ends the answer because its caller's token was revoked. What the client has not read of it by now is thrown away
+    /// Ends the answer because its caller may not have it any more. What the client has not read of it by now is thrown away
     /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
     pub(super) fn revoked(&self, refusal: &Refusal) {
         self.cut.set(Some(BrokenBody::Revoked));

@@ -1,6 +1,6 @@
 //! Who sent a request: the connection it came on, the address behind trusted proxies, and the names it goes by.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answer::Asker;
+use super::bound::Bound;
 use super::headers;
+use super::tunnel::Tunnel;
 use crate::telemetry::RequestId;
 
 /// A request as it came from its connection, before anybody looked at it.
@@ -41,6 +43,10 @@ pub(super) struct Connection {
     quiet_since: Cell<Instant>,
     broken: Cell<bool>,
     severed: Notify,
+    /// What goes on here once HTTP/1.1 has ended.
+    tunnel: RefCell<Option<Tunnel>>,
+    /// The upstream connection that was authenticated for this one.
+    bound: RefCell<Option<Bound>>,
 }
 
 impl Connection {
@@ -59,6 +65,8 @@ impl Connection {
             quiet_since: Cell::new(Instant::now()),
             broken: Cell::new(false),
             severed: Notify::new(),
+            tunnel: RefCell::default(),
+            bound: RefCell::default(),
         })
     }
 
@@ -93,6 +101,32 @@ impl Connection {
     /// Waits until it is to be closed at once.
     pub(super) async fn severed(&self) {
         self.severed.notified().await;
+    }
+
+    /// After the answer that is being sent, which switches protocols, this goes on here.
+    pub(super) fn switches_to(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// What goes on here now that HTTP/1.1 has ended.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Keeps an authenticated upstream connection, in place of the one before.
+    pub(super) fn keep_bound(&self, bound: Bound) {
+        self.bound.replace(Some(bound));
+    }
+
+    /// The authenticated upstream connection, if it fits.
+    pub(super) fn take_bound(&self, fits: impl FnOnce(&Bound) -> bool) -> Option<Bound> {
+        self.bound.borrow_mut().take_if(|bound| fits(bound))
+    }
+
+    /// Gives up whatever is kept for it. It may hold the connection in turn, so nobody else would.
+    pub(super) fn clear(&self) {
+        self.tunnel.take();
+        self.bound.take();
     }
 
     /// Whether an answer on it broke off.

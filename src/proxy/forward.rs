@@ -5,22 +5,25 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, RequestBody, UploadFault};
+use super::bound::{self, Owner};
 use super::cors::Readers;
 use super::headers;
 use super::identity::Identity;
 use super::ledger::Ledger;
-use super::running::Place;
+use super::tunnel::Tunnel;
+use super::upgrade::{self, Handshake};
 use super::upstream::{ConnectFault, Lease};
 use super::{Caller, Worker};
 use crate::model::Reason;
-use crate::pep::{Permitted, Refusal};
+use crate::pep::{Environment, Permitted, Refusal, Standing};
 
 /// An exchange that failed before its answer began.
 #[derive(Debug)]
@@ -43,27 +46,34 @@ enum Attempt {
     Failed(Reason),
 }
 
-/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming. `now` is in
-/// Unix seconds.
+/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     permitted: Permitted,
     incoming: Incoming,
     caller: &Caller,
-    now: u64,
+    environment: Environment,
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
+    let place = worker.running.enter(Standing::of(&permitted, environment));
     let (mut head, grounds) = permitted.into_parts();
     let multiplexed = head.version >= Version::HTTP_2;
     ledger.grounds(&grounds, true);
     let readers = Readers::of(&grounds);
-    let place = grounds.token.as_ref().map(|token| worker.running.enter(token));
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
         return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger });
     };
-    let identity = Identity { key: &worker.gateway.assertions, now };
+    let identity = Identity { key: &worker.gateway.assertions, now: environment.now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
+    let owner = bound::owner(head.version, &grounds, &application, caller);
+    let handshake = match grounds.websocket {
+        false => None,
+        true => match Handshake::begin(&mut head) {
+            Some(handshake) => Some(handshake),
+            None => return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger }),
+        },
+    };
     // A long exchange must not keep a whole old snapshot alive.
     drop(grounds);
     head.uri = origin_form(&head.uri);
@@ -79,18 +89,45 @@ pub(super) async fn forward(
     let request = Request::from_parts(head, body);
     let exchanged = tokio::select! {
         biased;
-        refusal = cut(place.as_ref()) => Err(refusal),
-        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => exchanged.map_err(Refusal::of),
+        refusal = place.cut() => Err(refusal),
+        exchanged = exchange(worker, (&application.upstream, owner.as_ref()), request, &mut ledger) => {
+            exchanged.map_err(Refusal::of)
+        }
     };
     match exchanged {
         Ok((response, lease)) => {
-            ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
+            let is_handshake = handshake.is_some();
+            let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+            // Another protocol than the one that was judged, or one that nobody asked for.
+            if switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
+                ledger.answered(None);
+                return Err(Failed { refusal: Refusal::of(Reason::UpstreamInvalid), readers, ledger });
+            }
+            if switches || is_event_stream(&head.headers) {
+                place.lasts();
+            }
+            let upstream = head.extensions.remove::<OnUpgrade>();
             headers::to_client(&mut head.headers, caller);
             readers.tell(&mut head.headers);
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
+            if let (true, Some(handshake), Some(upstream)) = (switches, handshake, upstream) {
+                head.status = upgrade::tell_client(multiplexed, &mut head.headers);
+                ledger.answered(Some(head.status));
+                let shared = (&caller.connection, &worker.gateway.telemetry);
+                let tunnel =
+                    Tunnel::new(upstream, (lease, ledger, place), shared, (timeouts.tunnel_idle, timeouts.client_body));
+                let body = Body::tunnel(tunnel.seat());
+                tunnel.begin(handshake.into_stream());
+                return Ok(Response::from_parts(head, body));
+            }
+            if is_handshake && !multiplexed && owner.is_none() {
+                // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
+                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            ledger.answered(Some(head.status));
             let body = Body::relayed(incoming, (lease, ledger, place), &caller.connection, timeouts.response_body);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));
@@ -104,29 +141,34 @@ pub(super) async fn forward(
     }
 }
 
-/// Waits until an exchange must end before it has an answer; one without a token never must.
-async fn cut(place: Option<&Place>) -> Refusal {
-    match place {
-        Some(place) => place.cut().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Tries the upstream's servers in turn until one can be connected to, then sends the request there.
 async fn exchange(
     worker: &Worker,
-    upstream: &crate::route::Upstream,
+    (upstream, owner): (&crate::route::Upstream, Option<&Owner>),
     mut request: Request<RequestBody>,
     ledger: &mut Ledger,
 ) -> Result<(Response<Incoming>, Lease), Reason> {
     let upstreams = &worker.upstreams;
     let mut reason = Reason::UpstreamUnreachable;
+    if let Some(owner) = owner
+        && let Some(lease) = owner.take(upstreams, upstream).await
+    {
+        let copy = repeatable(&request);
+        match (attempt(worker, (lease, Some(owner)), request, ledger).await, copy) {
+            (Ok(answer), _) => return Ok(answer),
+            // The server closed it in the meantime, so whoever it knew must authenticate once more.
+            (Err(Attempt::Unsent(back)), _) => request = *back,
+            (Err(Attempt::Lost), Some(copy)) => request = copy,
+            (Err(Attempt::Lost), None) => return Err(Reason::UpstreamInvalid),
+            (Err(Attempt::Failed(reason)), _) => return Err(reason),
+        }
+    }
     for server in upstreams.in_turn(upstream) {
         ledger.tries(&server.name);
         let pool = upstreams.pool(server, upstream.ca.as_ref());
         if let Some(lease) = pool.check_out() {
             let copy = repeatable(&request);
-            match (attempt(worker, lease, request, ledger).await, copy) {
+            match (attempt(worker, (lease, owner), request, ledger).await, copy) {
                 (Ok(answer), _) => return Ok(answer),
                 // The server closed the pooled connection in the meantime: once more, on a new one.
                 (Err(Attempt::Unsent(back)), _) => request = *back,
@@ -146,7 +188,7 @@ async fn exchange(
                 continue;
             }
         };
-        return match attempt(worker, lease, request, ledger).await {
+        return match attempt(worker, (lease, owner), request, ledger).await {
             Ok(answer) => Ok(answer),
             Err(Attempt::Failed(reason)) => Err(reason),
             Err(Attempt::Lost) => Err(Reason::UpstreamInvalid),
@@ -173,11 +215,14 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 /// One request on one connection, up to the head of its answer.
 async fn attempt(
     worker: &Worker,
-    mut lease: Lease,
+    (mut lease, owner): (Lease, Option<&Owner>),
     request: Request<RequestBody>,
     ledger: &Ledger,
 ) -> Result<(Response<Incoming>, Lease), Attempt> {
     let limit = worker.gateway.settings.timeouts.response;
+    if bound::authenticates(request.headers()) && owner.is_some() {
+        lease.bind(owner);
+    }
     let sent = Instant::now();
     let answer = lease.sender().try_send_request(request);
     tokio::pin!(answer);
@@ -197,11 +242,12 @@ async fn attempt(
         }
     };
     match received {
-        // Nobody asked for another protocol, and none was judged.
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Attempt::Failed(Reason::UpstreamInvalid))
+        Ok(response) => {
+            if bound::is_bound_by(response.headers()) {
+                lease.bind(owner);
+            }
+            Ok((response, lease))
         }
-        Ok(response) => Ok((response, lease)),
         Err(fault) => Err(failed(fault, ledger)),
     }
 }
@@ -227,6 +273,13 @@ fn ended_early(fault: &hyper::Error) -> bool {
         matches!(fault.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
     });
     reset || fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled()
+}
+
+/// Whether an answer is a stream of events (the HTML standard's server-sent events), which may last for ever.
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kinds =
+        headers.get_all(CONTENT_TYPE).iter().filter_map(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    kinds.into_iter().any(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// The target as an origin server wants it (RFC 9112 section 3.2.1): path and query as they came.

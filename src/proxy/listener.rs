@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +120,7 @@ impl House {
         let mut http2 = http2::Builder::new(Local);
         http2
             .timer(TokioTimer::new())
+            .enable_connect_protocol()
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_send_buf_size(STREAM_BUFFER)
@@ -130,6 +131,7 @@ impl House {
 
     fn drain(&self) {
         self.draining.set(true);
+        self.worker.running.drain();
         self.changed.notify_waiters();
     }
 
@@ -230,22 +232,31 @@ impl Guest {
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
         let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http1.serve_connection(TokioIo::new(io), service));
+        let kept = Kept(&connection);
+        let mut served = house.http1.serve_connection(TokioIo::new(io), service);
+        let mut serving = Pin::new(&mut served);
         let mut severed = pin!(connection.severed());
         let ended = tokio::select! {
             biased;
-            ended = served.as_mut() => return self.count(ended),
+            ended = serving.as_mut() => ended,
             () = severed.as_mut() => return,
             () = house.drained() => {
-                served.as_mut().graceful_shutdown();
+                serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
-                    ended = served => ended,
+                    ended = serving => ended,
                     () = severed => return,
                 }
             }
         };
-        self.count(ended);
+        match kept.0.take_tunnel().filter(|_| ended.is_ok()) {
+            Some(tunnel) => {
+                // hyper itself can only hand over streams that may change threads.
+                let parts = served.into_parts();
+                tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+            }
+            None => self.count(ended),
+        }
     }
 
     async fn http2<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
@@ -273,6 +284,15 @@ impl Guest {
             self.house.worker.gateway.telemetry.head_rejected();
         }
         tracing::debug!("client connection: {fault}");
+    }
+}
+
+/// Gives up what a connection keeps for itself, however its task ends.
+struct Kept<'c>(&'c Connection);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod bound;
 mod caller;
 pub mod certificate;
 mod cors;
@@ -21,6 +22,8 @@ mod running;
 mod settings;
 pub mod tls;
 mod trace;
+mod tunnel;
+mod upgrade;
 mod upstream;
 
 use std::cell::{Cell, RefCell};
@@ -29,7 +32,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -99,7 +102,7 @@ pub struct Worker {
     complained: Cell<Option<Instant>>,
     /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read.
     streams: RefCell<Vec<Weak<Held>>>,
-    /// Exchanges that are judged again when revocations change.
+    /// Exchanges that are judged again while they run.
     running: Rc<Running>,
 }
 
@@ -129,23 +132,29 @@ impl Worker {
         let at = now_ms();
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
+        upgrade::mean_get(&mut head);
+        if head.method == Method::CONNECT || pep::asks_for_websocket(&head) {
+            // Whoever asks for another protocol may speak it already, and that must not be read as a request (RFC 9931).
+            asker = asker.closing();
+        }
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
         let environment =
             Environment { now, trusted_peer: caller.connection.trusted, secure: caller.connection.secure };
         let verdict = pep::authorize(self.reader.borrow_mut().load(), &self.gateway.verifier, head, environment);
         ledger.judged();
         let (mut refusal, full_detail, readers, mut ledger) = match verdict {
-            Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
-            {
-                Ok(response) => return response,
-                Err(Failed { refusal, readers, ledger }) => {
-                    // Only who was cut has an invalid token by now; the rest of the body may still come.
-                    if refusal.reason == Reason::InvalidToken {
-                        asker = asker.closing();
+            Verdict::Permitted(permitted) => {
+                match forward::forward(&self, permitted, body, &caller, environment, ledger).await {
+                    Ok(response) => return response,
+                    Err(Failed { refusal, readers, ledger }) => {
+                        // Only who was cut has an invalid token by now; the rest of the body may still come.
+                        if refusal.reason == Reason::InvalidToken {
+                            asker = asker.closing();
+                        }
+                        (refusal, false, readers, ledger)
                     }
-                    (refusal, false, readers, ledger)
                 }
-            },
+            }
             Verdict::Answered { answer, grounds } => {
                 ledger.grounds(&grounds, true);
                 let (response, sent) = answer::own(&answer, &grounds, asker, &caller);
@@ -213,10 +222,10 @@ impl Worker {
         self.reader.borrow_mut().load();
     }
 
-    /// Cuts running exchanges whose token has been revoked since they were let in.
+    /// Cuts running exchanges that may not go on.
     fn judge_again(&self) {
         let snapshot = Arc::clone(self.reader.borrow_mut().load());
-        let cut = self.running.judge_again(&snapshot, self.gateway.verifier.issuers(), now_ms() / 1000);
+        let cut = self.running.judge_again(&snapshot, &self.gateway.verifier, now_ms() / 1000);
         (0..cut).for_each(|_| self.gateway.telemetry.exchange_cut());
     }
 }

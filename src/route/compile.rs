@@ -123,7 +123,8 @@ impl<'i> Compiler<'i> {
                 }
                 patterns.push(pattern);
                 let levels = levels(route, report);
-                routes.push(Route { id: route.id.value.as_str().into(), access, levels });
+                let websocket = route.websocket.unwrap_or(application.websocket);
+                routes.push(Route { id: route.id.value.as_str().into(), access, websocket, levels });
             }
             reachable::check(application, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
@@ -148,6 +149,8 @@ impl<'i> Compiler<'i> {
                 token,
                 cors,
                 resource_metadata,
+                keeps_expired: application.keeps_expired,
+                connection_auth: application.connection_auth.is_some(),
                 routes,
                 table,
             });

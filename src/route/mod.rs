@@ -95,6 +95,10 @@ pub struct Application {
     pub cors: Option<Cors>,
     /// What the gateway answers at [`METADATA_PATH`]; `None` where that is a path like any other.
     pub resource_metadata: Option<ResourceMetadata>,
+    /// Whether a stream goes on after its token has expired.
+    pub keeps_expired: bool,
+    /// Whether `Authorization` of the schemes that authenticate a connection goes on to the backend.
+    pub connection_auth: bool,
     routes: Vec<Route>,
     table: table::Table,
 }
@@ -141,6 +145,8 @@ pub struct Route {
     pub id: Arc<str>,
     /// What it asks.
     pub access: Access,
+    /// Whether WebSockets pass.
+    pub websocket: bool,
     levels: Vec<(Method, Level)>,
 }
 

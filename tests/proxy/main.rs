@@ -5,10 +5,13 @@
 mod backend;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/websocket.rs"]
+mod websocket;
 #[path = "../support/wire.rs"]
 mod wire;
 
 mod bodies;
+mod connection_auth;
 mod cors;
 mod forward;
 mod framing;
@@ -20,6 +23,8 @@ mod places;
 mod process;
 mod refuse;
 mod reload;
+mod streams;
 mod timeouts;
 mod tls;
+mod upgrade;
 mod upstream;

@@ -112,7 +112,7 @@ impl Connector {
     {
         let (sender, connection) = self.http.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let task = tokio::task::spawn_local(async move {
-            if let Err(fault) = connection.await {
+            if let Err(fault) = connection.with_upgrades().await {
                 // Whoever used the connection learns of the fault from its exchange.
                 tracing::debug!("upstream connection: {fault}");
             }

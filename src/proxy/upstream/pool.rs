@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::proxy::body::RequestBody;
+use crate::proxy::bound::Owner;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not
 /// wait for). hyper needs one more turn of the event loop in the ordinary case.
@@ -75,7 +76,7 @@ impl ServerPool {
 
     /// Lends a new connection of this server.
     pub(super) fn lease(self: &Rc<Self>, connection: Connection) -> Lease {
-        Lease { pool: Rc::clone(self), connection }
+        Lease { pool: Rc::clone(self), connection, home: Home::Pool }
     }
 
     pub(super) fn sweep(&self, now: Instant) {
@@ -109,6 +110,16 @@ impl fmt::Debug for ServerPool {
 pub(in crate::proxy) struct Lease {
     pool: Rc<ServerPool>,
     connection: Connection,
+    home: Home,
+}
+
+/// Where a connection goes when its exchange has come to its end.
+#[derive(Clone)]
+enum Home {
+    /// To whoever asks next.
+    Pool,
+    /// To its owner, or nowhere.
+    Owner(Option<Owner>),
 }
 
 impl Lease {
@@ -119,8 +130,21 @@ impl Lease {
 
     /// The exchange came to its end: the connection may serve another.
     pub(in crate::proxy) fn give_back(self) {
-        let Self { pool, connection } = self;
-        pool.put(connection);
+        match self.home.clone() {
+            Home::Pool => self.pool.put(self.connection),
+            Home::Owner(Some(owner)) if !self.connection.sender.is_closed() => owner.keep(self),
+            Home::Owner(_) => {}
+        }
+    }
+
+    /// The connection was authenticated: nobody but `owner` may have it from now on; without one, nobody at all.
+    pub(in crate::proxy) fn bind(&mut self, owner: Option<&Owner>) {
+        self.home = Home::Owner(owner.cloned());
+    }
+
+    /// Whether it is one of this pool's server.
+    pub(in crate::proxy) fn is_of(&self, pool: &Rc<ServerPool>) -> bool {
+        Rc::ptr_eq(&self.pool, pool)
     }
 }
 
