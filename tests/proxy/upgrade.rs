@@ -495,3 +495,42 @@ fn a_wrong_yes_is_a_502_over_http2_too() {
     assert_eq!(status, 502);
     nothing_is_left(&gateway);
 }
+
+#[test]
+fn a_side_that_has_ended_holds_the_other_no_longer_than_a_slow_body_may_take() {
+    let stays = Backend::raw(|number, mut stream, _| {
+        let mut buffer = Vec::new();
+        let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
+        say(&mut stream, yes(&seen, "").as_bytes());
+        while fill(&mut stream, &mut buffer) > 0 {}
+        // It was told that the client has ended, and stays all the same.
+        sleep(Duration::from_secs(30));
+    });
+    let gateway = Setup { decisions: true, ..Setup::before(&stays).timeouts("client_body: 300ms") }.spawn();
+    let client = opened(gateway.connect(), "/things/1", &token("olga"));
+    client.finish();
+    assert_eq!(gateway.decision()["reason"], "tunnel_idle");
+    nothing_is_left(&gateway);
+}
+
+#[test]
+fn a_stream_of_http2_is_judged_again_and_ends_with_its_client() {
+    let backend = echo();
+    let gateway = Setup::before(&backend).start();
+    block_on(async {
+        let (_, stream, _) = extended_connect(&gateway, "/things/1", &token("vera"), "websocket", &[]).await;
+        assert_eq!(metric(&gateway, "portcullis_tunnels"), 1);
+        drop(stream);
+    });
+    nothing_is_left(&gateway);
+    block_on(async {
+        let (_, stream, _) = extended_connect(&gateway, "/things/1", &token("vera"), "websocket", &[]).await;
+        let grants = std::fs::read_to_string(gateway.file("grants.yaml")).unwrap();
+        gateway.replace("grants.yaml", &grants.replace("grants: [things:read]", "grants: []"));
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(SOON, stream.unwrap().read_to_end(&mut rest)).await;
+        assert!(ended.is_ok() && rest.is_empty(), "{rest:?}");
+    });
+    assert_eq!(metric(&gateway, "portcullis_exchanges_cut_total"), 1);
+    nothing_is_left(&gateway);
+}
