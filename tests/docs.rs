@@ -32,6 +32,10 @@ where a form did not come that the route reads), and a backend that dies in the 
 it began with beside `upstream_invalid`. Status 499 means that the client went away, or
 that a drain came to its deadline.
 
+The line of a WebSocket that passed is written when it ends, with status 101, or 200 over HTTP/2. Its `reason` is null if
+both sides closed it, the reason of a refusal if it was judged again and might not go on, and otherwise a word that is no
+refusal: `client_lost`, `upstream_lost`, `tunnel_idle` (`timeouts.tunnel_idle`) or `drained`.
+
 Where a comparison or condition in routes.yaml has a `reason` of its own, that word is the code; its status is 403.
 
 | code | status | header | clients read | cause | remedy |

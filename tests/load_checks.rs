@@ -674,6 +674,10 @@ fn a_place_of_tokens_is_a_name_without_another_meaning() {
     }
     let unused = "    token: {cookie: a}\n    forward_authorization: true";
     assert_eq!(faults_of_application(unused), [("conflict", "a".to_owned())]);
+    for (token, faults) in [("", 1), ("    token: bearer\n", 1), ("    token: [bearer, {cookie: a}]\n", 0)] {
+        let found = faults_of_application(&format!("{token}    connection_auth: true"));
+        assert_eq!(found, vec![("conflict", "true".to_owned()); faults], "{token}");
+    }
     let folded = "    token: {header: X-Token}\n    allow_headers: [x_token, x_other]";
     assert_eq!(faults_of_application(folded), [("header_clash", "x_token".to_owned())]);
 }

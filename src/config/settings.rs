@@ -65,6 +65,7 @@ fn timeouts(document: &TimeoutsDocument) -> Timeouts {
         response,
         response_body,
         upstream_idle,
+        tunnel_idle,
         drain,
     } = *document;
     let request = Some(request).filter(|time| !time.is_zero());
@@ -78,6 +79,7 @@ fn timeouts(document: &TimeoutsDocument) -> Timeouts {
         response,
         response_body,
         upstream_idle,
+        tunnel_idle,
         drain,
     }
 }

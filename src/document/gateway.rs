@@ -259,6 +259,8 @@ pub struct TimeoutsDocument {
     pub response_body: Duration,
     /// How long an idle upstream connection is kept. Default: 30 s.
     pub upstream_idle: Duration,
+    /// How long a tunnel may be silent in both directions. Default: 1 h.
+    pub tunnel_idle: Duration,
     /// How long a drain waits for running requests. Default: 30 s.
     pub drain: Duration,
 }

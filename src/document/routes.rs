@@ -64,6 +64,12 @@ pub struct ApplicationDocument {
     pub resource_metadata: Option<MetadataDocument>,
     /// How its backend reads paths. Default: strictly.
     pub backend: BackendDocument,
+    /// Whether WebSockets pass, where a route does not say otherwise. Default: true.
+    pub websocket: bool,
+    /// Whether a stream goes on after its token has expired (`keep`) or ends then (`close`, the default).
+    pub keeps_expired: bool,
+    /// `connection_auth`, where it is on: `Authorization` of NTLM and Negotiate goes on to the backend. Default: off.
+    pub connection_auth: Option<Place>,
 }
 
 /// One word of `identity_headers`.
@@ -113,6 +119,8 @@ pub struct RouteDocument {
     pub object: Option<ObjectDocument>,
     /// Named scopes.
     pub scopes: Vec<ScopeDocument>,
+    /// Whether WebSockets pass. Default: as the application says.
+    pub websocket: Option<bool>,
     /// What the route asks.
     pub access: AccessDocument,
     /// Trailer fields that pass, in lower case. Default: none.

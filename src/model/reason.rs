@@ -97,10 +97,15 @@ reasons! {
         title: "The request goes round in a circle",
         cause: "`Via` names too many gateways of this kind: an upstream of this gateway leads back to it.",
         remedy: "Check where `upstreams` lead.";
+    /// A client asks for a WebSocket in a form that is none.
+    BadHandshake: "bad_handshake", 400, "",
+        title: "The WebSocket handshake is malformed",
+        cause: "The request asks for a WebSocket, but not as RFC 6455 section 4.1 or RFC 8441 has it; the subject says what is wrong: `method`, `upgrade`, `connection`, `key`, `version` or `body`.",
+        remedy: "Use a client that speaks version 13 of the protocol, and let no proxy before the gateway change the handshake.";
     /// The method is one that the gateway never forwards (CONNECT, TRACE).
     MethodForbidden: "method_forbidden", 405, "Allow",
         title: "The method is not allowed",
-        cause: "CONNECT and TRACE are never forwarded.",
+        cause: "CONNECT and TRACE are never forwarded. With the subject `websocket`, a WebSocket was asked for (over HTTP/2, or running when the policy changed) where `websocket` is `false`.",
         remedy: "Use another method.";
     /// No application has this host.
     NoApplication: "no_application", 421, "",

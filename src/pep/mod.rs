@@ -12,7 +12,9 @@ mod redirect;
 mod refusal;
 mod revoked;
 mod rewrite;
+mod standing;
 mod target;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::model::{ClientCertificate, Reason};
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
+use crate::route::upstream::Protocol;
 use crate::route::{Access, Application, Gate, Readings, Route, query};
 use crate::snapshot::Snapshot;
 use crate::token::{Groups, Issuers, Verified, Verifier};
@@ -37,6 +40,8 @@ pub use permit::{Grounds, Permitted};
 pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
+pub use standing::Standing;
+pub use websocket::{ExtendedConnect, asks_for_websocket};
 
 /// What a 405 of the gateway itself names in `Allow`.
 const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -53,9 +58,9 @@ pub struct Environment<'c> {
     /// Whether the request has a body, read or not.
     pub has_body: bool,
     /// The name that the TLS handshake asked for (SNI), in lower case and without a final dot.
-    pub server_name: Option<&'c str>,
+    pub server_name: Option<&'c Arc<str>>,
     /// The certificate that the client showed.
-    pub certificate: Option<&'c ClientCertificate>,
+    pub certificate: Option<&'c Arc<ClientCertificate>>,
 }
 
 /// What came of judging a request.
@@ -132,7 +137,15 @@ fn authorize_with(
     };
     let judged = target::check_scheme(&head, environment)
         .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
-    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, outcome));
+    let judged = judged.and_then(|outcome| match outcome {
+        // Nobody would know how to read what follows if it were forwarded as a plain GET.
+        Outcome::Permitted if grounds.websocket => Ok(outcome),
+        _ if websocket::is_extended_connect(&head) => {
+            Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
+        }
+        _ => Ok(outcome),
+    });
+    let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
     match settled {
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
         Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
@@ -165,7 +178,7 @@ pub fn simulate(
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     // There is no connection: a gate that asks for a certificate is taken to have seen it.
     let judged = judge(snapshot, (identify, current), None, (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
-    let settled = judged.and_then(|outcome| settle(&mut head, &grounds, outcome));
+    let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
         Outcome::Answered(answer) => Ok(Some(answer)),
@@ -184,7 +197,7 @@ enum Outcome {
 
 /// Brings a permitted head into the form in which it goes on, or says that it goes no further and what the answer is; one
 /// that is judged once more stays as it came.
-fn settle(head: &mut Parts, grounds: &Grounds, outcome: Outcome) -> Result<Outcome, Refusal> {
+fn settle(head: &mut Parts, grounds: &mut Grounds, outcome: Outcome) -> Result<Outcome, Refusal> {
     let (Outcome::Permitted, Some(application)) = (&outcome, &grounds.application) else { return Ok(outcome) };
     target::settle(head)?;
     match target::forwards_left(head)? {
@@ -196,7 +209,7 @@ fn settle(head: &mut Parts, grounds: &Grounds, outcome: Outcome) -> Result<Outco
         }
         Some(left) => target::count_forward(head, left),
     }
-    rewrite::rewrite(head, application)?;
+    grounds.target = rewrite::rewrite(head, application)?;
     Ok(Outcome::Permitted)
 }
 
@@ -225,6 +238,7 @@ fn judge(
     target::check_expectation(head)?;
     target::check_loop(&head.headers)?;
     target::forwards_left(head)?;
+    let handshake = websocket::handshake(head)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;
@@ -247,6 +261,10 @@ fn judge(
     if others.is_empty() {
         grounds.trailers = route.map(|route| route.trailers.clone()).unwrap_or_default();
     }
+    // Towards a backend that speaks HTTP/2 the gateway speaks no other protocol.
+    let upgrades = handshake && application.upstream.transport.protocol == Protocol::Http1;
+    let takes = |route: Option<&Route>| route.is_some_and(|route| route.websocket);
+    grounds.websocket = upgrades && takes(route) && others.iter().all(|(_, route)| takes(*route));
 
     // 3. public routes ask for nothing
     let is_public = |route: Option<&Route>| matches!(route, Some(Route { access: Access::Public, .. }));

@@ -2,11 +2,11 @@
 //! along whoever made the page, so a request that changes something must show that the application's own page made it
 //! (Fetch Metadata, RFC 6454 section 7).
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
-use http::{Method, Version};
 
-use super::{Carrier, Environment};
+use super::{Carrier, Environment, websocket};
 use crate::model::Reason;
 use crate::route::cors::{default_port, split};
 use crate::route::host::Host;
@@ -35,7 +35,8 @@ pub(super) fn check_page(
     carrier: Carrier,
 ) -> Result<(), Reason> {
     let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if safe && !opens_channel(head) {
+    // A handshake of WebSocket is a GET, but what comes after it may be anything.
+    if safe && !websocket::asks_for_websocket(head) {
         return Ok(());
     }
     let site = single(&head.headers, &SEC_FETCH_SITE)?;
@@ -68,14 +69,6 @@ fn scheme_of(head: &Parts, environment: Environment<'_>) -> &'static str {
         _ if environment.secure => "https",
         _ => "http",
     }
-}
-
-/// A handshake of WebSocket (RFC 6455 section 4.1) is a GET, but what comes after it may be anything.
-fn opens_channel(head: &Parts) -> bool {
-    let asks = |line: &HeaderValue| {
-        line.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
-    };
-    head.version < Version::HTTP_2 && head.headers.get_all(UPGRADE).iter().any(asks)
 }
 
 /// The one value of a header.

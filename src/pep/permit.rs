@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderValue, Uri};
 
 use super::Carrier;
 use crate::route::{Application, Trailers};
@@ -46,6 +46,11 @@ impl Permitted {
         self.form.take()
     }
 
+    /// What was judged, for whatever must be remembered of it.
+    pub(super) const fn parts(&self) -> (&Parts, Option<&Bytes>, &Grounds) {
+        (&self.head, self.form.as_ref(), &self.grounds)
+    }
+
     /// Uses the permission up: the judged head, and what is known of the request. The head has exactly one `Host`,
     /// the one that was judged.
     pub fn into_parts(self) -> (Parts, Grounds) {
@@ -64,6 +69,10 @@ pub struct Grounds {
     pub route: Option<Arc<str>>,
     /// What may come behind the bodies of the exchange: what that route says, and nothing before it is found.
     pub trailers: Trailers,
+    /// The target as it was judged, where its upstream wants another one.
+    pub(super) target: Option<Uri>,
+    /// Whether it is the handshake of a WebSocket that the route lets pass.
+    pub websocket: bool,
     /// What the token says, once verified.
     pub token: Option<Arc<Verified>>,
     /// Where that token stood.
@@ -87,6 +96,8 @@ impl Grounds {
             application: None,
             route: None,
             trailers: Trailers::default(),
+            websocket: false,
+            target: None,
             token: None,
             carrier: None,
             origin: None,

@@ -10,11 +10,12 @@ use crate::model::Reason;
 use crate::route::upstream::{Credentials, Rewrite};
 use crate::route::{Application, Backend, Readings};
 
-/// Brings the target of a permitted request into the form that its upstream wants.
+/// Brings the target of a permitted request into the form that its upstream wants; what it was before, where that is
+/// another.
 ///
 /// # Errors
 /// A refusal if the path does not begin with what is to be taken off, or its new form could be read in two ways.
-pub(super) fn rewrite(head: &mut Parts, application: &Application) -> Result<(), Refusal> {
+pub(super) fn rewrite(head: &mut Parts, application: &Application) -> Result<Option<Uri>, Refusal> {
     let upstream = &application.upstream;
     let query = head.uri.query().unwrap_or_default();
     if let Some(Credentials::Query { name, .. }) = &upstream.credentials
@@ -23,11 +24,11 @@ pub(super) fn rewrite(head: &mut Parts, application: &Application) -> Result<(),
         return Err(Refusal::about(Reason::BadTarget, "query_credentials"));
     }
     if upstream.rewrite.is_none() {
-        return Ok(());
+        return Ok(None);
     }
-    head.uri = rewritten(&head.uri, &upstream.rewrite, application.backend)
-        .map_err(|subject| Refusal::about(Reason::BadTarget, subject))?;
-    Ok(())
+    let bad = |subject| Refusal::about(Reason::BadTarget, subject);
+    let wanted = rewritten(&head.uri, &upstream.rewrite, application.backend).map_err(bad)?;
+    Ok(Some(std::mem::replace(&mut head.uri, wanted)))
 }
 
 fn rewritten(target: &Uri, rewrite: &Rewrite, backend: Backend) -> Result<Uri, &'static str> {

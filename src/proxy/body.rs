@@ -20,6 +20,7 @@ use super::layers::Permit;
 use super::ledger::Ledger;
 use super::running::Place;
 use super::trailers;
+use super::tunnel::Seat;
 use super::upstream::Lease;
 use crate::model::Reason;
 use crate::pep::Refusal;
@@ -32,7 +33,7 @@ pub enum BrokenBody {
     Slow,
     /// The upstream broke its framing or went away.
     Broken,
-    /// The caller's token was revoked.
+    /// The caller may not have it any more.
     Revoked,
     /// The time for the whole request is over.
     Late,
@@ -43,7 +44,7 @@ impl fmt::Display for BrokenBody {
         out.write_str(match self {
             Self::Slow => "the upstream sent its body too slowly",
             Self::Broken => "the upstream's body is broken",
-            Self::Revoked => "the caller's token was revoked",
+            Self::Revoked => "the caller may not have it any more",
             Self::Late => "the time for the whole request is over",
         })
     }
@@ -59,6 +60,8 @@ pub struct Body(Source);
 enum Source {
     Fixed(Option<Bytes>),
     Relayed(Relay),
+    /// Nothing: a tunnel follows.
+    Tunnel(Seat),
 }
 
 /// How long a relayed answer may take.
@@ -84,7 +87,7 @@ impl Body {
     /// before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
         (incoming, trailers): (Incoming, Trailers),
-        (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
+        (lease, mut ledger, place): (Lease, Ledger, Place),
         (client, multiplexed): (&Rc<Connection>, bool),
         within: Within,
     ) -> Self {
@@ -108,19 +111,22 @@ impl Body {
             multiplexed,
             deadline: within.whole,
         });
-        if let Some(place) = place {
-            place.answers(&held);
-            held.place.replace(Some(place));
-        }
+        place.answers(&held);
+        held.place.replace(Some(place));
         let deadline = within.call.map(|deadline| Box::pin(sleep_until(deadline)));
         let idle = Idle::new(within.piece);
         Self(Source::Relayed(Relay { hint, trailers, idle, deadline, held, looked_after: false }))
     }
 
+    /// Nothing, because a tunnel follows whose place in flight is put there.
+    pub(super) const fn tunnel(seat: Seat) -> Self {
+        Self(Source::Tunnel(seat))
+    }
+
     /// What a relayed answer holds while it is sent.
     pub(super) fn held(&self) -> Option<&Rc<Held>> {
         match &self.0 {
-            Source::Fixed(_) => None,
+            Source::Fixed(_) | Source::Tunnel(_) => None,
             Source::Relayed(relay) => Some(&relay.held),
         }
     }
@@ -128,8 +134,10 @@ impl Body {
     /// Keeps a place among the requests in flight until a relayed answer is gone. One of our own is done with: a client
     /// that never reads it must not hold a place.
     pub(super) fn hold(&self, permit: Permit) {
-        if let Some(held) = self.held() {
-            held.permit.replace(Some(permit));
+        match &self.0 {
+            Source::Fixed(_) => {}
+            Source::Relayed(relay) => drop(relay.held.permit.replace(Some(permit))),
+            Source::Tunnel(seat) => drop(seat.replace(Some(permit))),
         }
     }
 }
@@ -142,6 +150,7 @@ impl HttpBody for Body {
         match &mut self.get_mut().0 {
             Source::Fixed(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Relayed(relay) => relay.poll_frame(context),
+            Source::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -149,6 +158,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::Fixed(bytes) => bytes.is_none(),
             Source::Relayed(relay) => relay.held.is_complete(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -158,6 +168,7 @@ impl HttpBody for Body {
             Source::Relayed(relay) => {
                 relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint.clone(), HttpBody::size_hint)
             }
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -219,7 +230,7 @@ impl Held {
         self.exchange.borrow().is_some()
     }
 
-    /// Ends the answer because its caller's token was revoked. What the client has not read of it by now is thrown away
+    /// Ends the answer because its caller may not have it any more. What the client has not read of it by now is thrown away
     /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
     pub(super) fn revoked(&self, refusal: &Refusal) {
         self.cut.set(Some(BrokenBody::Revoked));

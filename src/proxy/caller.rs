@@ -1,6 +1,6 @@
 //! Who sent a request: the connection it came on, the address behind trusted proxies, and the names it goes by.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -13,10 +13,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answer::Asker;
+use super::bound::Bound;
 use super::headers;
 use super::listener::Terms;
 use super::seats::Occupant;
 use super::settings::Timeouts;
+use super::tunnel::Tunnel;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
 use crate::pep::Environment;
@@ -48,7 +50,7 @@ pub(super) struct Connection {
     pub(super) secure: bool,
     /// The certificate that the client showed.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
-    server_name: Option<Box<str>>,
+    server_name: Option<Arc<str>>,
     terms: Rc<Terms>,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
@@ -62,6 +64,10 @@ pub(super) struct Connection {
     severed: Notify,
     heads: Cell<u64>,
     faulty: Cell<Option<(u64, Fault)>>,
+    /// What goes on here once HTTP/1.1 has ended.
+    tunnel: RefCell<Option<Tunnel>>,
+    /// The upstream connection that was authenticated for this one.
+    bound: RefCell<Option<Bound>>,
 }
 
 impl Connection {
@@ -89,6 +95,8 @@ impl Connection {
             severed: Notify::new(),
             heads: Cell::new(0),
             faulty: Cell::new(None),
+            tunnel: RefCell::default(),
+            bound: RefCell::default(),
         })
     }
 
@@ -99,8 +107,8 @@ impl Connection {
             trusted_peer: self.trusted,
             secure: self.secure,
             has_body,
-            server_name: self.server_name.as_deref(),
-            certificate: self.certificate.as_deref(),
+            server_name: self.server_name.as_ref(),
+            certificate: self.certificate.as_ref(),
         }
     }
 
@@ -213,6 +221,32 @@ impl Connection {
         self.severed.notified().await;
     }
 
+    /// After the answer that is being sent, which switches protocols, this goes on here.
+    pub(super) fn switches_to(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// What goes on here now that HTTP/1.1 has ended.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Keeps an authenticated upstream connection, in place of the one before.
+    pub(super) fn keep_bound(&self, bound: Bound) {
+        self.bound.replace(Some(bound));
+    }
+
+    /// The authenticated upstream connection, if it fits.
+    pub(super) fn take_bound(&self, fits: impl FnOnce(&Bound) -> bool) -> Option<Bound> {
+        self.bound.borrow_mut().take_if(|bound| fits(bound))
+    }
+
+    /// Gives up whatever is kept for it. It may hold the connection in turn, so nobody else would.
+    pub(super) fn clear(&self) {
+        self.tunnel.take();
+        self.bound.take();
+    }
+
     /// Whether an answer on it broke off.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
@@ -240,7 +274,7 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(super) struct Session {
     /// The name that the client asked for (SNI), in lower case and without a final dot.
-    pub(super) server_name: Option<Box<str>>,
+    pub(super) server_name: Option<Arc<str>>,
     /// The certificate that it showed.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, sleep_until};
 
+use super::bound::{self, Owner};
 use super::ledger::Ledger;
 use super::upload::{RequestBody, UploadFault};
 use super::upstream::{ConnectFault, Failure, Lease, SendFault, Visit};
@@ -57,12 +58,34 @@ enum Again {
 /// when it did not come in time: the server may be at work.
 pub(super) async fn exchange(
     worker: &Worker,
-    upstream: &Arc<Upstream>,
+    (upstream, owner): (&Arc<Upstream>, Option<&Owner>),
     mut request: Request<RequestBody>,
     ledger: &mut Ledger,
 ) -> Result<(Response<Incoming>, Lease), Ended> {
     let cluster = worker.upstreams.cluster(upstream);
     let place = cluster.enter().await.map_err(|_full| Ended::Overloaded)?;
+    if let Some(owner) = owner
+        && let Some((index, mut lease)) = owner.take(&worker.upstreams, upstream).await
+        && let (Some(mut visit), Some(server)) = (cluster.at(index), upstream.servers.get(index))
+    {
+        ledger.tries(&server.name);
+        destination::name_host(request.headers_mut(), upstream, server);
+        let (copy, limit) = (repeatable(&request), patience(worker, upstream));
+        match (attempt(limit, (lease, Some(owner)), request, ledger).await, copy) {
+            (Ok((response, answering)), _) => {
+                lease = answering;
+                visit.answered();
+                visit.keep(place);
+                lease.carry(visit);
+                return Ok((response, lease));
+            }
+            // The server closed it in the meantime, so whoever it knew must authenticate once more.
+            (Err(Attempt::Unsent(back)), _) => request = *back,
+            (Err(Attempt::Lost), Some(copy)) => request = copy,
+            (Err(Attempt::Lost), None) => return Err(Ended::Failed(Reason::UpstreamInvalid)),
+            (Err(Attempt::Failed(reason)), _) => return Err(Ended::Failed(blame(&visit, reason))),
+        }
+    }
     let mut again = 0;
     // Neither allocates before something failed.
     let (mut unreachable, mut seen) = (Vec::new(), Vec::new());
@@ -81,14 +104,15 @@ pub(super) async fn exchange(
         again += 1;
         ledger.tries(&server.name);
         destination::name_host(request.headers_mut(), upstream, server);
-        let missed = match at_server(worker, (upstream, server), &visit, (request, fresh, left > 0), ledger).await {
-            Ok((response, mut lease)) => {
-                visit.keep(place);
-                lease.carry(visit);
-                return Ok((response, lease));
-            }
-            Err(missed) => missed,
-        };
+        let missed =
+            match at_server(worker, (upstream, server, owner), &visit, (request, fresh, left > 0), ledger).await {
+                Ok((response, mut lease)) => {
+                    visit.keep(place);
+                    lease.carry(visit);
+                    return Ok((response, lease));
+                }
+                Err(missed) => missed,
+            };
         reason = missed.reason;
         request = match missed.again {
             Again::Elsewhere(request) if left > 0 => {
@@ -108,18 +132,18 @@ pub(super) async fn exchange(
 /// `again` says whether there could be another attempt.
 async fn at_server(
     worker: &Worker,
-    (upstream, server): (&Upstream, &Server),
+    (upstream, server, owner): (&Upstream, &Server, Option<&Owner>),
     visit: &Visit,
     (mut request, fresh, again): (Request<RequestBody>, bool, bool),
     ledger: &Ledger,
 ) -> Result<(Response<Incoming>, Lease), Missed> {
     let never = |reason| Missed { reason, again: Again::Never };
     let upstreams = &worker.upstreams;
-    let limit = upstream.patience.response.unwrap_or(worker.gateway.settings.timeouts.response);
+    let limit = patience(worker, upstream);
     let pool = upstreams.pool(server, upstream);
     if !fresh && let Some(lease) = pool.check_out() {
         let copy = if again { repeatable(&request) } else { None };
-        match attempt(limit, lease, request, ledger).await {
+        match attempt(limit, (lease, owner), request, ledger).await {
             Ok(answer) => {
                 visit.answered();
                 return Ok(answer);
@@ -146,7 +170,7 @@ async fn at_server(
             return Err(Missed { reason, again: Again::Elsewhere(Box::new(request)) });
         }
     };
-    match attempt(limit, lease, request, ledger).await {
+    match attempt(limit, (lease, owner), request, ledger).await {
         Ok(answer) => {
             visit.answered();
             Ok(answer)
@@ -158,6 +182,11 @@ async fn at_server(
         Err(Attempt::Lost) => Err(never(blame(visit, Reason::UpstreamInvalid))),
         Err(Attempt::Failed(reason)) => Err(never(blame(visit, reason))),
     }
+}
+
+/// How long an upstream may take until its answer begins.
+fn patience(worker: &Worker, upstream: &Upstream) -> Duration {
+    upstream.patience.response.unwrap_or(worker.gateway.settings.timeouts.response)
 }
 
 /// Counts a failure as the server's, unless it is the client's.
@@ -185,10 +214,13 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 /// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was sent.
 async fn attempt(
     limit: Duration,
-    mut lease: Lease,
+    (mut lease, owner): (Lease, Option<&Owner>),
     request: Request<RequestBody>,
     ledger: &Ledger,
 ) -> Result<(Response<Incoming>, Lease), Attempt> {
+    if bound::authenticates(request.headers()) && owner.is_some() {
+        lease.bind(owner);
+    }
     let sent = Instant::now();
     let answer = lease.send(request);
     tokio::pin!(answer);
@@ -208,12 +240,13 @@ async fn attempt(
         }
     };
     match received {
-        // Nobody asked for another protocol, and none was judged.
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Attempt::Failed(Reason::UpstreamInvalid))
-        }
         Ok(response) if !is_plainly_framed(response.headers()) => Err(Attempt::Failed(Reason::UpstreamInvalid)),
-        Ok(response) => Ok((response, lease)),
+        Ok(response) => {
+            if bound::is_bound_by(response.headers()) {
+                lease.bind(owner);
+            }
+            Ok((response, lease))
+        }
         Err(fault) => Err(failed(fault, ledger)),
     }
 }

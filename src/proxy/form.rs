@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::ledger::Ledger;
 use super::{Worker, now_ms};
 use crate::model::Reason;
-use crate::pep::{self, Environment, Grounds, Refusal, Verdict};
+use crate::pep::{self, Environment, Grounds, Refusal, Standing, Verdict};
 
 /// Reads the form of a request that waits for nothing else, and judges the whole by the snapshot of then. Who is revoked
 /// in the meantime is not waited for.
@@ -24,7 +24,7 @@ pub(super) async fn judge(
     environment: Environment<'_>,
     ledger: &mut Ledger,
 ) -> Verdict {
-    let place = grounds.token.as_ref().map(|token| worker.running.enter(token));
+    let place = grounds.token.as_ref().map(|token| worker.running.enter(Standing::of_token(token)));
     let settings = &worker.gateway.settings;
     let read = read(body, settings.limits.form_bytes, settings.timeouts.client_body);
     let read = tokio::select! {

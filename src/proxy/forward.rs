@@ -3,22 +3,25 @@
 
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
-use http::{Request, Response, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, Within};
+use super::bound;
 use super::cors::Readers;
 use super::exchange::{Ended, exchange};
 use super::identity::Identity;
 use super::ledger::Ledger;
-use super::running::cut;
 use super::trailers::{self, Announced};
+use super::tunnel::Tunnel;
+use super::upgrade::{self, Handshake};
 use super::upload::RequestBody;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
-use crate::pep::{Permitted, Refusal};
+use crate::pep::{Environment, Permitted, Refusal, Standing};
 use crate::route::Trailers;
 use crate::route::upstream::Protocol;
 
@@ -33,16 +36,16 @@ pub(super) struct Failed {
     pub(super) ledger: Ledger,
 }
 
-/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming. `now` is in
-/// Unix seconds.
+/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     mut permitted: Permitted,
     incoming: Incoming,
     caller: &Caller,
-    now: u64,
+    environment: Environment<'_>,
     mut ledger: Ledger,
 ) -> Result<Response<Body>, Failed> {
+    let place = worker.running.enter(Standing::of(&permitted, environment));
     let form = permitted.take_form();
     let (mut head, grounds) = permitted.into_parts();
     let multiplexed = head.version >= Version::HTTP_2;
@@ -55,7 +58,6 @@ pub(super) async fn forward(
         let refusal = Refusal::about(Reason::RateLimited, "principal").retrying_after(seconds);
         return Err(Failed { refusal, readers, ledger });
     }
-    let place = grounds.token.as_ref().map(|token| worker.running.enter(token));
     let Some(application) = grounds.application.clone() else {
         // A permission without an application has no way to go; pep never makes one.
         return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger });
@@ -65,8 +67,16 @@ pub(super) async fn forward(
     let call = (application.upstream.transport.protocol == Protocol::Http2
         && grpc::is_call(head.version, &head.headers))
     .then(|| Call::of(&head.headers));
-    let identity = Identity { key: &worker.gateway.assertions, now };
+    let identity = Identity { key: &worker.gateway.assertions, now: environment.now };
     headers::to_backend(&mut head, &grounds, &application, caller, identity);
+    let owner = bound::owner(head.version, &grounds, &application, caller);
+    let handshake = match grounds.websocket {
+        false => None,
+        true => match Handshake::begin(&mut head) {
+            Some(handshake) => Some(handshake),
+            None => return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger }),
+        },
+    };
     // A long exchange must not keep a whole old snapshot alive.
     drop(grounds);
     head.uri = destination::origin_form(&head.uri, &application.upstream);
@@ -109,9 +119,9 @@ pub(super) async fn forward(
     let request = Request::from_parts(head, body);
     let exchanged = tokio::select! {
         biased;
-        refusal = cut(place.as_ref()) => Err(refusal),
+        refusal = place.cut() => Err(refusal),
         () = until(call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
-        exchanged = exchange(worker, &application.upstream, request, &mut ledger) => {
+        exchanged = exchange(worker, (&application.upstream, owner.as_ref()), request, &mut ledger) => {
             exchanged.map_err(|ended| match ended {
                 Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &application.upstream.name),
                 Ended::Failed(reason) => Refusal::of(reason),
@@ -125,9 +135,19 @@ pub(super) async fn forward(
     };
     match exchanged {
         Ok((response, lease)) => {
-            ledger.answered(Some(response.status()));
             let (mut head, incoming) = response.into_parts();
             let announced = Announced::of(&head.headers, &answer_trailers);
+            let is_handshake = handshake.is_some();
+            let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+            // Another protocol than the one that was judged, or one that nobody asked for.
+            if switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
+                ledger.answered(None);
+                return Err(Failed { refusal: Refusal::of(Reason::UpstreamInvalid), readers, ledger });
+            }
+            if switches || is_stream(&head.headers) {
+                place.lasts();
+            }
+            let upstream = head.extensions.remove::<OnUpgrade>();
             headers::to_client(&mut head.headers, caller);
             if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
                 announced.announce(&mut head.headers);
@@ -136,6 +156,21 @@ pub(super) async fn forward(
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
+            if let (true, Some(handshake), Some(upstream)) = (switches, handshake, upstream) {
+                head.status = upgrade::tell_client(multiplexed, &mut head.headers);
+                ledger.answered(Some(head.status));
+                let shared = (&caller.connection, &worker.gateway.telemetry);
+                let times = (timeouts.tunnel_idle, timeouts.client_body);
+                let tunnel = Tunnel::new(upstream, (lease, ledger, place), shared, times);
+                let body = Body::tunnel(tunnel.seat());
+                tunnel.begin(handshake.into_stream());
+                return Ok(Response::from_parts(head, body));
+            }
+            if is_handshake && !multiplexed && owner.is_none() {
+                // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
+                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            ledger.answered(Some(head.status));
             // A stream has no end to wait for.
             let whole = deadline.filter(|_| !is_stream(&head.headers));
             let piece = application.upstream.patience.response_body.unwrap_or(timeouts.response_body);
@@ -176,8 +211,9 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Whether an answer is a stream of events, which lasts as long as somebody listens (HTML standard, section 9.2).
+/// Whether an answer is a stream of events (the HTML standard's server-sent events), which may last for ever.
 fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+    let kinds =
+        headers.get_all(CONTENT_TYPE).iter().filter_map(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    kinds.into_iter().any(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }

@@ -8,6 +8,7 @@ use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use super::bound;
 use super::identity::Identity;
 use super::{Caller, Connection};
 use super::{destination, trace};
@@ -54,7 +55,10 @@ pub(super) fn to_backend(
     });
     remove_cookies(headers, &application.token.cookies);
     // What nobody verified is not passed on either: a backend would take it for checked.
-    if !application.forward_authorization || grounds.carrier != Some(Carrier::Authorization) {
+    let verified = application.forward_authorization && grounds.carrier == Some(Carrier::Authorization);
+    let backends_own =
+        bound::authenticates(headers) && bound::owner(head.version, grounds, application, caller).is_some();
+    if !(verified || backends_own) {
         headers.remove(header::AUTHORIZATION);
     }
     if head.version >= Version::HTTP_2 {

@@ -176,6 +176,16 @@ impl Ledger {
         self.worker.streams.borrow_mut().push(Rc::downgrade(held));
     }
 
+    /// A tunnel ended so.
+    pub(super) fn ended(&mut self, word: &'static str) {
+        self.note(|record| record.reason_code = Some(Cow::Borrowed(word)));
+    }
+
+    /// A tunnel carried so many bytes from the client and to it.
+    pub(super) fn carried(&mut self, from_client: u64, to_client: u64) {
+        self.note(|record| (record.bytes_in, record.bytes_out) = (from_client, to_client));
+    }
+
     /// So many more bytes of the answer are on their way.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.note(|record| record.bytes_out += bytes as u64);

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,6 +143,7 @@ impl House {
         let mut http2 = http2::Builder::new(Local);
         http2
             .timer(TokioTimer::new())
+            .enable_connect_protocol()
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(RESETS)
@@ -155,6 +156,7 @@ impl House {
 
     fn drain(&self) {
         self.draining.set(true);
+        self.worker.running.drain();
         self.changed.notify_waiters();
     }
 
@@ -278,22 +280,31 @@ impl Guest {
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
         let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http1.serve_connection(TokioIo::new(io.watching_http1()), service));
+        let kept = Kept(&connection);
+        let mut served = house.http1.serve_connection(TokioIo::new(io.watching_http1()), service);
+        let mut serving = Pin::new(&mut served);
         let mut dismissed = pin!(self.dismissed(&connection));
         let ended = tokio::select! {
             biased;
-            ended = served.as_mut() => return self.count(ended),
+            ended = serving.as_mut() => ended,
             () = dismissed.as_mut() => return,
             () = house.drained() => {
-                served.as_mut().graceful_shutdown();
+                serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
-                    ended = served => ended,
+                    ended = serving => ended,
                     () = dismissed => return,
                 }
             }
         };
-        self.count(ended);
+        match kept.0.take_tunnel().filter(|_| ended.is_ok()) {
+            Some(tunnel) => {
+                // hyper itself can only hand over streams that may change threads.
+                let parts = served.into_parts();
+                tunnel.run(parts.io.into_inner().unwatched(), parts.read_buf).await;
+            }
+            None => self.count(ended),
+        }
     }
 
     /// Waits until an HTTP/1 connection is to be closed at once.
@@ -344,6 +355,15 @@ impl Guest {
             telemetry.head_rejected("malformed");
         }
         tracing::debug!("client connection: {fault}");
+    }
+}
+
+/// Gives up what a connection keeps for itself, however its task ends.
+struct Kept<'c>(&'c Connection);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 

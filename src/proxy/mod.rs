@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod bound;
 mod caller;
 pub mod certificate;
 mod client_certificate;
@@ -33,6 +34,8 @@ mod sni;
 pub mod tls;
 mod trace;
 mod trailers;
+mod tunnel;
+mod upgrade;
 mod upload;
 mod upstream;
 mod watch;
@@ -43,7 +46,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -130,7 +133,7 @@ pub struct Worker {
     complained: Cell<Option<Instant>>,
     /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read, and long ones.
     streams: RefCell<Vec<Weak<Held>>>,
-    /// Exchanges that are judged again when revocations change.
+    /// Exchanges that are judged again while they run.
     running: Rc<Running>,
 }
 
@@ -164,6 +167,11 @@ impl Worker {
         let at = now_ms();
         let now = at / 1000;
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
+        upgrade::mean_get(&mut head);
+        if head.method == Method::CONNECT || pep::asks_for_websocket(&head) {
+            // Whoever asks for another protocol may speak it already, and that must not be read as a request (RFC 9931).
+            asker = asker.closing();
+        }
         // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
@@ -183,18 +191,19 @@ impl Worker {
             }
         }
         let (mut refusal, full_detail, readers, mut ledger) = match verdict {
-            Verdict::Permitted(permitted) => match forward::forward(&self, permitted, body, &caller, now, ledger).await
-            {
-                Ok(response) => return response,
-                Err(Failed { refusal, readers, ledger }) => {
-                    // Only who was cut has an invalid token by now; the rest of the body may still come. So it may where the
-                    // time for the whole request is over.
-                    if matches!(refusal.reason, Reason::InvalidToken | Reason::RequestTimeout) {
-                        asker = asker.closing();
+            Verdict::Permitted(permitted) => {
+                match forward::forward(&self, permitted, body, &caller, environment, ledger).await {
+                    Ok(response) => return response,
+                    Err(Failed { refusal, readers, ledger }) => {
+                        // Only who was cut has an invalid token by now; the rest of the body may still come. So it may
+                        // where the time for the whole request is over.
+                        if matches!(refusal.reason, Reason::InvalidToken | Reason::RequestTimeout) {
+                            asker = asker.closing();
+                        }
+                        (refusal, false, readers, ledger)
                     }
-                    (refusal, false, readers, ledger)
                 }
-            },
+            }
             Verdict::Answered { answer, grounds } => {
                 ledger.grounds(&grounds, true);
                 let (response, sent) = answer::own(&answer, &grounds, asker, &caller);
@@ -267,10 +276,10 @@ impl Worker {
         self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
     }
 
-    /// Cuts running exchanges whose token has been revoked since they were let in.
+    /// Cuts running exchanges that may not go on.
     fn judge_again(&self) {
         let snapshot = Arc::clone(self.reader.borrow_mut().load());
-        let cut = self.running.judge_again(&snapshot, self.gateway.verifier.issuers(), now_ms() / 1000);
+        let cut = self.running.judge_again(&snapshot, &self.gateway.verifier, now_ms() / 1000);
         (0..cut).for_each(|_| self.gateway.telemetry.exchange_cut());
     }
 }

@@ -1,8 +1,9 @@
-//! The exchanges of one thread that run on somebody's token: known as long as they run, so that they can be judged again
-//! when what let them in may not hold any more, and cut.
+//! The exchanges of one thread: known as long as they run, so that they can be judged again when what let them in may not
+//! hold any more, and cut.
 //!
-//! Whatever outlives its request's head takes a [`Place`]: an upload, a download, a stream of events. Who can wait asks
-//! [`Place::cut`]; an answer that is being sent is told through [`Place::answers`].
+//! Whatever outlives its request's head takes a [`Place`]: an upload, a download, a stream of events, a tunnel. Who can wait
+//! asks [`Place::cut`] or [`Place::ends`]; an answer that is being sent is told through [`Place::answers`]. All of them end when
+//! their token is revoked. Those that may last for ever, streams of events and tunnels, are judged again whole.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::body::Held;
-use crate::pep::{self, Refusal};
+use crate::pep::{self, Refusal, Standing};
 use crate::snapshot::Snapshot;
-use crate::token::{Issuers, Verified};
+use crate::token::Verifier;
 
 /// The exchanges of one thread.
 #[derive(Default)]
@@ -22,16 +23,22 @@ pub(super) struct Running {
     all: RefCell<Vec<Rc<Exchange>>>,
     /// The generation of the revocations that the last look was made with.
     judged_by: Cell<u64>,
+    /// How many are to be judged again whole.
+    lasting: Cell<usize>,
+    draining: Cell<bool>,
 }
 
 impl Running {
-    /// Takes a place for an exchange that was let in by this token. To be called before anything is awaited after the
-    /// judgement, so that no change of the revocations falls in between.
-    pub(super) fn enter(self: &Rc<Self>, token: &Arc<Verified>) -> Place {
+    /// Takes a place for an exchange that was let in on these grounds. To be called before anything is awaited after the
+    /// judgement, so that no change falls in between.
+    pub(super) fn enter(self: &Rc<Self>, standing: Standing) -> Place {
         let mut all = self.all.borrow_mut();
         let exchange = Rc::new(Exchange {
-            token: Arc::clone(token),
+            serial: Cell::new(standing.serial()),
+            standing,
             at: Cell::new(all.len()),
+            lasts: Cell::new(false),
+            has_expired: Cell::new(false),
             is_cut: Cell::new(false),
             refusal: RefCell::new(None),
             changed: Notify::new(),
@@ -41,23 +48,35 @@ impl Running {
         Place { running: Rc::clone(self), exchange }
     }
 
-    /// Judges all exchanges again if the revocations are others than at the last look, and cuts those that they name; how
-    /// many.
-    pub(super) fn judge_again(&self, snapshot: &Snapshot, issuers: &Issuers, now: u64) -> usize {
+    /// Judges again whatever may not go on by now, and cuts what may not; how many. Cheap where nothing has changed.
+    pub(super) fn judge_again(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> usize {
         let generation = snapshot.revoked.generation();
-        if self.judged_by.replace(generation) == generation {
+        let revoked = self.judged_by.replace(generation) != generation;
+        if !revoked && self.lasting.get() == 0 {
             return 0;
         }
         // A copy, because an exchange that is cut gives its place up.
         let all = self.all.borrow().clone();
         let judged = all.iter().filter_map(|exchange| {
-            let refusal = pep::judge_again(snapshot, issuers, &exchange.token, now).err()?;
+            let refusal = exchange.judge_again(snapshot, verifier, revoked, now).err()?;
             exchange.cut(refusal).then_some(())
         });
         judged.count()
     }
 
-    fn leave(&self, at: usize) {
+    /// Ends the tunnels, which would not end by themselves: all others come to their ends.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
+        for exchange in self.all.borrow().iter() {
+            exchange.changed.notify_one();
+        }
+    }
+
+    fn leave(&self, exchange: &Exchange) {
+        if exchange.lasts.get() {
+            self.lasting.set(self.lasting.get().saturating_sub(1));
+        }
+        let at = exchange.at.get();
         let mut all = self.all.borrow_mut();
         all.swap_remove(at);
         if let Some(moved) = all.get(at) {
@@ -73,9 +92,16 @@ impl fmt::Debug for Running {
 }
 
 struct Exchange {
-    token: Arc<Verified>,
+    /// What let it in.
+    standing: Standing,
+    /// The policy that it was judged by last.
+    serial: Cell<u64>,
     /// Its index among all.
     at: Cell<usize>,
+    /// Whether it may last for ever.
+    lasts: Cell<bool>,
+    /// Whether it was judged after its token had expired.
+    has_expired: Cell<bool>,
     is_cut: Cell<bool>,
     /// Why it was cut, until somebody takes it.
     refusal: RefCell<Option<Refusal>>,
@@ -85,6 +111,28 @@ struct Exchange {
 }
 
 impl Exchange {
+    fn judge_again(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        verifier: &Verifier,
+        revoked: bool,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let standing = &self.standing;
+        if !self.lasts.get() {
+            return match standing.token().filter(|_| revoked) {
+                Some(token) => pep::judge_again(snapshot, verifier.issuers(), token, now),
+                None => Ok(()),
+            };
+        }
+        let expired = standing.expires(verifier).is_some_and(|at| now >= at);
+        let expires = expired && !self.has_expired.replace(expired);
+        if self.serial.replace(snapshot.serial) == snapshot.serial && !revoked && !expires {
+            return Ok(());
+        }
+        standing.judge(snapshot, verifier, now)
+    }
+
     /// Whether it ran until now.
     fn cut(&self, refusal: Refusal) -> bool {
         if self.is_cut.replace(true) {
@@ -100,6 +148,15 @@ impl Exchange {
         }
         true
     }
+}
+
+/// Why a tunnel must end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It may not go on.
+    Cut(Refusal),
+    /// The process ends.
+    Drained,
 }
 
 /// An exchange's place among those that run; given up when dropped.
@@ -119,6 +176,26 @@ impl Place {
         }
     }
 
+    /// The same for a tunnel, which a drain ends too.
+    pub(super) async fn ends(&self) -> Ending {
+        loop {
+            if let Some(refusal) = self.exchange.refusal.take() {
+                return Ending::Cut(refusal);
+            }
+            if self.running.draining.get() {
+                return Ending::Drained;
+            }
+            self.exchange.changed.notified().await;
+        }
+    }
+
+    /// From now on the exchange may last for ever, so it is judged again whole.
+    pub(super) fn lasts(&self) {
+        if !self.exchange.lasts.replace(true) {
+            self.running.lasting.set(self.running.lasting.get() + 1);
+        }
+    }
+
     /// From now on this answer is ended if the exchange must end; nobody waits for [`cut`](Self::cut) any more.
     pub(super) fn answers(&self, held: &Rc<Held>) {
         self.exchange.answer.replace(Rc::downgrade(held));
@@ -135,7 +212,7 @@ pub(super) async fn cut(place: Option<&Place>) -> Refusal {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.running.leave(self.exchange.at.get());
+        self.running.leave(&self.exchange);
     }
 }
 
@@ -144,7 +221,6 @@ impl fmt::Debug for Place {
         out.write_str("Place")
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,10 +228,13 @@ mod tests {
     use crate::policy::Domains;
     use crate::route::RouteMap;
     use crate::token::revoked::{PrincipalName, Target};
-    use crate::token::{Class, Groups, IssuerId, KeyRing, Revocation, Revoked, RevokedList, Window};
+    use crate::token::{
+        Algorithms, Class, Groups, IssuerId, Issuers, KeyRing, Revocation, Revoked, RevokedList, Rules, Verified,
+        Window,
+    };
 
-    fn token(person: u128) -> Arc<Verified> {
-        Arc::new(Verified {
+    fn of(person: u128, until: u64) -> Standing {
+        Standing::of_token(&Arc::new(Verified {
             issuer: IssuerId(0),
             tenant: Arc::from("uss"),
             principal: PrincipalKey { tenant: Guid(1), object: Guid(person) },
@@ -169,29 +248,37 @@ mod tests {
             token_id: None,
             issued_at: 5,
             takes_challenges: false,
-            window: Window::default(),
-        })
+            window: Window { until, ..Window::default() },
+        }))
     }
 
-    fn snapshot(generation: u64, person: u128) -> Snapshot {
+    fn snapshot(generation: u64, person: u128) -> Arc<Snapshot> {
         let key = PrincipalKey { tenant: Guid(1), object: Guid(person) };
         let name = PrincipalName::Oid(Guid(person));
         let target = Target::Principal { tenant: Arc::from("uss"), name, key, issued_before: None };
         let list = RevokedList::new(&[Revocation { target, added_at: None }]);
-        Snapshot {
+        Arc::new(Snapshot {
             serial: 1,
             loaded_at: 0,
             routes: Arc::new(RouteMap::default()),
             domains: Arc::new(Domains::default()),
             keys: Arc::new(KeyRing::empty(0)),
             revoked: Arc::new(Revoked::new(generation, [Arc::new(list)])),
-        }
+        })
+    }
+
+    fn verifier() -> Verifier {
+        let algorithms = Algorithms { rs256: true, ps256: false, es256: false };
+        Verifier::new(Issuers::default(), Rules { leeway: 5, max_lifetime: 1, algorithms }, 1)
     }
 
     #[test]
     fn places_are_given_up_in_any_order() {
         let running = Rc::new(Running::default());
-        let mut places: Vec<_> = (0..5).map(|person| running.enter(&token(person))).collect();
+        let mut places: Vec<_> = (0..5).map(|person| running.enter(of(person, 100))).collect();
+        places[2].lasts();
+        places[2].lasts();
+        assert_eq!(running.lasting.get(), 1);
         for index in [0, 3, 1, 0, 0] {
             drop(places.remove(index));
             let all = running.all.borrow();
@@ -199,19 +286,44 @@ mod tests {
             assert!(all.iter().enumerate().all(|(at, exchange)| exchange.at.get() == at));
             assert!(places.iter().all(|place| Rc::ptr_eq(&all[place.exchange.at.get()], &place.exchange)));
         }
+        assert_eq!(running.lasting.get(), 0);
     }
 
     #[tokio::test]
     async fn only_those_that_new_revocations_name_are_cut_and_once() {
         let running = Rc::new(Running::default());
-        let (olga, nils) = (running.enter(&token(1)), running.enter(&token(2)));
-        let issuers = Issuers::default();
-        assert_eq!(running.judge_again(&snapshot(1, 3), &issuers, 9), 0);
+        let (olga, nils) = (running.enter(of(1, 100)), running.enter(of(2, 100)));
+        let verifier = verifier();
+        assert_eq!(running.judge_again(&snapshot(1, 3), &verifier, 9), 0);
         // The same generation is not looked at again.
-        assert_eq!(running.judge_again(&snapshot(1, 1), &issuers, 9), 0);
-        assert_eq!(running.judge_again(&snapshot(2, 1), &issuers, 9), 1);
-        assert_eq!(running.judge_again(&snapshot(3, 1), &issuers, 9), 0);
+        assert_eq!(running.judge_again(&snapshot(1, 1), &verifier, 9), 0);
+        assert_eq!(running.judge_again(&snapshot(2, 1), &verifier, 9), 1);
+        assert_eq!(running.judge_again(&snapshot(3, 1), &verifier, 9), 0);
         assert_eq!(olga.cut().await.full_code(), "invalid_token:revoked");
         assert!(nils.exchange.refusal.borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_may_last_is_judged_again_whole_when_its_token_has_expired_and_the_rest_is_not() {
+        let running = Rc::new(Running::default());
+        let (stream, download) = (running.enter(of(1, 100)), running.enter(of(2, 100)));
+        stream.lasts();
+        let verifier = verifier();
+        let now = snapshot(1, 3);
+        // The first look is one by new revocations too: nothing is known of this host any more.
+        running.judged_by.set(1);
+        assert_eq!(running.judge_again(&now, &verifier, 104), 0, "the leeway counts");
+        assert_eq!(running.judge_again(&now, &verifier, 105), 1);
+        assert!(matches!(stream.ends().await, Ending::Cut(_)));
+        assert!(download.exchange.refusal.borrow().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_tunnels_that_run_and_those_that_begin() {
+        let running = Rc::new(Running::default());
+        let early = running.enter(of(1, 100));
+        running.drain();
+        assert!(matches!(early.ends().await, Ending::Drained));
+        assert!(matches!(running.enter(of(2, 100)).ends().await, Ending::Drained));
     }
 }

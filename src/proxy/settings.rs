@@ -82,6 +82,8 @@ pub struct Timeouts {
     pub response_body: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle: Duration,
+    /// How long a tunnel may be silent in both directions.
+    pub tunnel_idle: Duration,
     /// How long a drain waits for running requests.
     pub drain: Duration,
 }
@@ -98,6 +100,7 @@ impl Default for Timeouts {
             response: Duration::from_secs(60),
             response_body: Duration::from_secs(60),
             upstream_idle: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
         }
     }

@@ -133,7 +133,8 @@ impl<'i> Compiler<'i> {
                 patterns.push(pattern);
                 let levels = levels(route, report);
                 let trailers = trailers::compile(application, route, &access, report);
-                routes.push(Route { id: route.id.value.as_str().into(), access, trailers, levels });
+                let websocket = route.websocket.unwrap_or(application.websocket);
+                routes.push(Route { id: route.id.value.as_str().into(), access, trailers, websocket, levels });
             }
             reachable::check(application, backend, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
@@ -160,6 +161,8 @@ impl<'i> Compiler<'i> {
                 cors,
                 resource_metadata,
                 backend,
+                keeps_expired: application.keeps_expired,
+                connection_auth: application.connection_auth.is_some(),
                 routes,
                 table,
             });

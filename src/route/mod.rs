@@ -124,6 +124,10 @@ pub struct Application {
     pub resource_metadata: Option<ResourceMetadata>,
     /// How its backend reads paths.
     pub backend: Backend,
+    /// Whether a stream goes on after its token has expired.
+    pub keeps_expired: bool,
+    /// Whether `Authorization` of the schemes that authenticate a connection goes on to the backend.
+    pub connection_auth: bool,
     routes: Vec<Route>,
     table: table::Table,
 }
@@ -174,6 +178,8 @@ pub struct Route {
     pub access: Access,
     /// What may come behind its bodies.
     pub trailers: Trailers,
+    /// Whether WebSockets pass.
+    pub websocket: bool,
     levels: Vec<(Method, Level)>,
 }
 

@@ -75,6 +75,14 @@ const FAMILIES: [&str; 6] = ["accept-", "access-control-", "content-", "if-", "s
 
 /// Reads the places of an application whose routes are compiled.
 pub(super) fn compile(application: &ApplicationDocument, routes: &[Route], report: &mut Report) -> TokenPlaces {
+    let only_bearer = |place: &TokenPlaceDocument| matches!(place, TokenPlaceDocument::Bearer(_));
+    if let Some(place) = application.connection_auth
+        && application.token.iter().all(only_bearer)
+    {
+        let message = "`connection_auth` does nothing: the token of this application is in `Authorization` itself";
+        let found = report.error("conflict", place, message);
+        found.help("add a cookie or a header to `token`, or remove `connection_auth`");
+    }
     if application.token.is_empty() {
         return TokenPlaces::default();
     }

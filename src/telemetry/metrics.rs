@@ -56,6 +56,18 @@ impl EncodeLabelSet for Refused {
     }
 }
 
+/// The label of `portcullis_tunnel_bytes_total`: `in` is from the client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Direction {
+    direction: &'static str,
+}
+
+impl EncodeLabelSet for Direction {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("direction", self.direction).encode(encoder.encode_label())
+    }
+}
+
 /// One label with a name from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Named {
@@ -141,8 +153,15 @@ pub(super) struct Metrics {
     revoked_at: Gauge,
     /// Files of revocations that could not be used.
     pub(super) revoked_failed: Counter,
-    /// Exchanges that were cut because their token was revoked.
+    /// Exchanges that were cut because they were judged again, and the answer was no.
     pub(super) exchanges_cut: Counter,
+    /// Open tunnels.
+    pub(super) tunnels: Gauge,
+    tunnel_bytes: Family<Direction, Counter>,
+    /// Bytes that tunnels carried from clients.
+    pub(super) tunnel_in: Counter,
+    /// Bytes that tunnels carried to clients.
+    pub(super) tunnel_out: Counter,
     keys_age: Family<Named, Gauge>,
     token_lookups: Family<Named, Counter>,
     token_entries: Gauge,
@@ -151,6 +170,8 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn new(version: &'static str) -> Self {
         let whole: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
+        let tunnel_bytes = Family::<Direction, Counter>::default();
+        let carried = |direction| tunnel_bytes.get_or_create(&Direction { direction }).clone();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
             requests: Family::default(),
@@ -187,6 +208,10 @@ impl Metrics {
             revoked_at: Gauge::default(),
             revoked_failed: Counter::default(),
             exchanges_cut: Counter::default(),
+            tunnels: Gauge::default(),
+            tunnel_in: carried("in"),
+            tunnel_out: carried("out"),
+            tunnel_bytes,
             keys_age: Family::default(),
             token_lookups: Family::default(),
             token_entries: Gauge::default(),
@@ -244,7 +269,10 @@ impl Metrics {
         let (help, at) = ("When the revocations in force were loaded", self.revoked_at.clone());
         all.register_with_unit("revoked_timestamp", help, Unit::Seconds, at);
         all.register("revoked_loads_failed", "Files of revocations not usable", self.revoked_failed.clone());
-        all.register("exchanges_cut", "Running exchanges ended by a revocation", self.exchanges_cut.clone());
+        all.register("exchanges_cut", "Running exchanges that may not go on", self.exchanges_cut.clone());
+        all.register("tunnels", "Open tunnels of WebSocket", self.tunnels.clone());
+        let (help, bytes) = ("Bytes that tunnels carried", self.tunnel_bytes.clone());
+        all.register_with_unit("tunnel", help, Unit::Bytes, bytes);
         let (help, age) = ("Since an issuer's keys were last fetched", self.keys_age.clone());
         all.register_with_unit("keys_age", help, Unit::Seconds, age);
         all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());

@@ -98,7 +98,7 @@ impl Telemetry {
         self.metrics.revoked_failed.inc();
     }
 
-    /// A running exchange was cut because its token was revoked.
+    /// A running exchange was cut because it was judged again, and the answer was no.
     pub fn exchange_cut(&self) {
         self.metrics.exchanges_cut.inc();
     }
@@ -211,6 +211,22 @@ impl Telemetry {
     /// How many requests are in flight.
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.metrics.in_flight.get()).unwrap_or(0)
+    }
+
+    /// A tunnel to an upstream was opened.
+    pub fn tunnel_opened(&self) {
+        self.metrics.tunnels.inc();
+    }
+
+    /// A tunnel is gone.
+    pub fn tunnel_closed(&self) {
+        self.metrics.tunnels.dec();
+    }
+
+    /// A tunnel carried so many bytes from its client and to it.
+    pub fn tunnel_carried(&self, from_client: u64, to_client: u64) {
+        self.metrics.tunnel_in.inc_by(from_client);
+        self.metrics.tunnel_out.inc_by(to_client);
     }
 
     /// Waits until every line handed over so far is written, two seconds at most.

@@ -90,6 +90,19 @@ impl Verifier {
         Ok(verified)
     }
 
+    /// When a token is not believed any more, in Unix seconds.
+    pub fn expires(&self, token: &Verified) -> u64 {
+        token.window.until.saturating_add(self.rules.leeway)
+    }
+
+    /// Checks only the time of a token that was verified before.
+    ///
+    /// # Errors
+    /// It is not valid at `now` (Unix seconds).
+    pub fn check_time(&self, token: &Verified, now: u64) -> Result<(), TokenFault> {
+        Ok(token.window.check(now, self.rules.leeway)?)
+    }
+
     /// The generations of all keys that may sign for an issuer. While they stay, so does the outcome of a verification:
     /// keys of other issuers are never looked at.
     fn generations<'v>(&'v self, issuer: IssuerId, keys: &'v KeyRing) -> impl Iterator<Item = u64> + 'v {

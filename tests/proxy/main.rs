@@ -13,12 +13,15 @@ mod gateway;
 mod h2;
 #[path = "../support/recorder.rs"]
 mod recorder;
+#[path = "../support/websocket.rs"]
+mod websocket;
 #[path = "../support/wire.rs"]
 mod wire;
 
 mod answers;
 mod bodies;
 mod chunks;
+mod connection_auth;
 mod cors;
 mod destination;
 mod expect;
@@ -39,9 +42,11 @@ mod places;
 mod process;
 mod refuse;
 mod reload;
+mod streams;
 mod targets;
 mod timeouts;
 mod tls;
 mod trailers;
 mod transport;
+mod upgrade;
 mod upstream;

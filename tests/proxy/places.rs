@@ -182,6 +182,7 @@ fn a_cookie_changes_things_only_when_the_applications_own_page_asks() {
     let backend = Backend::hello();
     let gateway = with(&backend, COOKIE, false).start();
     let cookie = format!("cookie: erp_token={}\r\n", token("olga"));
+    let handshake = crate::websocket::lines();
     for (method, lines, status) in [
         ("GET", "", 200),
         ("GET", "sec-fetch-site: cross-site\r\n", 200),
@@ -204,7 +205,7 @@ fn a_cookie_changes_things_only_when_the_applications_own_page_asks() {
         ("POST", "connection: origin\r\norigin: http://app.test\r\n", 403),
         ("POST", "referer: http://app.test/page\r\n", 403),
         // What comes after a handshake of WebSocket may change things, too.
-        ("GET", "connection: upgrade\r\nupgrade: websocket\r\n", 403),
+        ("GET", &handshake, 403),
     ] {
         let answer = gateway.ask(request(method, "/things/1", "", &format!("{cookie}{lines}"), ""));
         let reason = if status == 403 { "cross_site" } else { "" };

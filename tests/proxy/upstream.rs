@@ -108,7 +108,7 @@ fn a_change_of_protocol_that_nobody_asked_for_is_a_502() {
         Then::Keep
     });
     let gateway = Setup::before(&backend).start();
-    for lines in ["", "Connection: upgrade\r\nUpgrade: websocket\r\n"] {
+    for lines in ["", "Connection: upgrade\r\nUpgrade: h2c\r\n"] {
         let mut client = gateway.connect();
         let answer = client.ask(request("GET", "/things/1", &token("olga"), lines, ""));
         assert_eq!(answer.verdict(), (502, "upstream_invalid".into()));

@@ -203,6 +203,16 @@ impl Client {
         self.send(request).answer()
     }
 
+    /// Reads so many bytes, if they come.
+    pub fn take(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            if fill(&mut self.wire, &mut self.buffer) == 0 {
+                return None;
+            }
+        }
+        Some(self.buffer.drain(..length).collect())
+    }
+
     /// Whether the other side ends the connection without another byte.
     pub fn is_ended(&mut self) -> bool {
         self.buffer.is_empty() && fill(&mut self.wire, &mut self.buffer) == 0

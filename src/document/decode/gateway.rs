@@ -213,6 +213,7 @@ fn timeouts(section: Field<'_>, report: &mut Report) -> TimeoutsDocument {
         "response",
         "response_body",
         "upstream_idle",
+        "tunnel_idle",
         "drain",
     ];
     let [
@@ -225,6 +226,7 @@ fn timeouts(section: Field<'_>, report: &mut Report) -> TimeoutsDocument {
         response,
         response_body,
         upstream_idle,
+        tunnel_idle,
         drain,
     ] = section.section("`timeouts`", keys, report);
     // Short ones are for tests; none at all would end every request.
@@ -238,7 +240,8 @@ fn timeouts(section: Field<'_>, report: &mut Report) -> TimeoutsDocument {
         connect: connect.duration(5 * SECOND, range.clone(), report),
         response: response.duration(60 * SECOND, range.clone(), report),
         response_body: response_body.duration(60 * SECOND, range.clone(), report),
-        upstream_idle: upstream_idle.duration(30 * SECOND, range, report),
+        upstream_idle: upstream_idle.duration(30 * SECOND, range.clone(), report),
+        tunnel_idle: tunnel_idle.duration(HOUR, range, report),
         drain: drain.duration(30 * SECOND, 0..=24 * HOUR, report),
     }
 }
@@ -327,9 +330,10 @@ mod tests {
             timeouts.response,
             timeouts.response_body,
             timeouts.upstream_idle,
+            timeouts.tunnel_idle,
             timeouts.drain,
         ];
-        assert_eq!(seconds.map(|time| time.as_secs()), [10, 30, 60, 30, 3600, 5, 60, 60, 30, 30]);
+        assert_eq!(seconds.map(|time| time.as_secs()), [10, 30, 60, 30, 3600, 5, 60, 60, 30, 3600, 30]);
         assert!(document.log.decisions);
         assert_eq!(document.log.level.value, "info");
     }
@@ -353,7 +357,7 @@ issuers:
 tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0, cache_bytes: 1KiB, refresh: 10s, cooldown: 1s, keep: 1m}
 trusted_proxies: [10.0.0.0/8]
 limits: {connections: 1, connections_per_client: 6, requests: 2, head_bytes: 1MiB, target_bytes: 2KiB, headers: 3, form_bytes: 2KiB, streams: 4, upstream_idle: 5}
-timeouts: {handshake: 1s, client_head: 2s, client_idle: 90s, client_body: 3s, request: 0s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, drain: 0s}
+timeouts: {handshake: 1s, client_head: 2s, client_idle: 90s, client_body: 3s, request: 0s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, tunnel_idle: 8m, drain: 0s}
 rates: {per_client: {requests: 200, per: 2s, burst: 400}, per_principal: {requests: 5}}
 log: {decisions: false, level: debug}
 ",
@@ -414,6 +418,7 @@ log: {decisions: false, level: debug}
         assert_eq!((timeouts.client_idle.as_secs(), timeouts.request), (90, Duration::ZERO));
         assert_eq!(timeouts.response, Duration::from_secs(300));
         assert_eq!(timeouts.response_body, Duration::from_secs(21_600));
+        assert_eq!(timeouts.tunnel_idle, Duration::from_secs(480));
         assert_eq!(timeouts.drain, Duration::ZERO);
         assert!(!document.log.decisions);
         assert_eq!(document.log.level.value, "debug");

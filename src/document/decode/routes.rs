@@ -56,10 +56,14 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "cors",
         "resource_metadata",
         "backend",
+        "websocket",
+        "on_expiry",
+        "connection_auth",
     ];
     let [name, hosts, domain, upstream, gate, define, routes, rest @ ..] =
         fields(node, "this application", keys, report)?;
-    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata, backend] = rest;
+    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata, backend, streams @ ..] = rest;
+    let [websocket, on_expiry, connection_auth] = streams;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
     let domain = domain.need_text(report);
@@ -76,6 +80,12 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     let cors = entrance::cors(cors, report);
     let resource_metadata = entrance::metadata(metadata, report);
     let backend = entrance::backend(backend, report);
+    let websocket = websocket.flag(true, report);
+    let keeps_expired = on_expiry.choice(&[("close", false), ("keep", true)], report);
+    let connection_auth = connection_auth
+        .node
+        .filter(|node| scalar::flag(node, connection_auth.key, report).unwrap_or_default())
+        .map(|node| node.place);
     Some(ApplicationDocument {
         name: name?,
         hosts,
@@ -92,6 +102,9 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         cors,
         resource_metadata,
         backend,
+        websocket,
+        keeps_expired,
+        connection_auth,
     })
 }
 
@@ -135,8 +148,8 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
 }
 
 fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
-    let keys = ["id", "match", "levels", "object", "scopes", "public", "gate_only", "require", "trailers"];
-    let [id, matching, levels, object, scopes, public, gate_only, require, trailers] =
+    let keys = ["id", "match", "levels", "object", "scopes", "websocket", "public", "gate_only", "require", "trailers"];
+    let [id, matching, levels, object, scopes, websocket, public, gate_only, require, trailers] =
         fields(node, "this route", keys, report)?;
     let id = id.need_text(report);
     let matching = matching.need(report).and_then(|node| {
@@ -152,10 +165,11 @@ fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
         Some(ObjectDocument { kind: kind?, key: key? })
     });
     let scopes = scopes.entries(report).iter().filter_map(|entry| scope(entry.name(), &entry.value, report)).collect();
+    let websocket = websocket.node.and_then(|node| scalar::flag(node, websocket.key, report));
     let access = access(node, [public, gate_only, require], report);
     let trailers = trailers.texts(report);
     let (methods, path) = matching?;
-    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, access: access?, trailers })
+    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, websocket, access: access?, trailers })
 }
 
 /// Methods are tokens (RFC 9110, section 9.1), case-sensitive; all in use are written in upper case.
@@ -308,6 +322,9 @@ applications:
     cors: {origins: "https://a.example.org", methods: [GET], headers: [], expose: X-A, credentials: true, max_age: 1h}
     resource_metadata: {scopes: [read]}
     backend: {dialect: iis, encoded_slash: true, semicolon: true, case_insensitive: false}
+    websocket: false
+    on_expiry: keep
+    connection_auth: true
     routes:
       - id: a
         match: {methods: [PUT, PATCH], path: "/t/{t}/o/{o}"}
@@ -322,7 +339,7 @@ applications:
           either: {from: query.s, kind: s, missing: {when: {setting: on}, then: deny, else: {node: company}}}
         require: [edit, oms.officer:write @command/*]
       - {id: b, match: {methods: GET, path: /b}, scopes: *officer, public: true, trailers: [x-checksum]}
-      - {id: c, match: {methods: [GET], path: /c}, gate_only: true}
+      - {id: c, match: {methods: [GET], path: /c}, websocket: true, gate_only: true}
       - {id: d, match: {methods: [GET], path: /d}, require: []}
       - {id: e, match: {methods: [GET], path: /e}, require: r1 @root/*}
   - name: ips

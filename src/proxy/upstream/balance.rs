@@ -77,6 +77,11 @@ impl Cluster {
         self.choose(numbers, others).and_then(|index| self.visit(index, Footing::Last))
     }
 
+    /// A certain server, whatever is known of it: one that somebody's connection goes to.
+    pub(in crate::proxy) fn at(self: &Rc<Self>, index: usize) -> Option<Visit> {
+        self.visit(index, Footing::Last)
+    }
+
     fn choose(&self, numbers: &Numbers, may: impl Fn(&usize) -> bool) -> Option<usize> {
         let able = || (0..self.servers.len()).filter(&may);
         let count = able().count();

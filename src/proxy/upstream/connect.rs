@@ -84,7 +84,7 @@ impl Connector {
         let made = protocol(upstream).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = made.map_err(DialFault::at(Stage::Answer, ""))?;
         let task = tokio::task::spawn_local(async move {
-            if let Err(fault) = connection.await {
+            if let Err(fault) = connection.with_upgrades().await {
                 // Whoever used the connection learns of the fault from its exchange.
                 tracing::debug!("upstream connection: {fault}");
             }

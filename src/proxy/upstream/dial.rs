@@ -85,13 +85,13 @@ impl Dialer {
             Endpoint::Tcp { host, port } => (host, *port),
             Endpoint::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(DialFault::at(Stage::Connection, ""))?;
-                return Ok((Stream::unix(stream), path.display().to_string()));
+                return Ok((Stream::Unix(stream), path.display().to_string()));
             }
         };
         let (tcp, address) = self.connect(host, port, Instant::now() + within).await?;
         let address = address.to_string();
         if !server.tls {
-            return Ok((Stream::tcp(tcp), address));
+            return Ok((Stream::Tcp(tcp), address));
         }
         // An IP address is verified as such: among the certificate's addresses, not its names (RFC 9110 section 4.3.5).
         let name = ServerName::try_from(transport.server_name.as_ref().unwrap_or(host).to_string());
@@ -103,7 +103,7 @@ impl Dialer {
         if transport.protocol == Protocol::Http2 && agreed != Some(alpn(Protocol::Http2)) {
             return Err(DialFault::at(Stage::Tls, "")("the server did not agree to speak HTTP/2 (ALPN)"));
         }
-        Ok((Stream::tls(stream), address))
+        Ok((Stream::Tls(Box::new(stream)), address))
     }
 
     /// Tries all addresses in turn. Each gets its part of the time that is left, so that one that swallows packets does

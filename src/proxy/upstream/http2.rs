@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
 
-use super::stream::{Heard, Stream};
+use super::stream::{Heard, Stream, Watched};
 use crate::proxy::upload::RequestBody;
 
 /// The most streams that run on one connection, whatever the server permits: what one broken connection takes along.
@@ -40,7 +40,7 @@ const PING_WITHIN: Duration = Duration::from_secs(20);
 /// A stream that was given up after so long without a byte from the server makes the connection suspect.
 const SUSPECT_AFTER: Duration = Duration::from_secs(5);
 
-type Driven = Connection<TokioIo<Stream>, StreamBody, Local>;
+type Driven = Connection<TokioIo<Watched>, StreamBody, Local>;
 
 /// How a connection is set up whose tasks run on `local`, for response heads of up to `head_bytes`.
 fn builder(local: &Local, head_bytes: usize) -> Builder<Local> {
@@ -83,14 +83,14 @@ impl Http2 {
     /// # Errors
     /// A clause.
     pub(in crate::proxy) async fn start(
-        mut stream: Stream,
+        stream: Stream,
         head_bytes: usize,
         tls: bool,
         until: Instant,
         freed: &Rc<Notify>,
     ) -> Result<Rc<Self>, String> {
         const OTHER: &str = "the server does not speak HTTP/2";
-        let heard = stream.watched();
+        let (stream, heard) = Watched::new(stream);
         let local = Local::default();
         let made = builder(&local, head_bytes).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = made.map_err(|fault| format!("{OTHER}: {fault}"))?;
@@ -254,6 +254,11 @@ impl Slot {
                 Box::new(SendError { fault: Some(fault), request })
             })
         }
+    }
+
+    /// The connection takes no more streams.
+    pub(super) fn retire(&self) {
+        self.connection.retired.set(true);
     }
 
     /// Ends the stream although it has not come to its end; the connection lives.

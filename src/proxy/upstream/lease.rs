@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::http2::{self, Slot};
 use super::pool::{Http1, ServerPool};
 use super::{Failure, Visit};
+use crate::proxy::bound::Owner;
 use crate::proxy::upload::RequestBody;
 
 /// Dropped, it closes an HTTP/1.1 connection and resets an HTTP/2 stream; only an exchange that came to its end gives it
@@ -20,6 +21,16 @@ pub(in crate::proxy) struct Lease {
     way: Option<Way>,
     /// What the exchange counts as at its server; over with it.
     visit: Option<Visit>,
+    home: Home,
+}
+
+/// Where a connection goes when its exchange has come to its end.
+#[derive(Clone)]
+enum Home {
+    /// To whoever asks next.
+    Pool,
+    /// To its owner, or nowhere.
+    Owner(Option<Owner>),
 }
 
 enum Way {
@@ -53,11 +64,11 @@ impl fmt::Display for SendFault {
 
 impl Lease {
     pub(super) fn connection(pool: &Rc<ServerPool>, connection: Http1) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Connection(connection)), visit: None }
+        Self { pool: Rc::clone(pool), way: Some(Way::Connection(connection)), visit: None, home: Home::Pool }
     }
 
     pub(super) fn stream(pool: &Rc<ServerPool>, slot: Rc<Slot>) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Stream(slot)), visit: None }
+        Self { pool: Rc::clone(pool), way: Some(Way::Stream(slot)), visit: None, home: Home::Pool }
     }
 
     /// The exchange counts as this, as long as it runs.
@@ -103,9 +114,41 @@ impl Lease {
         if let Some(visit) = self.visit.take() {
             visit.completed();
         }
-        if let Some(Way::Connection(connection)) = self.way.take() {
-            self.pool.put(connection);
+        match self.home.clone() {
+            Home::Owner(Some(owner)) if self.is_open() => return owner.keep(self),
+            Home::Owner(_) => {}
+            Home::Pool => {
+                if let Some(Way::Connection(connection)) = self.way.take() {
+                    self.pool.put(connection);
+                }
+            }
         }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&self.way, Some(Way::Connection(connection)) if !connection.sender.is_closed())
+    }
+
+    /// Waits until the last exchange is over; whether another can follow.
+    pub(in crate::proxy) async fn ready(&mut self) -> bool {
+        match &mut self.way {
+            Some(Way::Connection(connection)) => connection.sender.ready().await.is_ok(),
+            Some(Way::Stream(_)) | None => false,
+        }
+    }
+
+    /// The connection was authenticated: nobody but `owner` may have it from now on; without one, nobody at all. Streams of
+    /// HTTP/2 cannot be authenticated so.
+    pub(in crate::proxy) fn bind(&mut self, owner: Option<&Owner>) {
+        self.home = Home::Owner(owner.cloned());
+        if let Some(Way::Stream(slot)) = &self.way {
+            slot.retire();
+        }
+    }
+
+    /// Whether it is one of this pool's server.
+    pub(in crate::proxy) fn is_of(&self, pool: &Rc<ServerPool>) -> bool {
+        Rc::ptr_eq(&self.pool, pool)
     }
 }
 

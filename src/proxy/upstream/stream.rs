@@ -21,22 +21,69 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// A connected stream.
 #[derive(Debug)]
-pub(in crate::proxy) struct Stream {
-    kind: Kind,
-    watch: Option<Watch>,
-}
-
-#[derive(Debug)]
-enum Kind {
+pub(in crate::proxy) enum Stream {
+    /// Without TLS.
     Tcp(TcpStream),
+    /// Over TLS, the handshake made.
     Tls(Box<TlsStream<TcpStream>>),
+    /// To a socket of this machine.
     Unix(UnixStream),
 }
 
-#[derive(Debug)]
-struct Watch {
-    heard: Rc<Heard>,
-    stalled: Idle,
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }
 
 /// When a server was last heard of.
@@ -63,65 +110,48 @@ impl Heard {
     }
 }
 
-impl Stream {
-    /// Without TLS.
-    pub(super) const fn tcp(stream: TcpStream) -> Self {
-        Self { kind: Kind::Tcp(stream), watch: None }
-    }
+/// A stream that many share: it notes when bytes come, and fails if the other side takes none for too long.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stream: Stream,
+    heard: Rc<Heard>,
+    stalled: Idle,
+}
 
-    /// Over TLS, the handshake made.
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self { kind: Kind::Tls(Box::new(stream)), watch: None }
-    }
-
-    /// To a socket of this machine.
-    pub(super) const fn unix(stream: UnixStream) -> Self {
-        Self { kind: Kind::Unix(stream), watch: None }
-    }
-
-    /// Notes from now on when bytes come, and fails if the other side takes none for too long.
-    pub(super) fn watched(&mut self) -> Rc<Heard> {
+impl Watched {
+    /// Watches from now on.
+    pub(super) fn new(stream: Stream) -> (Self, Rc<Heard>) {
         let heard = Rc::new(Heard { at: Cell::new(None), more: Notify::new() });
-        self.watch = Some(Watch { heard: Rc::clone(&heard), stalled: Idle::new(STALLED) });
-        heard
+        (Self { stream, heard: Rc::clone(&heard), stalled: Idle::new(STALLED) }, heard)
     }
 
     fn guard<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let Some(Watch { stalled, .. }) = &mut self.watch else { return polled };
         if polled.is_ready() {
-            stalled.progressed();
+            self.stalled.progressed();
             return polled;
         }
-        stalled.poll_expired(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
+        self.stalled.poll_expired(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Kind::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Kind::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        if let (true, Some(Watch { heard, .. })) = (polled.is_ready(), &self.watch) {
-            heard.at.set(Some(Instant::now()));
-            heard.more.notify_one();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.heard.at.set(Some(Instant::now()));
+            self.heard.more.notify_one();
         }
         polled
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Kind::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Kind::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        };
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.guard(polled, context)
     }
 
@@ -130,37 +160,21 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        };
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.guard(polled, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.kind {
-            Kind::Tcp(stream) => stream.is_write_vectored(),
-            Kind::Tls(stream) => stream.is_write_vectored(),
-            Kind::Unix(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Kind::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Kind::Unix(stream) => Pin::new(stream).poll_flush(context),
-        };
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
         self.guard(polled, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        };
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
         self.guard(polled, context)
     }
 }

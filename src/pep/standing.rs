@@ -1,0 +1,154 @@
+//! Judging again, whole: what outlives its request's head (a tunnel, a stream of events) keeps that head, and may go on only
+//! while it would still be let in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
+
+use super::facts::Body;
+use super::{Carrier, Environment, ExtendedConnect, Grounds, Permitted, Refusal};
+use super::{Outcome, judge, judge_again, origin, websocket};
+use crate::model::{ClientCertificate, Reason};
+use crate::route::Application;
+use crate::route::host::Host;
+use crate::snapshot::Snapshot;
+use crate::token::{Verified, Verifier};
+
+/// What a permission rested on. It says whether that still holds and lets nothing through: no permission can be made of it.
+pub struct Standing {
+    head: Parts,
+    form: Option<Bytes>,
+    surroundings: Surroundings,
+    token: Option<(Arc<Verified>, Carrier)>,
+    websocket: bool,
+    serial: u64,
+}
+
+/// What is kept of an environment.
+struct Surroundings {
+    trusted_peer: bool,
+    secure: bool,
+    has_body: bool,
+    server_name: Option<Arc<str>>,
+    certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Surroundings {
+    fn of(environment: Environment<'_>) -> Self {
+        let Environment { now: _, trusted_peer, secure, has_body, server_name, certificate } = environment;
+        let (server_name, certificate) = (server_name.cloned(), certificate.cloned());
+        Self { trusted_peer, secure, has_body, server_name, certificate }
+    }
+
+    fn at(&self, now: u64) -> Environment<'_> {
+        Environment {
+            now,
+            trusted_peer: self.trusted_peer,
+            secure: self.secure,
+            has_body: self.has_body,
+            server_name: self.server_name.as_ref(),
+            certificate: self.certificate.as_ref(),
+        }
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The head has the token itself.
+        out.debug_struct("Standing").field("serial", &self.serial).finish_non_exhaustive()
+    }
+}
+
+impl Standing {
+    /// What this permission rests on, in the environment in which it was given.
+    pub fn of(permitted: &Permitted, environment: Environment<'_>) -> Self {
+        let (judged, form, grounds) = permitted.parts();
+        let mut head = Request::new(()).into_parts().0;
+        head.method.clone_from(&judged.method);
+        head.uri.clone_from(grounds.target.as_ref().unwrap_or(&judged.uri));
+        head.version = judged.version;
+        head.headers.clone_from(&judged.headers);
+        if websocket::is_extended_connect(judged) {
+            head.extensions.insert(ExtendedConnect);
+        }
+        let token = grounds.token.clone().zip(grounds.carrier);
+        Self {
+            head,
+            form: form.cloned(),
+            surroundings: Surroundings::of(environment),
+            token,
+            websocket: grounds.websocket,
+            serial: grounds.snapshot.serial,
+        }
+    }
+
+    /// What is known of a request that is not judged to its end: its token, and nothing else.
+    pub fn of_token(token: &Arc<Verified>) -> Self {
+        let surroundings =
+            Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
+        let token = Some((Arc::clone(token), Carrier::Authorization));
+        let head = Request::new(()).into_parts().0;
+        Self { head, form: None, surroundings, token, websocket: false, serial: 1 }
+    }
+
+    /// The serial of the policy that let it in.
+    pub const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The token that let it in.
+    pub fn token(&self) -> Option<&Arc<Verified>> {
+        self.token.as_ref().map(|(token, _)| token)
+    }
+
+    /// When its token is not believed any more, in Unix seconds.
+    pub fn expires(&self, verifier: &Verifier) -> Option<u64> {
+        self.token().map(|token| verifier.expires(token))
+    }
+
+    /// Takes the steps of [`authorize`](super::authorize) once more, by the snapshot of now. The signature was verified; whether
+    /// the token has expired counts unless the application keeps such streams.
+    ///
+    /// # Errors
+    /// Why it may not go on.
+    pub fn judge(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<(), Refusal> {
+        let mut grounds = Grounds::none(snapshot);
+        let environment = self.surroundings.at(now);
+        let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
+            let (token, carrier) = self.token.as_ref().ok_or_else(|| Refusal::of(Reason::NoToken))?;
+            let looked_for = match carrier {
+                Carrier::Authorization => application.token.bearer,
+                Carrier::Cookie => !application.token.cookies.is_empty(),
+                Carrier::Header => !application.token.headers.is_empty(),
+            };
+            if !looked_for {
+                return Err(Refusal::of(Reason::NoToken));
+            }
+            if *carrier != Carrier::Authorization {
+                let cors = application.cors.as_ref();
+                origin::check_page(head, host, cors, environment, *carrier).map_err(Refusal::of)?;
+            }
+            if !application.keeps_expired {
+                verifier.check_time(token, now)?;
+            }
+            Ok((Arc::clone(token), *carrier))
+        };
+        let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, now);
+        let body = match &self.form {
+            Some(form) => Body::Read(form),
+            None if environment.has_body => Body::Unread,
+            None => Body::None,
+        };
+        match judge(snapshot, (identify, current), Some(environment), (&self.head, body), &mut grounds)? {
+            Outcome::Permitted if grounds.websocket || !self.websocket => Ok(()),
+            Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),
+            // The gateway answers for this path itself by now.
+            Outcome::Answered(_) => Err(Refusal::of(Reason::NoRoute)),
+            // The policy reads a body by now that went on unread.
+            Outcome::FormNeeded => Err(Refusal::about(Reason::ScopeMissing, "form")),
+        }
+    }
+}
