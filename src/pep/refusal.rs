@@ -1,5 +1,6 @@
 //! The gateway's no, whatever the cause. The causes themselves are listed in [`Reason`].
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -22,7 +23,7 @@ pub struct Refusal {
     /// Where a client without a valid token reads how to get one (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
     /// After how many seconds the client may ask again, where that is known.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<NonZeroU32>,
     /// What `WWW-Authenticate` says in place of the words for the reason.
     pub challenge: Option<Box<HeaderValue>>,
     /// The code that the configuration gives instead of the reason's own.
@@ -58,7 +59,7 @@ impl Refusal {
 
     /// A refusal that says when to ask again, in seconds from now.
     pub fn retrying_after(self, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+        Self { retry_after: NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)), ..self }
     }
 
     /// A refusal that names the methods which would have been right.

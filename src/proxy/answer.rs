@@ -1,6 +1,8 @@
 //! How the gateway itself answers on the wire: RFC 9457 problem details, a plain page for browsers, and the headers that RFC
 //! 6750 (`WWW-Authenticate`) and RFC 9110 (`Allow`, `Retry-After`) ask for.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -184,7 +186,7 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
         // Keys are retried every few seconds; overload passes faster.
         Reason::KeysUnavailable => Some(5),
         Reason::Overloaded | Reason::UpstreamOverloaded => Some(1),
-        _ => refusal.retry_after,
+        _ => refusal.retry_after.map(NonZeroU32::get),
     };
     if let Some(seconds) = retry {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
