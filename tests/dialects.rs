@@ -680,7 +680,9 @@ fn routes_that_a_dialect_lets_nobody_take_are_faults() {
     };
     let route =
         |path: &str| format!("      - {{id: new, match: {{methods: [GET], path: \"{path}\"}}, require: [open]}}\n");
-    let cases: [(&str, &str, &[(&str, usize, &str)]); 10] = [
+    /// Declaration and path; code, number of other places and a part of the help of each fault.
+    type Case = (&'static str, &'static str, &'static [(&'static str, usize, &'static str)]);
+    let cases: [Case; 10] = [
         ("strict", "/main.php/{rest...}", &[("unreachable_route", 0, "`backend: php` or `backend: iis`")]),
         ("tomcat", "/main.php/x", &[("unreachable_route", 0, "`backend: php` or `backend: iis`")]),
         ("php", "/setup.php/{rest...}", &[]),

@@ -695,6 +695,8 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
         (&[("upstream: u\n", "upstream: u\n    token: [bearer, {cookie: c}]\n")], &["app None Gain token"]),
         (&[("upstream: u\n", "upstream: u\n    token: {cookie: c}\n")], &["app None Unclear token"]),
         (&[("upstream: u\n", "upstream: u\n    cors: {origins: \"https://a.test\"}\n")], &["app None Gain cors"]),
+        (&[("upstream: u\n", "upstream: u\n    backend: tomcat\n")], &["app None Gain backend"]),
+        (&[("upstream: u\n", "upstream: u\n    backend: strict\n")], &[]),
         (&[("hosts: [app.example.org]", "hosts: [APP.example.org, other.example.org]")], &["app None Gain hosts"]),
         (&[("hosts: [app.example.org]", "hosts: [\"app.example.org:443\"]")], &[]),
     ];

@@ -70,8 +70,8 @@ reasons! {
     /// The target, path or query has a form that two readers could read differently.
     BadTarget: "bad_target", 400, "",
         title: "The request target is not acceptable",
-        cause: "The path, query or target form could be read differently by two readers (dot segments, empty segments, encoded separators, bad or needless percent-encoding, misspelt scope parameters, a parameter that names another method); the subject says which.",
-        remedy: "Send the target in its canonical form.";
+        cause: "The path, query or target form could be read differently by two readers (dot segments, empty segments, encoded separators, parameters of segments, scripts with path info, bad or needless percent-encoding, a scheme that is not the connection's, misspelt scope parameters, a parameter that names another method); the subject says which.",
+        remedy: "Send the target in its canonical form, or declare `backend` of the application if its server needs such paths.";
     /// The path and query are longer than this gateway reads.
     TargetTooLong: "target_too_long", 414, "",
         title: "The request target is too long",

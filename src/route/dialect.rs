@@ -56,6 +56,17 @@ impl Backend {
         }
     }
 
+    /// What it admits beyond a strict one, in the words of the files.
+    pub fn words(self) -> Vec<&'static str> {
+        let named = [
+            (self.dialect != Dialect::Strict, self.dialect.word()),
+            (self.encoded_slash, "encoded_slash"),
+            (self.semicolon, "semicolon"),
+            (self.case_insensitive, "case_insensitive"),
+        ];
+        named.into_iter().filter(|(admits, _)| *admits).map(|(_, word)| word).collect()
+    }
+
     /// Whether what comes after a script in a path is told to the script.
     const fn has_path_info(self) -> bool {
         matches!(self.dialect, Dialect::Iis | Dialect::Php)

@@ -157,6 +157,8 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             aspects.extend(asked("app_roles", &old_roles, &roles));
             aspects.extend(sets("token", &token_places(old), &token_places(new)));
             aspects.extend(sets("cors", &pages(old), &pages(new)));
+            let admits = |served: &Served<'_>| served.compiled.backend.words().into_iter().map(str::to_owned).collect();
+            aspects.extend(sets("backend", &admits(old), &admits(new)));
             aspects.extend(sets("hosts", &hosts(old), &hosts(new)).map(|mut aspect| {
                 // A host that another application takes over is not closed.
                 let taken = |host: &str| {
