@@ -57,7 +57,7 @@ impl<'r> RequestFacts<'r> {
     /// The form could be read in two ways.
     pub fn with_form(self, form: &'r [u8], rules: &Rules, backend: Backend) -> Result<Self, BadForm> {
         let text = form::check(form, rules, backend)?;
-        Ok(Self { fields: Some(Parameters::read(text, rules.form_names())), ..self })
+        Ok(Self { fields: Some(Parameters::of_form(text, rules.form_names())), ..self })
     }
 
     /// Takes in all of a request that its rules read; `None` if its body has to be read first, which is not worth it for

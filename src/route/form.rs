@@ -3,7 +3,7 @@
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::query::{Doubt, check_pairs, decode, names_method, pairs};
+use super::query::{Doubt, as_browsers_do, check_pairs, decode, names_method, pairs};
 use super::{Backend, cookies};
 use crate::model::Reason;
 use crate::policy::Rules;
@@ -139,10 +139,10 @@ pub fn check_names<'r, 'n>(
     // Texts of several lines are no values that decide.
     let decides = read.clone();
     let is_text = move |name: &str, value: &str| {
-        let decides = decides.clone().any(|read| read == name);
+        let decides = decides.clone().any(|read| as_browsers_do(name, read));
         !value.chars().any(|c| c.is_control() && (decides || !matches!(c, '\r' | '\n' | '\t')))
     };
-    check_pairs(text, read, foreign, is_text).map_err(|doubt| {
+    check_pairs((text, as_browsers_do), read, foreign, is_text).map_err(|doubt| {
         bad(match doubt {
             Doubt::Semicolon => "semicolon",
             Doubt::Pairs => "pairs",
@@ -470,7 +470,7 @@ mod tests {
                 return Ok(());
             };
             let mut ours = Vec::new();
-            let fields = Parameters::read(text, ["territory"].into_iter());
+            let fields = Parameters::of_form(text, ["territory"].into_iter());
             fields.values("territory", &mut |value| ours.push(value.to_owned()));
             told.set(told.get() + usize::from(!ours.is_empty()));
             proptest::prop_assert_eq!(&ours, &readers::standard(form.as_bytes()));

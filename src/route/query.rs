@@ -19,31 +19,41 @@ const METHOD_NAMES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-m
 #[derive(Clone, Debug)]
 pub struct Parameters<'r> {
     pairs: &'r str,
+    spelling: Spelling,
     /// Those that are read, in their order, if any of them had to be decoded.
     decoded: Option<Vec<(&'r str, Cow<'r, str>)>>,
 }
 
 impl<'r> Parameters<'r> {
-    /// Reads the parameters of exactly these names. Values that do not decode are left out.
-    pub fn read<'n>(text: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
-        let read = || pairs(text).filter(|(found, _)| names.clone().any(|name| is_written(found, name)));
+    /// Reads the parameters of a query with exactly these names. Values that do not decode are left out.
+    pub fn read<'n>(query: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        Self::spelt(as_it_is, query, names)
+    }
+
+    /// Reads the fields of a form, whose names browsers encode.
+    pub fn of_form<'n>(form: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        Self::spelt(as_browsers_do, form, names)
+    }
+
+    fn spelt<'n>(spelling: Spelling, text: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        let read = || pairs(text).filter(|(found, _)| names.clone().any(|name| spelling(found, name)));
         let plain = read().all(|(_, value)| is_plain(value));
         let decoded = || read().filter_map(|(name, value)| Some((name, decode(value)?))).collect();
-        Self { pairs: text, decoded: if plain { None } else { Some(decoded()) } }
+        Self { pairs: text, spelling, decoded: if plain { None } else { Some(decoded()) } }
     }
 
     /// Calls `each` with every value of one of the parameters.
     pub fn values<'s>(&'s self, name: &str, each: &mut dyn FnMut(&'s str)) {
+        let is_it = |found: &str| (self.spelling)(found, name);
         match &self.decoded {
-            Some(decoded) => {
-                decoded.iter().filter(|(found, _)| is_written(found, name)).for_each(|(_, value)| each(value));
-            }
-            None => {
-                pairs(self.pairs).filter(|(found, _)| is_written(found, name)).for_each(|(_, value)| each(value));
-            }
+            Some(decoded) => decoded.iter().filter(|(found, _)| is_it(found)).for_each(|(_, value)| each(value)),
+            None => pairs(self.pairs).filter(|(found, _)| is_it(found)).for_each(|(_, value)| each(value)),
         }
     }
 }
+
+/// Tells whether something is how a name is written.
+type Spelling = fn(&str, &str) -> bool;
 
 /// Checks the query of a route whose decision reads the parameters `read`: every pair must decode, and no parameter
 /// may have a name that some backend reads as one of these without being it (`%74erritory`, `Territory`,
@@ -61,7 +71,7 @@ pub fn check<'n>(
         return Ok(());
     }
     let is_text = |_: &str, value: &str| !value.chars().any(char::is_control);
-    check_pairs(query, read, foreign, is_text).map_err(|doubt| {
+    check_pairs((query, as_it_is), read, foreign, is_text).map_err(|doubt| {
         BadTarget(match doubt {
             Doubt::Semicolon => "query_semicolon",
             Doubt::Pairs => "query_pairs",
@@ -108,7 +118,7 @@ pub(super) enum Doubt {
 
 /// Checks pairs of which those named in `read` decide and those named in `foreign` must not be there.
 pub(super) fn check_pairs<'n>(
-    text: &str,
+    (text, spelling): (&str, Spelling),
     read: impl Iterator<Item = &'n str> + Clone,
     foreign: impl Iterator<Item = &'n str> + Clone,
     is_text: impl Fn(&str, &str) -> bool,
@@ -124,7 +134,7 @@ pub(super) fn check_pairs<'n>(
         if !decode(value).is_some_and(|value| is_text(raw, &value)) {
             return Err(Doubt::Encoding);
         }
-        let feigned = read.clone().any(|wanted| !is_written(raw, wanted) && looks_like(&name, wanted));
+        let feigned = read.clone().any(|wanted| !spelling(raw, wanted) && looks_like(&name, wanted));
         if feigned || foreign.clone().any(|wanted| looks_like(&name, wanted)) {
             return Err(Doubt::Name);
         }
@@ -143,8 +153,13 @@ pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// Whether this is how a name is written: as it is, or as browsers encode what is no letter, digit or plain mark.
-fn is_written(raw: &str, name: &str) -> bool {
+/// A name in a query is written as it is: who encodes what need not be encoded means to be read differently.
+pub(super) fn as_it_is(raw: &str, name: &str) -> bool {
+    raw == name
+}
+
+/// A name in a form may also be written as browsers encode what is no letter, digit or plain mark.
+pub(super) fn as_browsers_do(raw: &str, name: &str) -> bool {
     raw == name || raw.bytes().eq(name.bytes().flat_map(serialized))
 }
 
@@ -270,16 +285,17 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_written_as_browsers_encode_it() {
-        let read = |text: &str| {
+    fn only_in_a_form_a_name_may_be_written_as_browsers_encode_it() {
+        let (names, text) = (["order[territory]"], "order[territory]=USS&order%5Bterritory%5D=USW");
+        let read = |parameters: Parameters<'_>| {
             let mut found = Vec::new();
-            let names = ["order[territory]"];
-            checked(text, &names).unwrap();
-            Parameters::read(text, names.into_iter()).values(names[0], &mut |value| found.push(value.to_owned()));
+            parameters.values(names[0], &mut |value| found.push(value.to_owned()));
             found
         };
-        assert_eq!(read("order[territory]=USS&order%5Bterritory%5D=USW"), ["USS", "USW"]);
-        assert_eq!(checked("order%5bterritory%5d=USS", &["order[territory]"]), Err(BadTarget("query_name")));
+        assert_eq!(read(Parameters::of_form(text, names.into_iter())), ["USS", "USW"]);
+        assert_eq!(read(Parameters::read(text, names.into_iter())), ["USS"]);
+        assert_eq!(checked(text, &names), Err(BadTarget("query_name")));
+        assert!(!as_browsers_do("order%5bterritory%5d", names[0]));
         assert_eq!(encoded("a b[c]*-._~\u{e9}"), "a+b%5Bc%5D*-._%7E%C3%A9");
     }
 

@@ -114,18 +114,21 @@ fn can_be_asked<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> b
     let asked = format!("{name}=x");
     let target = format!("/?{asked}").parse::<Uri>().ok().filter(|target| canonical::check_target(target).is_ok());
     let whole = target.is_some_and(|target| target.query() == Some(asked.as_str()));
-    whole && is_read(&asked, name) && query::check(&asked, all, std::iter::empty()).is_ok()
+    whole
+        && is_read(&Parameters::read(&asked, std::iter::once(name)), name)
+        && query::check(&asked, all, std::iter::empty()).is_ok()
 }
 
 /// The same for a field of a form, which browsers encode.
 fn can_be_filled_in<'n>(name: &str, all: impl Iterator<Item = &'n str> + Clone) -> bool {
     let form = format!("{}=x", query::encoded(name));
-    is_read(&form, name) && form::check_names(form.as_bytes(), all, std::iter::empty()).is_ok()
+    is_read(&Parameters::of_form(&form, std::iter::once(name)), name)
+        && form::check_names(form.as_bytes(), all, std::iter::empty()).is_ok()
 }
 
-fn is_read(pairs: &str, name: &str) -> bool {
+fn is_read(parameters: &Parameters<'_>, name: &str) -> bool {
     let mut read = false;
-    Parameters::read(pairs, std::iter::once(name)).values(name, &mut |value| read |= value == "x");
+    parameters.values(name, &mut |value| read |= value == "x");
     read
 }
 
