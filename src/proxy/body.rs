@@ -65,11 +65,11 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends, and which `trailers` may come behind it; pieces may each take `limit`, all of it until
+    /// What the upstream sends (`multiplexed` over HTTP/2), and which `trailers` may come behind it; pieces may each take `limit`, all of it until
     /// `deadline`. At its end the connection goes back to its pool, the ledger is closed and `place` given up; dropped
     /// before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
-        (incoming, trailers): (Incoming, Trailers),
+        (incoming, multiplexed, trailers): (Incoming, bool, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Option<Place>),
         client: &Rc<Connection>,
         (limit, deadline): (Duration, Option<Instant>),
@@ -97,7 +97,7 @@ impl Body {
             held.place.replace(Some(place));
         }
         let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        Self(Source::Relayed(Relay { hint, trailers, idle: Idle::new(limit), deadline, held }))
+        Self(Source::Relayed(Relay { hint, multiplexed, trailers, idle: Idle::new(limit), deadline, held }))
     }
 
     /// What a relayed answer holds while it is sent.
@@ -139,7 +139,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Relayed(relay) => {
-                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint.clone(), HttpBody::size_hint)
+                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint, HttpBody::size_hint)
             }
         }
     }
@@ -149,6 +149,8 @@ impl HttpBody for Body {
 struct Relay {
     /// What the body said of its size before anything was read of it.
     hint: SizeHint,
+    /// Whether it is of an HTTP/2 stream. hyper shows one that was reset without a fault (NO_ERROR) as if it had ended.
+    multiplexed: bool,
     trailers: Trailers,
     idle: Idle,
     /// When the whole answer must have come.
@@ -250,11 +252,13 @@ impl Relay {
             drop(incoming);
             self.idle.progressed();
             match polled {
-                None => {
+                None if !self.multiplexed || ended => {
                     held.complete();
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid)))),
+                None | Some(Err(_)) => {
+                    return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid))));
+                }
                 Some(Ok(frame)) => {
                     let data = match frame.into_data() {
                         Ok(data) => data,

@@ -87,7 +87,7 @@ pub(super) async fn forward(
         None => Trailers::default(),
     };
     let deadline = call.and_then(|call| call.deadline);
-    let (body, upload) = RequestBody::new(incoming, timeouts.client_body, announced.passing.clone());
+    let (body, upload) = RequestBody::new((incoming, multiplexed), timeouts.client_body, announced.passing.clone());
     if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET without either field for one without a body.
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -111,11 +111,12 @@ pub(super) async fn forward(
                 announced.announce(&mut head.headers);
             }
             readers.tell(&mut head.headers);
+            let streamed = head.version == Version::HTTP_2;
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
             let body = Body::relayed(
-                (incoming, announced.passing),
+                (incoming, streamed, announced.passing),
                 (lease, ledger, place),
                 &caller.connection,
                 (timeouts.response_body, deadline),

@@ -74,6 +74,8 @@ struct Streaming {
     idle: Idle,
     upload: Rc<Upload>,
     trailers: Trailers,
+    /// Whether it is of an HTTP/2 stream. hyper shows one that was reset without a fault (NO_ERROR) as if it had ended.
+    multiplexed: bool,
 }
 
 impl RequestBody {
@@ -82,9 +84,13 @@ impl RequestBody {
         Self(None)
     }
 
-    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come. Without a body there
-    /// is nothing to watch.
-    pub(super) fn new(incoming: Incoming, limit: Duration, trailers: Trailers) -> (Self, Option<Rc<Upload>>) {
+    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come; `multiplexed` if it
+    /// is of an HTTP/2 stream. Without a body there is nothing to watch.
+    pub(super) fn new(
+        (incoming, multiplexed): (Incoming, bool),
+        limit: Duration,
+        trailers: Trailers,
+    ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
@@ -94,7 +100,8 @@ impl RequestBody {
             moved: Cell::new(Instant::now()),
             fault: Cell::new(None),
         });
-        let streaming = Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload), trailers };
+        let streaming =
+            Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload), trailers, multiplexed };
         (Self(Some(streaming)), Some(upload))
     }
 }
@@ -104,7 +111,7 @@ impl HttpBody for RequestBody {
     type Error = UploadFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let Some(Streaming { incoming, idle, upload, trailers }) = &mut self.get_mut().0 else {
+        let Some(Streaming { incoming, idle, upload, trailers, multiplexed }) = &mut self.get_mut().0 else {
             return Poll::Ready(None);
         };
         loop {
@@ -118,8 +125,8 @@ impl HttpBody for RequestBody {
             upload.awaits_client.set(false);
             upload.moved.set(Instant::now());
             return Poll::Ready(match polled {
-                None => None,
-                Some(Err(_)) => {
+                None if !*multiplexed || incoming.is_end_stream() => None,
+                None | Some(Err(_)) => {
                     upload.fault.set(Some(UploadFault::Broken));
                     Some(Err(UploadFault::Broken))
                 }

@@ -39,11 +39,7 @@ pub(super) fn check(routes: &[RoutesDocument], named: &Named, report: &mut Repor
     }
 }
 
-fn usable<'d>(
-    file: Option<&'d Located<String>>,
-    block: &str,
-    named: &Named,
-) -> Option<(&'d Located<String>, Vec<u8>)> {
+fn usable<'d>(file: Option<&'d Located<String>>, block: &str, named: &Named) -> Option<(&'d Located<String>, Vec<u8>)> {
     let file = file?;
     let pem = named.read(file).ok()?;
     let has = String::from_utf8_lossy(&pem).lines().any(|line| line.trim_end().ends_with(block));

@@ -48,7 +48,9 @@ fn bad(about: &str, fault: ProbeFault, own_ca: bool) -> Finding {
         Stage::Connection => ("connection", "check that it runs, and listens where `servers` of the upstream says"),
         Stage::Tls if own_ca => ("tls", "its certificate must be valid, for this name, and of an authority in `ca`"),
         Stage::Tls => ("tls", "its certificate must be valid, for this name, and of a public authority; else set `ca`"),
-        Stage::Answer => ("answer", "it must speak the `protocol` of the upstream; check the port, and whether it wants `https`"),
+        Stage::Answer => {
+            ("answer", "it must speak the `protocol` of the upstream; check the port, and whether it wants `https`")
+        }
     };
     Finding::new(Level::Fail, about, check, fault.cause).help(help)
 }

@@ -9,6 +9,7 @@ mod pool;
 mod resolve;
 mod stream;
 mod tls;
+mod translate;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! The socket of an upstream server, whatever is below HTTP.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -43,6 +43,7 @@ struct Watch {
 #[derive(Debug)]
 pub(super) struct Heard {
     at: Cell<Option<Instant>>,
+    fault: RefCell<Option<String>>,
     more: Notify,
 }
 
@@ -50,6 +51,11 @@ impl Heard {
     /// When bytes last came, if any did.
     pub(super) fn at(&self) -> Option<Instant> {
         self.at.get()
+    }
+
+    /// Why nothing more can be read, if that is so.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.borrow().clone()
     }
 
     /// Waits until more bytes have come than at the last call, or somebody [`wake`](Self::wake)s. For one task at a time.
@@ -81,7 +87,7 @@ impl Stream {
 
     /// Notes from now on when bytes come, and fails if the other side takes none for too long.
     pub(super) fn watched(&mut self) -> Rc<Heard> {
-        let heard = Rc::new(Heard { at: Cell::new(None), more: Notify::new() });
+        let heard = Rc::new(Heard { at: Cell::new(None), fault: RefCell::default(), more: Notify::new() });
         self.watch = Some(Watch { heard: Rc::clone(&heard), stalled: Idle::new(STALLED) });
         heard
     }
@@ -107,8 +113,11 @@ impl AsyncRead for Stream {
             Kind::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
             Kind::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         };
-        if let (true, Some(Watch { heard, .. })) = (polled.is_ready(), &self.watch) {
-            heard.at.set(Some(Instant::now()));
+        if let (Poll::Ready(read), Some(Watch { heard, .. })) = (&polled, &self.watch) {
+            match read {
+                Ok(()) => heard.at.set(Some(Instant::now())),
+                Err(fault) => drop(heard.fault.replace(Some(fault.to_string()))),
+            }
             heard.more.notify_one();
         }
         polled

@@ -93,7 +93,9 @@ fn identity(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Certi
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(of(CertificateFile::Key))?;
     CertifiedKey::from_der(chain, key, provider).map_err(|cause| match cause {
-        rustls::Error::InconsistentKeys(_) => of(CertificateFile::Key)("the key is not the one of `client_certificate`"),
+        rustls::Error::InconsistentKeys(_) => {
+            of(CertificateFile::Key)("the key is not the one of `client_certificate`")
+        }
         other => of(CertificateFile::Certificate)(other),
     })
 }
