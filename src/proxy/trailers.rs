@@ -127,7 +127,9 @@ mod tests {
     #[test]
     fn too_many_or_too_long_ones_break_the_message() {
         let mut many = HeaderMap::new();
-        (0..=MOST_FIELDS).for_each(|_| drop(many.append("x-checksum", HeaderValue::from_static("1"))));
+        for _ in 0..=MOST_FIELDS {
+            many.append("x-checksum", HeaderValue::from_static("1"));
+        }
         assert!(passing(&many, &route(&["x-checksum"])).is_err());
         assert!(passing(&many, &route(&["x-other"])).unwrap().is_none(), "what does not pass is not counted");
         let mut long = HeaderMap::new();

@@ -246,8 +246,7 @@ impl Slot {
             (self.connection.sender.borrow_mut().try_send_request(request), spare)
         });
         async move {
-            let (answer, spare) =
-                sending.map_err(|request| Box::new(SendError { fault: None, request: Some(without_slot(request)) }))?;
+            let (answer, spare) = sending.ok_or_else(|| Box::new(SendError { fault: None, request: None }))?;
             answer.await.map_err(|mut fault| {
                 let back = fault.take_message().map(without_slot);
                 let fault = fault.into_error();
