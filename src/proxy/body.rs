@@ -82,11 +82,11 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends, and which `trailers` may come behind it; it takes no longer than
+    /// What the upstream sends (`streamed` over HTTP/2), and which `trailers` may come behind it; it takes no longer than
     /// `within`. At its end the connection goes back to its pool, the ledger is closed and `place` given up; dropped
     /// before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
-        (incoming, trailers): (Incoming, Trailers),
+        (incoming, streamed, trailers): (Incoming, bool, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Place),
         (client, multiplexed): (&Rc<Connection>, bool),
         within: Within,
@@ -115,7 +115,7 @@ impl Body {
         held.place.replace(Some(place));
         let deadline = within.call.map(|deadline| Box::pin(sleep_until(deadline)));
         let idle = Idle::new(within.piece);
-        Self(Source::Relayed(Relay { hint, trailers, idle, deadline, held, looked_after: false }))
+        Self(Source::Relayed(Relay { hint, streamed, trailers, idle, deadline, held, looked_after: false }))
     }
 
     /// Nothing, because a tunnel follows whose place in flight is put there.
@@ -166,7 +166,7 @@ impl HttpBody for Body {
         match &self.0 {
             Source::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Relayed(relay) => {
-                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint.clone(), HttpBody::size_hint)
+                relay.held.incoming.borrow().as_ref().map_or_else(|| relay.hint, HttpBody::size_hint)
             }
             Source::Tunnel(_) => SizeHint::with_exact(0),
         }
@@ -177,6 +177,8 @@ impl HttpBody for Body {
 struct Relay {
     /// What the body said of its size before anything was read of it.
     hint: SizeHint,
+    /// Whether it is of an HTTP/2 stream. hyper shows one that was reset without a fault (NO_ERROR) as if it had ended.
+    streamed: bool,
     trailers: Trailers,
     idle: Idle,
     /// When the client of the call has waited long enough.
@@ -288,11 +290,13 @@ impl Relay {
             drop(incoming);
             self.idle.progressed();
             match polled {
-                None => {
+                None if !self.streamed || ended => {
                     held.complete();
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid)))),
+                None | Some(Err(_)) => {
+                    return Poll::Ready(Some(Err(self.fail(BrokenBody::Broken, Reason::UpstreamInvalid))));
+                }
                 Some(Ok(frame)) => {
                     let data = match frame.into_data() {
                         Ok(data) => data,

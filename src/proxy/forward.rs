@@ -83,7 +83,9 @@ pub(super) async fn forward(
     head.version = Version::HTTP_11;
     head.extensions.clear();
     let timeouts = &worker.gateway.settings.timeouts;
-    announced.accept(&mut head.headers);
+    if handshake.is_none() {
+        announced.accept(&mut head.headers);
+    }
     if call.as_ref().is_some_and(|call| call.takes_trailers) {
         // Servers of gRPC refuse a call without it.
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -103,7 +105,7 @@ pub(super) async fn forward(
             head.headers.remove(EXPECT);
             (RequestBody::whole(form), None)
         }
-        None => RequestBody::new(incoming, timeouts.client_body, announced.passing.clone()),
+        None => RequestBody::new((incoming, multiplexed), timeouts.client_body, announced.passing.clone()),
     };
     if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
         // hyper would take a GET without either field for one without a body.
@@ -153,6 +155,7 @@ pub(super) async fn forward(
                 announced.announce(&mut head.headers);
             }
             readers.tell(&mut head.headers);
+            let streamed = head.version == Version::HTTP_2;
             // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
             head.version = Version::HTTP_11;
             head.extensions.clear();
@@ -175,7 +178,7 @@ pub(super) async fn forward(
             let whole = deadline.filter(|_| !is_stream(&head.headers));
             let piece = application.upstream.patience.response_body.unwrap_or(timeouts.response_body);
             let within = Within { piece, call: call_ends, whole };
-            let (body, client) = ((incoming, announced.passing), (&caller.connection, multiplexed));
+            let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));
             let body = Body::relayed(body, (lease, ledger, place), client, within);
             if let Some(held) = body.held().filter(|_| multiplexed) {
                 worker.streams.borrow_mut().push(Rc::downgrade(held));

@@ -81,6 +81,8 @@ struct Streaming {
     idle: Idle,
     upload: Rc<Upload>,
     trailers: Trailers,
+    /// Whether it is of an HTTP/2 stream. hyper shows one that was reset without a fault (NO_ERROR) as if it had ended.
+    multiplexed: bool,
 }
 
 impl RequestBody {
@@ -94,9 +96,13 @@ impl RequestBody {
         Self(Outgoing::Whole(bytes))
     }
 
-    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come. Without a body there
-    /// is nothing to watch.
-    pub(super) fn new(incoming: Incoming, limit: Duration, trailers: Trailers) -> (Self, Option<Rc<Upload>>) {
+    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come; `multiplexed` if it
+    /// is of an HTTP/2 stream. Without a body there is nothing to watch.
+    pub(super) fn new(
+        (incoming, multiplexed): (Incoming, bool),
+        limit: Duration,
+        trailers: Trailers,
+    ) -> (Self, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::none(), None);
         }
@@ -106,7 +112,8 @@ impl RequestBody {
             moved: Cell::new(Instant::now()),
             fault: Cell::new(None),
         });
-        let streaming = Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload), trailers };
+        let streaming =
+            Streaming { incoming, idle: Idle::new(limit), upload: Rc::clone(&upload), trailers, multiplexed };
         (Self(Outgoing::Streaming(streaming)), Some(upload))
     }
 }
@@ -116,7 +123,7 @@ impl HttpBody for RequestBody {
     type Error = UploadFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
-        let Streaming { incoming, idle, upload, trailers } = match &mut self.get_mut().0 {
+        let Streaming { incoming, idle, upload, trailers, multiplexed } = match &mut self.get_mut().0 {
             Outgoing::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Outgoing::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Outgoing::Streaming(streaming) => streaming,
@@ -132,8 +139,8 @@ impl HttpBody for RequestBody {
             upload.awaits_client.set(false);
             upload.moved.set(Instant::now());
             return Poll::Ready(match polled {
-                None => None,
-                Some(Err(_)) => {
+                None if !*multiplexed || incoming.is_end_stream() => None,
+                None | Some(Err(_)) => {
                     upload.fault.set(Some(UploadFault::Broken));
                     Some(Err(UploadFault::Broken))
                 }

@@ -24,8 +24,12 @@ fn message(text: &str) -> Bytes {
     framed.freeze()
 }
 
+fn text<'a>(fields: &'a HeaderMap, name: &str) -> &'a str {
+    fields[name].to_str().unwrap()
+}
+
 /// A client's connection.
-async fn connect(gateway: &Door) -> SendRequest<Bytes> {
+pub async fn connect(gateway: &Door) -> SendRequest<Bytes> {
     let tcp = tokio::net::TcpStream::connect(gateway.tls).await.unwrap();
     let tls = tokio_rustls::TlsConnector::from(trusting(&gateway.certificate(), rustls::ALL_VERSIONS, &["h2"]));
     let stream = tls.connect(ServerName::try_from("app.test").unwrap(), tcp).await.unwrap();
@@ -68,7 +72,8 @@ fn service() -> (H2Backend, Arc<Mutex<Vec<HeaderMap>>>) {
                         exchange.body.flow_control().release_capacity(piece.len()).unwrap();
                         stream.send_data(piece, false).unwrap();
                     }
-                    stream.send_trailers(status("0")).unwrap();
+                    // A call that was cancelled takes no status.
+                    let _ = stream.send_trailers(status("0"));
                 }
                 "/things/Service/Fail" => {
                     exchange.end(head.header("grpc-status", "5").header("grpc-message", "no such thing"));
@@ -106,11 +111,11 @@ fn both_sides_of_a_call_stream_at_the_same_time_and_its_status_comes_behind() {
         stream.send_data(Bytes::new(), true).unwrap();
         assert!(body.data().await.is_none());
         let trailers = body.trailers().await.unwrap().unwrap();
-        assert_eq!((trailers["grpc-status"].to_str(), trailers["x-own"].to_str()), (Ok("0"), Ok("kept")));
+        assert_eq!((text(&trailers, "grpc-status"), text(&trailers, "x-own")), ("0", "kept"));
         assert_eq!(trailers.len(), 2, "no name of the gateway's comes behind a body: {trailers:?}");
     });
     let heads = heads.lock().unwrap();
-    assert_eq!((heads[0]["te"].to_str(), heads[0]["x-auth-request-user"].to_str()), (Ok("trailers"), Ok("olga")));
+    assert_eq!((text(&heads[0], "te"), text(&heads[0], "x-auth-request-user")), ("trailers", "olga"));
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn an_answer_without_a_body_keeps_its_status() {
         stream.send_data(message("x"), true).unwrap();
         let answer = answer.await.unwrap();
         let headers = answer.headers();
-        assert_eq!((answer.status().as_u16(), headers["grpc-status"].to_str()), (200, Ok("5")));
+        assert_eq!((answer.status().as_u16(), text(headers, "grpc-status")), (200, "5"));
         assert_eq!(headers["grpc-message"], "no such thing");
         assert_eq!(headers.get("x-portcullis"), None);
         assert!(answer.into_body().is_end_stream());
@@ -140,7 +145,7 @@ fn who_is_refused_reads_a_status_of_grpc() {
             ("/things/Service/Echo", "vera", "7", "right_level"),
             ("/things/Service/Echo", "nils", "7", "right_missing"),
             ("/nowhere/Service/Echo", "olga", "12", "no_route"),
-            ("/secrets/1", "olga", "12", "no_route_method"),
+            ("/secrets/1", "olga", "12", "no_route"),
             ("/things/../Echo", "olga", "13", ""),
         ] {
             let mut client = connect(&gateway).await;

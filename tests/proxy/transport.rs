@@ -174,6 +174,41 @@ fn a_client_that_goes_away_ends_its_stream_and_nothing_else() {
 }
 
 #[test]
+fn an_upload_that_its_client_resets_never_looks_complete() {
+    let whole = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&whole);
+    let backend = H2Backend::start(100, move |mut exchange: Exchange| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let read = exchange.read().await;
+            seen.lock().unwrap().push(read.is_ok());
+        }
+    });
+    let old = Backend::hello();
+    let gateways = [speaking_http2(&backend.url(), "").start(), Setup { workers: 1, ..Setup::before(&old) }.start()];
+    block_on(async {
+        for gateway in &gateways {
+            for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
+                let before = (backend.heads(), old.heads());
+                let mut client = crate::grpc::connect(gateway).await;
+                let asked = h2_request("PUT", "/things/1", &token("olga"), ());
+                let (_answer, mut stream) = client.send_request(asked, false).unwrap();
+                stream.send_data("half".into(), false).unwrap();
+                while (backend.heads(), old.heads()) == before {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                stream.send_reset(reason);
+                // So that the reset is sent before the connection ends.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    until(|| whole.lock().unwrap().len() == 3, "all streams have ended");
+    assert_eq!(*whole.lock().unwrap(), [false; 3]);
+    assert!(old.wait_for(3).iter().all(|seen| !seen.whole), "{:?}", old.seen());
+}
+
+#[test]
 fn an_answer_that_the_backend_resets_never_looks_complete() {
     let backend = H2Backend::start(100, |mut exchange: Exchange| async move {
         if exchange.head.uri.path() == "/things/before" {
@@ -265,6 +300,7 @@ fn readers_that_do_not_read_hold_little_memory_and_no_other_reader() {
         assert_eq!(backend.most(), [91], "it shared their connection");
         // One of them begins to read.
         let mut body = held.pop().unwrap().into_body();
+        drop(held);
         let mut read = 0;
         while read < 64 * MIB {
             read += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
@@ -377,7 +413,8 @@ fn a_revoked_token_ends_its_stream_and_nothing_else() {
             let mut stream = exchange.head(Response::builder().status(200));
             stream.send_data("event".into(), false).unwrap();
             // The upload is still open, so this ends only when the gateway ends the stream.
-            seen.lock().unwrap().push(exchange.read().await.unwrap_err());
+            let ended = exchange.read().await.unwrap_err();
+            seen.lock().unwrap().push(ended);
         }
     });
     let mut setup = speaking_http2(&backend.url(), "");
@@ -387,10 +424,10 @@ fn a_revoked_token_ends_its_stream_and_nothing_else() {
     let ended = AtomicBool::new(false);
     block_on(async {
         let (hold, held) = tokio::sync::oneshot::channel::<()>();
-        let body = Repeated::unsized_of(&Bytes::from_static(b"body"), 4).with_trailers(async move {
+        let body = Repeated::unsized_of(&Bytes::from_static(b"body"), 4).with_trailers(Box::pin(async move {
             let _ = held.await;
             None
-        });
+        }));
         let mut client = http2(gateway.tls, &gateway.certificate()).await;
         let asked = client.send_request(h2_request("PUT", "/things/1", &token("olga"), body)).await.unwrap();
         let mut body = asked.into_body();

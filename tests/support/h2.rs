@@ -66,7 +66,10 @@ pub async fn pour(stream: &mut SendStream<Bytes>, length: usize, poured: &Atomic
     while left > 0 {
         stream.reserve_capacity(left.min(block.len()));
         let room = std::future::poll_fn(|context| stream.poll_capacity(context)).await;
-        let room = room.ok_or(None)?.map_err(|fault| fault.reason())?;
+        let Some(room) = room else {
+            return Err(std::future::poll_fn(|context| stream.poll_reset(context)).await.ok());
+        };
+        let room = room.map_err(|fault| fault.reason())?;
         let now = room.min(left).min(block.len());
         stream.send_data(block.slice(..now), left == now).map_err(|fault| fault.reason())?;
         poured.fetch_add(now, Ordering::SeqCst);

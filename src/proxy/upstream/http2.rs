@@ -11,9 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::uri::{Authority, Parts, Scheme};
-use http::{Request, Uri, Version};
+use http::Request;
+use http::uri::Scheme;
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +21,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
 
 use super::stream::{Heard, Stream, Watched};
+use super::translate::{into_http1, into_http2};
 use crate::proxy::upload::RequestBody;
 
 /// The most streams that run on one connection, whatever the server permits: what one broken connection takes along.
@@ -114,7 +114,8 @@ impl Http2 {
         });
         while connection.most_streams() == 0 {
             if connection.driver.is_done() {
-                return Err(OTHER.to_owned());
+                // In TLS 1.3 a server that wants another certificate says so only now.
+                return Err(connection.heard.fault().unwrap_or_else(|| OTHER.to_owned()));
             }
             connection.heard.more().await;
         }
@@ -245,8 +246,7 @@ impl Slot {
             (self.connection.sender.borrow_mut().try_send_request(request), spare)
         });
         async move {
-            let (answer, spare) =
-                sending.map_err(|request| Box::new(SendError { fault: None, request: Some(request) }))?;
+            let (answer, spare) = sending.ok_or_else(|| Box::new(SendError { fault: None, request: None }))?;
             answer.await.map_err(|mut fault| {
                 let back = fault.take_message().map(without_slot);
                 let fault = fault.into_error();
@@ -322,37 +322,6 @@ fn h2_fault(fault: &hyper::Error) -> Option<&h2::Error> {
     None
 }
 
-/// Turns the head of a request for HTTP/1.1 into one for HTTP/2: pseudo-header fields in place of the target and `Host`, no
-/// fields of one connection (RFC 9113 sections 8.2.2 and 8.3.1). Gives it back if its `Host` is no authority.
-fn into_http2(mut request: Request<StreamBody>, scheme: &Scheme) -> Result<Request<StreamBody>, Request<RequestBody>> {
-    let headers = request.headers();
-    let authority = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut parts = Parts::default();
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    parts.scheme = Some(scheme.clone());
-    parts.authority = authority;
-    let Ok(uri) = Uri::from_parts(parts) else { return Err(without_slot(request)) };
-    *request.uri_mut() = uri;
-    *request.version_mut() = Version::HTTP_2;
-    let headers = request.headers_mut();
-    let trailers = headers.get(header::TE).is_some_and(|te| te == "trailers");
-    for name in [
-        header::HOST,
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-        header::HeaderName::from_static("keep-alive"),
-        header::HeaderName::from_static("proxy-connection"),
-    ] {
-        headers.remove(name);
-    }
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    Ok(request)
-}
-
 /// A copy of a request without a body, as it would be sent over HTTP/1.1.
 fn copy(request: &Request<StreamBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::none());
@@ -364,19 +333,6 @@ fn copy(request: &Request<StreamBody>) -> Request<RequestBody> {
 
 fn without_slot(request: Request<StreamBody>) -> Request<RequestBody> {
     into_http1(request.map(|body| body.inner))
-}
-
-/// Undoes [`into_http2`] as far as another attempt needs it.
-fn into_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
-    let uri = std::mem::take(request.uri_mut());
-    if let Some(authority) = uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
-    *request.version_mut() = Version::HTTP_11;
-    request
 }
 
 /// The body of a request on a stream. It holds the stream's place while it is sent, and ends with a reset (CANCEL) when

@@ -102,7 +102,7 @@ impl Lease {
             }
             let Some(sent) = shared else { return Err(SendFault::Unfit) };
             sent.await.map_err(|fault| match (fault.request, fault.fault) {
-                (Some(_), None) | (None, None) => SendFault::Unfit,
+                (_, None) => SendFault::Unfit,
                 (Some(request), Some(_)) => SendFault::Unsent(Box::new(request)),
                 (None, Some(fault)) => SendFault::of(fault),
             })

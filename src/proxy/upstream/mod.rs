@@ -14,6 +14,7 @@ mod queue;
 mod resolve;
 mod stream;
 mod tls;
+mod translate;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

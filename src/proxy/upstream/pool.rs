@@ -211,3 +211,39 @@ pub(super) fn end_of_age() -> Instant {
     let spread = RandomState::new().hash_one(0) % (MOST_AGE.as_secs() / 10);
     Instant::now() + MOST_AGE - Duration::from_secs(spread)
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+
+    #[test]
+    fn connections_end_between_nine_and_ten_minutes_and_not_all_at_once() {
+        let now = Instant::now();
+        let ends: Vec<u64> = (0..50).map(|_| end_of_age().saturating_duration_since(now).as_secs()).collect();
+        assert!(ends.iter().all(|end| (540..=600).contains(end)), "{ends:?}");
+        assert!(ends.iter().any(|end| *end != ends[0]));
+    }
+
+    #[test]
+    fn a_connection_that_is_too_old_takes_no_new_request() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let pool = Rc::new(ServerPool::new(Arc::default(), 4, Duration::from_secs(30)));
+            let mut held = Vec::new();
+            for (until, lent) in [(Instant::now(), false), (end_of_age(), true)] {
+                let (near, far) = tokio::io::duplex(1024);
+                held.push(far);
+                let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+                let task = tokio::task::spawn_local(async move { drop(connection.await) });
+                sender.ready().await.unwrap();
+                pool.put(Http1 { sender, task, until });
+                assert_eq!(pool.check_out().is_some(), lent);
+                pool.sweep(Instant::now());
+                assert!(pool.is_empty(), "lent and dropped, or too old");
+            }
+        });
+    }
+}

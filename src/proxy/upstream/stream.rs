@@ -1,6 +1,6 @@
 //! The socket of an upstream server, whatever is below HTTP.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -90,6 +90,7 @@ impl AsyncWrite for Stream {
 #[derive(Debug)]
 pub(super) struct Heard {
     at: Cell<Option<Instant>>,
+    fault: RefCell<Option<String>>,
     more: Notify,
 }
 
@@ -97,6 +98,11 @@ impl Heard {
     /// When bytes last came, if any did.
     pub(super) fn at(&self) -> Option<Instant> {
         self.at.get()
+    }
+
+    /// Why nothing more can be read, if that is so.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.borrow().clone()
     }
 
     /// Waits until more bytes have come than at the last call, or somebody [`wake`](Self::wake)s. For one task at a time.
@@ -121,7 +127,7 @@ pub(super) struct Watched {
 impl Watched {
     /// Watches from now on.
     pub(super) fn new(stream: Stream) -> (Self, Rc<Heard>) {
-        let heard = Rc::new(Heard { at: Cell::new(None), more: Notify::new() });
+        let heard = Rc::new(Heard { at: Cell::new(None), fault: RefCell::default(), more: Notify::new() });
         (Self { stream, heard: Rc::clone(&heard), stalled: Idle::new(STALLED) }, heard)
     }
 
@@ -141,8 +147,11 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if polled.is_ready() {
-            self.heard.at.set(Some(Instant::now()));
+        if let Poll::Ready(read) = &polled {
+            match read {
+                Ok(()) => self.heard.at.set(Some(Instant::now())),
+                Err(fault) => drop(self.heard.fault.replace(Some(fault.to_string()))),
+            }
             self.heard.more.notify_one();
         }
         polled
