@@ -40,6 +40,7 @@ pub(super) struct Connection {
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
     broken: Cell<bool>,
+    stalled: Cell<bool>,
     severed: Notify,
 }
 
@@ -58,6 +59,7 @@ impl Connection {
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             broken: Cell::new(false),
+            stalled: Cell::new(false),
             severed: Notify::new(),
         })
     }
@@ -81,6 +83,16 @@ impl Connection {
     /// An answer on it broke off, so it must not end like a complete one.
     pub(super) fn must_not_look_complete(&self) {
         self.broken.set(true);
+    }
+
+    /// The client has not taken what it was sent for too long.
+    pub(super) fn stalls(&self) {
+        self.stalled.set(true);
+    }
+
+    /// Whether that was so.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.get()
     }
 
     /// An answer on it was ended from outside: if nothing else runs on it, as with HTTP/1, it is to be closed at once,

@@ -8,18 +8,23 @@ mod gateway;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod balance;
 mod bodies;
 mod cors;
+mod faults;
 mod forward;
 mod framing;
+mod health;
 mod load;
 mod metadata;
 mod nginx;
 mod operators;
 mod places;
 mod process;
+mod queue;
 mod refuse;
 mod reload;
+mod retries;
 mod timeouts;
 mod tls;
 mod upstream;

@@ -25,6 +25,9 @@ pub(super) use pool::{Lease, ServerPool};
 
 use crate::route::{RouteMap, Server, Upstream};
 
+/// By where the upstream is in memory, which its weak pointer keeps from being used again.
+type Clusters = HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>)>;
+
 /// The pools of one worker thread, and what it knows of the upstreams.
 #[derive(Debug)]
 pub(super) struct Upstreams {
@@ -32,8 +35,7 @@ pub(super) struct Upstreams {
     pub(super) connector: Connector,
     pools: RefCell<HashMap<Server, Rc<ServerPool>>>,
     fleet: Arc<Fleet>,
-    /// By where the upstream is in memory, which its weak pointer keeps from being used again.
-    clusters: RefCell<HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>)>>,
+    clusters: RefCell<Clusters>,
     /// The route map whose servers the pools are for.
     swept_for: RefCell<Weak<RouteMap>>,
     idle_connections: usize,
@@ -75,12 +77,14 @@ impl Upstreams {
             return Rc::clone(pool);
         }
         let pool = Rc::new(ServerPool::new(Arc::clone(transport), self.idle_connections, idle_time));
-        pools.insert(server.clone(), Rc::clone(&pool));
+        if let Some(old) = pools.insert(server.clone(), Rc::clone(&pool)) {
+            old.retire();
+        }
         pool
     }
 
-    /// Closes what has idled for too long, and what idles at servers that the route map does not name any more; a
-    /// connection that is in use there is closed at its end, for its pool is gone. Called each second.
+    /// Closes what has idled for too long, and what idles at servers that the route map does not name any more. Called
+    /// each second.
     pub(super) fn sweep(&self, routes: &Arc<RouteMap>) {
         let now = Instant::now();
         let mut pools = self.pools.borrow_mut();
@@ -91,7 +95,13 @@ impl Upstreams {
         if self.swept_for.borrow().as_ptr() != Arc::as_ptr(routes) {
             self.swept_for.replace(Arc::downgrade(routes));
             let upstreams = || routes.applications().iter().map(|application| &application.upstream);
-            pools.retain(|server, _| upstreams().any(|upstream| upstream.servers.contains(server)));
+            pools.retain(|server, pool| {
+                let is_named = upstreams().any(|upstream| upstream.servers.contains(server));
+                if !is_named {
+                    pool.retire();
+                }
+                is_named
+            });
         }
         // Those of route maps that no request runs on any more.
         self.clusters.borrow_mut().retain(|_, (upstream, _)| upstream.strong_count() > 0);

@@ -41,7 +41,7 @@ struct Idle {
 /// The idle connections of one server, the most recently used last.
 pub(in crate::proxy) struct ServerPool {
     transport: Arc<Transport>,
-    most: usize,
+    most: Cell<usize>,
     longest: Cell<Duration>,
     idle: RefCell<VecDeque<Idle>>,
 }
@@ -49,7 +49,7 @@ pub(in crate::proxy) struct ServerPool {
 impl ServerPool {
     /// No connection yet. At most `most` are kept, for `longest` each, all made as `transport` says.
     pub(in crate::proxy) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
-        Self { transport, most, longest: Cell::new(longest), idle: RefCell::default() }
+        Self { transport, most: Cell::new(most), longest: Cell::new(longest), idle: RefCell::default() }
     }
 
     /// Whether its connections are made in this way.
@@ -60,6 +60,12 @@ impl ServerPool {
     /// Its connections are kept for so long from now on.
     pub(super) fn keep_for(&self, longest: Duration) {
         self.longest.set(longest);
+    }
+
+    /// Closes what idles; what is in use is closed at its end.
+    pub(super) fn retire(&self) {
+        self.most.set(0);
+        self.idle.borrow_mut().clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,10 +99,10 @@ impl ServerPool {
 
     fn put(&self, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if self.most == 0 || connection.sender.is_closed() {
+        if self.most.get() == 0 || connection.sender.is_closed() {
             return;
         }
-        if idle.len() >= self.most {
+        if idle.len() >= self.most.get() {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, since: Instant::now() });
