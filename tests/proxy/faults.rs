@@ -412,6 +412,7 @@ fn a_client_that_says_that_it_will_send_nothing_more_is_taken_for_gone() {
     let world = World::of(Setup::before(&backend));
     let mut client = world.gateway.connect();
     client.send(get("/things/1", &world.token));
+    until(|| backend.heads() == 1, "the request at the backend");
     client.finish();
     assert!(client.answer_if_any().is_none());
     world.decision("half-closes", (499, "", true));
