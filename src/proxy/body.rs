@@ -266,6 +266,15 @@ impl Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The client's connection is gone with the answer, and the record is to say why.
+        if self.client.has_stalled() {
+            self.let_go(|ledger| ledger.broken(Reason::BodyTimeout));
+        }
+    }
+}
+
 impl Relay {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let held = Rc::clone(&self.held);

@@ -61,6 +61,7 @@ pub(super) struct Connection {
     /// Its place among all connections, as other threads see it.
     occupant: OnceCell<Arc<Occupant>>,
     broken: Cell<bool>,
+    stalled: Cell<bool>,
     severed: Notify,
     heads: Cell<u64>,
     faulty: Cell<Option<(u64, Fault)>>,
@@ -92,6 +93,7 @@ impl Connection {
             used: Cell::new(false),
             occupant: OnceCell::new(),
             broken: Cell::new(false),
+            stalled: Cell::new(false),
             severed: Notify::new(),
             heads: Cell::new(0),
             faulty: Cell::new(None),
@@ -207,6 +209,16 @@ impl Connection {
     /// An answer on it broke off, so it must not end like a complete one.
     pub(super) fn must_not_look_complete(&self) {
         self.broken.set(true);
+    }
+
+    /// The client has not taken what it was sent for too long.
+    pub(super) fn stalls(&self) {
+        self.stalled.set(true);
+    }
+
+    /// Whether that was so.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.get()
     }
 
     /// An answer on it was ended from outside: if nothing else runs on it, as with HTTP/1, it is to be closed at once,

@@ -157,7 +157,10 @@ impl<S: Socket> ClientIo<S> {
             self.stalled.progressed();
             return polled;
         }
-        self.stalled.poll_expired(context).map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
+        self.stalled.poll_expired(context).map(|()| {
+            self.connection.stalls();
+            Err(io::Error::from(io::ErrorKind::TimedOut))
+        })
     }
 }
 

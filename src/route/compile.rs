@@ -368,3 +368,38 @@ pub(super) fn unknown<'n>(
     };
     report.error("unknown_name", name.place, message).help(help);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::read_routes;
+
+    #[test]
+    fn upstreams_of_one_name_in_two_files_are_told_apart() {
+        let mut report = Report::new();
+        let text =
+            "version: 1\nupstreams: {a: {servers: \"http://a\"}, b: {servers: \"http://b\"}}\napplications: []\n";
+        let files: Vec<_> = (0..3)
+            .map(|number| {
+                let source = report.add_source(&format!("{number}.yaml"), text);
+                read_routes(source, &mut report).unwrap()
+            })
+            .collect();
+        let inputs =
+            Inputs { routes: &files, grants: &[], tenants: &[], files: &|_| Err(String::new()), sha256: |_| [0; 32] };
+        let mut compiler = Compiler {
+            inputs,
+            map: RouteMap::default(),
+            hosts: HashMap::new(),
+            names: HashMap::new(),
+            upstreams: HashMap::new(),
+        };
+        let mut ids = Vec::new();
+        for file in &files {
+            ids.extend(compiler.upstreams(file, &mut report).into_values().map(|upstream| upstream.id.to_string()));
+        }
+        ids.sort();
+        assert_eq!(ids, ["a", "a#2", "a#3", "b", "b#2", "b#3"]);
+        assert!(!report.has_errors(), "{}", report.render());
+    }
+}

@@ -39,7 +39,8 @@ fn sequential_requests_share_one_upstream_connection() {
 #[test]
 fn two_servers_take_turns() {
     let backends = [Backend::hello(), Backend::hello()];
-    let gateway = Setup { workers: 1, ..Setup::to(&backends.each_ref().map(Backend::url)) }.start();
+    let setup = Setup::to(&backends.each_ref().map(Backend::url)).upstream("balance: round_robin");
+    let gateway = Setup { workers: 1, ..setup }.start();
     let mut client = gateway.connect();
     for _ in 0..10 {
         assert_eq!(client.ask(get("/things/1", &token("olga"))).status, 200);

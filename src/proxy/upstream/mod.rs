@@ -38,6 +38,9 @@ pub use tls::{CertificateFault, CertificateFile, check_authorities, check_identi
 
 use crate::route::{RouteMap, Server, Upstream};
 
+/// By where the upstream is in memory, which its weak pointer keeps from being used again.
+type Clusters = HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>)>;
+
 /// The pools of one worker thread, and what it knows of the upstreams.
 #[derive(Debug)]
 pub(super) struct Upstreams {
@@ -46,8 +49,7 @@ pub(super) struct Upstreams {
     /// Those of a server, one for each way to it.
     pools: RefCell<HashMap<Server, Vec<Rc<ServerPool>>>>,
     fleet: Arc<Fleet>,
-    /// By where the upstream is in memory, which its weak pointer keeps from being used again.
-    clusters: RefCell<HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>)>>,
+    clusters: RefCell<Clusters>,
     /// The route map whose servers the pools are for.
     swept_for: RefCell<Weak<RouteMap>>,
     idle_connections: usize,
@@ -91,8 +93,8 @@ impl Upstreams {
         pool
     }
 
-    /// Closes what has idled for too long, and what idles at servers that the route map does not name any more; a
-    /// connection that is in use there is closed at its end, for its pool is gone. Called each second.
+    /// Closes what has idled for too long, and what idles at servers that the route map does not name any more. Called
+    /// each second.
     pub(super) fn sweep(&self, routes: &Arc<RouteMap>) {
         let now = Instant::now();
         let mut pools = self.pools.borrow_mut();
@@ -106,7 +108,19 @@ impl Upstreams {
         if self.swept_for.borrow().as_ptr() != Arc::as_ptr(routes) {
             self.swept_for.replace(Arc::downgrade(routes));
             let upstreams = || routes.applications().iter().map(|application| &application.upstream);
-            pools.retain(|server, _| upstreams().any(|upstream| upstream.servers.contains(server)));
+            pools.retain(|server, pools| {
+                pools.retain(|pool| {
+                    let goes_there = |upstream: &Arc<Upstream>| {
+                        pool.is_for(&upstream.transport) && upstream.servers.contains(server)
+                    };
+                    let is_named = upstreams().any(goes_there);
+                    if !is_named {
+                        pool.retire();
+                    }
+                    is_named
+                });
+                !pools.is_empty()
+            });
         }
         // Those of route maps that no request runs on any more.
         self.clusters.borrow_mut().retain(|_, (upstream, _)| upstream.strong_count() > 0);

@@ -49,7 +49,7 @@ struct Idle {
 /// The open connections of one server.
 pub(in crate::proxy) struct ServerPool {
     transport: Arc<Transport>,
-    most: usize,
+    most: Cell<usize>,
     longest: Cell<Duration>,
     /// The most recently used last.
     idle: RefCell<VecDeque<Idle>>,
@@ -67,7 +67,7 @@ impl ServerPool {
     pub(in crate::proxy) fn new(transport: Arc<Transport>, most: usize, longest: Duration) -> Self {
         Self {
             transport,
-            most,
+            most: Cell::new(most),
             longest: Cell::new(longest),
             idle: RefCell::default(),
             shared: RefCell::default(),
@@ -86,6 +86,14 @@ impl ServerPool {
     /// Its connections are kept for so long from now on.
     pub(super) fn keep_for(&self, longest: Duration) {
         self.longest.set(longest);
+    }
+
+    /// Closes what idles; what is in use is closed at its end.
+    pub(super) fn retire(&self) {
+        self.most.set(0);
+        self.idle.borrow_mut().clear();
+        // Those with streams live as long as these.
+        self.shared.borrow_mut().clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -165,7 +173,7 @@ impl ServerPool {
             let idle = now.saturating_duration_since(since);
             let over = connection.is_over();
             if connection.streams() == 0 {
-                return !over && self.most > 0 && idle <= self.longest.get();
+                return !over && self.most.get() > 0 && idle <= self.longest.get();
             }
             // Streams that everybody gave up and the server does not let go of.
             let stuck = over && idle > SETTLE;
@@ -178,10 +186,10 @@ impl ServerPool {
 
     pub(super) fn put(&self, connection: Http1) {
         let mut idle = self.idle.borrow_mut();
-        if self.most == 0 || connection.sender.is_closed() {
+        if self.most.get() == 0 || connection.sender.is_closed() {
             return;
         }
-        if idle.len() >= self.most {
+        if idle.len() >= self.most.get() {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, since: Instant::now() });
