@@ -215,7 +215,12 @@ mod tests {
             gate.leave();
             first.abort();
             assert_eq!(third.await.unwrap(), Ok(()));
+            // The same with nobody left to take it.
+            let last = wait();
+            yield_now().await;
             gate.leave();
+            last.abort();
+            assert!(last.await.unwrap_err().is_cancelled());
             assert_eq!((gate.running(), gate.waiting()), (0, 0));
             gate.enter(0, LONG).await.unwrap();
         });
