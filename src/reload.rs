@@ -352,14 +352,17 @@ mod tests {
         }
     }
 
+    /// A new certificate, PEM.
+    fn certificate() -> String {
+        rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap().cert.pem()
+    }
+
     impl Fixture {
         /// A reloader whose live policy is what the files say.
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::create_dir(dir.path().join("grants")).unwrap();
-            for (name, text) in
-                [("routes.yaml", ROUTES), ("grants/app.yaml", GRANTS), ("ca.pem", "-----BEGIN CERTIFICATE----- one")]
-            {
+            for (name, text) in [("routes.yaml", ROUTES), ("grants/app.yaml", GRANTS), ("ca.pem", &certificate())] {
                 fs::write(dir.path().join(name), text).unwrap();
             }
             let files = files(dir.path());
@@ -457,7 +460,7 @@ mod tests {
             fixture.reloader.loaded.content.named().collect::<Vec<PathBuf>>(),
             [fixture.dir.path().join("ca.pem")]
         );
-        fixture.write("ca.pem", "-----BEGIN CERTIFICATE----- two");
+        fixture.write("ca.pem", &certificate());
         assert_eq!(fixture.reload().await.serial(), 4);
     }
 

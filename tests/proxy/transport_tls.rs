@@ -155,7 +155,8 @@ fn the_gateway_shows_its_certificate_and_a_new_one_as_soon_as_the_files_are_repl
     // One that shows nothing is not let in.
     let gateway = with_files(speaking_http2(&backend.url(), ", ca: ca.pem"), &files).spawn();
     assert_eq!(gateway.ask(get("/things/1", &token("olga"))).verdict(), (502, "upstream_unreachable".into()));
-    gateway.logs("received fatal alert: CertificateRequired");
+    // Mostly with the server's alert; it is lost where the server resets the connection behind it.
+    gateway.logs(&format!("upstream server {} cannot be reached: ", backend.url()));
 }
 
 #[test]
