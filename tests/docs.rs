@@ -257,6 +257,7 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("timeouts", "response", seconds(timeouts.response)),
         ("timeouts", "response_body", seconds(timeouts.response_body)),
         ("timeouts", "upstream_idle", seconds(timeouts.upstream_idle)),
+        ("timeouts", "tunnel_idle", format!("{}h", timeouts.tunnel_idle.as_secs() / 3600)),
         ("timeouts", "drain", seconds(timeouts.drain)),
         ("log", "decisions", read.log.decisions.to_string()),
         ("log", "level", read.log.level.value.clone()),

@@ -1,32 +1,25 @@
-//! Accepts clients and speaks HTTP with them, on one thread: TLS or plain, HTTP/1.1 or HTTP/2, each within its bounds,
-//! until a drain ends it.
+//! Accepts clients on one thread, each within its bounds, until a drain ends it; [`super::guest`] speaks with them.
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::time::{sleep, timeout};
 
-use super::caller::{Connection, Peer, Session};
-use super::io::{ClientIo, Socket};
-use super::proxy_protocol::{self, Source};
-use super::seats::Seat;
-use super::settings::{ClientNetwork, Timeouts};
+use super::guest::Guest;
 use super::tls::ServerTls;
-use super::{Gateway, Settings, Worker, client_certificate, layers, now_ms, sni};
+use super::{Gateway, Settings, Worker};
 
 /// Connections that wait in the system to be accepted; the system may have a lower bound of its own.
 const BACKLOG: i32 = 4096;
@@ -44,8 +37,6 @@ const STREAM_BUFFER: usize = 64 * 1024;
 const RESETS: usize = 32;
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(20);
-/// How long an idle HTTP/2 client may take to leave once it is told to.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// The header lines that hyper parses without an allocation; asking it for just as many would cost one a request.
 const HYPER_HEADERS: usize = 100;
 
@@ -120,10 +111,10 @@ async fn judge_again(worker: Rc<Worker>) {
 
 /// One worker with its open client connections. The drain signal is the thread's own, so that waiting for it costs no
 /// lock that threads share.
-struct House {
-    worker: Rc<Worker>,
-    http1: http1::Builder,
-    http2: http2::Builder<Local>,
+pub(super) struct House {
+    pub(super) worker: Rc<Worker>,
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<Local>,
     open: Cell<usize>,
     draining: Cell<bool>,
     changed: Notify,
@@ -161,11 +152,24 @@ impl House {
     }
 
     /// Waits until a drain is asked for.
-    async fn drained(&self) {
+    pub(super) async fn drained(&self) {
         let mut changed = pin!(self.changed.notified());
         while !self.draining.get() {
             changed.as_mut().await;
             changed.set(self.changed.notified());
+        }
+    }
+
+    /// One more connection is open.
+    pub(super) fn entered(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    /// One connection less is open.
+    pub(super) fn left(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        if self.draining.get() {
+            self.changed.notify_waiters();
         }
     }
 
@@ -210,208 +214,9 @@ fn concerns_one_client(fault: &io::Error) -> bool {
     )
 }
 
-/// One open connection's place in the counts; leaves them when dropped, however the connection ended.
-struct Guest {
-    house: Rc<House>,
-    seat: Seat,
-}
-
-impl Guest {
-    fn enter(house: &Rc<House>, seat: Seat) -> Self {
-        house.open.set(house.open.get() + 1);
-        house.worker.gateway.telemetry.connection_opened();
-        Self { house: Rc::clone(house), seat }
-    }
-
-    async fn serve(self, mut stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
-        let (house, timeouts) = (&self.house, &self.house.worker.gateway.settings.timeouts);
-        let deadline = Instant::now() + timeouts.handshake;
-        // Without it answers would wait for acknowledgements; a socket that refuses it is about to fail anyway.
-        let _ = stream.set_nodelay(true);
-        let greeted = tokio::select! {
-            greeted = timeout_at(deadline, self.greet(&mut stream, address, &terms)) => greeted.ok().flatten(),
-            () = house.drained() => return,
-            () = self.seat.occupant().must_leave() => return,
-        };
-        let Some(peer) = greeted else { return house.worker.gateway.telemetry.proxy_header_rejected() };
-        // A trusted proxy speaks for many.
-        let client = (!peer.trusted).then(|| ClientNetwork::from(peer.address));
-        if !self.seat.belongs_to(client) {
-            return house.worker.gateway.telemetry.connection_refused();
-        }
-        let Some(tls) = &terms.tls else {
-            let connection = Connection::new(&terms, peer, None);
-            connection.takes(self.seat.occupant());
-            let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-            return self.http1(io, connection).await;
-        };
-        let made = tokio::select! {
-            made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
-            () = house.drained() => return,
-            () = self.seat.occupant().must_leave() => return,
-        };
-        let agreed = made.ok().and_then(Result::ok).and_then(|stream| Some((session(&stream)?, stream)));
-        let Some((session, stream)) = agreed else { return house.worker.gateway.telemetry.handshake_failed() };
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let connection = Connection::new(&terms, peer, Some(session));
-        connection.takes(self.seat.occupant());
-        let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-        if http2 { self.http2(io, connection).await } else { self.http1(io, connection).await }
-    }
-
-    /// Finds out who is at the other end; `None` if somebody speaks for others who may not, or does not speak.
-    async fn greet(&self, stream: &mut TcpStream, address: SocketAddr, terms: &Terms) -> Option<Peer> {
-        let trusted_proxies = &self.house.worker.gateway.settings.trusted_proxies;
-        let trusts = |address: IpAddr| trusted_proxies.iter().any(|network| network.contains(address));
-        let peer = Peer::at(address, trusts);
-        if !terms.proxy_protocol {
-            return Some(peer);
-        }
-        if !peer.trusted {
-            return None;
-        }
-        Some(match proxy_protocol::read(stream).await.ok()? {
-            // That the balancer is trusted says nothing about whoever speaks through it.
-            Source::Client(client) => Peer::at(client, trusts),
-            Source::Unnamed => Peer { trusted: false, ..peer },
-        })
-    }
-
-    async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
-        let house = &self.house;
-        let service = layers::service(&house.worker, Rc::clone(&connection));
-        let kept = Kept(&connection);
-        let mut served = house.http1.serve_connection(TokioIo::new(io.watching_http1()), service);
-        let mut serving = Pin::new(&mut served);
-        let mut dismissed = pin!(self.dismissed(&connection));
-        let ended = tokio::select! {
-            biased;
-            ended = serving.as_mut() => ended,
-            () = dismissed.as_mut() => return,
-            () = house.drained() => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = serving => ended,
-                    () = dismissed => return,
-                }
-            }
-        };
-        match kept.0.take_tunnel().filter(|_| ended.is_ok()) {
-            Some(tunnel) => {
-                // hyper itself can only hand over streams that may change threads.
-                let parts = served.into_parts();
-                tunnel.run(parts.io.into_inner().unwatched(), parts.read_buf).await;
-            }
-            None => self.count(ended),
-        }
-    }
-
-    /// Waits until an HTTP/1 connection is to be closed at once.
-    async fn dismissed(&self, connection: &Connection) {
-        let gateway = &self.house.worker.gateway;
-        tokio::select! {
-            () = connection.severed() => {}
-            () = self.seat.occupant().must_leave() => {}
-            () = overdue(connection, &gateway.settings.timeouts, false) => {
-                if connection.awaits_head() {
-                    gateway.telemetry.head_rejected("too_slow");
-                }
-            }
-        }
-    }
-
-    async fn http2<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
-        let house = &self.house;
-        let timeouts = &house.worker.gateway.settings.timeouts;
-        let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http2.serve_connection(TokioIo::new(io.watching_http2()), service));
-        let asked_to_end = tokio::select! {
-            biased;
-            ended = served.as_mut() => return self.count(ended),
-            () = house.drained() => false,
-            () = self.seat.occupant().must_leave() => return,
-            // hyper pings idle HTTP/2 clients but never tires of them.
-            () = overdue(&connection, timeouts, true) => true,
-        };
-        served.as_mut().graceful_shutdown();
-        if !asked_to_end {
-            return self.count(served.await);
-        }
-        // A stream that was begun before the client read of the end runs to its own.
-        while let Err(_waiting) = timeout(FAREWELL, served.as_mut()).await.map(|ended| self.count(ended)) {
-            if connection.is_quiet() {
-                return;
-            }
-        }
-    }
-
-    fn count(&self, ended: hyper::Result<()>) {
-        let Err(fault) = ended else { return };
-        let telemetry = &self.house.worker.gateway.telemetry;
-        if fault.is_parse_too_large() {
-            telemetry.head_rejected("too_large");
-        } else if fault.is_parse() {
-            telemetry.head_rejected("malformed");
-        }
-        tracing::debug!("client connection: {fault}");
-    }
-}
-
-/// Gives up what a connection keeps for itself, however its task ends.
-struct Kept<'c>(&'c Connection);
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let house = &self.house;
-        house.open.set(house.open.get().saturating_sub(1));
-        house.worker.gateway.telemetry.connection_closed();
-        if house.draining.get() {
-            house.changed.notify_waiters();
-        }
-    }
-}
-
-/// What a handshake said; `None` if the client's certificate cannot be read to its end, or has ended: a session that is
-/// resumed brings the certificate of its first handshake along.
-fn session(stream: &TlsStream<TcpStream>) -> Option<Session> {
-    let tls = &stream.get_ref().1;
-    let server_name = tls.server_name().map(|name| sni::canonical(name).into());
-    let Some(shown) = tls.peer_certificates().and_then(<[_]>::first) else {
-        return Some(Session { server_name, certificate: None });
-    };
-    match client_certificate::read(shown) {
-        Ok(certificate) if certificate.is_valid_at(now_ms() / 1000) => {
-            Some(Session { server_name, certificate: Some(Arc::new(certificate)) })
-        }
-        Ok(_) => None,
-        Err(unreadable) => {
-            tracing::warn!("a client's certificate is refused: {}", unreadable.0);
-            None
-        }
-    }
-}
-
-/// Waits until the client has kept a connection without a request for too long.
-async fn overdue(connection: &Connection, timeouts: &Timeouts, multiplexed: bool) {
-    loop {
-        let due = connection.due(timeouts, multiplexed);
-        if due <= Instant::now() {
-            return;
-        }
-        sleep_until(due).await;
-    }
-}
-
 /// Runs HTTP/2 streams on the thread of their connection.
 #[derive(Clone, Copy, Debug)]
-struct Local;
+pub(super) struct Local;
 
 impl<F> hyper::rt::Executor<F> for Local
 where

@@ -16,6 +16,7 @@ mod flood;
 mod form;
 mod forward;
 mod grpc;
+mod guest;
 mod headers;
 pub mod health;
 mod identity;

@@ -134,20 +134,23 @@ impl Table {
     pub fn find(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<usize> {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         let mut found = None;
-        self.walk(0, path, 0, &mut |ends| {
+        let done = &mut |ends: &[(Method, usize)]| {
             found = find(ends, method);
             found.is_some()
-        });
+        };
+        self.walk(0, path, 0, (done, &|ends| find(ends, method).is_some()));
         found
     }
 
     /// The methods that routes of this path have, sorted; empty if no route has it.
-    pub fn methods(&self, path: &CanonicalPath<'_>) -> Vec<&str> {
+    pub fn methods<'t>(&'t self, path: &CanonicalPath<'_>) -> Vec<&'t str> {
         let mut methods: Vec<&str> = Vec::new();
-        self.walk(0, path, 0, &mut |ends| {
-            methods.extend(ends.iter().map(|(method, _)| method.as_str()));
+        let done = &mut |ends: &'t [(Method, usize)]| {
+            let taken = ends.iter().filter(|(method, _)| self.find(path, method).is_some());
+            methods.extend(taken.map(|(method, _)| method.as_str()));
             false
-        });
+        };
+        self.walk(0, path, 0, (done, &|_| false));
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -189,19 +192,21 @@ impl Table {
         Vec::new()
     }
 
-    /// Whether routes with a variable at this node take all that a rest could: one segment, one segment and a slash, and
-    /// more segments. What they take of names that nobody has thought of yet, they take of literals too.
+    /// Whether routes with a variable at this node leave nothing of what a rest could take: one segment, one segment and a
+    /// slash (which nobody takes if there is a route for the other of the two), and more segments. What they take of names
+    /// that nobody has thought of yet, they take of literals too.
     fn takes_all(&self, at: usize, index: usize, method: &Method, takers: &mut Vec<usize>) -> bool {
         let variable = self.nodes.get(at).and_then(|node| node.variable);
         let Some((variable, node)) = variable.and_then(|at| Some((at, self.nodes.get(at)?))) else { return false };
-        let Some(one) = find(&node.ends, method) else { return false };
-        takers.push(one);
+        let slash = node.literals.get("").and_then(|end| self.nodes.get(*end));
+        let one = [find(&node.ends, method), slash.and_then(|end| find(&end.ends, method))];
+        if one == [None, None] {
+            return false;
+        }
+        takers.extend(one.into_iter().flatten());
         if index + 1 >= MAX_SEGMENTS {
             return true;
         }
-        let slash = node.literals.get("").and_then(|end| self.nodes.get(*end)).and_then(|end| find(&end.ends, method));
-        let Some(slash) = slash else { return false };
-        takers.push(slash);
         match find(&node.rests, method) {
             Some(more) => {
                 takers.push(more);
@@ -211,21 +216,29 @@ impl Table {
         }
     }
 
-    /// Visits the ends that a path reaches, the most specific first, until `done`. The depth is that of the path,
-    /// which is bounded, and no node is visited twice, since each has one parent.
+    /// Visits the ends that a path reaches, the most specific first, until `done`; `takes` says whether routes that end
+    /// somewhere would take the request. The depth is that of the path, which is bounded, and no node is visited twice,
+    /// since each has one parent.
     fn walk<'t>(
         &'t self,
         at: usize,
         path: &CanonicalPath<'_>,
         index: usize,
-        done: &mut impl FnMut(&'t [(Method, usize)]) -> bool,
+        (done, takes): (&mut impl FnMut(&'t [(Method, usize)]) -> bool, &impl Fn(&'t [(Method, usize)]) -> bool),
     ) -> Visit {
         let Some(node) = self.nodes.get(at) else { return Visit::Missed };
+        // A path that differs from a more specific route in its final slash only is not taken for less specific ones: a
+        // backend that makes nothing of that slash would serve the route's page under another rule.
+        let twin = |ends: &'t [(Method, usize)]| if takes(ends) { Visit::LookAlike } else { Visit::Missed };
         let Some(segment) = path.segment(index) else {
-            return if done(&node.ends) { Visit::Done } else { Visit::Missed };
+            if done(&node.ends) {
+                return Visit::Done;
+            }
+            let slash = node.literals.get("").and_then(|end| self.nodes.get(*end));
+            return slash.map_or(Visit::Missed, |slash| twin(&slash.ends));
         };
         if let Some(next) = node.literal(segment, self.folds) {
-            match self.walk(next, path, index + 1, done) {
+            match self.walk(next, path, index + 1, (done, takes)) {
                 Visit::Missed => {}
                 found => return found,
             }
@@ -236,10 +249,10 @@ impl Table {
             return Visit::LookAlike;
         }
         if segment.is_empty() {
-            return Visit::Missed;
+            return twin(&node.ends);
         }
         if let Some(next) = node.variable {
-            match self.walk(next, path, index + 1, done) {
+            match self.walk(next, path, index + 1, (done, takes)) {
                 Visit::Missed => {}
                 found => return found,
             }
@@ -307,6 +320,49 @@ mod tests {
             let found = table.find(&CanonicalPath::new(path).unwrap(), &method.parse().unwrap());
             assert_eq!(found, expected, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_path_that_differs_from_a_more_specific_route_in_its_final_slash_is_nobodys() {
+        let routes = [
+            ("GET", "/files/{rest...}"),
+            ("GET", "/files/secret"),
+            ("GET", "/files/{name}/log"),
+            ("GET", "/{page}"),
+            ("GET", "/admin/"),
+            ("PUT", "/admin"),
+            ("GET", "/both/{x}"),
+            ("GET", "/both/{x}/"),
+            ("GET", "/both/{x...}"),
+        ];
+        let mut table = Table::new(false);
+        for (number, (method, path)) in routes.iter().enumerate() {
+            table.insert(&Pattern::parse(path).unwrap(), &method.parse().unwrap(), number).unwrap();
+        }
+        for (method, path, expected) in [
+            ("GET", "/files/secret", Some(1)),
+            ("GET", "/files/secret/", None),
+            ("HEAD", "/files/secret/", None),
+            ("GET", "/files/a/log", Some(2)),
+            ("GET", "/files/a/log/", None),
+            ("GET", "/files/a/", Some(0)),
+            ("GET", "/files/a/b/", Some(0)),
+            ("GET", "/files/secret/a", Some(0)),
+            ("GET", "/admin/", Some(4)),
+            ("GET", "/admin", None),
+            ("PUT", "/admin", Some(5)),
+            ("GET", "/page", Some(3)),
+            ("GET", "/page/", None),
+            ("GET", "/both/a", Some(6)),
+            ("GET", "/both/a/", Some(7)),
+            ("GET", "/both/a/b", Some(8)),
+        ] {
+            let found = table.find(&CanonicalPath::new(path).unwrap(), &method.parse().unwrap());
+            assert_eq!(found, expected, "{method} {path}");
+        }
+        // What nobody takes has no method.
+        assert_eq!(table.methods(&CanonicalPath::new("/files/secret/").unwrap()), [""; 0]);
+        assert_eq!(table.methods(&CanonicalPath::new("/admin").unwrap()), ["PUT"]);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //! Labels are names from the operators' own files (applications, routes, upstream servers, issuers) and codes from a
 //! closed list, never paths, users or anything else that clients choose, so the number of series is bounded.
 
-use std::borrow::Cow;
-use std::fmt;
+mod labels;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,92 +18,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::RequestRecord;
 
+use labels::{Direction, Named, Outcome, Refused, ServerOf};
+
 /// Upper bounds in seconds for whole requests and upstream answers.
 const REQUEST_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Upper bounds in seconds for decisions, which take microseconds.
 const DECIDE_SECONDS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 1e-3, 1e-2];
-
-/// The labels of `portcullis_requests_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Outcome {
-    application: Option<Arc<str>>,
-    route: Option<Arc<str>>,
-    allowed: bool,
-    reason: Option<Cow<'static, str>>,
-    class: u16,
-}
-
-impl EncodeLabelSet for Outcome {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        ("application", self.application.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
-        ("route", self.route.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
-        ("decision", if self.allowed { "allow" } else { "deny" }).encode(encoder.encode_label())?;
-        ("reason", self.reason.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
-        ("status", format!("{}xx", self.class)).encode(encoder.encode_label())
-    }
-}
-
-/// The labels of `portcullis_tokens_refused_total` and `portcullis_heads_rejected_total`: a word of a closed list.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Refused {
-    cause: &'static str,
-}
-
-impl EncodeLabelSet for Refused {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        ("cause", self.cause).encode(encoder.encode_label())
-    }
-}
-
-/// The label of `portcullis_tunnel_bytes_total`: `in` is from the client.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Direction {
-    direction: &'static str,
-}
-
-impl EncodeLabelSet for Direction {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        ("direction", self.direction).encode(encoder.encode_label())
-    }
-}
-
-/// One label with a name from the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Named {
-    label: &'static str,
-    name: Option<Arc<str>>,
-}
-
-impl Named {
-    fn new(label: &'static str, name: Option<&Arc<str>>) -> Self {
-        Self { label, name: name.cloned() }
-    }
-
-    fn of(label: &'static str, name: &str) -> Self {
-        Self { label, name: Some(name.into()) }
-    }
-}
-
-impl EncodeLabelSet for Named {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        (self.label, self.name.as_deref().unwrap_or_default()).encode(encoder.encode_label())
-    }
-}
-
-/// A server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ServerOf {
-    upstream: Arc<str>,
-    server: Arc<str>,
-}
-
-impl EncodeLabelSet for ServerOf {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        ("upstream", &*self.upstream).encode(encoder.encode_label())?;
-        ("server", &*self.server).encode(encoder.encode_label())
-    }
-}
 
 type Histograms = Family<Named, Histogram, fn() -> Histogram>;
 

@@ -77,7 +77,8 @@ fn outcome(world: &World, request: &Request, seen: &RefCell<BTreeSet<String>>) -
 }
 
 /// The most specific route that takes the path and the method: literal beats variable beats rest, from the left. HEAD
-/// takes the route of GET.
+/// takes the route of GET. Nobody takes a path that differs from a more specific route without a rest in its final slash
+/// only.
 pub fn route_of<'w>(world: &'w World, method: &str, path: &[String]) -> Option<&'w Route> {
     let method = if method == "HEAD" { "GET" } else { method };
     let specificity = |route: &&Route| -> Vec<u8> {
@@ -88,9 +89,22 @@ pub fn route_of<'w>(world: &'w World, method: &str, path: &[String]) -> Option<&
         };
         route.pattern.iter().map(rank).collect()
     };
-    let fits =
-        |route: &&Route| route.methods.iter().any(|listed| listed == method) && matches_path(&route.pattern, path);
-    world.routes.iter().filter(fits).min_by_key(|route| Reverse(specificity(route)))
+    let listed = |route: &&Route| route.methods.iter().any(|listed| listed == method);
+    let taking = |path: &[String]| -> Vec<&'w Route> {
+        world.routes.iter().filter(listed).filter(|route| matches_path(&route.pattern, path)).collect()
+    };
+    let found = taking(path).into_iter().min_by_key(|route| Reverse(specificity(route)))?;
+    let twin = match path.split_last() {
+        Some((last, rest)) if last.is_empty() => rest.to_vec(),
+        _ => [path, &[String::new()]].concat(),
+    };
+    let is_nearer = |route: &&Route| {
+        let (near, far) = (specificity(route), specificity(&found));
+        let whole = !route.pattern.iter().any(|segment| matches!(segment, Segment::Rest(_)));
+        let first = near.iter().zip(&far).find(|(near, far)| near != far);
+        whole && first.is_some_and(|(near, far)| near > far)
+    };
+    (!taking(&twin).iter().any(is_nearer)).then_some(found)
 }
 
 fn matches_path(pattern: &[Segment], path: &[String]) -> bool {

@@ -170,7 +170,8 @@ fn http2_heads_have_the_bounds_of_http1() {
 fn heads_that_never_became_a_request_are_counted_by_cause() {
     let backend = Backend::hello();
     let setup = with_limits(&backend, "head_bytes: 16KiB, headers: 20");
-    let gateway = Setup { timeouts: "drain: 1s, client_head: 300ms".into(), ..setup }.start();
+    // Longer than a refused client is listened to, so that each head has one cause.
+    let gateway = Setup { timeouts: "drain: 1s, client_head: 1500ms".into(), ..setup }.start();
     let get = |lines: &str| format!("GET /things/1 HTTP/1.1\r\nHost: app.test\r\n{lines}\r\n");
     for (head, cause) in [
         (get(&"X: y\r\n".repeat(20)), "too_large"),
