@@ -95,6 +95,7 @@ fn the_examples_pass_the_check() {
         ("iom", "1 application, 19 routes, 1 domain, 22 principals, "),
         ("imsma", "1 application, 15 routes, 1 domain, 12 principals, "),
         ("imos", "2 applications, 18 routes, 1 domain, 49 principals, "),
+        ("edge", "3 applications, 5 routes, 1 domain, 2 principals, "),
         ("all", "8 applications, 67 routes, 4 domains, 106 principals, "),
     ] {
         let gateway = format!("examples/{example}/gateway.yaml");
