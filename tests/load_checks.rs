@@ -227,11 +227,11 @@ fn a_path_longer_than_any_request_is_a_fault() {
     let cases = [
         ("/a".repeat(64), false),
         ("/a".repeat(65), true),
-        (twice("a", 8_000), false),
-        (twice("a", 9_000), true),
+        (twice("a", 30_000), false),
+        (twice("a", 31_000), true),
         // characters that may stand for themselves count once, however they are written here
-        (twice("%21", 5_000), false),
-        (twice("%20", 5_000), true),
+        (twice("%21", 20_000), false),
+        (twice("%20", 20_000), true),
     ];
     for (path, fault) in cases {
         let list = format!("[{{id: r, match: {{methods: [GET], path: \"{path}\"}}, public: true}}]");
@@ -691,6 +691,20 @@ fn a_place_of_tokens_is_a_name_without_another_meaning() {
     }
     let folded = "    token: {header: X-Token}\n    allow_headers: [x_token, x_other]";
     assert_eq!(faults_of_application(folded), [("header_clash", "x_token".to_owned())]);
+}
+
+#[test]
+fn nobody_authenticates_a_connection_of_http_2() {
+    let list = "[{id: r, match: {methods: [GET], path: /}, gate_only: true}]";
+    let lines = format!("{list}\n    token: {{cookie: a}}\n    connection_auth: true");
+    for (protocol, faults) in [("http1", 0), ("http2", 1)] {
+        let servers = format!("{{app: {{protocol: {protocol}, servers");
+        let text = routes("", "[app.example.org]", &lines).replace("{app: {servers", &servers);
+        let grants = grants("", "");
+        let report = load(&text, &grants);
+        let codes: Vec<_> = found(&report, [&text, &grants]).into_iter().map(|(_, code, ..)| code).collect();
+        assert_eq!(codes, vec!["conflict"; faults], "{protocol}");
+    }
 }
 
 #[test]

@@ -231,6 +231,12 @@ pub(in crate::route) fn check_routes(
                 .help("put the prefix in front of the path, or leave `path.strip` of the upstream out");
         }
     }
+    if let Some(place) = application.connection_auth.filter(|_| upstream.transport.protocol == Protocol::Http2) {
+        let message = format!("`connection_auth` with the upstream `{}`, which speaks HTTP/2", upstream.name);
+        report.error("conflict", place, message).help(
+            "requests of many share a connection of HTTP/2, so nobody can authenticate one; use `protocol: http1`",
+        );
+    }
     let rules = || {
         routes.iter().filter_map(|route| match &route.access {
             Access::Rules(rules) => Some(rules),
