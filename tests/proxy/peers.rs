@@ -31,8 +31,11 @@ class Echo(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
     def log_message(self, *args):
         pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-server.daemon_threads = True
+class Server(http.server.ThreadingHTTPServer):
+    # Of the language's own, five connections may wait to be accepted; more are lost for a while.
+    request_queue_size = 1024
+    daemon_threads = True
+server = Server(("127.0.0.1", 0), Echo)
 print(server.server_address[1], flush=True)
 server.serve_forever()
 "#;
