@@ -266,7 +266,9 @@ fn every_cell_agrees_with_the_decision_in_every_example() {
     for example in examples() {
         let policy = load(&example);
         let compared: usize = policy.worlds().map(|world| agrees(&policy, world)).sum();
-        assert!(compared > 1000, "{}: only {compared} cells", example.display());
+        // The edge has two people and three rights.
+        let least = if example.ends_with("edge/gateway.yaml") { 50 } else { 1000 };
+        assert!(compared > least, "{}: only {compared} cells", example.display());
     }
 }
 
