@@ -27,7 +27,8 @@ fn examples() -> PathBuf {
 }
 
 /// The examples and the least number of cases in each.
-const CASES: [(&str, usize); 5] = [("ips-oms", 45), ("iom", 36), ("imsma", 28), ("imos", 73), ("all", 182)];
+const CASES: [(&str, usize); 6] =
+    [("ips-oms", 45), ("iom", 36), ("imsma", 28), ("imos", 73), ("edge", 12), ("all", 182)];
 
 #[test]
 fn every_case_of_every_example_is_decided_as_expected() {
