@@ -702,7 +702,10 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
             &["app None Loss client_certificates"],
         ),
         (&[("upstream: u\n", "upstream: u\n    on_expiry: keep\n")], &["app None Gain on_expiry"]),
-        (&[("upstream: u\n", "upstream: u\n    connection_auth: true\n    token: {cookie: c}\n")], &["app None Unclear token connection_auth"]),
+        (
+            &[("upstream: u\n", "upstream: u\n    connection_auth: true\n    token: {cookie: c}\n")],
+            &["app None Unclear token connection_auth"],
+        ),
         // WebSockets and trailers
         (&[("id: order,", "id: order, websocket: false,")], &["order Changed Loss [websocket] 3>3"]),
         (&[("upstream: u\n", "upstream: u\n    websocket: true\n")], &[]),
