@@ -96,8 +96,8 @@ struct Terms {
 }
 
 impl Terms {
-    /// Takes an answer, unless it switches to another protocol than the one that was judged, or to one that nobody asked
-    /// for.
+    /// Takes an answer, unless it switches to another protocol than the one that was judged, or to one that nobody
+    /// asked for.
     fn admit(&self, (response, lease): Answer) -> Result<Answer, Refusal> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok((response, lease));

@@ -1,5 +1,5 @@
-//! What is behind an application: the servers that permitted requests go to, what they are asked for there and as whom. No
-//! decision changes with it, but what a decision opens does.
+//! What is behind an application: the servers that permitted requests go to, what they are asked for there and as whom.
+//! No decision changes with it, but what a decision opens does.
 
 use std::collections::BTreeSet;
 
