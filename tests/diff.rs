@@ -697,6 +697,26 @@ fn changes_of_routes_are_told_as_what_opens_and_closes() {
         (&[("upstream: u\n", "upstream: u\n    cors: {origins: \"https://a.test\"}\n")], &["app None Gain cors"]),
         (&[("upstream: u\n", "upstream: u\n    backend: tomcat\n")], &["app None Gain backend"]),
         (&[("upstream: u\n", "upstream: u\n    backend: strict\n")], &[]),
+        (
+            &[("audiences: [a]", "audiences: [a], client_certificates: [\"CN=x\"]")],
+            &["app None Loss client_certificates"],
+        ),
+        (&[("upstream: u\n", "upstream: u\n    on_expiry: keep\n")], &["app None Gain on_expiry"]),
+        (
+            &[("upstream: u\n", "upstream: u\n    connection_auth: true\n    token: {cookie: c}\n")],
+            &["app None Unclear token connection_auth"],
+        ),
+        // WebSockets and trailers
+        (&[("id: order,", "id: order, websocket: false,")], &["order Changed Loss [websocket] 3>3"]),
+        (&[("upstream: u\n", "upstream: u\n    websocket: true\n")], &[]),
+        (&[("id: order,", "id: order, trailers: [x-checksum],")], &["order Changed Gain [trailers] 3>3"]),
+        // what is behind the application
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\", \"http://127.0.0.1:2\"]")], &["app None Neutral servers"]),
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\"], protocol: http2")], &["app None Neutral protocol"]),
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\"], host: server")], &["app None Unclear host"]),
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\"], path: {add: /x}")], &["app None Unclear path"]),
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\"], tls: {server_name: a.test}")], &["app None Neutral tls"]),
+        (&[("127.0.0.1:1\"]", "127.0.0.1:1\"], balance: round_robin, retries: {attempts: 0}")], &[]),
         (&[("hosts: [app.example.org]", "hosts: [APP.example.org, other.example.org]")], &["app None Gain hosts"]),
         (&[("hosts: [app.example.org]", "hosts: [\"app.example.org:443\"]")], &[]),
     ];

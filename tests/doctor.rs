@@ -237,6 +237,11 @@ async fn what_is_wrong_with_a_certificate_or_a_secret_is_named() {
     site.expect(0, "warn", &["is for app.example.org, and not for *.example.net, other.example.org:8443"]).await;
     fs::set_permissions(site.folder.path().join("admin.token"), fs::Permissions::from_mode(0o644)).unwrap();
     site.expect(1, "fail", &["admin token", "open to everybody", "mode 644"]).await;
+    site.write("password.txt", "secret\n");
+    fs::set_permissions(site.folder.path().join("password.txt"), fs::Permissions::from_mode(0o644)).unwrap();
+    let own = "ca: upstream.pem, credentials: {basic: gateway, from_file: password.txt}";
+    site.edit("routes.yaml", "ca: upstream.pem", own);
+    site.expect(1, "fail", &["backend secret", "password.txt", "open to everybody", "mode 644"]).await;
 }
 
 #[tokio::test]

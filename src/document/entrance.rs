@@ -1,5 +1,5 @@
-//! The entrance of an application as written: where its callers' tokens stand, which web pages may call it, what it says
-//! of itself to clients that have no token yet, and how its backend reads paths.
+//! The entrance of an application as written: where its callers' tokens stand, which web pages may call it, what it
+//! says of itself to clients that have no token yet, and how its backend reads paths.
 
 use std::time::Duration;
 

@@ -247,7 +247,8 @@ pub struct TimeoutsDocument {
     pub client_head: Duration,
     /// How long a client's connection may idle between requests. Default: 60 s.
     pub client_idle: Duration,
-    /// Between two pieces of a request body, and for the whole of a form that is read to judge its request. Default: 30 s.
+    /// Between two pieces of a request body, and for the whole of a form that is read to judge its request.
+    /// Default: 30 s.
     pub client_body: Duration,
     /// The whole of a request, its answer included; zero is no bound. Default: 1 h.
     pub request: Duration,

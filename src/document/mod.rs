@@ -102,8 +102,8 @@ pub fn read_revocations(source: SourceId, report: &mut Report) -> Option<Vec<rev
     decode::revocations(&root, report)
 }
 
-/// Reads a file that holds nothing but `tests:`, as route maps have them. Faults go to `report`; `None` when no document
-/// could be made at all.
+/// Reads a file that holds nothing but `tests:`, as route maps have them. Faults go to `report`; `None` when no
+/// document could be made at all.
 pub fn read_tests(source: SourceId, report: &mut Report) -> Option<Vec<routes::TestDocument>> {
     let root = parse::parse(source, &Limits::default(), report)?;
     decode::tests(&root, report)

@@ -20,13 +20,13 @@ pub enum Carrier {
     Header,
 }
 
-/// The one token of a request, as it came. Headers that carry tokens count if a trusted proxy sent them; of anybody else
-/// they are as if absent. A token in a place where the application does not look counts too: a backend that reads it
-/// would believe another caller than the one who was judged.
+/// The one token of a request, as it came. Headers that carry tokens count if a trusted proxy sent them; of anybody
+/// else they are as if absent. A token in a place where the application does not look counts too: a backend that reads
+/// it would believe another caller than the one who was judged.
 ///
 /// # Errors
-/// [`Reason::NoToken`] without a token in a place of the application; [`Reason::MalformedCredentials`] where two readers
-/// could find different tokens.
+/// [`Reason::NoToken`] without a token in a place of the application; [`Reason::MalformedCredentials`] where two
+/// readers could find different tokens.
 pub(super) fn find<'h>(
     head: &'h Parts,
     places: &TokenPlaces,

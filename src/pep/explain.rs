@@ -12,8 +12,8 @@ use crate::token::Verified;
 
 /// Takes the decision on a request with a verified token and this body apart. `origins` are those of the snapshot's
 /// domains. `None` where a request never comes to a decision of the policy: its target, query or form is refused, the
-/// gateway itself answers, no route takes it, the route asks for nothing, or nobody knows the principal. Of a path that the
-/// backend may read in several ways the first reading that is denied is taken apart.
+/// gateway itself answers, no route takes it, the route asks for nothing, or nobody knows the principal. Of a path that
+/// the backend may read in several ways the first reading that is denied is taken apart.
 pub fn explain(
     snapshot: &Snapshot,
     origins: &[Origins],

@@ -60,8 +60,8 @@ impl<'r> RequestFacts<'r> {
         Ok(Self { fields: Some(Parameters::of_form(text, rules.form_names())), ..self })
     }
 
-    /// Takes in all of a request that its rules read; `None` if its body has to be read first, which is not worth it for
-    /// a member that may do nothing at all.
+    /// Takes in all of a request that its rules read; `None` if its body has to be read first, which is not worth it
+    /// for a member that may do nothing at all.
     ///
     /// # Errors
     /// A part of it could be read in two ways, or the body is none that these rules can be judged by.

@@ -27,8 +27,8 @@ pub(super) enum Outcome {
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
-/// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be yes.
-/// `identify` says who asks, `current` whether that still holds, `connection` what the request came on.
+/// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be
+/// yes. `identify` says who asks, `current` whether that still holds, `connection` what the request came on.
 pub(super) fn judge(
     snapshot: &Snapshot,
     (identify, current): (
@@ -179,7 +179,8 @@ pub fn admits(gate: &Gate, token: &Verified) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether an application's gate lets the certificate of the connection come in, which may have ended since the handshake.
+/// Whether an application's gate lets the certificate of the connection come in, which may have ended since the
+/// handshake.
 fn certified(gate: &Gate, environment: Environment<'_>) -> Result<(), Refusal> {
     if gate.client_certificates.is_empty() {
         return Ok(());

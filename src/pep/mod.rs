@@ -1,6 +1,6 @@
-//! Enforcement, pure: turns a request head, and the form in the body where the rules read it, into a permission, a refusal
-//! or an answer of the gateway itself. One synchronous function of the snapshot, the request and its environment; it reads
-//! no clock, opens no socket and waits for no lock.
+//! Enforcement, pure: turns a request head, and the form in the body where the rules read it, into a permission, a
+//! refusal or an answer of the gateway itself. One synchronous function of the snapshot, the request and its
+//! environment; it reads no clock, opens no socket and waits for no lock.
 
 mod credentials;
 mod explain;
@@ -68,8 +68,8 @@ pub struct Environment<'c> {
 pub enum Verdict {
     /// It may pass.
     Permitted(Permitted),
-    /// It cannot be judged without the form in its body: everything before has passed, and [`authorize_form`] judges the
-    /// whole.
+    /// It cannot be judged without the form in its body: everything before has passed, and [`authorize_form`] judges
+    /// the whole.
     FormNeeded {
         /// The head, to be judged once more.
         head: Parts,
@@ -100,8 +100,8 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, env
     authorize_with(snapshot, verifier, head, None, environment)
 }
 
-/// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since the
-/// body was asked for. Whatever the verdict, the body goes nowhere without it.
+/// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since
+/// the body was asked for. Whatever the verdict, the body goes nowhere without it.
 pub fn authorize_form(
     snapshot: &Arc<Snapshot>,
     verifier: &Verifier,
@@ -160,8 +160,8 @@ fn authorize_with(
 }
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
-/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole body,
-/// if there is one. `Some` is what the gateway would answer itself.
+/// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole
+/// body, if there is one. `Some` is what the gateway would answer itself.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
@@ -188,8 +188,8 @@ pub fn simulate(
     (grounds, answer)
 }
 
-/// Brings a permitted head into the form in which it goes on, or says that it goes no further and what the answer is; one
-/// that is judged once more stays as it came.
+/// Brings a permitted head into the form in which it goes on, or says that it goes no further and what the answer is;
+/// one that is judged once more stays as it came.
 fn settle(head: &mut Parts, grounds: &mut Grounds, outcome: Outcome) -> Result<Outcome, Refusal> {
     let (Outcome::Permitted, Some(application)) = (&outcome, &grounds.application) else { return Ok(outcome) };
     target::settle(head)?;

@@ -1,6 +1,6 @@
-//! Which web page asks: the origin of a request, and whether a token in a cookie may count for it. Browsers send cookies
-//! along whoever made the page, so a request that changes something must show that the application's own page made it
-//! (Fetch Metadata, RFC 6454 section 7).
+//! Which web page asks: the origin of a request, and whether a token in a cookie may count for it. Browsers send
+//! cookies along whoever made the page, so a request that changes something must show that the application's own page
+//! made it (Fetch Metadata, RFC 6454 section 7).
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
@@ -22,8 +22,8 @@ pub(super) fn admitted(application: &Application, headers: &HeaderMap) -> Option
     cors.admits(origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Whether a token that comes by itself, in a cookie or by a sign-in proxy that was shown one, may count for this request.
-/// A cookie counts only where a browser shows whose page asks; a proxy also serves clients that show nothing.
+/// Whether a token that comes by itself, in a cookie or by a sign-in proxy that was shown one, may count for this
+/// request. A cookie counts only where a browser shows whose page asks; a proxy also serves clients that show nothing.
 ///
 /// # Errors
 /// [`Reason::CrossSite`] if another site may have made it.

@@ -1,5 +1,5 @@
-//! What the gateway answers itself, without the backend: CORS preflights (the Fetch standard) and the metadata of a protected
-//! resource (RFC 9728), without a token; and an OPTIONS that may go no further.
+//! What the gateway answers itself, without the backend: CORS preflights (the Fetch standard) and the metadata of a
+//! protected resource (RFC 9728), without a token; and an OPTIONS that may go no further.
 
 use http::Method;
 use http::header::{

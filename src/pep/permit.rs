@@ -83,8 +83,8 @@ pub struct Grounds {
     pub principal: Option<Arc<str>>,
     /// The names of the principal's groups, sorted. Of a permitted request whose application asks for them.
     pub groups: Option<Arc<[Arc<str>]>>,
-    /// The scope nodes in which the right that the route asks for is held, as [`crate::policy::held_scopes`] finds them.
-    /// Of a permitted request whose application asks for them; `None` also where no list would be exact.
+    /// The scope nodes in which the right that the route asks for is held, as [`crate::policy::held_scopes`] finds
+    /// them. Of a permitted request whose application asks for them; `None` also where no list would be exact.
     pub scopes: Option<Box<[Arc<str>]>>,
 }
 

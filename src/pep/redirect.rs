@@ -1,5 +1,5 @@
-//! What a listener does that only sends clients to HTTPS: the same host and target there, if they are such as the gateway
-//! serves.
+//! What a listener does that only sends clients to HTTPS: the same host and target there, if they are such as the
+//! gateway serves.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::route::canonical::{self, BadTarget, CanonicalPath};
 use crate::route::host::Host;
 use crate::snapshot::Snapshot;
 
-/// Where authorities of certificates look for proofs by plain HTTP (RFC 8555 section 8.3). The gateway has none to show, and
-/// a redirect would send them to an application.
+/// Where authorities of certificates look for proofs by plain HTTP (RFC 8555 section 8.3). The gateway has none to
+/// show, and a redirect would send them to an application.
 const ACME: &str = "/.well-known/acme-challenge/";
 /// The port that `https` URLs need not name.
 const HTTPS: u16 = 443;
 
-/// Answers one request head with the URL of HTTPS at this port, or with a refusal. No token is read, and nothing reaches the
-/// URL but a host of the route map and a target in its one form.
+/// Answers one request head with the URL of HTTPS at this port, or with a refusal. No token is read, and nothing
+/// reaches the URL but a host of the route map and a target in its one form.
 pub fn redirect(snapshot: &Arc<Snapshot>, head: Parts, port: u16) -> Verdict {
     let mut grounds = Grounds::none(snapshot);
     match location(snapshot, &head, port, &mut grounds) {

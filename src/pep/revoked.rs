@@ -25,8 +25,8 @@ pub fn judge_again(snapshot: &Snapshot, issuers: &Issuers, token: &Verified, now
 }
 
 /// The challenge that asks for a token issued later. RFC 6750 section 3 has the form, Entra's documentation of claims
-/// challenges the parameters; `None` where the client would not understand it, its issuer never sends it, or no token that
-/// it could get now would do: the client would ask for one again and again.
+/// challenges the parameters; `None` where the client would not understand it, its issuer never sends it, or no token
+/// that it could get now would do: the client would ask for one again and again.
 fn challenge(issuers: &Issuers, token: &Verified, hit: Hit, now: u64) -> Option<Box<HeaderValue>> {
     let uri = issuers.get(token.issuer)?.authorization_uri.as_deref().filter(|_| token.takes_challenges)?;
     let from = match hit {

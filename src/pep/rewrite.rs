@@ -1,5 +1,5 @@
-//! The path as an upstream wants it: a prefix taken off, another put in front. What comes of it is judged again, so that
-//! a change of the path never makes one that would have been refused.
+//! The path as an upstream wants it: a prefix taken off, another put in front. What comes of it is judged again, so
+//! that a change of the path never makes one that would have been refused.
 
 use http::Uri;
 use http::request::Parts;

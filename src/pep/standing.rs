@@ -1,5 +1,5 @@
-//! Judging again, whole: what outlives its request's head (a tunnel, a stream of events) keeps that head, and may go on only
-//! while it would still be let in.
+//! Judging again, whole: what outlives its request's head (a tunnel, a stream of events) keeps that head, and may go on
+//! only while it would still be let in.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::route::host::Host;
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
-/// What a permission rested on. It says whether that still holds and lets nothing through: no permission can be made of it.
+/// What a permission rested on. It says whether that still holds and lets nothing through: no permission can be made of
+/// it.
 pub struct Standing {
     head: Parts,
     form: Option<Bytes>,
@@ -109,8 +110,8 @@ impl Standing {
         self.token().map(|token| verifier.expires(token))
     }
 
-    /// Takes the steps of [`authorize`](super::authorize) once more, by the snapshot of now. The signature was verified; whether
-    /// the token has expired counts unless the application keeps such streams.
+    /// Takes the steps of [`authorize`](super::authorize) once more, by the snapshot of now. The signature was
+    /// verified; whether the token has expired counts unless the application keeps such streams.
     ///
     /// # Errors
     /// Why it may not go on.

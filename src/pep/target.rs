@@ -1,5 +1,5 @@
-//! Where a request goes, as the head says it: the host that names the application, in one form; and what the head says of
-//! the message itself: its framing, its expectation, how far it may go.
+//! Where a request goes, as the head says it: the host that names the application, in one form; and what the head says
+//! of the message itself: its framing, its expectation, how far it may go.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
@@ -10,7 +10,8 @@ use crate::model::Reason;
 use crate::route::host::Host;
 
 /// The host of a request: the authority of an absolute target or of HTTP/2, or else the one `Host` header; where both
-/// are there, they must agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1). No host at all is refused in every version.
+/// are there, they must agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1). No host at all is refused in every
+/// version.
 ///
 /// # Errors
 /// A refusal that says which rule was broken.
@@ -38,9 +39,9 @@ pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
     }
 }
 
-/// A message is framed in one plain way: by one `Content-Length` of digits, or over HTTP/1.1 by `chunked`, once (RFC 9112
-/// sections 6.1 and 6.3); HTTP/1.0 and HTTP/2 have no codings. Whatever else hyper or h2 can read, some backend reads
-/// differently.
+/// A message is framed in one plain way: by one `Content-Length` of digits, or over HTTP/1.1 by `chunked`, once (RFC
+/// 9112 sections 6.1 and 6.3); HTTP/1.0 and HTTP/2 have no codings. Whatever else hyper or h2 can read, some backend
+/// reads differently.
 ///
 /// # Errors
 /// A refusal that says what is not so.
@@ -63,8 +64,8 @@ pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
     if plain && head.version == Version::HTTP_11 { Ok(()) } else { refuse("transfer_encoding") }
 }
 
-/// The scheme of an absolute target or of HTTP/2 is that of the connection (RFC 9110 section 7.4): a backend that trusts it
-/// would take a plain request for an encrypted one. A trusted proxy may have ended the encryption.
+/// The scheme of an absolute target or of HTTP/2 is that of the connection (RFC 9110 section 7.4): a backend that
+/// trusts it would take a plain request for an encrypted one. A trusted proxy may have ended the encryption.
 ///
 /// # Errors
 /// A refusal that says so.
@@ -84,8 +85,8 @@ const PSEUDONYM: &str = "portcullis";
 /// How many of them a request may pass: more than any chain that somebody meant.
 const MOST_GATEWAYS: usize = 8;
 
-/// The one expectation is `100-continue`, once (RFC 9110 section 10.1.1); HTTP/1.0 has none, whatever it says. hyper tells
-/// the client to go on when the body is asked for, which is after the permission.
+/// The one expectation is `100-continue`, once (RFC 9110 section 10.1.1); HTTP/1.0 has none, whatever it says. hyper
+/// tells the client to go on when the body is asked for, which is after the permission.
 ///
 /// # Errors
 /// A refusal that says so.
@@ -130,8 +131,8 @@ pub(super) fn count_forward(head: &mut Parts, left: u64) {
     head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
 }
 
-/// Gives the head the one `Host` that was judged, in its canonical form: a backend that knows another host by the same name
-/// with a final dot would serve that one.
+/// Gives the head the one `Host` that was judged, in its canonical form: a backend that knows another host by the same
+/// name with a final dot would serve that one.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Refusal> {
     let judged = host(head)?;
     if head.headers.get(HOST).is_some_and(|written| judged.is_written(written.as_bytes())) {

@@ -1,5 +1,6 @@
-//! The handshake of WebSocket as a client writes it: an Upgrade over HTTP/1.1 (RFC 6455 section 4.2.1), an extended CONNECT
-//! over HTTP/2 (RFC 8441 section 5). What is none is judged as if it did not ask; what is one by halves is refused.
+//! The handshake of WebSocket as a client writes it: an Upgrade over HTTP/1.1 (RFC 6455 section 4.2.1), an extended
+//! CONNECT over HTTP/2 (RFC 8441 section 5). What is none is judged as if it did not ask; what is one by halves is
+//! refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +12,8 @@ use http::{Method, Version};
 use super::Refusal;
 use crate::model::Reason;
 
-/// Marks the head of an extended CONNECT for `websocket`, whose method then stands as the GET that it is judged as. Whoever
-/// reads it from the wire puts this into its extensions.
+/// Marks the head of an extended CONNECT for `websocket`, whose method then stands as the GET that it is judged as.
+/// Whoever reads it from the wire puts this into its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct ExtendedConnect;
 

@@ -1,5 +1,5 @@
-//! How the gateway itself answers on the wire: RFC 9457 problem details, a plain page for browsers, and the headers that RFC
-//! 6750 (`WWW-Authenticate`) and RFC 9110 (`Allow`, `Retry-After`) ask for.
+//! How the gateway itself answers on the wire: RFC 9457 problem details, a plain page for browsers, and the headers
+//! that RFC 6750 (`WWW-Authenticate`) and RFC 9110 (`Allow`, `Retry-After`) ask for.
 
 use std::num::NonZeroU32;
 
@@ -198,8 +198,8 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     }
 }
 
-/// The challenge of RFC 6750 section 3 with what RFC 9728 section 5.1 adds. The URL is made of a host in its one form, so
-/// it needs no escapes.
+/// The challenge of RFC 6750 section 3 with what RFC 9728 section 5.1 adds. The URL is made of a host in its one form,
+/// so it needs no escapes.
 fn challenge(error: &str, metadata: Option<&str>) -> Option<HeaderValue> {
     let metadata = metadata.map(|url| format!(", resource_metadata=\"{url}\"")).unwrap_or_default();
     HeaderValue::try_from(format!("Bearer realm=\"portcullis\"{error}{metadata}")).ok()

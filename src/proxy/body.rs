@@ -1,4 +1,5 @@
-//! The body of an answer, streamed piece by piece: never gathered, never boxed. [`super::upload`] is the other direction.
+//! The body of an answer, streamed piece by piece: never gathered, never boxed. [`super::upload`] is the other
+//! direction.
 //!
 //! hyper asks for a piece only when it can send one, so a slow receiver slows the sender down and memory stays bounded.
 
@@ -82,9 +83,9 @@ impl Body {
         Self(Source::Fixed(bytes))
     }
 
-    /// What the upstream sends (`streamed` over HTTP/2), and which `trailers` may come behind it; it takes no longer than
-    /// `within`. At its end the connection goes back to its pool, the ledger is closed and `place` given up; dropped
-    /// before that, the connection is closed or the stream reset.
+    /// What the upstream sends (`streamed` over HTTP/2), and which `trailers` may come behind it; it takes no longer
+    /// than `within`. At its end the connection goes back to its pool, the ledger is closed and `place` given up;
+    /// dropped before that, the connection is closed or the stream reset.
     pub(super) fn relayed(
         (incoming, streamed, trailers): (Incoming, bool, Trailers),
         (lease, mut ledger, place): (Lease, Ledger, Place),
@@ -189,8 +190,8 @@ struct Relay {
 }
 
 /// What an answer holds while it is sent: its upstream connection, its account, its places among the requests in flight
-/// and among those that are judged again. A client that does not read would hold them for ever, and HTTP/2 never asks for
-/// the next piece then; so the worker looks after them too.
+/// and among those that are judged again. A client that does not read would hold them for ever, and HTTP/2 never asks
+/// for the next piece then; so the worker looks after them too.
 pub(super) struct Held {
     /// What the upstream sends. An HTTP/2 stream ends with it, so it goes when everything is let go of.
     incoming: RefCell<Option<Incoming>>,
@@ -218,8 +219,8 @@ impl fmt::Debug for Held {
 }
 
 impl Held {
-    /// Lets go of everything if the client has taken nothing for longer than `limit`, or the time for the whole request is
-    /// over. Whether there is still something to look after.
+    /// Lets go of everything if the client has taken nothing for longer than `limit`, or the time for the whole request
+    /// is over. Whether there is still something to look after.
     pub(super) fn look_after(&self, limit: Duration) -> bool {
         if self.exchange.borrow().is_some() && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             self.cut.set(Some(BrokenBody::Late));
@@ -232,8 +233,8 @@ impl Held {
         self.exchange.borrow().is_some()
     }
 
-    /// Ends the answer because its caller may not have it any more. What the client has not read of it by now is thrown away
-    /// with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
+    /// Ends the answer because its caller may not have it any more. What the client has not read of it by now is thrown
+    /// away with an HTTP/1 connection; of an HTTP/2 stream, up to its buffer of 64 KiB may still be read.
     pub(super) fn revoked(&self, refusal: &Refusal) {
         self.cut.set(Some(BrokenBody::Revoked));
         self.let_go(|ledger| ledger.cut(refusal));

@@ -1,6 +1,6 @@
-//! Authentication that a backend ties to a connection instead of a request (NTLM; Negotiate, RFC 4559): whoever gets such a
-//! connection next would be taken for the one who authenticated it. So it serves one principal on one client connection,
-//! or is closed (RFC 9110 section 11.1).
+//! Authentication that a backend ties to a connection instead of a request (NTLM; Negotiate, RFC 4559): whoever gets
+//! such a connection next would be taken for the one who authenticated it. So it serves one principal on one client
+//! connection, or is closed (RFC 9110 section 11.1).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub(super) struct Owner {
     principal: PrincipalKey,
 }
 
-/// Whom a request's connection may belong to, if its application allows that: whoever the token speaks for. HTTP/2 clients
-/// and proxies send requests of many over one connection, so HTTP/1.1 is asked for, and a principal.
+/// Whom a request's connection may belong to, if its application allows that: whoever the token speaks for. HTTP/2
+/// clients and proxies send requests of many over one connection, so HTTP/1.1 is asked for, and a principal.
 pub(super) fn owner(version: Version, grounds: &Grounds, application: &Application, caller: &Caller) -> Option<Owner> {
     let token = grounds.token.as_ref().filter(|_| grounds.carrier != Some(Carrier::Authorization))?;
     let allowed = application.connection_auth && version < Version::HTTP_2;
@@ -51,8 +51,8 @@ impl Owner {
         client.keep_bound(Bound { lease, principal });
     }
 
-    /// The connection that is kept for the owner, if it goes to a server of this upstream and still can be used; and which
-    /// server that is, in the upstream's list.
+    /// The connection that is kept for the owner, if it goes to a server of this upstream and still can be used; and
+    /// which server that is, in the upstream's list.
     pub(super) async fn take(&self, upstreams: &Upstreams, upstream: &Upstream) -> Option<(usize, Lease)> {
         let mut found = None;
         let Bound { mut lease, .. } = self.client.take_bound(|bound| {
@@ -78,8 +78,8 @@ pub(super) fn is_bound_by(answer: &HeaderMap) -> bool {
     answer.get_all(WWW_AUTHENTICATE).iter().any(names_scheme) || SIGNS.iter().any(|sign| answer.contains_key(sign))
 }
 
-/// Whether a scheme is named anywhere in a list of challenges. A word inside another challenge's text counts too: that costs
-/// a connection, and reading challenges wrongly could cost more.
+/// Whether a scheme is named anywhere in a list of challenges. A word inside another challenge's text counts too: that
+/// costs a connection, and reading challenges wrongly could cost more.
 fn names_scheme(value: &HeaderValue) -> bool {
     let words = value.as_bytes().split(|byte| !byte.is_ascii_alphanumeric());
     words.into_iter().any(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)))

@@ -119,8 +119,9 @@ impl Connection {
         self.terms.redirect_to_https
     }
 
-    /// Sets what its listener has in every answer. One line of HSTS, the listener's: a client that is told two things reads
-    /// the first (RFC 6797 section 8.1), and a backend must not take back what the operator of the listener promises.
+    /// Sets what its listener has in every answer. One line of HSTS, the listener's: a client that is told two things
+    /// reads the first (RFC 6797 section 8.1), and a backend must not take back what the operator of the listener
+    /// promises.
     pub(super) fn adorn(&self, headers: &mut HeaderMap) {
         if let Some(hsts) = self.terms.hsts.as_ref().filter(|_| self.secure) {
             headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());

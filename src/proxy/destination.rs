@@ -1,4 +1,5 @@
-//! What an upstream asks of the head of a request: the form of its target, the `Host`, and the gateway's own credentials.
+//! What an upstream asks of the head of a request: the form of its target, the `Host`, and the gateway's own
+//! credentials.
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -34,7 +35,8 @@ pub(super) fn origin_form(target: &Uri, upstream: &Upstream) -> Uri {
         Some(_) => b"&",
     };
     let longer = Bytes::from([judged.as_str().as_bytes(), mark, pair.expose()].concat());
-    // Only characters were added that a query may have; only the length could be too much, and then the backend says no.
+    // Only characters were added that a query may have; only the length could be too much, and then the backend says
+    // no.
     PathAndQuery::from_maybe_shared(longer).map_or_else(|_| Uri::from(judged.clone()), Uri::from)
 }
 

@@ -197,7 +197,8 @@ fn blame(visit: &Visit, reason: Reason) -> Reason {
     reason
 }
 
-/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
+/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a
+/// body.
 fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let (method, body) = (request.method(), request.body());
     if !method.is_safe() || !body.is_end_stream() {
@@ -211,7 +212,8 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-/// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was sent.
+/// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was
+/// sent.
 async fn attempt(
     limit: Duration,
     (mut lease, owner): (Lease, Option<&Owner>),
@@ -251,8 +253,8 @@ async fn attempt(
     }
 }
 
-/// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client would
-/// get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
+/// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client
+/// would get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let only = |name: HeaderName, plain: fn(&[u8]) -> bool| {
         let mut lines = headers.get_all(name).iter();

@@ -1,7 +1,7 @@
 //! Counts the HTTP/2 frames of a client that cost work and bring nothing, beside h2, which answers each of them: pings,
 //! settings, resets, priorities, unknown frames and empty ones (the floods of CVE-2019-9512 to 9518, CVE-2023-44487 and
-//! their successors). h2 has bounds of its own on continuations, on resets of streams that wait, and on streams that its
-//! own errors end; those for the rest are here. Frames tell their length, so there is one way to read them.
+//! their successors). h2 has bounds of its own on continuations, on resets of streams that wait, and on streams that
+//! its own errors end; those for the rest are here. Frames tell their length, so there is one way to read them.
 
 use tokio::time::Instant;
 

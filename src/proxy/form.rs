@@ -1,5 +1,5 @@
-//! Reads the form that a decision waits for: whole, in bounded memory and time, and only after everything else about its
-//! request has passed. hyper says `100 Continue` to a client that waits for it when the first piece is asked for.
+//! Reads the form that a decision waits for: whole, in bounded memory and time, and only after everything else about
+//! its request has passed. hyper says `100 Continue` to a client that waits for it when the first piece is asked for.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::{Worker, now_ms};
 use crate::model::Reason;
 use crate::pep::{self, Environment, Grounds, Refusal, Standing, Verdict};
 
-/// Reads the form of a request that waits for nothing else, and judges the whole by the snapshot of then. Who is revoked
-/// in the meantime is not waited for.
+/// Reads the form of a request that waits for nothing else, and judges the whole by the snapshot of then. Who is
+/// revoked in the meantime is not waited for.
 pub(super) async fn judge(
     worker: &Rc<Worker>,
     (head, body): (Parts, &mut Incoming),

@@ -2,28 +2,34 @@
 //! forwarded is what was judged.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{Body, Within};
-use super::bound;
+use super::bound::{self, Owner};
 use super::cors::Readers;
 use super::exchange::{Ended, exchange};
 use super::identity::Identity;
 use super::ledger::Ledger;
+use super::running::Place;
 use super::trailers::{self, Announced};
 use super::tunnel::Tunnel;
 use super::upgrade::{self, Handshake};
-use super::upload::RequestBody;
+use super::upload::{RequestBody, Upload};
+use super::upstream::Lease;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
-use crate::pep::{Environment, Permitted, Refusal, Standing};
-use crate::route::Trailers;
+use crate::pep::{Environment, Grounds, Permitted, Refusal, Standing};
 use crate::route::upstream::Protocol;
+use crate::route::{Trailers, Upstream};
 
 /// An exchange that failed before its answer began.
 #[derive(Debug)]
@@ -47,42 +53,97 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, Failed> {
     let place = worker.running.enter(Standing::of(&permitted, environment));
     let form = permitted.take_form();
-    let (mut head, grounds) = permitted.into_parts();
-    let multiplexed = head.version >= Version::HTTP_2;
+    let (head, grounds) = permitted.into_parts();
     ledger.grounds(&grounds, true);
     let readers = Readers::of(&grounds);
     caller.connection.becomes_known();
-    if let Some(token) = &grounds.token
-        && let Err(seconds) = worker.gateway.limiters.principal(&token.principal)
-    {
-        let refusal = Refusal::about(Reason::RateLimited, "principal").retrying_after(seconds);
-        return Err(Failed { refusal, readers, ledger });
-    }
-    let Some(application) = grounds.application.clone() else {
-        // A permission without an application has no way to go; pep never makes one.
-        return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger });
+    let begun = within_rate(worker, &grounds)
+        .and_then(|()| begin(worker, (head, incoming, form), &grounds, (caller, environment)));
+    // A long exchange must not keep a whole old snapshot alive.
+    drop(grounds);
+    let (request, terms) = match begun {
+        Ok(begun) => begun,
+        Err(refusal) => return Err(Failed { refusal, readers, ledger }),
     };
-    let trailers = grounds.trailers.clone();
-    let announced = Announced::of(&head.headers, &trailers);
+    ledger.uploads(terms.upload.clone());
+    let asked = ask(worker, request, &terms, &place, &mut ledger).await;
+    match asked.and_then(|answer| terms.admit(answer)) {
+        Ok((response, lease)) => Ok(relay(worker, caller, terms, response, (lease, ledger, place), &readers)),
+        Err(refusal) => {
+            ledger.answered(None);
+            Err(Failed { refusal, readers, ledger })
+        }
+    }
+}
+
+/// What an exchange goes by once its request is written: where it goes, how long it may take, what may come back.
+struct Terms {
+    upstream: Arc<Upstream>,
+    /// Whose connection to the upstream it is, where that may not be anybody's.
+    owner: Option<Owner>,
+    /// Whether the client speaks HTTP/2.
+    multiplexed: bool,
+    /// The WebSocket handshake that was sent on, if it is one.
+    handshake: Option<Handshake>,
+    /// What may come behind the answer's body.
+    trailers: Trailers,
+    /// The request's body while it comes; `None` where there is nothing to wait for.
+    upload: Option<Rc<Upload>>,
+    /// When a call of gRPC must be over, as its client says.
+    call_ends: Option<Instant>,
+    /// When the whole of it must be over.
+    deadline: Option<Instant>,
+}
+
+impl Terms {
+    /// Takes an answer, unless it switches to another protocol than the one that was judged, or to one that nobody
+    /// asked for.
+    fn admit(&self, (response, lease): Answer) -> Result<Answer, Refusal> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok((response, lease));
+        }
+        let (head, body) = response.into_parts();
+        match self.handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
+            true => Ok((Response::from_parts(head, body), lease)),
+            false => Err(Refusal::of(Reason::UpstreamInvalid)),
+        }
+    }
+}
+
+/// The head of an answer, its body still to come, and the connection that it comes on.
+type Answer = (Response<Incoming>, Lease);
+
+/// Counts the request against what its principal may ask.
+fn within_rate(worker: &Worker, grounds: &Grounds) -> Result<(), Refusal> {
+    let Some(token) = &grounds.token else { return Ok(()) };
+    let counted = worker.gateway.limiters.principal(&token.principal);
+    counted.map_err(|seconds| Refusal::about(Reason::RateLimited, "principal").retrying_after(seconds))
+}
+
+/// The request as the backend gets it, and the terms of the exchange.
+fn begin(
+    worker: &Worker,
+    (mut head, incoming, form): (Parts, Incoming, Option<Bytes>),
+    grounds: &Grounds,
+    (caller, environment): (&Caller, Environment<'_>),
+) -> Result<(Request<RequestBody>, Terms), Refusal> {
+    // A permission without an application has no way to go; pep never makes one.
+    let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
+    let multiplexed = head.version >= Version::HTTP_2;
+    let announced = Announced::of(&head.headers, &grounds.trailers);
     let call = (application.upstream.transport.protocol == Protocol::Http2
         && grpc::is_call(head.version, &head.headers))
     .then(|| Call::of(&head.headers));
     let identity = Identity { key: &worker.gateway.assertions, now: environment.now };
-    headers::to_backend(&mut head, &grounds, &application, caller, identity);
-    let owner = bound::owner(head.version, &grounds, &application, caller);
+    headers::to_backend(&mut head, grounds, application, caller, identity);
+    let owner = bound::owner(head.version, grounds, application, caller);
     let handshake = match grounds.websocket {
         false => None,
-        true => match Handshake::begin(&mut head) {
-            Some(handshake) => Some(handshake),
-            None => return Err(Failed { refusal: Refusal::of(Reason::Internal), readers, ledger }),
-        },
+        true => Some(Handshake::begin(&mut head).ok_or_else(|| Refusal::of(Reason::Internal))?),
     };
-    // A long exchange must not keep a whole old snapshot alive.
-    drop(grounds);
     head.uri = destination::origin_form(&head.uri, &application.upstream);
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    let timeouts = &worker.gateway.settings.timeouts;
     if handshake.is_none() {
         announced.accept(&mut head.headers);
     }
@@ -91,105 +152,133 @@ pub(super) async fn forward(
         head.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     // RFC 9110 section 6.5.1: only whoever said so takes them; HTTP/2 has a place for them in any case.
-    let answer_trailers = match &call {
+    let trailers = match &call {
         Some(_) => Trailers::all(),
-        None if announced.accepted() || multiplexed => trailers,
+        None if announced.accepted() || multiplexed => grounds.trailers.clone(),
         None => Trailers::default(),
     };
-    let call_ends = call.and_then(|call| call.deadline);
-    let unread = form.is_none();
-    let (body, upload) = match form {
-        Some(form) => {
-            // What was judged is what is sent, in one piece; the client was told to go on when it was read.
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(form.len()));
-            head.headers.remove(EXPECT);
-            (RequestBody::whole(form), None)
-        }
-        None => RequestBody::new((incoming, multiplexed), timeouts.client_body, announced.passing.clone()),
+    let timeouts = &worker.gateway.settings.timeouts;
+    let body = (incoming, multiplexed, timeouts.client_body);
+    let (body, upload) = frame(&mut head.headers, body, form, &announced)?;
+    let terms = Terms {
+        upstream: Arc::clone(&application.upstream),
+        owner,
+        multiplexed,
+        handshake,
+        trailers,
+        upload,
+        call_ends: call.and_then(|call| call.deadline),
+        deadline: timeouts.request.map(|limit| caller.started + limit),
     };
-    if upload.is_some() && !head.headers.contains_key(CONTENT_LENGTH) {
+    Ok((Request::from_parts(head, body), terms))
+}
+
+/// The body as it goes on, and in the head the fields that frame it. A `form` is one that was read to be judged.
+fn frame(
+    headers: &mut HeaderMap,
+    (incoming, multiplexed, limit): (Incoming, bool, Duration),
+    form: Option<Bytes>,
+    announced: &Announced,
+) -> Result<(RequestBody, Option<Rc<Upload>>), Refusal> {
+    if let Some(form) = form {
+        // What was judged is what is sent, in one piece; the client was told to go on when it was read.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(form.len()));
+        headers.remove(EXPECT);
+        return Ok((RequestBody::whole(form), None));
+    }
+    let (body, upload) = RequestBody::new((incoming, multiplexed), limit, announced.passing.clone());
+    let length = headers.get(CONTENT_LENGTH);
+    if upload.is_some() && length.is_none() {
         // hyper would take a GET without either field for one without a body.
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        announced.announce(&mut head.headers);
-    }
-    if unread && upload.is_none() && head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        announced.announce(headers);
+    } else if upload.is_none() && length.is_some_and(|length| length != "0") {
         // A length that no body follows: the backend would take the next request on its connection for it.
-        return Err(Failed { refusal: Refusal::of(Reason::BadBody), readers, ledger });
+        return Err(Refusal::of(Reason::BadBody));
     }
-    ledger.uploads(upload.clone());
-    let deadline = timeouts.request.map(|limit| caller.started + limit);
-    let request = Request::from_parts(head, body);
-    let exchanged = tokio::select! {
+    Ok((body, upload))
+}
+
+/// Sends the request and waits for the head of its answer, no longer than it may go on.
+async fn ask(
+    worker: &Worker,
+    request: Request<RequestBody>,
+    terms: &Terms,
+    place: &Place,
+    ledger: &mut Ledger,
+) -> Result<Answer, Refusal> {
+    let upstream = &terms.upstream;
+    tokio::select! {
         biased;
         refusal = place.cut() => Err(refusal),
-        () = until(call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
-        exchanged = exchange(worker, (&application.upstream, owner.as_ref()), request, &mut ledger) => {
+        () = until(terms.call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
+        exchanged = exchange(worker, (upstream, terms.owner.as_ref()), request, ledger) => {
             exchanged.map_err(|ended| match ended {
-                Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &application.upstream.name),
+                Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &upstream.name),
                 Ended::Failed(reason) => Refusal::of(reason),
             })
         }
-        () = until(deadline) => Err(match upload {
+        () = until(terms.deadline) => Err(match &terms.upload {
             // Nobody waits for the upstream yet.
             Some(upload) if upload.upstream_waits_since().is_none() => Refusal::about(Reason::BodyTimeout, "request"),
             _ => Refusal::of(Reason::RequestTimeout),
         }),
-    };
-    match exchanged {
-        Ok((response, lease)) => {
-            let (mut head, incoming) = response.into_parts();
-            let announced = Announced::of(&head.headers, &answer_trailers);
-            let is_handshake = handshake.is_some();
-            let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-            // Another protocol than the one that was judged, or one that nobody asked for.
-            if switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
-                ledger.answered(None);
-                return Err(Failed { refusal: Refusal::of(Reason::UpstreamInvalid), readers, ledger });
-            }
-            if switches || is_stream(&head.headers) {
-                place.lasts();
-            }
-            let upstream = head.extensions.remove::<OnUpgrade>();
-            headers::to_client(&mut head.headers, caller);
-            if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
-                announced.announce(&mut head.headers);
-            }
-            readers.tell(&mut head.headers);
-            let streamed = head.version == Version::HTTP_2;
-            // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
-            head.version = Version::HTTP_11;
-            head.extensions.clear();
-            if let (true, Some(handshake), Some(upstream)) = (switches, handshake, upstream) {
-                head.status = upgrade::tell_client(multiplexed, &mut head.headers);
-                ledger.answered(Some(head.status));
-                let shared = (&caller.connection, &worker.gateway.telemetry);
-                let times = (timeouts.tunnel_idle, timeouts.client_body);
-                let tunnel = Tunnel::new(upstream, (lease, ledger, place), shared, times);
-                let body = Body::tunnel(tunnel.seat());
-                tunnel.begin(handshake.into_stream());
-                return Ok(Response::from_parts(head, body));
-            }
-            if is_handshake && !multiplexed && owner.is_none() {
-                // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
-                head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            ledger.answered(Some(head.status));
-            // A stream has no end to wait for.
-            let whole = deadline.filter(|_| !is_stream(&head.headers));
-            let piece = application.upstream.patience.response_body.unwrap_or(timeouts.response_body);
-            let within = Within { piece, call: call_ends, whole };
-            let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));
-            let body = Body::relayed(body, (lease, ledger, place), client, within);
-            if let Some(held) = body.held().filter(|_| multiplexed) {
-                worker.streams.borrow_mut().push(Rc::downgrade(held));
-            }
-            Ok(Response::from_parts(head, body))
-        }
-        Err(refusal) => {
-            ledger.answered(None);
-            Err(Failed { refusal, readers, ledger })
-        }
     }
+}
+
+/// The answer as the client is to see it. What it leaves to be done goes on with its body, or with its WebSocket.
+fn relay(
+    worker: &Worker,
+    caller: &Caller,
+    terms: Terms,
+    response: Response<Incoming>,
+    (lease, mut ledger, place): (Lease, Ledger, Place),
+    readers: &Readers,
+) -> Response<Body> {
+    let timeouts = &worker.gateway.settings.timeouts;
+    let Terms { multiplexed, handshake, .. } = terms;
+    let (mut head, incoming) = response.into_parts();
+    let announced = Announced::of(&head.headers, &terms.trailers);
+    let is_handshake = handshake.is_some();
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switches || is_stream(&head.headers) {
+        place.lasts();
+    }
+    let upstream = head.extensions.remove::<OnUpgrade>();
+    headers::to_client(&mut head.headers, caller);
+    if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+        announced.announce(&mut head.headers);
+    }
+    readers.tell(&mut head.headers);
+    let streamed = head.version == Version::HTTP_2;
+    // The gateway's own version (RFC 9112 section 2.3): an HTTP/1.0 backend sets no terms for the client's side.
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    if let (true, Some(handshake), Some(upstream)) = (switches, handshake, upstream) {
+        head.status = upgrade::tell_client(multiplexed, &mut head.headers);
+        ledger.answered(Some(head.status));
+        let shared = (&caller.connection, &worker.gateway.telemetry);
+        let times = (timeouts.tunnel_idle, timeouts.client_body);
+        let tunnel = Tunnel::new(upstream, (lease, ledger, place), shared, times);
+        let body = Body::tunnel(tunnel.seat());
+        tunnel.begin(handshake.into_stream());
+        return Response::from_parts(head, body);
+    }
+    if is_handshake && !multiplexed && terms.owner.is_none() {
+        // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    ledger.answered(Some(head.status));
+    // A stream has no end to wait for.
+    let whole = terms.deadline.filter(|_| !is_stream(&head.headers));
+    let piece = terms.upstream.patience.response_body.unwrap_or(timeouts.response_body);
+    let within = Within { piece, call: terms.call_ends, whole };
+    let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));
+    let body = Body::relayed(body, (lease, ledger, place), client, within);
+    if let Some(held) = body.held().filter(|_| multiplexed) {
+        worker.streams.borrow_mut().push(Rc::downgrade(held));
+    }
+    Response::from_parts(head, body)
 }
 
 /// What a call of gRPC says of itself.

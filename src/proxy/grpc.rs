@@ -1,5 +1,5 @@
-//! What gRPC asks of an intermediary (the protocol "gRPC over HTTP/2"): calls are known by their content type, their status
-//! comes behind the body, and who is refused reads the status of gRPC in place of the one of HTTP.
+//! What gRPC asks of an intermediary (the protocol "gRPC over HTTP/2"): calls are known by their content type, their
+//! status comes behind the body, and who is refused reads the status of gRPC in place of the one of HTTP.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,8 +15,8 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const KIND: &str = "application/grpc";
 
-/// Whether a request is a call: HTTP/2 and `application/grpc`, with or without a suffix. `application/grpc-web` is another
-/// protocol, which needs nothing of this.
+/// Whether a request is a call: HTTP/2 and `application/grpc`, with or without a suffix. `application/grpc-web` is
+/// another protocol, which needs nothing of this.
 pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     version == Version::HTTP_2

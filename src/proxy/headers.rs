@@ -1,6 +1,6 @@
-//! What the backend and the client get to see of each other's headers: what always goes, what the gateway sets, and what
-//! is believed only when a trusted proxy says it ([`fields`] knows the names). Strip first, set after, so that nothing a
-//! client writes can stand where the gateway speaks.
+//! What the backend and the client get to see of each other's headers: what always goes, what the gateway sets, and
+//! what is believed only when a trusted proxy says it ([`fields`] knows the names). Strip first, set after, so that
+//! nothing a client writes can stand where the gateway speaks.
 
 use std::net::IpAddr;
 
@@ -84,9 +84,9 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
-/// Turns the headers of the backend's answer into those that the client gets. `Server` stays as it is or is not there: it
-/// is the backend's to say what it is, and the gateway's own answers are known by `X-Portcullis`. hyper adds a `Date` where
-/// none is left (RFC 9110 section 6.6.1), so one that comes twice goes.
+/// Turns the headers of the backend's answer into those that the client gets. `Server` stays as it is or is not there:
+/// it is the backend's to say what it is, and the gateway's own answers are known by `X-Portcullis`. hyper adds a
+/// `Date` where none is left (RFC 9110 section 6.6.1), so one that comes twice goes.
 pub(super) fn to_client(headers: &mut HeaderMap, caller: &Caller) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // The body was read by its chunks, so that is how long it is (RFC 9112 section 6.3).

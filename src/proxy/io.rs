@@ -1,6 +1,6 @@
-//! The client's socket as hyper sees it, with guards that hyper does not have: a client that stops taking the bytes of its
-//! answer is cut off, an answer that broke off never ends like a complete one, a client that still sends when its answer
-//! ends gets to read it, and what the client sends is read beside hyper ([`Watch`], [`Flood`]).
+//! The client's socket as hyper sees it, with guards that hyper does not have: a client that stops taking the bytes of
+//! its answer is cut off, an answer that broke off never ends like a complete one, a client that still sends when its
+//! answer ends gets to read it, and what the client sends is read beside hyper ([`Watch`], [`Flood`]).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use super::flood::Flood;
 use super::idle::Idle;
 use super::watch::{Seen, Watch};
 
-/// How long, and for how many bytes, a connection that ends in the middle of an upload goes on taking it in. Closed at once,
-/// it would be reset, and the reset would overtake the answer that says why (RFC 9112 section 9.6).
+/// How long, and for how many bytes, a connection that ends in the middle of an upload goes on taking it in. Closed at
+/// once, it would be reset, and the reset would overtake the answer that says why (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
@@ -170,8 +170,8 @@ fn ended() -> io::Error {
 
 impl<S: Socket> Drop for ClientIo<S> {
     fn drop(&mut self) {
-        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer; so it would
-        // if bytes of the answer are still waiting.
+        // An HTTP/1.0 client, or one that was sent no length, takes an orderly close for the end of the answer; so it
+        // would if bytes of the answer are still waiting.
         if self.connection.is_broken() || self.stalled.is_waiting() {
             self.stream.reset_on_close();
         }

@@ -1,6 +1,6 @@
-//! What wraps the gateway as a whole, in the shape of tower services: bounds on requests in flight, on their rate and on
-//! their heads, and a net for panics. They answer in the gateway's own words instead of erasing the outcome into a boxed error, and they never
-//! order security checks. All of them are always ready, so callers need not ask.
+//! What wraps the gateway as a whole, in the shape of tower services: bounds on requests in flight, on their rate and
+//! on their heads, and a net for panics. They answer in the gateway's own words instead of erasing the outcome into a
+//! boxed error, and they never order security checks. All of them are always ready, so callers need not ask.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,8 +101,8 @@ where
     }
 }
 
-/// Answers 503 at once when too many requests are in flight: a queue would only add waiting to the overload. Answers at once,
-/// too, what needs no judgement to be refused, so that a flood of forged tokens is cheap.
+/// Answers 503 at once when too many requests are in flight: a queue would only add waiting to the overload. Answers at
+/// once, too, what needs no judgement to be refused, so that a flood of forged tokens is cheap.
 #[derive(Clone)]
 struct InFlight<S> {
     inner: S,

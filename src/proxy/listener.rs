@@ -27,13 +27,13 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a worker looks whether running exchanges must be judged again. A fifth of the second within which a revocation
-/// is in force: the other parts are for noticing a changed file and reading it.
+/// How often a worker looks whether running exchanges must be judged again. A fifth of the second within which a
+/// revocation is in force: the other parts are for noticing a changed file and reading it.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
 const STREAM_BUFFER: usize = 64 * 1024;
-/// How many streams an HTTP/2 client may reset before anybody looked at them, and how many may end by its own errors. h2
-/// ends the connection then; [`super::flood`] counts the rest.
+/// How many streams an HTTP/2 client may reset before anybody looked at them, and how many may end by its own errors.
+/// h2 ends the connection then; [`super::flood`] counts the rest.
 const RESETS: usize = 32;
 /// How long an HTTP/2 peer may take to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(20);
@@ -58,15 +58,17 @@ pub struct Terms {
 /// # Errors
 /// The address is taken, not this machine's, or not allowed.
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    // The standard library sets SO_REUSEADDR and no SO_REUSEPORT, as wanted, but a backlog of 128 loses clients in a burst.
+    // The standard library sets SO_REUSEADDR and no SO_REUSEPORT, as wanted, but a backlog of 128 loses clients in a
+    // burst.
     let listener = std::net::TcpListener::bind(address)?;
     SockRef::from(&listener).listen(BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` until `drain` turns true, then lets running requests end, for `timeouts.drain` at most. Returns before
-/// a drain only if a listener cannot be registered with the runtime, which the process log then says.
+/// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` until `drain` turns
+/// true, then lets running requests end, for `timeouts.drain` at most. Returns before a drain only if a listener cannot
+/// be registered with the runtime, which the process log then says.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listeners: Vec<(std::net::TcpListener, Terms)>,

@@ -1,7 +1,7 @@
 //! The data plane: the only code that touches the sockets of clients and upstreams.
 //!
-//! One current-thread runtime per core runs [`listener::serve`]; each has its own [`Worker`] with its own upstream pools,
-//! and what they share ([`Gateway`]) is read-only, behind one pointer. `Worker::handle` is a whole request.
+//! One current-thread runtime per core runs [`listener::serve`]; each has its own [`Worker`] with its own upstream
+//! pools, and what they share ([`Gateway`]) is read-only, behind one pointer. `Worker::handle` is a whole request.
 
 mod answer;
 mod body;
@@ -170,10 +170,12 @@ impl Worker {
         let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
         upgrade::mean_get(&mut head);
         if head.method == Method::CONNECT || pep::asks_for_websocket(&head) {
-            // Whoever asks for another protocol may speak it already, and that must not be read as a request (RFC 9931).
+            // Whoever asks for another protocol may speak it already, and that must not be read as a request (RFC
+            // 9931).
             asker = asker.closing();
         }
-        // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an await.
+        // Synchronous and without I/O: no other request of this thread runs in between, and no guard is held over an
+        // await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
         let mut verdict = {

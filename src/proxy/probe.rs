@@ -32,8 +32,8 @@ pub struct Reached {
     pub took: Duration,
 }
 
-/// Asks a server `OPTIONS *` (RFC 9110 section 9.3.7) on a connection made as `transport` says, within this time. Must be
-/// called inside a `LocalSet`; the caller bounds the whole of it.
+/// Asks a server `OPTIONS *` (RFC 9110 section 9.3.7) on a connection made as `transport` says, within this time. Must
+/// be called inside a `LocalSet`; the caller bounds the whole of it.
 ///
 /// # Errors
 /// The first stage that fails.

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: the first bytes of a connection, in which a load balancer says whose connection
-//! it passes on. Read strictly: what is not exactly a header ends the connection.
+//! The PROXY protocol, versions 1 and 2: the first bytes of a connection, in which a load balancer says whose
+//! connection it passes on. Read strictly: what is not exactly a header ends the connection.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

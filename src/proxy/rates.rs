@@ -1,8 +1,9 @@
 //! How often anybody may ask: one account for each client and one for each principal, shared by all workers.
 //!
-//! The arithmetic (GCRA) is that of `governor`; its own tables of keys grow with every key, so the table is ours. It has
-//! a fixed number of slots, and where they are taken, the account with the least debt is forgotten. A flood of addresses
-//! so costs no memory, cannot lock anybody out, and does not wipe out the accounts of those who ask too often.
+//! The arithmetic (GCRA) is that of `governor`; its own tables of keys grow with every key, so the table is ours. It
+//! has a fixed number of slots, and where they are taken, the account with the least debt is forgotten. A flood of
+//! addresses so costs no memory, cannot lock anybody out, and does not wipe out the accounts of those who ask too
+//! often.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};

@@ -1,9 +1,10 @@
-//! The exchanges of one thread: known as long as they run, so that they can be judged again when what let them in may not
-//! hold any more, and cut.
+//! The exchanges of one thread: known as long as they run, so that they can be judged again when what let them in may
+//! not hold any more, and cut.
 //!
-//! Whatever outlives its request's head takes a [`Place`]: an upload, a download, a stream of events, a tunnel. Who can wait
-//! asks [`Place::cut`] or [`Place::ends`]; an answer that is being sent is told through [`Place::answers`]. All of them end when
-//! their token is revoked. Those that may last for ever, streams of events and tunnels, are judged again whole.
+//! Whatever outlives its request's head takes a [`Place`]: an upload, a download, a stream of events, a tunnel. Who can
+//! wait asks [`Place::cut`] or [`Place::ends`]; an answer that is being sent is told through [`Place::answers`]. All of
+//! them end when their token is revoked. Those that may last for ever, streams of events and tunnels, are judged again
+//! whole.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -29,8 +30,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Takes a place for an exchange that was let in on these grounds. To be called before anything is awaited after the
-    /// judgement, so that no change falls in between.
+    /// Takes a place for an exchange that was let in on these grounds. To be called before anything is awaited after
+    /// the judgement, so that no change falls in between.
     pub(super) fn enter(self: &Rc<Self>, standing: Standing) -> Place {
         let mut all = self.all.borrow_mut();
         let exchange = Rc::new(Exchange {

@@ -1,9 +1,10 @@
-//! The places for client connections: so many in all and so many for each client, and who gives way when they are taken.
+//! The places for client connections: so many in all and so many for each client, and who gives way when they are
+//! taken.
 //!
 //! Holding a connection open costs an attacker nothing, so a place is no property: where places run out, connections on
-//! which no request runs give way, strangers before those that have made a permitted request, and the longest idle first.
-//! Servers for many clients do the same (nginx closes its least recently used idle ones). The book of places is opened
-//! when a connection comes and goes, never for a request.
+//! which no request runs give way, strangers before those that have made a permitted request, and the longest idle
+//! first. Servers for many clients do the same (nginx closes its least recently used idle ones). The book of places is
+//! opened when a connection comes and goes, never for a request.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ use crate::telemetry::Telemetry;
 
 /// How long to wait for a place before looking again for somebody who may give way.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long a newcomer may keep its place, so that it can say what it wants: in a flood, places would otherwise change hands
-/// faster than a good client sends its head. It also bounds how fast a flood is accepted.
+/// How long a newcomer may keep its place, so that it can say what it wants: in a flood, places would otherwise change
+/// hands faster than a good client sends its head. It also bounds how fast a flood is accepted.
 const GRACE: Duration = Duration::from_millis(250);
 /// The most that give way at once: one look through all of them is to make room for more than one.
 const AT_ONCE: usize = 32;
@@ -83,8 +84,8 @@ impl Seats {
         Seat { seats: Arc::clone(self), occupant, client: Cell::new(None), _permit: permit }
     }
 
-    /// Asks the best of those to give way that have idled since `settled` (after the beginning) or longer; how many were
-    /// asked.
+    /// Asks the best of those to give way that have idled since `settled` (after the beginning) or longer; how many
+    /// were asked.
     fn dismiss<'a>(&self, among: impl Iterator<Item = &'a Arc<Occupant>>, settled: Duration) -> usize {
         let settled = micros(settled);
         let mut idle: Vec<((bool, u64), &Arc<Occupant>)> = among

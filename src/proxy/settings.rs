@@ -25,8 +25,8 @@ pub struct Limits {
     /// Most connections at once, all listeners together. For more, those that idle longest give way; where none idles,
     /// they wait to be accepted.
     pub connections: usize,
-    /// Most connections at once of one [`ClientNetwork`]. For more, its own that idle longest give way; where none idles,
-    /// they are closed.
+    /// Most connections at once of one [`ClientNetwork`]. For more, its own that idle longest give way; where none
+    /// idles, they are closed.
     pub connections_per_client: usize,
     /// Most requests in flight at once; more are answered 503.
     pub requests: usize,
@@ -69,8 +69,8 @@ pub struct Timeouts {
     pub client_head: Duration,
     /// How long a client's connection may idle between requests.
     pub client_idle: Duration,
-    /// Between two pieces of a request body, for the whole of a form that is read to judge its request, and for a client
-    /// that does not take the bytes of its answer.
+    /// Between two pieces of a request body, for the whole of a form that is read to judge its request, and for a
+    /// client that does not take the bytes of its answer.
     pub client_body: Duration,
     /// From a request's head to the end of its answer; streams of events are exempt. `None` is no bound.
     pub request: Option<Duration>,

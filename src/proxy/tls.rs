@@ -1,5 +1,5 @@
-//! TLS towards clients: TLS 1.2 and 1.3 by rustls with aws-lc-rs, HTTP/2 by ALPN, certificates chosen by SNI, certificates of
-//! clients, resumption by tickets, and all of it replaced as a whole while connections run.
+//! TLS towards clients: TLS 1.2 and 1.3 by rustls with aws-lc-rs, HTTP/2 by ALPN, certificates chosen by SNI,
+//! certificates of clients, resumption by tickets, and all of it replaced as a whole while connections run.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,8 @@ impl ServerTls {
         Ok(Arc::new(Self { files, current }))
     }
 
-    /// Reads all files again; new handshakes use what they hold now. Running connections are not touched, but no session
-    /// from before is resumed: its client would keep what an authority or a list takes back.
+    /// Reads all files again; new handshakes use what they hold now. Running connections are not touched, but no
+    /// session from before is resumed: its client would keep what an authority or a list takes back.
     ///
     /// # Errors
     /// As with [`load`](Self::load); all that was in use then stays in use.
@@ -195,7 +195,8 @@ impl Current {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(BySni::new(default, &more)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Keys of its own for each reading of the files, which rotate: a ticket opens no other listener and no other time.
+        // Keys of its own for each reading of the files, which rotate: a ticket opens no other listener and no other
+        // time.
         config.ticketer = Arc::new(Tickets(Ticketer::new().map_err(setup)?));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), ends })
@@ -251,8 +252,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     if chain.is_empty() { Err(TlsFault::new(path, "the file has no certificate")) } else { Ok(chain) }
 }
 
-/// Believes certificates of these authorities whose whole chain is good: valid now, for clients, and not revoked where there
-/// are lists. A list that is missing or past its next update vouches for nobody.
+/// Believes certificates of these authorities whose whole chain is good: valid now, for clients, and not revoked where
+/// there are lists. A list that is missing or past its next update vouches for nobody.
 fn verifier(files: &ClientFiles, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsFault> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&files.ca)? {

@@ -1,5 +1,5 @@
-//! Fields behind the body. They were not there when the request was judged, and many servers merge them into the headers;
-//! so those that the route names pass, in both directions, and all others end here.
+//! Fields behind the body. They were not there when the request was judged, and many servers merge them into the
+//! headers; so those that the route names pass, in both directions, and all others end here.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +8,8 @@ use http_body::Frame;
 use super::headers;
 use crate::route::Trailers;
 
-/// The most fields that pass, and the most bytes of names and values. hyper bounds what it reads; this bounds what is sent.
+/// The most fields that pass, and the most bytes of names and values. hyper bounds what it reads; this bounds what is
+/// sent.
 const MOST_FIELDS: usize = 64;
 const MOST_BYTES: usize = 16 * 1024;
 

@@ -1,5 +1,6 @@
-//! A tunnel: the bytes of a WebSocket, both ways, from the backend's yes to the end of either side. Each direction has one
-//! buffer and is read from only when that is empty, so a slow receiver slows its sender down and memory stays bounded.
+//! A tunnel: the bytes of a WebSocket, both ways, from the backend's yes to the end of either side. Each direction has
+//! one buffer and is read from only when that is empty, so a slow receiver slows its sender down and memory stays
+//! bounded.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -19,7 +19,8 @@ use crate::pep::ExtendedConnect;
 const SALT: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Lets an extended CONNECT for `websocket` stand as the GET that it is to be judged as. Any other CONNECT stays what it is.
+/// Lets an extended CONNECT for `websocket` stand as the GET that it is to be judged as. Any other CONNECT stays what
+/// it is.
 pub(super) fn mean_get(head: &mut Parts) {
     let websocket = head.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
     if websocket && head.method == Method::CONNECT {
@@ -40,9 +41,9 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Completes the head that goes to the backend: the handshake of HTTP/1.1 whatever the client speaks. Its hop-by-hop
-    /// fields are gone, so these are ours. `None` if there is no key, which a judged handshake of HTTP/1.1 has, or no
-    /// randomness for one.
+    /// Completes the head that goes to the backend: the handshake of HTTP/1.1 whatever the client speaks. Its
+    /// hop-by-hop fields are gone, so these are ours. `None` if there is no key, which a judged handshake of HTTP/1.1
+    /// has, or no randomness for one.
     pub(super) fn begin(head: &mut Parts) -> Option<Self> {
         let multiplexed = head.version >= Version::HTTP_2;
         if multiplexed {
@@ -79,8 +80,8 @@ impl Handshake {
     }
 }
 
-/// The status with which the client's end begins, and the fields that its version has for that. Those of the connection to
-/// the backend are gone from `headers`.
+/// The status with which the client's end begins, and the fields that its version has for that. Those of the connection
+/// to the backend are gone from `headers`.
 pub(super) fn tell_client(multiplexed: bool, headers: &mut HeaderMap) -> StatusCode {
     if multiplexed {
         headers.remove(SEC_WEBSOCKET_ACCEPT);

@@ -1,5 +1,5 @@
-//! The body of a request on its way to the upstream, streamed piece by piece: never gathered, never boxed. It never ends
-//! like a complete one when it broke off.
+//! The body of a request on its way to the upstream, streamed piece by piece: never gathered, never boxed. It never
+//! ends like a complete one when it broke off.
 
 use std::cell::Cell;
 use std::fmt;
@@ -96,8 +96,8 @@ impl RequestBody {
         Self(Outgoing::Whole(bytes))
     }
 
-    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come; `multiplexed` if it
-    /// is of an HTTP/2 stream. Without a body there is nothing to watch.
+    /// Wraps a client's body whose pieces may each take `limit`, and behind which `trailers` may come; `multiplexed` if
+    /// it is of an HTTP/2 stream. Without a body there is nothing to watch.
     pub(super) fn new(
         (incoming, multiplexed): (Incoming, bool),
         limit: Duration,

@@ -2,12 +2,14 @@
 //!
 //! hyper reads a little more than the grammar has, and shows none of it: of two framings (`Content-Length` beside
 //! `Transfer-Encoding`) only the one that holds, of equal lengths only one, no fragment of a target, no line that ends
-//! without CR, and chunk sizes with zeros in front for as long as the client sends them. What hyper re-frames is safe behind
-//! the gateway, but what another hop read before the gateway is not known; so such a message is refused instead of mended.
+//! without CR, and chunk sizes with zeros in front for as long as the client sends them. What hyper re-frames is safe
+//! behind the gateway, but what another hop read before the gateway is not known; so such a message is refused instead
+//! of mended.
 //!
 //! A second reader beside the first is a risk where both can admit. This one admits nothing: the request, its body and
-//! where it ends are what hyper says, and a message in which this reader sees a fault is refused, whatever hyper says. It
-//! takes the strict grammar only (RFC 9112), in which there is one way to read; once it meets anything else, it stops.
+//! where it ends are what hyper says, and a message in which this reader sees a fault is refused, whatever hyper says.
+//! It takes the strict grammar only (RFC 9112), in which there is one way to read; once it meets anything else, it
+//! stops.
 
 /// The bytes of a line that are looked at; a line that matters is not longer.
 const KEPT: usize = 64;

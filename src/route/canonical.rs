@@ -1,6 +1,6 @@
 //! The one form of a request target in which it is judged and forwarded. What could be read in two ways is refused,
-//! never cleaned, so that the backend reads what the gateway judged. Where an application admits such a form all the same,
-//! [`super::Readings`] reads the path once for each way.
+//! never cleaned, so that the backend reads what the gateway judged. Where an application admits such a form all the
+//! same, [`super::Readings`] reads the path once for each way.
 //!
 //! Rules: RFC 9112 section 3.2 (target forms), RFC 3986 sections 2 and 3.3 (characters and segments).
 
@@ -11,8 +11,8 @@ use super::segment;
 
 /// The most path segments of a request.
 pub const MAX_SEGMENTS: usize = 64;
-/// The longest path, and the longest query, in bytes: what the offsets of segments can count. The gateway's own limit is
-/// `limits.target_bytes`.
+/// The longest path, and the longest query, in bytes: what the offsets of segments can count. The gateway's own limit
+/// is `limits.target_bytes`.
 pub const MAX_TARGET: usize = 60 * 1024;
 
 /// Why a target is refused; the word is the subject of the reason `bad_target`.

@@ -37,8 +37,8 @@ pub fn likeness<'c>(pair: &'c [u8], name: &str) -> Likeness<'c> {
     if alike { Likeness::Alike } else { Likeness::Other }
 }
 
-/// A line without the pairs of these names and those that look like them, all others byte for byte; `None` if nothing is
-/// left.
+/// A line without the pairs of these names and those that look like them, all others byte for byte; `None` if nothing
+/// is left.
 pub fn without<'c>(line: &'c [u8], names: &[Box<str>]) -> Option<Cow<'c, [u8]>> {
     let doomed = |pair: &[u8]| names.iter().any(|name| likeness(pair, name) != Likeness::Other);
     if !pairs(line).any(doomed) {

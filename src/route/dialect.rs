@@ -1,9 +1,9 @@
 //! How an application's backend reads paths, and which forms of a path its clients may therefore send.
 //!
-//! Nobody's backend is read for sure from here. So a form that servers disagree about is refused, or, where an application
-//! admits it, the path is read once for every way in which servers of that kind read it, and the decision is made on each
-//! reading: what the backend makes of the bytes, its caller was allowed. A reading never repairs: dot segments, empty
-//! segments and whatever else is refused in a path is refused in every reading of it.
+//! Nobody's backend is read for sure from here. So a form that servers disagree about is refused, or, where an
+//! application admits it, the path is read once for every way in which servers of that kind read it, and the decision
+//! is made on each reading: what the backend makes of the bytes, its caller was allowed. A reading never repairs: dot
+//! segments, empty segments and whatever else is refused in a path is refused in every reading of it.
 //!
 //! Admitted by an exception, with two or three readings:
 //! - `encoded_slash`, `%2F` in a segment: a letter of it (`allowEncodedSlashes NoDecode`, Tomcat's `passthrough`, most

@@ -144,8 +144,8 @@ const SPEAKING_FAMILIES: [&str; 22] = [
 const BELIEVED_OF_PROXIES: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"];
 
-/// What a trailer never carries (RFC 9110 section 6.5.1): framing, routing, credentials, conditions, controls, and how the
-/// body is to be read; beside that, what the gateway itself sets. Sorted.
+/// What a trailer never carries (RFC 9110 section 6.5.1): framing, routing, credentials, conditions, controls, and how
+/// the body is to be read; beside that, what the gateway itself sets. Sorted.
 const BELONGS_IN_FRONT: [&str; 39] = [
     "accept",
     "age",
@@ -196,10 +196,10 @@ pub fn is_hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
 }
 
-/// Whether a request's field goes before the backend sees it: because it speaks for others, or because its name has marks
-/// and nobody `allowed` it. Servers that make variables of header names (CGI, WSGI, Rack) read `_`, and some of them any
-/// other mark, as `-`; so a name is looked up as the worst of them reads it. `name` is in lower case; `trusted` says whether
-/// a trusted proxy sent it.
+/// Whether a request's field goes before the backend sees it: because it speaks for others, or because its name has
+/// marks and nobody `allowed` it. Servers that make variables of header names (CGI, WSGI, Rack) read `_`, and some of
+/// them any other mark, as `-`; so a name is looked up as the worst of them reads it. `name` is in lower case;
+/// `trusted` says whether a trusted proxy sent it.
 pub fn is_dropped(name: &str, trusted: bool, allowed: &[Box<str>]) -> bool {
     let Cow::Owned(folded) = folded(name) else { return speaks_for_others(name, trusted) };
     let decides = || matches!(&*folded, "host" | "content-length" | "authorization" | "via");

@@ -1,5 +1,5 @@
-//! Forms as bodies: `name=value` pairs like those of a query (WHATWG URL, application/x-www-form-urlencoded). Which body
-//! is a form that can be judged, which could be one to a backend, and what a judged one may hold.
+//! Forms as bodies: `name=value` pairs like those of a query (WHATWG URL, application/x-www-form-urlencoded). Which
+//! body is a form that can be judged, which could be one to a backend, and what a judged one may hold.
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 

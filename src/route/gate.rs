@@ -23,8 +23,8 @@ pub struct Gate {
     pub callers: Option<Class>,
     /// App roles, one of which is needed if there are any.
     pub app_roles: Vec<Box<str>>,
-    /// Names of certificates as [`crate::model::ClientCertificate`] has them, one of which the client must have shown in its
-    /// TLS handshake if there are any.
+    /// Names of certificates as [`crate::model::ClientCertificate`] has them, one of which the client must have shown
+    /// in its TLS handshake if there are any.
     pub client_certificates: Vec<Arc<str>>,
 }
 

@@ -1,5 +1,5 @@
-//! Hosts in one form: lower case, without a final dot, addresses in one spelling, the port apart. RFC 9110 section 4.2.3,
-//! RFC 9112 section 3.2, RFC 5952.
+//! Hosts in one form: lower case, without a final dot, addresses in one spelling, the port apart. RFC 9110 section
+//! 4.2.3, RFC 9112 section 3.2, RFC 5952.
 
 use std::borrow::Cow;
 use std::fmt;

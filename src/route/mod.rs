@@ -67,8 +67,8 @@ impl RouteMap {
         self.suffixes.iter().find(|(suffix, _)| fits(suffix)).map(|(_, application)| application)
     }
 
-    /// Whether a connection that was made for the host `name` may carry a request to `host` of this application: not if the
-    /// name belongs to another one (RFC 9110 section 7.4). A name that no application has decides nothing.
+    /// Whether a connection that was made for the host `name` may carry a request to `host` of this application: not if
+    /// the name belongs to another one (RFC 9110 section 7.4). A name that no application has decides nothing.
     pub fn may_share(&self, name: &str, host: &Host<'_>, application: &Arc<Application>) -> bool {
         let own = |found: &Arc<Application>| Arc::ptr_eq(found, application);
         if name == host.name {

@@ -81,8 +81,8 @@ fn one(
     }
 }
 
-/// Reports literals that the backend's dialect refuses where they stand, and a script with more of the path behind it that
-/// is no route by itself: the backend runs the script in either case, so a request must be allowed both.
+/// Reports literals that the backend's dialect refuses where they stand, and a script with more of the path behind it
+/// that is no route by itself: the backend runs the script in either case, so a request must be allowed both.
 fn form(route: &RouteDocument, pattern: &Pattern, backend: Backend, table: &Table, report: &mut Report) {
     let sample = pattern.sample();
     let message = format!("no request can take `{}`", route.id.value);

@@ -1,5 +1,5 @@
-//! What a segment of a path may hold. A character or a name that some server takes for something else is refused, with a
-//! word of its own.
+//! What a segment of a path may hold. A character or a name that some server takes for something else is refused, with
+//! a word of its own.
 
 use super::canonical::{BadTarget, hex_pair};
 
@@ -124,15 +124,16 @@ pub(super) const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Characters that compatibility normalisation (Unicode NFKC) turns into a dot, a slash or a backslash, or into some letters
-/// with one of them, as `℀`.
+/// Characters that compatibility normalisation (Unicode NFKC) turns into a dot, a slash or a backslash, or into some
+/// letters with one of them, as `℀`.
 const fn is_compatible_separator(c: char) -> bool {
     let slashes = matches!(c, '\u{2044}' | '\u{2215}' | '\u{ff0f}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}');
     let dots = matches!(c, '\u{2024}'..='\u{2026}' | '\u{fe19}' | '\u{fe30}' | '\u{fe52}' | '\u{ff0e}');
     slashes || dots || matches!(c, '\u{fe68}' | '\u{ff3c}')
 }
 
-/// The same for what else ends or divides a path or a segment: question mark, number sign, percent sign, semicolon, colon.
+/// The same for what else ends or divides a path or a segment: question mark, number sign, percent sign, semicolon,
+/// colon.
 const fn is_compatible_delimiter(c: char) -> bool {
     let questions = matches!(c, '\u{2047}'..='\u{2049}' | '\u{fe16}' | '\u{fe56}' | '\u{ff1f}');
     let numbers_and_percents = matches!(c, '\u{fe5f}' | '\u{ff03}' | '\u{fe6a}' | '\u{ff05}');

@@ -171,8 +171,8 @@ impl Table {
         methods
     }
 
-    /// The routes that together take every request that the pattern, a rest, would take with this method; empty if it has
-    /// requests of its own. To be asked once all routes are in the table.
+    /// The routes that together take every request that the pattern, a rest, would take with this method; empty if it
+    /// has requests of its own. To be asked once all routes are in the table.
     pub fn takers(&self, pattern: &Pattern, method: &Method) -> Vec<usize> {
         let mut at = 0;
         for segment in &pattern.segments {
@@ -192,9 +192,9 @@ impl Table {
         Vec::new()
     }
 
-    /// Whether routes with a variable at this node leave nothing of what a rest could take: one segment, one segment and a
-    /// slash (which nobody takes if there is a route for the other of the two), and more segments. What they take of names
-    /// that nobody has thought of yet, they take of literals too.
+    /// Whether routes with a variable at this node leave nothing of what a rest could take: one segment, one segment
+    /// and a slash (which nobody takes if there is a route for the other of the two), and more segments. What they take
+    /// of names that nobody has thought of yet, they take of literals too.
     fn takes_all(&self, at: usize, index: usize, method: &Method, takers: &mut Vec<usize>) -> bool {
         let variable = self.nodes.get(at).and_then(|node| node.variable);
         let Some((variable, node)) = variable.and_then(|at| Some((at, self.nodes.get(at)?))) else { return false };

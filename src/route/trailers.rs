@@ -11,8 +11,8 @@ use crate::document::entrance::TokenPlaceDocument;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
 use crate::policy::Rules;
 
-/// The trailer fields that pass in an exchange, in both directions. What a request is judged by stands in its head, so a
-/// field behind the body passes only where somebody said that it may, and never one that
+/// The trailer fields that pass in an exchange, in both directions. What a request is judged by stands in its head, so
+/// a field behind the body passes only where somebody said that it may, and never one that
 /// [`fields::is_forbidden_in_trailers`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trailers(Pass);

@@ -7,10 +7,12 @@ use std::path::Path;
 use super::{Finding, Level};
 use crate::config::Config;
 use crate::diag::Report;
+use crate::document::Located;
 use crate::proxy::tls::TlsFiles;
+use crate::review::Policy;
 
 /// Looks at the files. Whoever comes here has read all of them without a fault.
-pub(super) fn look(config: &Config, report: &Report) -> Vec<Finding> {
+pub(super) fn look(config: &Config, policy: &Policy, report: &Report) -> Vec<Finding> {
     let about = "files";
     let mut findings = vec![match report.warnings() {
         0 => Finding::new(Level::Ok, about, "configuration", "all documents can be read and are without faults"),
@@ -23,6 +25,13 @@ pub(super) fn look(config: &Config, report: &Report) -> Vec<Finding> {
     findings.extend(token.map(|path| secret("admin token", path)));
     let pairs = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(TlsFiles::pairs);
     findings.extend(pairs.map(|pair| secret("private key", &pair.key)));
+    // Named in a route map, and relative to it.
+    let path = |file: &Located<String>| Path::new(&*report.name(file.place.source)).with_file_name(&file.value);
+    for upstream in policy.routes.iter().flat_map(|routes| &routes.upstreams) {
+        findings.extend(upstream.tls.client_key.iter().map(|file| secret("client key", &path(file))));
+        let credentials = upstream.credentials.iter();
+        findings.extend(credentials.map(|shown| secret("backend secret", &path(&shown.from_file))));
+    }
     findings
 }
 

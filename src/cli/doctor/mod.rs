@@ -84,7 +84,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Configuration, report.render()));
     };
     let within = Duration::from_secs(options.timeout);
-    let mut findings = files::look(&config, &report);
+    let mut findings = files::look(&config, &policy, &report);
     findings.extend(listeners::look(&config, &policy, now()));
     findings.extend(network(config, &policy, within)?);
     match options.output {

@@ -49,8 +49,8 @@ impl Connector {
         Self { telemetry, within: timeouts.connect, dialer: Dialer::of_system() }
     }
 
-    /// Opens a connection to `server`, made as its upstream says; with HTTP/2, this may also be a stream on one that others
-    /// have opened in the meantime.
+    /// Opens a connection to `server`, made as its upstream says; with HTTP/2, this may also be a stream on one that
+    /// others have opened in the meantime.
     pub(in crate::proxy) async fn open(
         &self,
         server: &Server,

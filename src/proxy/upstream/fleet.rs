@@ -1,4 +1,5 @@
-//! What all threads know of the upstreams together: the places and the budget of each, and the condition of its servers.
+//! What all threads know of the upstreams together: the places and the budget of each, and the condition of its
+//! servers.
 //!
 //! It outlives the route maps: a reload changes the rules, and what is known of an upstream and of a server that both
 //! maps name stays. A request takes no lock here: each thread asks once for each upstream of each route map, and keeps

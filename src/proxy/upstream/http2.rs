@@ -1,7 +1,8 @@
 //! One HTTP/2 connection to a server, shared by the streams of one thread (RFC 9113).
 //!
-//! A stream's place is taken by a [`Slot`] and given up only when both of its directions are over, as the server counts it.
-//! So no stream ever waits inside the connection for another to end, and what one exchange does holds back no other.
+//! A stream's place is taken by a [`Slot`] and given up only when both of its directions are over, as the server counts
+//! it. So no stream ever waits inside the connection for another to end, and what one exchange does holds back no
+//! other.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -32,8 +33,8 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
 /// What a stream of a request may hold that is not yet written.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How often a quiet connection with running streams is pinged. More often counts as an attack with some servers of gRPC,
-/// whose default is this.
+/// How often a quiet connection with running streams is pinged. More often counts as an attack with some servers of
+/// gRPC, whose default is this.
 const PING_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How long the answer to a ping may take.
 const PING_WITHIN: Duration = Duration::from_secs(20);
@@ -77,8 +78,8 @@ pub(in crate::proxy) struct Http2 {
 }
 
 impl Http2 {
-    /// Begins HTTP/2 on a stream and waits until the server has said how many streams it takes, which also shows that it
-    /// speaks HTTP/2 at all before any request is sent. The caller bounds the wait.
+    /// Begins HTTP/2 on a stream and waits until the server has said how many streams it takes, which also shows that
+    /// it speaks HTTP/2 at all before any request is sent. The caller bounds the wait.
     ///
     /// # Errors
     /// A clause.
@@ -138,7 +139,8 @@ impl Http2 {
         !self.is_over() && self.streams.get() < self.most_streams()
     }
 
-    /// Whether it takes no new streams any more: it is too old or suspect, the server said so (GOAWAY), or it is broken.
+    /// Whether it takes no new streams any more: it is too old or suspect, the server said so (GOAWAY), or it is
+    /// broken.
     pub(super) fn is_over(&self) -> bool {
         if !self.retired.get() && (Instant::now() >= self.until || self.driver.ended_by_now()) {
             self.retired.set(true);
@@ -297,8 +299,8 @@ pub(in crate::proxy) struct SendError {
     pub(super) request: Option<Request<RequestBody>>,
 }
 
-/// Whether the server says that it has not looked at a stream: REFUSED_STREAM, or a stream after the last one of a GOAWAY
-/// (RFC 9113 section 8.7).
+/// Whether the server says that it has not looked at a stream: REFUSED_STREAM, or a stream after the last one of a
+/// GOAWAY (RFC 9113 section 8.7).
 fn is_unprocessed(fault: &hyper::Error) -> bool {
     h2_fault(fault).is_some_and(|fault| {
         let refused = fault.is_reset() && fault.reason() == Some(h2::Reason::REFUSED_STREAM);

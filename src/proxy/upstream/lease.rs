@@ -14,8 +14,8 @@ use super::{Failure, Visit};
 use crate::proxy::bound::Owner;
 use crate::proxy::upload::RequestBody;
 
-/// Dropped, it closes an HTTP/1.1 connection and resets an HTTP/2 stream; only an exchange that came to its end gives it
-/// back.
+/// Dropped, it closes an HTTP/1.1 connection and resets an HTTP/2 stream; only an exchange that came to its end gives
+/// it back.
 pub(in crate::proxy) struct Lease {
     pool: Rc<ServerPool>,
     way: Option<Way>,
@@ -115,7 +115,7 @@ impl Lease {
             visit.completed();
         }
         match self.home.clone() {
-            Home::Owner(Some(owner)) if self.is_open() => return owner.keep(self),
+            Home::Owner(Some(owner)) if self.is_open() => owner.keep(self),
             Home::Owner(_) => {}
             Home::Pool => {
                 if let Some(Way::Connection(connection)) = self.way.take() {
@@ -137,8 +137,8 @@ impl Lease {
         }
     }
 
-    /// The connection was authenticated: nobody but `owner` may have it from now on; without one, nobody at all. Streams of
-    /// HTTP/2 cannot be authenticated so.
+    /// The connection was authenticated: nobody but `owner` may have it from now on; without one, nobody at all.
+    /// Streams of HTTP/2 cannot be authenticated so.
     pub(in crate::proxy) fn bind(&mut self, owner: Option<&Owner>) {
         self.home = Home::Owner(owner.cloned());
         if let Some(Way::Stream(slot)) = &self.way {

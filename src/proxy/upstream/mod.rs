@@ -1,5 +1,5 @@
-//! One worker's way to the upstreams: which server is next, and its pooled connections. Only [`Fleet`] is shared between
-//! threads; a request takes no lock there.
+//! One worker's way to the upstreams: which server is next, and its pooled connections. Only [`Fleet`] is shared
+//! between threads; a request takes no lock there.
 
 mod balance;
 mod budget;

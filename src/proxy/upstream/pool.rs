@@ -134,8 +134,8 @@ impl ServerPool {
         lease
     }
 
-    /// Says that another HTTP/2 connection is being made, until the mark is dropped; `None` if those that are being made
-    /// will do for all who wait.
+    /// Says that another HTTP/2 connection is being made, until the mark is dropped; `None` if those that are being
+    /// made will do for all who wait.
     pub(super) fn begin_opening(self: &Rc<Self>) -> Option<Opening> {
         let enough = self.opening.get() > 0 && self.waiting.get() < self.opening.get() * self.room.get();
         (!enough).then(|| {

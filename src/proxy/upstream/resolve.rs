@@ -1,5 +1,6 @@
 //! From host names to addresses. Names are looked up anew for new connections; look-ups of one name run one at a time,
-//! so that a name server that does not answer holds one thread of the blocking pool for each name, not for each request.
+//! so that a name server that does not answer holds one thread of the blocking pool for each name, not for each
+//! request.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

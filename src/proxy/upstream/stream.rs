@@ -15,8 +15,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::proxy::idle::Idle;
 
-/// How long a connection that many share may take no bytes at all. Flow control of HTTP/2 holds single streams back; the
-/// connection itself stands still only when its server is gone or broken.
+/// How long a connection that many share may take no bytes at all. Flow control of HTTP/2 holds single streams back;
+/// the connection itself stands still only when its server is gone or broken.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// A connected stream.
@@ -105,7 +105,8 @@ impl Heard {
         self.fault.borrow().clone()
     }
 
-    /// Waits until more bytes have come than at the last call, or somebody [`wake`](Self::wake)s. For one task at a time.
+    /// Waits until more bytes have come than at the last call, or somebody [`wake`](Self::wake)s. For one task at a
+    /// time.
     pub(super) async fn more(&self) {
         self.more.notified().await;
     }

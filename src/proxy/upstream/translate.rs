@@ -1,4 +1,5 @@
-//! The head of a request in the form of HTTP/1.1, in which it was judged, as one of HTTP/2, and back for another attempt.
+//! The head of a request in the form of HTTP/1.1, in which it was judged, as one of HTTP/2, and back for another
+//! attempt.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, Parts, Scheme};
@@ -15,8 +16,8 @@ const LEFT_OUT: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Turns a request for HTTP/1.1 into one for HTTP/2, with pseudo-header fields in place of the target and `Host`. `None` if
-/// its `Host` is no authority.
+/// Turns a request for HTTP/1.1 into one for HTTP/2, with pseudo-header fields in place of the target and `Host`.
+/// `None` if its `Host` is no authority.
 pub(super) fn into_http2<B>(mut request: Request<B>, scheme: &Scheme) -> Option<Request<B>> {
     let mut parts = Parts::default();
     parts.path_and_query = request.uri().path_and_query().cloned();

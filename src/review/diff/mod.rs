@@ -7,6 +7,7 @@
 //! change of a right is that of all rights below it, but for the exceptions and those that are listed for themselves.
 
 mod access;
+mod backend;
 mod grouping;
 mod people;
 mod routes;

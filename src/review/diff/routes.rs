@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::backend;
 use super::view::{Served, View, sets};
 use super::{Direction, Side, SidedPlace};
 use crate::document::routes::TestDocument;
@@ -140,10 +141,11 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             let gate = |served: &Served<'_>| {
                 let gate = &served.compiled.gate;
                 let tenants = gate.tenants.iter().map(tenant).collect::<BTreeSet<String>>();
-                [tenants, texts(&gate.audiences), texts(&gate.app_roles), texts(&gate.clients)]
+                let certificates = gate.client_certificates.iter().map(ToString::to_string).collect();
+                [tenants, texts(&gate.audiences), texts(&gate.app_roles), texts(&gate.clients), certificates]
             };
-            let [old_tenants, old_audiences, old_roles, old_clients] = gate(old);
-            let [tenants, audiences, roles, clients] = gate(new);
+            let [old_tenants, old_audiences, old_roles, old_clients, old_certificates] = gate(old);
+            let [tenants, audiences, roles, clients, certificates] = gate(new);
             let mut aspects = Vec::new();
             aspects.extend(sets("tenants", &old_tenants, &tenants));
             aspects.extend(sets("audiences", &old_audiences, &audiences));
@@ -155,10 +157,17 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             };
             aspects.extend(sets("callers", &callers(old), &callers(new)));
             aspects.extend(asked("app_roles", &old_roles, &roles));
+            aspects.extend(asked("client_certificates", &old_certificates, &certificates));
             aspects.extend(sets("token", &token_places(old), &token_places(new)));
             aspects.extend(sets("cors", &pages(old), &pages(new)));
             let admits = |served: &Served<'_>| served.compiled.backend.words().into_iter().map(str::to_owned).collect();
             aspects.extend(sets("backend", &admits(old), &admits(new)));
+            let only = |holds: bool, word: &str| BTreeSet::from_iter(holds.then(|| word.to_owned()));
+            let keeps = |served: &Served<'_>| only(served.compiled.keeps_expired, "keep");
+            aspects.extend(sets("on_expiry", &keeps(old), &keeps(new)));
+            let binds = |served: &Served<'_>| only(served.compiled.connection_auth, "true");
+            aspects.extend(sets("connection_auth", &binds(old), &binds(new)));
+            aspects.extend(backend::aspects(old.compiled, new.compiled));
             aspects.extend(sets("hosts", &hosts(old), &hosts(new)).map(|mut aspect| {
                 // A host that another application takes over is not closed.
                 let taken = |host: &str| {

@@ -152,6 +152,16 @@ impl<'v> View<'v> {
         methods.filter_map(|name| Some((name.clone(), self.compiled.level(&name.parse().ok()?)))).collect()
     }
 
+    /// Whether WebSockets pass, which only routes with GET ever let.
+    fn websockets(&self) -> BTreeSet<String> {
+        let passes = self.compiled.websocket && self.methods().contains("GET");
+        passes.then(|| "true".to_owned()).into_iter().collect()
+    }
+
+    fn trailers(&self) -> BTreeSet<String> {
+        self.compiled.trailers.names().iter().map(ToString::to_string).collect()
+    }
+
     pub(super) fn aspects(&self, new: &Self) -> Vec<Aspect> {
         let mut aspects = Vec::new();
         let unclear = |what, from: String, to: String| Aspect { what, from, to, direction: Direction::Unclear };
@@ -184,6 +194,8 @@ impl<'v> View<'v> {
         if self.openness() == new.openness() && self.scopes(true) != new.scopes(true) {
             aspects.push(unclear("scopes", self.scopes(false), new.scopes(false)));
         }
+        aspects.extend(sets("websocket", &self.websockets(), &new.websockets()));
+        aspects.extend(sets("trailers", &self.trailers(), &new.trailers()));
         let (old, new) = (self.levels(), new.levels());
         for (method, to) in &new {
             let Some(from) = old.get(method).filter(|from| *from != to) else { continue };

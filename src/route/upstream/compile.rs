@@ -252,9 +252,9 @@ pub(in crate::route) fn check_routes(
     };
     if let Some(clash) = clash {
         let message = format!("{clash}, and the upstream `{}` is shown its credentials there", upstream.name);
-        report
-            .error("credentials_clash", application.upstream.place, message)
-            .help("one name cannot be the client's and the gateway's");
+        report.error("credentials_clash", application.upstream.place, message).help(
+            "choose another name in `credentials` of the upstream: this one cannot be the client's and the gateway's",
+        );
     }
 }
 

@@ -50,8 +50,8 @@ impl Rewrite {
         self.strip.is_none() && self.add.is_none()
     }
 
-    /// The path in its new form. `None` where it does not begin with what is to be taken off; letter case counts unless it
-    /// is `folded`.
+    /// The path in its new form. `None` where it does not begin with what is to be taken off; letter case counts unless
+    /// it is `folded`.
     pub fn apply(&self, path: &str, folded: bool) -> Option<String> {
         let rest = match &self.strip {
             Some(strip) => strip.rest(path, folded)?,
