@@ -21,7 +21,7 @@ use super::upgrade::{self, Handshake};
 use super::upload::RequestBody;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
-use crate::pep::{Environment, Permitted, Refusal, Standing};
+use crate::pep::{self, Environment, Permitted, Refusal, Standing};
 use crate::route::Trailers;
 use crate::route::upstream::Protocol;
 
@@ -64,6 +64,7 @@ pub(super) async fn forward(
     };
     let trailers = grounds.trailers.clone();
     let announced = Announced::of(&head.headers, &trailers);
+    let may_speak_websocket = pep::asks_for_websocket(&head);
     let call = (application.upstream.transport.protocol == Protocol::Http2
         && grpc::is_call(head.version, &head.headers))
     .then(|| Call::of(&head.headers));
@@ -139,7 +140,6 @@ pub(super) async fn forward(
         Ok((response, lease)) => {
             let (mut head, incoming) = response.into_parts();
             let announced = Announced::of(&head.headers, &answer_trailers);
-            let is_handshake = handshake.is_some();
             let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
             // Another protocol than the one that was judged, or one that nobody asked for.
             if switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
@@ -169,8 +169,9 @@ pub(super) async fn forward(
                 tunnel.begin(handshake.into_stream());
                 return Ok(Response::from_parts(head, body));
             }
-            if is_handshake && !multiplexed && owner.is_none() {
-                // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
+            if may_speak_websocket && !multiplexed && owner.is_none() {
+                // What may follow a handshake is no request, taken for one or not. Only an authentication in steps needs the
+                // connection again.
                 head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             ledger.answered(Some(head.status));
