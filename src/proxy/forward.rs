@@ -142,7 +142,10 @@ pub(super) async fn forward(
             let announced = Announced::of(&head.headers, &answer_trailers);
             let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
             // Another protocol than the one that was judged, or one that nobody asked for.
-            if switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
+            let wrongly = switches && !handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head));
+            // To a client of HTTP/2 any such status says that its WebSocket is open (RFC 8441 section 5).
+            let seemingly = multiplexed && handshake.is_some() && head.status.is_success();
+            if wrongly || seemingly {
                 ledger.answered(None);
                 return Err(Failed { refusal: Refusal::of(Reason::UpstreamInvalid), readers, ledger });
             }

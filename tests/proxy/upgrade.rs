@@ -500,11 +500,20 @@ fn an_extended_connect_is_judged_as_a_get_and_any_other_connect_is_refused() {
 
 #[test]
 fn a_wrong_yes_is_a_502_over_http2_too() {
-    let backend = answering(|seen| yes(seen, "").replacen("Accept: ", "Accept: x", 1));
-    let gateway = Setup::before(&backend).start();
-    let status = block_on(async { extended_connect(&gateway, "/things/1", &token("olga"), "websocket", &[]).await.0 });
-    assert_eq!(status, 502);
-    nothing_is_left(&gateway);
+    let ask = |backend: &Backend| {
+        let gateway = Setup::before(backend).start();
+        let ask = async { extended_connect(&gateway, "/things/1", &token("olga"), "websocket", &[]).await.0 };
+        let status = block_on(ask);
+        nothing_is_left(&gateway);
+        status
+    };
+    assert_eq!(ask(&answering(|seen| yes(seen, "").replacen("Accept: ", "Accept: x", 1))), 502);
+    // An ordinary yes would tell this client that its WebSocket is open; an ordinary no stays one.
+    for (said, status) in [("200 OK", 502), ("204 No Content", 502), ("404 Not Found", 404), ("302 Found", 302)] {
+        let length = if said.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
+        let backend = answering(move |_| format!("HTTP/1.1 {said}\r\n{length}\r\n"));
+        assert_eq!(ask(&backend), status, "{said}");
+    }
 }
 
 #[test]
