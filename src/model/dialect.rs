@@ -34,4 +34,11 @@ impl Dialect {
     pub const fn form_overrides_query(self) -> bool {
         matches!(self, Self::Iis | Self::Tomcat | Self::Php)
     }
+
+    /// Whether a cookie of the same name can, too: `$_REQUEST` of PHP has cookies last unless `request_order` leaves them
+    /// out, as the sample php.ini does and PHP without a php.ini does not; `Request["name"]` of ASP.NET looks for a cookie
+    /// where query and form have none.
+    pub const fn cookie_overrides_query(self) -> bool {
+        matches!(self, Self::Iis | Self::Php)
+    }
 }

@@ -85,8 +85,8 @@ reasons! {
     /// A header has such a form.
     BadHeader: "bad_header", 400, "",
         title: "A request header is not acceptable",
-        cause: "Host is missing, repeated or malformed, or disagrees with the target; or a field that frames the message (`Content-Length`, `Transfer-Encoding`, the end of a line) has a form that two readers could read differently; the subject says which.",
-        remedy: "Send one well-formed Host that agrees with the target, and one framing in its plain form.";
+        cause: "Host is missing, repeated or malformed, or disagrees with the target; or a field that frames the message (`Content-Length`, `Transfer-Encoding`, the end of a line) has a form that two readers could read differently; or a value of HTTP/2 begins or ends with a blank; or a cookie has the name of a parameter that the route's rules read, and the backend's `dialect` lets it take that one's place (`cookie_overrides_query`); the subject says which.",
+        remedy: "Send one well-formed Host that agrees with the target, and one framing in its plain form; give the cookie another name.";
     /// The request expects something that the gateway does not do.
     ExpectationFailed: "expectation_failed", 417, "",
         title: "The expectation cannot be met",

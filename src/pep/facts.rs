@@ -1,6 +1,7 @@
 //! What the policy may ask of a request, answered out of its head and, where its rules read one, the form in its body.
 
 use http::HeaderMap;
+use http::header::COOKIE;
 use http::request::Parts;
 
 use super::Refusal;
@@ -76,6 +77,9 @@ impl<'r> RequestFacts<'r> {
         let bad_form = |BadForm(reason, subject)| Refusal::about(reason, subject);
         let query = head.uri.query().unwrap_or_default();
         let facts = Self::new(path, query, &head.headers, rules, backend).map_err(bad_target)?;
+        if backend.dialect.cookie_overrides_query() && has_cookie_like(rules, &head.headers) {
+            return Err(Refusal::about(Reason::BadHeader, "cookie_overrides_query"));
+        }
         if matches!(body, Body::None) || member.barred().is_some() {
             return Ok(Some(facts));
         }
@@ -85,6 +89,12 @@ impl<'r> RequestFacts<'r> {
             (Need::Form, Body::None | Body::Unread) => Ok(None),
         }
     }
+}
+
+/// Whether a cookie could take the place of a parameter or field that these rules read.
+fn has_cookie_like(rules: &Rules, headers: &HeaderMap) -> bool {
+    let mut read = rules.query_names().chain(rules.form_names());
+    read.any(|name| headers.get_all(COOKIE).iter().any(|line| query::cookies_alike(line.as_bytes(), name)))
 }
 
 impl Facts for RequestFacts<'_> {

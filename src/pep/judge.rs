@@ -48,6 +48,7 @@ pub(super) fn judge(
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
     let host = target::host(head)?;
     target::check_framing(head)?;
+    target::check_blanks(head)?;
     target::check_expectation(head)?;
     target::check_loop(&head.headers)?;
     target::forwards_left(head)?;

@@ -64,6 +64,20 @@ pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
     if plain && head.version == Version::HTTP_11 { Ok(()) } else { refuse("transfer_encoding") }
 }
 
+/// No value begins or ends with a blank. HTTP/1 has none there, since its readers take them off; over HTTP/2, where h2 leaves
+/// them on, such a request is malformed (RFC 9113 section 8.2.1), and a backend would not read what was judged.
+///
+/// # Errors
+/// A refusal that says so.
+pub(super) fn check_blanks(head: &Parts) -> Result<(), Refusal> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let mut values = head.headers.values().map(HeaderValue::as_bytes);
+    if head.version >= Version::HTTP_2 && values.any(|value| is_blank(value.first()) || is_blank(value.last())) {
+        return Err(Refusal::about(Reason::BadHeader, "blank"));
+    }
+    Ok(())
+}
+
 /// The scheme of an absolute target or of HTTP/2 is that of the connection (RFC 9110 section 7.4): a backend that
 /// trusts it would take a plain request for an encrypted one. A trusted proxy may have ended the encryption.
 ///

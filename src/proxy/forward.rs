@@ -27,7 +27,7 @@ use super::upload::{RequestBody, Upload};
 use super::upstream::Lease;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
-use crate::pep::{Environment, Grounds, Permitted, Refusal, Standing};
+use crate::pep::{self, Environment, Grounds, Permitted, Refusal, Standing};
 use crate::route::upstream::Protocol;
 use crate::route::{Trailers, Upstream};
 
@@ -85,6 +85,8 @@ struct Terms {
     multiplexed: bool,
     /// The WebSocket handshake that was sent on, if it is one.
     handshake: Option<Handshake>,
+    /// Whether the client may speak WebSocket by now, taken for it or not.
+    may_speak_websocket: bool,
     /// What may come behind the answer's body.
     trailers: Trailers,
     /// The request's body while it comes; `None` where there is nothing to wait for.
@@ -97,16 +99,17 @@ struct Terms {
 
 impl Terms {
     /// Takes an answer, unless it switches to another protocol than the one that was judged, or to one that nobody
-    /// asked for.
+    /// asked for; or seems to: to a client of HTTP/2 every success says that its WebSocket is open (RFC 8441 section 5).
     fn admit(&self, (response, lease): Answer) -> Result<Answer, Refusal> {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok((response, lease));
-        }
         let (head, body) = response.into_parts();
-        match self.handshake.as_ref().is_some_and(|handshake| handshake.is_accepted(&head)) {
-            true => Ok((Response::from_parts(head, body), lease)),
-            false => Err(Refusal::of(Reason::UpstreamInvalid)),
-        }
+        let admitted = match (head.status, &self.handshake) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(handshake)) => handshake.is_accepted(&head),
+            (StatusCode::SWITCHING_PROTOCOLS, None) => false,
+            (status, Some(_)) => !(self.multiplexed && status.is_success()),
+            (_, None) => true,
+        };
+        let answer = admitted.then(|| (Response::from_parts(head, body), lease));
+        answer.ok_or_else(|| Refusal::of(Reason::UpstreamInvalid))
     }
 }
 
@@ -131,6 +134,7 @@ fn begin(
     let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
     let multiplexed = head.version >= Version::HTTP_2;
     let announced = Announced::of(&head.headers, &grounds.trailers);
+    let may_speak_websocket = pep::asks_for_websocket(&head);
     let call = (application.upstream.transport.protocol == Protocol::Http2
         && grpc::is_call(head.version, &head.headers))
     .then(|| Call::of(&head.headers));
@@ -165,6 +169,7 @@ fn begin(
         owner,
         multiplexed,
         handshake,
+        may_speak_websocket,
         trailers,
         upload,
         call_ends: call.and_then(|call| call.deadline),
@@ -239,7 +244,6 @@ fn relay(
     let Terms { multiplexed, handshake, .. } = terms;
     let (mut head, incoming) = response.into_parts();
     let announced = Announced::of(&head.headers, &terms.trailers);
-    let is_handshake = handshake.is_some();
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if switches || is_stream(&head.headers) {
         place.lasts();
@@ -264,8 +268,9 @@ fn relay(
         tunnel.begin(handshake.into_stream());
         return Response::from_parts(head, body);
     }
-    if is_handshake && !multiplexed && terms.owner.is_none() {
-        // What may follow a handshake is no request. Only an authentication in steps needs the connection again.
+    if terms.may_speak_websocket && !multiplexed && terms.owner.is_none() {
+        // What may follow a handshake is no request, taken for one or not. Only an authentication in steps needs the
+        // connection again.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     ledger.answered(Some(head.status));

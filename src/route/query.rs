@@ -148,6 +148,12 @@ pub fn names_alike(query: &str, wanted: &str) -> bool {
     query.split(['&', ';']).any(|pair| !pair.is_empty() && alike(pair.split_once('=').map_or(pair, |(name, _)| name)))
 }
 
+/// Whether a `Cookie` line has a pair of this name, or of one that some backend reads as it.
+pub fn cookies_alike(line: &[u8], wanted: &str) -> bool {
+    let name = |pair: &[u8]| Decoded(pair.split(|byte| *byte == b'=').next().unwrap_or_default()).collect::<Vec<u8>>();
+    cookies::pairs(line).any(|pair| looks_like(&String::from_utf8_lossy(&name(pair)), wanted))
+}
+
 /// The pairs of a text, as they are written. Between two `&` without anything there is none.
 pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -278,6 +284,20 @@ mod tests {
         assert_eq!(all("a=%41&a=B&territory=C&b=%", "a"), ["A", "B"]);
         assert_eq!(all("a=%41&a=%&a=B", "a"), ["A", "B"]);
         assert_eq!(all("", "a"), [""; 0]);
+    }
+
+    #[test]
+    fn a_cookie_is_alike_by_its_name_alone() {
+        for line in
+            ["territory=USS", "a=b; Territory=USS", "%74erritory=", "territory[]=USS", " .territory", "a=b;territory"]
+        {
+            assert!(cookies_alike(line.as_bytes(), "territory"), "{line}");
+        }
+        for line in
+            ["", ";;", "a=territory", "a=b; territories=1", "a={\"territory\":1,territory=USS}", "x%ff=1", "=territory"]
+        {
+            assert!(!cookies_alike(line.as_bytes(), "territory"), "{line}");
+        }
     }
 
     fn checked(query: &str, names: &[&str]) -> Result<(), BadTarget> {

@@ -81,6 +81,29 @@ fn all_that_name_the_place_must_say_the_same() {
 }
 
 #[test]
+fn a_cookie_that_the_backend_may_take_for_a_parameter_that_decides_is_refused() {
+    let refused = (400, "bad_header".to_owned());
+    let passed = (200, String::new());
+    for (dialect, expected) in [("php", &refused), ("iis", &refused), ("tomcat", &passed), ("strict", &passed)] {
+        let backend = Backend::hello();
+        let gateway = before(&backend, dialect).start();
+        let ask = |target: &str, cookie: &str| {
+            let cookie = format!("Cookie: {cookie}\r\n");
+            gateway.ask(request("GET", target, &token("olga"), &cookie, "")).verdict()
+        };
+        for cookie in
+            ["place=south", "a=b; Place=south", "%70lace=south", "place[]=south", "a=b\r\nCookie: place=south"]
+        {
+            assert_eq!(&ask("/find?place=north", cookie), expected, "{dialect} {cookie}");
+        }
+        // Where the query says nothing, too, and where the rules read a form.
+        assert_eq!(&ask("/file-only", "place=south"), expected, "{dialect}");
+        assert_eq!(ask("/find?place=north", "places=south; a=place"), passed, "{dialect}");
+        assert_eq!(ask("/things/1", "place=south"), passed, "{dialect}");
+    }
+}
+
+#[test]
 fn the_form_that_was_judged_is_sent_byte_for_byte_however_it_came() {
     let backend = Backend::hello();
     let gateway = before(&backend, "strict").start();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::backend::{Backend, SOON, fill, read_head, say, until};
 use crate::gateway::{Door, Setup, token};
 use crate::websocket::{CLOSE, KEY, TEXT, accept, answering, echo, echoes, frame, handshake, next, serve_frames, yes};
-use crate::wire::{Client, block_on, request};
+use crate::wire::{Client, block_on, get, request};
 
 /// The value of a metric without labels.
 pub fn metric(door: &Door, name: &str) -> u64 {
@@ -260,8 +260,13 @@ fn websockets_pass_only_where_the_application_or_the_route_lets_them() {
             setup.routes = setup.routes.replace(", require: [\"things", route);
         }
         let gateway = setup.start();
-        assert_eq!(gateway.connect().ask(handshake("/things/1", &olga, "")).status, status, "{application} {route}");
         let plain = status == 200;
+        let mut client = gateway.connect();
+        // Whoever asks for a WebSocket may speak it already, and what it says is no request.
+        let early = if plain { get("/things/early", &olga) } else { String::new() };
+        let answer = client.ask([handshake("/things/1", &olga, ""), early].concat());
+        assert_eq!(answer.status, status, "{application} {route}");
+        assert!(!plain || answer.header("connection") == Some("close") && client.is_ended(), "{answer:?}");
         assert_eq!(backend.only().header("upgrade").is_none(), plain, "{application} {route}");
         let over_http2 = block_on(async { extended_connect(&gateway, "/things/1", &olga, "websocket", &[]).await.0 });
         assert_eq!(over_http2, if plain { 405 } else { 200 }, "{application} {route}");
@@ -495,11 +500,20 @@ fn an_extended_connect_is_judged_as_a_get_and_any_other_connect_is_refused() {
 
 #[test]
 fn a_wrong_yes_is_a_502_over_http2_too() {
-    let backend = answering(|seen| yes(seen, "").replacen("Accept: ", "Accept: x", 1));
-    let gateway = Setup::before(&backend).start();
-    let status = block_on(async { extended_connect(&gateway, "/things/1", &token("olga"), "websocket", &[]).await.0 });
-    assert_eq!(status, 502);
-    nothing_is_left(&gateway);
+    let ask = |backend: &Backend| {
+        let gateway = Setup::before(backend).start();
+        let ask = async { extended_connect(&gateway, "/things/1", &token("olga"), "websocket", &[]).await.0 };
+        let status = block_on(ask);
+        nothing_is_left(&gateway);
+        status
+    };
+    assert_eq!(ask(&answering(|seen| yes(seen, "").replacen("Accept: ", "Accept: x", 1))), 502);
+    // An ordinary yes would tell this client that its WebSocket is open; an ordinary no stays one.
+    for (said, status) in [("200 OK", 502), ("204 No Content", 502), ("404 Not Found", 404), ("302 Found", 302)] {
+        let length = if said.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
+        let backend = answering(move |_| format!("HTTP/1.1 {said}\r\n{length}\r\n"));
+        assert_eq!(ask(&backend), status, "{said}");
+    }
 }
 
 #[test]
