@@ -151,6 +151,7 @@ pub(super) async fn forward(
             }
             let upstream = head.extensions.remove::<OnUpgrade>();
             headers::to_client(&mut head.headers, caller);
+            destination::hide_credentials(&mut head.headers, &application.upstream);
             if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
                 announced.announce(&mut head.headers);
             }
