@@ -96,6 +96,7 @@ pub(super) async fn forward(
         None if announced.accepted() || multiplexed => trailers,
         None => Trailers::default(),
     };
+    let is_call = call.is_some();
     let call_ends = call.and_then(|call| call.deadline);
     let unread = form.is_none();
     let (body, upload) = match form {
@@ -117,6 +118,7 @@ pub(super) async fn forward(
         return Err(Failed { refusal: Refusal::of(Reason::BadBody), readers, ledger });
     }
     ledger.uploads(upload.clone());
+    let talks = upload.clone().filter(|_| is_call);
     let deadline = timeouts.request.map(|limit| caller.started + limit);
     let request = Request::from_parts(head, body);
     let exchanged = tokio::select! {
@@ -137,6 +139,9 @@ pub(super) async fn forward(
     };
     match exchanged {
         Ok((response, lease)) => {
+            if let Some(upload) = talks {
+                upload.may_pause();
+            }
             let (mut head, incoming) = response.into_parts();
             let announced = Announced::of(&head.headers, &answer_trailers);
             let is_handshake = handshake.is_some();
