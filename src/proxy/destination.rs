@@ -40,6 +40,32 @@ pub(super) fn origin_form(target: &Uri, upstream: &Upstream) -> Uri {
     PathAndQuery::from_maybe_shared(longer).map_or_else(|_| Uri::from(judged.clone()), Uri::from)
 }
 
+/// Takes the secret parameter out of an answer: servers that redirect (a missing slash, another page) copy the query that they
+/// were asked with, and the client would read it there.
+pub(super) fn hide_credentials(answer: &mut HeaderMap, upstream: &Upstream) {
+    let Some(Credentials::Query { pair, .. }) = &upstream.credentials else { return };
+    for value in answer.values_mut() {
+        while let Some(Ok(less)) = without(value.as_bytes(), pair.expose()).map(|less| HeaderValue::from_bytes(&less)) {
+            *value = less;
+        }
+    }
+}
+
+/// A URL without a parameter and the mark that led to it; `None` if it is not there. Hexadecimal digits may come back in
+/// another case.
+fn without(url: &[u8], pair: &[u8]) -> Option<Vec<u8>> {
+    let at = url.windows(pair.len().max(1)).position(|part| part.eq_ignore_ascii_case(pair))?;
+    let (before, rest) = url.split_at_checked(at)?;
+    let behind = rest.get(pair.len()..)?;
+    let (before, behind) = match (before.split_last(), behind.split_first()) {
+        // The next parameter becomes the first.
+        (Some((b'?', _)), Some((b'&', next))) => (before, next),
+        (Some((b'?' | b'&', before)), _) => (before, behind),
+        _ => (before, behind),
+    };
+    Some([before, behind].concat())
+}
+
 /// Names the `Host` that the upstream wants, now that it is known which server is asked.
 pub(super) fn name_host(headers: &mut HeaderMap, upstream: &Upstream, server: &Server) {
     let name = match &upstream.host {

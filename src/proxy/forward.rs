@@ -91,6 +91,8 @@ struct Terms {
     trailers: Trailers,
     /// The request's body while it comes; `None` where there is nothing to wait for.
     upload: Option<Rc<Upload>>,
+    /// Whether it is a call of gRPC, in which both sides may talk in turns.
+    is_call: bool,
     /// When a call of gRPC must be over, as its client says.
     call_ends: Option<Instant>,
     /// When the whole of it must be over.
@@ -172,6 +174,7 @@ fn begin(
         may_speak_websocket,
         trailers,
         upload,
+        is_call: call.is_some(),
         call_ends: call.and_then(|call| call.deadline),
         deadline: timeouts.request.map(|limit| caller.started + limit),
     };
@@ -241,6 +244,9 @@ fn relay(
     readers: &Readers,
 ) -> Response<Body> {
     let timeouts = &worker.gateway.settings.timeouts;
+    if let Some(upload) = terms.upload.as_ref().filter(|_| terms.is_call) {
+        upload.may_pause();
+    }
     let Terms { multiplexed, handshake, .. } = terms;
     let (mut head, incoming) = response.into_parts();
     let announced = Announced::of(&head.headers, &terms.trailers);
@@ -250,6 +256,7 @@ fn relay(
     }
     let upstream = head.extensions.remove::<OnUpgrade>();
     headers::to_client(&mut head.headers, caller);
+    destination::hide_credentials(&mut head.headers, &terms.upstream);
     if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
         announced.announce(&mut head.headers);
     }

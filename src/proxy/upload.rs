@@ -24,6 +24,8 @@ pub(super) struct Upload {
     /// Whether the client is to send the next piece; otherwise the upstream is to take one, or all is sent.
     awaits_client: Cell<bool>,
     moved: Cell<Instant>,
+    /// Whether the client may be silent for as long as it likes.
+    may_pause: Cell<bool>,
     fault: Cell<Option<UploadFault>>,
 }
 
@@ -31,6 +33,12 @@ impl Upload {
     /// Bytes forwarded so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// From now on the client may take its time with the next piece: its call has an answer that runs, and who only listens
+    /// has nothing to say. What bounds the answer bounds the upload.
+    pub(super) fn may_pause(&self) {
+        self.may_pause.set(true);
     }
 
     /// What ended the upload early, if anything did.
@@ -110,6 +118,7 @@ impl RequestBody {
             bytes: Cell::new(0),
             awaits_client: Cell::new(true),
             moved: Cell::new(Instant::now()),
+            may_pause: Cell::new(false),
             fault: Cell::new(None),
         });
         let streaming =
@@ -131,6 +140,9 @@ impl HttpBody for RequestBody {
         loop {
             let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(context) else {
                 upload.awaits_client.set(true);
+                if upload.may_pause.get() {
+                    return Poll::Pending;
+                }
                 ready!(idle.poll_expired(context));
                 upload.fault.set(Some(UploadFault::Slow));
                 return Poll::Ready(Some(Err(UploadFault::Slow)));

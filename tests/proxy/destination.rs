@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use tempfile::NamedTempFile;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, say};
 use crate::gateway::{Gateway, Process, Setup, token};
 use crate::wire::{get, request};
 
@@ -125,6 +125,30 @@ fn a_secret_parameter_is_added_and_no_client_can_bring_one_of_its_name() {
 }
 
 #[test]
+fn no_redirect_tells_a_client_the_secret_parameter() {
+    let backend = Backend::start(|seen, stream| {
+        let (path, query) = seen.target().split_once('?').unwrap();
+        let lower = query.to_ascii_lowercase();
+        let lines = format!("Location: {path}/?{query}\r\nLink: <http://b{path}?{lower}&p=2>; rel=next\r\n");
+        say(
+            stream,
+            format!("HTTP/1.1 301 Moved\r\n{lines}X-Own: /other?api_key=1\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+        )
+    });
+    let file = secret("S&cret");
+    let gateway =
+        gateway(&backend, &format!("credentials: {{query: api_key, from_file: \"{}\"}}", file.path().display()));
+    for (target, location, link) in [
+        ("/things/1", "/things/1/", "<http://b/things/1?p=2>; rel=next"),
+        ("/things/1?a=b", "/things/1/?a=b", "<http://b/things/1?a=b&p=2>; rel=next"),
+    ] {
+        let answer = gateway.ask(get(target, &token("olga")));
+        assert_eq!((answer.header("location"), answer.header("link")), (Some(location), Some(link)));
+        assert_eq!(answer.header("x-own"), Some("/other?api_key=1"), "another's is none of ours");
+    }
+}
+
+#[test]
 fn no_log_has_a_secret() {
     let backend = Backend::hello();
     let file = secret("hunter2");
@@ -146,4 +170,9 @@ fn what_decides_on_a_route_cannot_be_a_credential_as_well() {
         let fault = fault.to_string();
         assert!(fault.contains("error[credentials_clash]") && fault.contains(said), "{fault}");
     }
+    let mut setup =
+        setup(&backend, &format!("credentials: {{header: X-Api-Key, from_file: \"{}\"}}", file.path().display()), "");
+    setup.routes = setup.routes.replacen("public: true", "public: true, trailers: [x-api-key]", 1);
+    let Err(fault) = setup.try_start() else { panic!("started with the name in trailers") };
+    assert!(fault.to_string().contains("error[credentials_clash]"), "{fault}");
 }

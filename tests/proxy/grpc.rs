@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use rustls::pki_types::ServerName;
 
 use crate::backend::until;
-use crate::gateway::{Door, token};
+use crate::gateway::{Door, Setup, token};
 use crate::h2::{Exchange, H2Backend};
 use crate::transport::speaking_http2;
 use crate::wire::{block_on, trusting};
@@ -225,4 +225,41 @@ fn a_client_that_cancels_a_call_cancels_it_at_the_backend() {
     });
     until(|| backend.running() == 0, "the call ends at the backend");
     assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn who_only_listens_to_a_call_may_be_silent_for_longer_than_an_upload() {
+    let backend = H2Backend::start(100, |mut exchange: Exchange| async move {
+        let silent = exchange.head.uri.path() == "/things/Service/Silent";
+        if silent {
+            // Before its answer begins, a call is an upload like any other.
+            let reset = std::future::poll_fn(|context| exchange.respond.poll_reset(context)).await;
+            return assert_eq!(reset.ok(), Some(Reason::CANCEL));
+        }
+        let head = Response::builder().status(200).header("content-type", "application/grpc");
+        let mut stream = exchange.head(head);
+        for _ in 0..12 {
+            stream.send_data(message("tick"), false).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let mut end = HeaderMap::new();
+        end.insert("grpc-status", HeaderValue::from_static("0"));
+        stream.send_trailers(end).unwrap();
+    });
+    let timeouts = "drain: 1s, client_body: 400ms".into();
+    let gateway = Setup { timeouts, ..speaking_http2(&backend.url(), "") }.start();
+    block_on(async {
+        let mut client = connect(&gateway).await;
+        let (answer, mut stream) = client.send_request(call("/things/Service/Watch", "olga"), false).unwrap();
+        stream.send_data(message("what to watch"), false).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        let mut heard = 0;
+        while let Some(piece) = body.data().await {
+            heard += piece.unwrap().len();
+        }
+        assert_eq!((heard, text(&body.trailers().await.unwrap().unwrap(), "grpc-status")), (12 * 9, "0"));
+        let (answer, mut stream) = client.send_request(call("/things/Service/Silent", "olga"), false).unwrap();
+        stream.send_data(message("what"), false).unwrap();
+        assert_eq!(text(answer.await.unwrap().headers(), "grpc-status"), "4");
+    });
 }

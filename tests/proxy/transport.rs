@@ -174,6 +174,27 @@ fn a_client_that_goes_away_ends_its_stream_and_nothing_else() {
 }
 
 #[test]
+fn an_upload_that_the_server_does_not_read_ends_when_its_early_answer_has() {
+    let backend = H2Backend::start(100, |mut exchange: Exchange| async move {
+        let mut stream = exchange.head(Response::builder().status(200));
+        stream.send_data("early".into(), exchange.head.uri.path() == "/things/ends").unwrap();
+        // Holds on to the body and reads nothing of it.
+        let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
+    });
+    let timeouts = "drain: 1s, response_body: 300ms".into();
+    let gateway = Setup { timeouts, ..speaking_http2(&backend.url(), "") }.start();
+    let token = token("olga");
+    for target in ["/things/ends", "/things/hangs"] {
+        let mut client = gateway.connect();
+        let head = request("PUT", target, &token, "Content-Length: 1000000\r\n", "");
+        // More than the server's window.
+        client.send(format!("{head}{}", "x".repeat(200_000)));
+        assert_eq!(client.head().unwrap().status, 200, "{target}");
+        until(|| backend.running() == 0, "the stream has ended");
+    }
+}
+
+#[test]
 fn an_upload_that_its_client_resets_never_looks_complete() {
     let whole = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&whole);

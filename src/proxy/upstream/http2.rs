@@ -15,12 +15,14 @@ use bytes::Bytes;
 use http::Request;
 use http::uri::Scheme;
 use http_body::{Body, Frame, SizeHint};
-use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::driver::{Driver, Local};
+use super::pool::SETTLE;
 use super::stream::{Heard, Stream, Watched};
 use super::translate::{into_http1, into_http2};
 use crate::proxy::upload::RequestBody;
@@ -40,8 +42,6 @@ const PING_EVERY: Duration = Duration::from_secs(5 * 60);
 const PING_WITHIN: Duration = Duration::from_secs(20);
 /// A stream that was given up after so long without a byte from the server makes the connection suspect.
 const SUSPECT_AFTER: Duration = Duration::from_secs(5);
-
-type Driven = Connection<TokioIo<Watched>, StreamBody, Local>;
 
 /// How a connection is set up whose tasks run on `local`, for response heads of up to `head_bytes`.
 fn builder(local: &Local, head_bytes: usize) -> Builder<Local> {
@@ -96,8 +96,8 @@ impl Http2 {
         let made = builder(&local, head_bytes).handshake(TokioIo::new(stream)).await;
         let (sender, connection) = made.map_err(|fault| format!("{OTHER}: {fault}"))?;
         let driver = Rc::new(Driver::default());
-        driver.connection.replace(Some(connection));
-        let Some(moving) = local.first.take() else { return Err(OTHER.to_owned()) };
+        driver.drives(connection);
+        let Some(moving) = local.first() else { return Err(OTHER.to_owned()) };
         spawn_local(Rc::clone(&driver).run(Rc::clone(&heard)));
         let now = Instant::now();
         let connection = Rc::new(Self {
@@ -125,8 +125,7 @@ impl Http2 {
 
     /// How many streams it takes now.
     pub(super) fn most_streams(&self) -> usize {
-        let connection = self.driver.connection.borrow();
-        connection.as_ref().map_or(0, Connection::current_max_send_streams).min(MOST_STREAMS)
+        self.driver.most_streams().min(MOST_STREAMS)
     }
 
     /// How many streams it has.
@@ -157,6 +156,8 @@ impl Http2 {
             taken: Instant::now(),
             given_up: Cell::new(false),
             upload: Cell::new(None),
+            sending: Cell::new(false),
+            answered: Cell::new(false),
         })
     }
 
@@ -182,49 +183,6 @@ impl fmt::Debug for Http2 {
     }
 }
 
-/// hyper's connection, polled by a task of its own and looked at by whoever wants to send.
-#[derive(Default)]
-struct Driver {
-    connection: RefCell<Option<Driven>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Driver {
-    async fn run(self: Rc<Self>, heard: Rc<Heard>) {
-        std::future::poll_fn(|context| {
-            self.waker.replace(Some(context.waker().clone()));
-            self.poll(context)
-        })
-        .await;
-        heard.wake();
-    }
-
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut connection = self.connection.borrow_mut();
-        let Some(running) = connection.as_mut() else { return Poll::Ready(()) };
-        let Poll::Ready(ended) = Pin::new(running).poll(context) else { return Poll::Pending };
-        if let Err(fault) = ended {
-            // Whoever used the connection learns of the fault from its exchange.
-            tracing::debug!("upstream connection: {fault}");
-        }
-        connection.take();
-        Poll::Ready(())
-    }
-
-    fn is_done(&self) -> bool {
-        self.connection.borrow().is_none()
-    }
-
-    /// Whether it has come to its end. hyper notices a GOAWAY only when it is asked.
-    fn ended_by_now(&self) -> bool {
-        let waker = self.waker.borrow().clone();
-        match waker {
-            Some(waker) => self.poll(&mut Context::from_waker(&waker)).is_ready(),
-            None => self.is_done(),
-        }
-    }
-}
-
 /// A stream's place on a connection.
 pub(in crate::proxy) struct Slot {
     connection: Rc<Http2>,
@@ -232,6 +190,10 @@ pub(in crate::proxy) struct Slot {
     given_up: Cell<bool>,
     /// Whoever moves the request's body, while it waits for more of it.
     upload: Cell<Option<Waker>>,
+    /// Whether the request's body is being sent.
+    sending: Cell<bool>,
+    /// Whether the head of the answer is there.
+    answered: Cell<bool>,
 }
 
 impl Slot {
@@ -240,8 +202,8 @@ impl Slot {
         self: &Rc<Self>,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<http::Response<hyper::body::Incoming>, Box<SendError>>> + use<> {
-        let scheme = &self.connection.scheme;
-        let request = request.map(|inner| StreamBody { inner, slot: Some(Rc::clone(self)) });
+        let (scheme, slot) = (&self.connection.scheme, Rc::clone(self));
+        let request = request.map(|inner| StreamBody { slot: Sending::begin(self, &inner), inner });
         let sending = into_http2(request, scheme).map(|request| {
             // A request without a body can be given back although hyper took it.
             let spare = request.body().is_end_stream().then(|| copy(&request));
@@ -249,7 +211,7 @@ impl Slot {
         });
         async move {
             let (answer, spare) = sending.ok_or_else(|| Box::new(SendError { fault: None, request: None }))?;
-            answer.await.map_err(|mut fault| {
+            answer.await.inspect(|_| slot.answered.set(true)).map_err(|mut fault| {
                 let back = fault.take_message().map(without_slot);
                 let fault = fault.into_error();
                 let request = back.or_else(|| spare.filter(|_| is_unprocessed(&fault)));
@@ -263,6 +225,19 @@ impl Slot {
         self.connection.retired.set(true);
     }
 
+    /// The answer came to its end. An upload that it did not wait for has as long to end as over HTTP/1.1.
+    pub(super) fn settle(self: &Rc<Self>) {
+        if self.sending.get() {
+            let slot = Rc::downgrade(self);
+            spawn_local(async move {
+                sleep(SETTLE).await;
+                if let Some(slot) = slot.upgrade() {
+                    slot.give_up();
+                }
+            });
+        }
+    }
+
     /// Ends the stream although it has not come to its end; the connection lives.
     pub(super) fn give_up(&self) {
         if self.given_up.replace(true) {
@@ -274,8 +249,12 @@ impl Slot {
         if silent && self.taken.elapsed() >= SUSPECT_AFTER {
             connection.retired.set(true);
         }
-        if let Some(upload) = self.upload.take() {
-            upload.wake();
+        match self.upload.take() {
+            Some(upload) => upload.wake(),
+            // Once there is an answer, hyper waits for room for a piece that it holds and for nothing else, so the stream
+            // would last until the server reads on. It ends with its connection, when nobody wants that any more.
+            None if self.sending.get() && self.answered.get() => connection.retired.set(true),
+            None => {}
         }
     }
 }
@@ -339,9 +318,25 @@ fn without_slot(request: Request<StreamBody>) -> Request<RequestBody> {
 
 /// The body of a request on a stream. It holds the stream's place while it is sent, and ends with a reset (CANCEL) when
 /// the client breaks off or the stream is given up.
-struct StreamBody {
+pub(super) struct StreamBody {
     inner: RequestBody,
-    slot: Option<Rc<Slot>>,
+    slot: Sending,
+}
+
+/// A stream's place as its request's body holds it.
+struct Sending(Rc<Slot>);
+
+impl Sending {
+    fn begin(slot: &Rc<Slot>, body: &RequestBody) -> Self {
+        slot.sending.set(!body.is_end_stream());
+        Self(Rc::clone(slot))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.sending.set(false);
+    }
 }
 
 impl Body for StreamBody {
@@ -351,14 +346,14 @@ impl Body for StreamBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let this = self.get_mut();
         let cancelled = || Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL))));
-        if this.slot.as_ref().is_some_and(|slot| slot.given_up.get()) {
+        let slot = &this.slot.0;
+        if slot.given_up.get() {
             return cancelled();
         }
+        slot.upload.take();
         match Pin::new(&mut this.inner).poll_frame(context) {
             Poll::Pending => {
-                if let Some(slot) = &this.slot {
-                    slot.upload.set(Some(context.waker().clone()));
-                }
+                slot.upload.set(Some(context.waker().clone()));
                 Poll::Pending
             }
             Poll::Ready(Some(Err(_))) => cancelled(),
@@ -373,21 +368,5 @@ impl Body for StreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// Runs hyper's tasks on this thread. The first task of a connection is the one that moves its bytes.
-#[derive(Clone, Default)]
-struct Local {
-    first: Rc<RefCell<Option<AbortHandle>>>,
-}
-
-impl<F> hyper::rt::Executor<F> for Local
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, task: F) {
-        let running = spawn_local(task);
-        self.first.borrow_mut().get_or_insert_with(|| running.abort_handle());
     }
 }

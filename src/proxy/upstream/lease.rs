@@ -114,6 +114,9 @@ impl Lease {
         if let Some(visit) = self.visit.take() {
             visit.completed();
         }
+        if let Some(Way::Stream(slot)) = &self.way {
+            slot.settle();
+        }
         match self.home.clone() {
             Home::Owner(Some(owner)) if self.is_open() => owner.keep(self),
             Home::Owner(_) => {}

@@ -6,6 +6,7 @@ mod budget;
 mod condition;
 mod connect;
 mod dial;
+mod driver;
 mod fleet;
 mod http2;
 mod lease;

@@ -21,7 +21,7 @@ use crate::route::upstream::Transport;
 
 /// How long a returned connection may take to finish its last exchange (the end of an upload that the answer did not
 /// wait for). hyper needs one more turn of the event loop in the ordinary case.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// How long a connection takes new requests, less up to a tenth, so that not all end at once.
 const MOST_AGE: Duration = Duration::from_secs(10 * 60);
 

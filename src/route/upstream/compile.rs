@@ -245,7 +245,11 @@ pub(in crate::route) fn check_routes(
     };
     let clash = match &upstream.credentials {
         None => None,
-        Some(Credentials::Header { name, .. }) => header_clash(application, name, rules()),
+        Some(Credentials::Header { name, .. }) => header_clash(application, name, rules()).or_else(|| {
+            // Many servers merge trailers into the headers.
+            let passes = routes.iter().any(|route| route.trailers.permits(name));
+            passes.then(|| format!("a route lets `{name}` pass in `trailers`"))
+        }),
         Some(Credentials::Query { name, .. }) => rules()
             .any(|rules| rules.query_names().any(|read| read.eq_ignore_ascii_case(name)))
             .then(|| format!("the query parameter `{name}` decides on a route")),
