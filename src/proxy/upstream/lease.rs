@@ -118,7 +118,7 @@ impl Lease {
             slot.settle();
         }
         match self.home.clone() {
-            Home::Owner(Some(owner)) if self.is_open() => return owner.keep(self),
+            Home::Owner(Some(owner)) if self.is_open() => owner.keep(self),
             Home::Owner(_) => {}
             Home::Pool => {
                 if let Some(Way::Connection(connection)) = self.way.take() {
