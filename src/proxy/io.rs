@@ -87,13 +87,13 @@ impl<S: Socket> ClientIo<S> {
         self
     }
 
-    /// Looks at what has come since `before`: the bytes that go no further are taken out again.
     /// The stream of a tunnel: what comes is HTTP no more.
     pub(super) fn unwatched(mut self) -> Self {
         self.beside = Beside::Nobody;
         self
     }
 
+    /// Looks at what has come since `before`: the bytes that go no further are taken out again.
     fn look(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let new = buffer.filled().get(before..).unwrap_or_default();
         let ends_at = match &mut self.beside {

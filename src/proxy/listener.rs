@@ -32,6 +32,11 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
 const STREAM_BUFFER: usize = 64 * 1024;
+/// What a stream of an HTTP/2 client may hold of an upload that its backend has not taken yet. Each may fill its own window,
+/// so that one upload that waits never stops others of its connection, which may be those of other people behind a proxy.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// The largest window that HTTP/2 has (RFC 9113 section 6.9.1).
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 /// How many streams an HTTP/2 client may reset before anybody looked at them, and how many may end by its own errors.
 /// h2 ends the connection then; [`super::flood`] counts the rest.
 const RESETS: usize = 32;
@@ -142,6 +147,8 @@ impl House {
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(RESETS)
             .max_send_buf_size(STREAM_BUFFER)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.streams).min(MOST_WINDOW))
             .keep_alive_interval(timeouts.client_head)
             .keep_alive_timeout(PING_WITHIN);
         Rc::new(Self { worker, http1, http2, open: Cell::new(0), draining: Cell::new(false), changed: Notify::new() })

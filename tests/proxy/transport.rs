@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
-use crate::backend::{Backend, until};
+use crate::backend::{Backend, read_exactly, read_head, reply, until};
 use crate::gateway::{Setup, token};
 use crate::h2::{Exchange, H2Backend, pour};
 use crate::wire::{Repeated, block_on, get, h2_request, http2, request};
@@ -192,6 +192,48 @@ fn an_upload_that_the_server_does_not_read_ends_when_its_early_answer_has() {
         assert_eq!(client.head().unwrap().status, 200, "{target}");
         until(|| backend.running() == 0, "the stream has ended");
     }
+}
+
+#[test]
+fn an_upload_that_waits_holds_up_no_other_of_its_connection() {
+    let backend = Backend::raw(|number, mut stream, record| {
+        let mut buffer = Vec::new();
+        let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
+        record.head();
+        if seen.target() == "/things/waits" {
+            // Reads nothing until the client is gone.
+            std::thread::sleep(Duration::from_secs(15));
+        } else {
+            let length = seen.header("content-length").unwrap().parse().unwrap();
+            assert!(read_exactly(&mut stream, &mut buffer, length, &mut |_| ()));
+            reply(&mut stream, "200 OK", b"hello");
+        }
+    });
+    let gateway = Setup { workers: 1, ..Setup::before(&backend) }.start();
+    block_on(async {
+        let mut client = crate::grpc::connect(&gateway).await;
+        let (_waits, mut stream) =
+            client.send_request(h2_request("PUT", "/things/waits", &token("olga"), ()), false).unwrap();
+        let poured = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&poured);
+        tokio::spawn(async move { pour(&mut stream, 100 * MIB, &count).await });
+        let mut before = usize::MAX;
+        // Until nobody on the way takes another byte.
+        while before != poured.load(Ordering::SeqCst) {
+            before = poured.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        assert!((1..100 * MIB).contains(&before), "{before}");
+        let asked = http::Request::put("https://app.test/things/1")
+            .header("authorization", format!("Bearer {}", token("olga")))
+            .header("content-length", MIB);
+        let (answer, mut stream) = client.send_request(asked.body(()).unwrap(), false).unwrap();
+        let other = async {
+            pour(&mut stream, MIB, &AtomicUsize::new(0)).await.unwrap();
+            answer.await.unwrap().status().as_u16()
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(2), other).await, Ok(200));
+    });
 }
 
 #[test]
