@@ -1,4 +1,4 @@
-//! Accepts clients on one thread, each within its bounds, until a drain ends it; [`super::guest`] speaks with them.
+//! Accepts clients on one thread, each within its bounds, until a drain ends it; `guest` speaks with them.
 
 use std::cell::Cell;
 use std::io;
