@@ -293,11 +293,11 @@ mod tests {
     fn a_newcomer_has_a_moment_to_say_what_it_wants() {
         run(async {
             let limits = Limits { connections: 1, ..Limits::default() };
-            let seats = Arc::new(Seats::with(&limits, &Telemetry::new("0", false), Duration::from_millis(200)));
+            let seats = Arc::new(Seats::with(&limits, &Telemetry::new("0", false), Duration::from_secs(2)));
             let newcomer = sit(&seats, "192.0.2.1").await;
             let _ = timeout(Duration::from_millis(20), seats.take()).await;
             assert!(!newcomer.occupant.is_leaving());
-            let _ = timeout(Duration::from_millis(400), seats.take()).await;
+            let _ = timeout(Duration::from_secs(4), seats.take()).await;
             assert!(newcomer.occupant.is_leaving());
         });
     }
