@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::backend::{Backend, SOON};
+use crate::backend::{Backend, SOON, Seen};
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PREFACE, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, section,
@@ -148,7 +148,10 @@ fn a_length_that_is_not_that_of_the_data_leaves_no_complete_request() {
         let outcome = frames.outcome(1);
         assert_ne!(outcome, Outcome::Status(200), "{length} {pieces:?}");
     }
-    assert!(backend.seen().iter().all(|seen| !seen.whole), "{:?}", backend.seen());
+    // What comes behind the declared length in a frame of its own may come when that much has gone on: then the backend has
+    // exactly what was declared, and nothing of the rest.
+    let right = |seen: &Seen| !seen.whole || (seen.header("content-length"), &*seen.body) == (Some("3"), b"abc");
+    assert!(backend.seen().iter().all(right), "{:?}", backend.seen());
     is_served(&gateway);
 }
 

@@ -91,6 +91,9 @@ fn a_client_has_so_many_connections_and_no_more() {
     let gateway = with_limits(&backend, "connections_per_client: 2").start();
     let _first = busy(&gateway);
     let mut idle = gateway.connect();
+    // Two threads accept; it must be in before the next one comes.
+    until(|| metric(&gateway, "connections") == 2, "two connections");
+    std::thread::sleep(Duration::from_millis(100));
     let _second = busy(&gateway);
     assert!(idle.is_ended(), "an idle one of its own gives way first");
     assert_eq!(metric(&gateway, "connections_refused_total"), 0);
