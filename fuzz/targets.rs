@@ -274,7 +274,7 @@ pub fn headers(data: &[u8]) {
     let Verdict::Permitted(permitted) = pep::authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT) else {
         return;
     };
-    let (head, _) = permitted.into_parts();
+    let (head, ..) = permitted.into_parts();
     let all = |name: HeaderName| lines.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value);
     let hosts: Vec<_> = all(HOST).collect();
     assert_eq!(hosts.len(), 1, "{}", data.escape_ascii());

@@ -55,6 +55,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tower", &["proxy"]),
     ("x509_parser", &["proxy"]),
     ("governor", &["proxy"]),
+    ("memchr", &["proxy"]),
+    ("mimalloc", &["main"]),
 ];
 /// Lines of a file before its `#[cfg(test)]` part.
 const MAX_LINES: usize = 400;

@@ -259,7 +259,7 @@ fn the_backend_is_told_of_joined_groups_and_where_their_rights_are_held() {
         let world = world("", anna, mapped);
         let verdict = pep::authorize(&world.snapshot, &world.verifier, head("GET /orders/X", groups, &[]), ENVIRONMENT);
         let Verdict::Permitted(permitted) = verdict else { panic!("{anna}: {groups:?} is refused") };
-        let grounds = permitted.into_parts().1;
+        let grounds = permitted.into_parts().2;
         let texts = |list: &[Arc<str>]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(texts(&grounds.groups.unwrap()), names, "{anna}: {groups:?}");
         assert_eq!(texts(&grounds.scopes.unwrap()), scopes, "{anna}: {groups:?}");

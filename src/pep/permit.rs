@@ -41,20 +41,10 @@ impl Permitted {
         Self { head, form, grounds }
     }
 
-    /// Takes the body out, if it was read to be judged: then this and nothing else is to be sent.
-    pub fn take_form(&mut self) -> Option<Bytes> {
-        self.form.take()
-    }
-
-    /// What was judged, for whatever must be remembered of it.
-    pub(super) const fn parts(&self) -> (&Parts, Option<&Bytes>, &Grounds) {
-        (&self.head, self.form.as_ref(), &self.grounds)
-    }
-
-    /// Uses the permission up: the judged head, and what is known of the request. The head has exactly one `Host`,
-    /// the one that was judged.
-    pub fn into_parts(self) -> (Parts, Grounds) {
-        (self.head, self.grounds)
+    /// Uses the permission up: the judged head, the body if it was read to be judged, which is then to be sent and
+    /// nothing else, and what is known of the request. The head has exactly one `Host`, the one that was judged.
+    pub fn into_parts(self) -> (Parts, Option<Bytes>, Grounds) {
+        (self.head, self.form, self.grounds)
     }
 }
 

@@ -56,6 +56,17 @@ impl Surroundings {
     }
 }
 
+/// What is left of a permission once a [`Standing`] has what was judged: what it takes to write the request that goes on.
+#[derive(Debug)]
+pub struct Onward {
+    /// Method, target as the upstream is to see it, version and extensions; its fields are still to be written.
+    pub head: Parts,
+    /// The form that was read to judge it: to be sent in place of the body.
+    pub form: Option<Bytes>,
+    /// What it was permitted on.
+    pub grounds: Grounds,
+}
+
 impl fmt::Debug for Standing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The head has the token itself.
@@ -64,26 +75,32 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    /// What this permission rests on, in the environment in which it was given.
-    pub fn of(permitted: &Permitted, environment: Environment<'_>) -> Self {
-        let (judged, form, grounds) = permitted.parts();
+    /// What this permission rests on, in the environment in which it was given, and what is left of it to go on.
+    pub fn of(permitted: Permitted, environment: Environment<'_>) -> (Self, Onward) {
+        let (mut onward, form, mut grounds) = permitted.into_parts();
         let mut head = Request::new(()).into_parts().0;
-        head.method.clone_from(&judged.method);
-        head.uri.clone_from(grounds.target.as_ref().unwrap_or(&judged.uri));
-        head.version = judged.version;
-        head.headers.clone_from(&judged.headers);
-        if websocket::is_extended_connect(judged) {
+        head.method.clone_from(&onward.method);
+        head.uri = grounds.target.take().unwrap_or_else(|| onward.uri.clone());
+        head.version = onward.version;
+        head.headers = std::mem::take(&mut onward.headers);
+        if websocket::is_extended_connect(&onward) {
             head.extensions.insert(ExtendedConnect);
         }
         let token = grounds.token.clone().zip(grounds.carrier);
-        Self {
+        let standing = Self {
             head,
-            form: form.cloned(),
+            form: form.clone(),
             surroundings: Surroundings::of(environment),
             token,
             websocket: grounds.websocket,
             serial: grounds.snapshot.serial,
-        }
+        };
+        (standing, Onward { head: onward, form, grounds })
+    }
+
+    /// The head as it was judged: every field of it, and the target before any prefix of the upstream's.
+    pub const fn head(&self) -> &Parts {
+        &self.head
     }
 
     /// What is known of a request that is not judged to its end: its token, and nothing else.

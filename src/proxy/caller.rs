@@ -15,9 +15,11 @@ use tokio::time::Instant;
 use super::answer::Asker;
 use super::bound::Bound;
 use super::headers;
+use super::idle::Alarm;
 use super::listener::Terms;
 use super::seats::Occupant;
 use super::settings::Timeouts;
+use super::trace;
 use super::tunnel::Tunnel;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
@@ -30,7 +32,7 @@ pub(super) struct Arrival {
     /// What hyper read.
     pub(super) request: Request<Incoming>,
     /// Who sent it.
-    pub(super) caller: Caller,
+    pub(super) caller: Rc<Caller>,
     /// How an answer of the gateway's own is to look.
     pub(super) asker: Asker,
     /// What is wrong with its bytes, though hyper took them.
@@ -69,6 +71,8 @@ pub(super) struct Connection {
     tunnel: RefCell<Option<Tunnel>>,
     /// The upstream connection that was authenticated for this one.
     bound: RefCell<Option<Bound>>,
+    /// For the time that a request may take as a whole.
+    pub(super) alarm: RefCell<Alarm>,
 }
 
 impl Connection {
@@ -99,6 +103,7 @@ impl Connection {
             faulty: Cell::new(None),
             tunnel: RefCell::default(),
             bound: RefCell::default(),
+            alarm: RefCell::default(),
         })
     }
 
@@ -293,7 +298,7 @@ pub(super) struct Session {
 }
 
 /// Who sent one request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Caller {
     /// The connection.
     pub(super) connection: Rc<Connection>,
@@ -316,7 +321,7 @@ impl Caller {
         connection: &Rc<Connection>,
         numbers: &Numbers,
         trusted: impl Fn(IpAddr) -> bool,
-    ) -> Self {
+    ) -> Rc<Self> {
         let peer = connection.peer;
         let (client, given) = match connection.trusted {
             true => (headers::client_of(headers, peer, trusted), headers::given_request_id(headers)),
@@ -324,10 +329,18 @@ impl Caller {
         };
         let id =
             given.unwrap_or_else(|| RequestId::Made((u128::from(numbers.next()) << 64) | u128::from(numbers.next())));
+        let id_header = match &id {
+            RequestId::Made(number) => {
+                let mut text = [0; 32];
+                trace::hex(&number.to_be_bytes(), text.iter_mut());
+                HeaderValue::from_bytes(&text)
+            }
+            RequestId::Given(text) => HeaderValue::from_str(text),
+        };
         // Both kinds of id are made of characters that a header may have.
-        let id_header = HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        let id_header = id_header.unwrap_or_else(|_| HeaderValue::from_static("-"));
         let started = Instant::now();
-        Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started }
+        Rc::new(Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started })
     }
 }
 

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 
 use crate::route::upstream::{Credentials, HostHeader};
@@ -18,9 +17,9 @@ pub(super) fn credential_header(upstream: &Upstream) -> Option<&HeaderName> {
 }
 
 /// Sets that header.
-pub(super) fn show_credentials(head: &mut Parts, upstream: &Upstream) {
+pub(super) fn show_credentials(headers: &mut HeaderMap, upstream: &Upstream) {
     if let Some(Credentials::Header { name, value }) = &upstream.credentials {
-        head.headers.insert(name.clone(), value.clone());
+        headers.insert(name.clone(), value.clone());
     }
 }
 

@@ -1,12 +1,14 @@
 //! One exchange with an upstream: which server is asked, what becomes of a failure, and whether another try is safe.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
-use http::{Request, Response};
+use http::{Request, response};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::bound::{self, Owner};
 use super::ledger::Ledger;
@@ -15,6 +17,13 @@ use super::upstream::{ConnectFault, Failure, Lease, SendFault, Visit};
 use super::{Worker, destination};
 use crate::model::Reason;
 use crate::route::{Server, Upstream};
+
+/// The head of an answer, its body still to come, and the connection that it comes on.
+pub(super) struct Answer {
+    pub(super) head: response::Parts,
+    pub(super) body: Incoming,
+    pub(super) lease: Lease,
+}
 
 /// What an exchange came to before its answer began.
 #[derive(Debug)]
@@ -59,28 +68,31 @@ enum Again {
 pub(super) async fn exchange(
     worker: &Worker,
     (upstream, owner): (&Arc<Upstream>, Option<&Owner>),
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     ledger: &mut Ledger,
-) -> Result<(Response<Incoming>, Lease), Ended> {
+) -> Result<Box<Answer>, Ended> {
     let cluster = worker.upstreams.cluster(upstream);
-    let place = cluster.enter().await.map_err(|_full| Ended::Overloaded)?;
+    let place = match cluster.enter_now() {
+        Some(place) => place,
+        // What seldom happens has memory of its own, here and below, so that a request without it is small.
+        None => Box::pin(cluster.enter()).await.map_err(|_full| Ended::Overloaded)?,
+    };
     if let Some(owner) = owner
-        && let Some((index, mut lease)) = owner.take(&worker.upstreams, upstream).await
+        && let Some((index, lease)) = Box::pin(owner.take(&worker.upstreams, upstream)).await
         && let (Some(mut visit), Some(server)) = (cluster.at(index), upstream.servers.get(index))
     {
         ledger.tries(&server.name);
         destination::name_host(request.headers_mut(), upstream, server);
         let (copy, limit) = (repeatable(&request), patience(worker, upstream));
         match (attempt(limit, (lease, Some(owner)), request, ledger).await, copy) {
-            (Ok((response, answering)), _) => {
-                lease = answering;
+            (Ok(mut answer), _) => {
                 visit.answered();
                 visit.keep(place);
-                lease.carry(visit);
-                return Ok((response, lease));
+                answer.lease.carry(visit);
+                return Ok(answer);
             }
             // The server closed it in the meantime, so whoever it knew must authenticate once more.
-            (Err(Attempt::Unsent(back)), _) => request = *back,
+            (Err(Attempt::Unsent(back)), _) => request = back,
             (Err(Attempt::Lost), Some(copy)) => request = copy,
             (Err(Attempt::Lost), None) => return Err(Ended::Failed(Reason::UpstreamInvalid)),
             (Err(Attempt::Failed(reason)), _) => return Err(Ended::Failed(blame(&visit, reason))),
@@ -106,10 +118,10 @@ pub(super) async fn exchange(
         destination::name_host(request.headers_mut(), upstream, server);
         let missed =
             match at_server(worker, (upstream, server, owner), &visit, (request, fresh, left > 0), ledger).await {
-                Ok((response, mut lease)) => {
+                Ok(mut answer) => {
                     visit.keep(place);
-                    lease.carry(visit);
-                    return Ok((response, lease));
+                    answer.lease.carry(visit);
+                    return Ok(answer);
                 }
                 Err(missed) => missed,
             };
@@ -117,11 +129,11 @@ pub(super) async fn exchange(
         request = match missed.again {
             Again::Elsewhere(request) if left > 0 => {
                 unreachable.push(visit.index);
-                *request
+                request
             }
             Again::Repeat(request) if left > 0 && cluster.may_repeat() => {
                 seen.push(visit.index);
-                *request
+                request
             }
             _ => return Err(Ended::Failed(reason)),
         };
@@ -134,13 +146,13 @@ async fn at_server(
     worker: &Worker,
     (upstream, server, owner): (&Upstream, &Server, Option<&Owner>),
     visit: &Visit,
-    (mut request, fresh, again): (Request<RequestBody>, bool, bool),
+    (mut request, fresh, again): (Box<Request<RequestBody>>, bool, bool),
     ledger: &Ledger,
-) -> Result<(Response<Incoming>, Lease), Missed> {
+) -> Result<Box<Answer>, Missed> {
     let never = |reason| Missed { reason, again: Again::Never };
     let upstreams = &worker.upstreams;
     let limit = patience(worker, upstream);
-    let pool = upstreams.pool(server, upstream);
+    let pool = upstreams.pool_of(visit, server, upstream);
     if !fresh && let Some(lease) = pool.check_out() {
         let copy = if again { repeatable(&request) } else { None };
         match attempt(limit, (lease, owner), request, ledger).await {
@@ -149,16 +161,16 @@ async fn at_server(
                 return Ok(answer);
             }
             // The server closed the pooled connection in the meantime: once more, on a new one.
-            Err(Attempt::Unsent(back)) => request = *back,
+            Err(Attempt::Unsent(back)) => request = back,
             Err(Attempt::Lost) => {
                 // Servers may close a connection that idles, so this says nothing of the server.
-                let again = copy.map_or(Again::Never, |copy| Again::Repeat(Box::new(copy)));
+                let again = copy.map_or(Again::Never, Again::Repeat);
                 return Err(Missed { reason: Reason::UpstreamInvalid, again });
             }
             Err(Attempt::Failed(reason)) => return Err(never(blame(visit, reason))),
         }
     }
-    let lease = match upstreams.connector.open(server, upstream, &pool).await {
+    let lease = match Box::pin(upstreams.connector.open(server, upstream, &pool)).await {
         Ok(lease) => lease,
         Err(fault) => {
             worker.complain(&server.name, &fault);
@@ -167,7 +179,7 @@ async fn at_server(
                 ConnectFault::TimedOut => Reason::UpstreamTimeout,
                 ConnectFault::Failed(_) => Reason::UpstreamUnreachable,
             };
-            return Err(Missed { reason, again: Again::Elsewhere(Box::new(request)) });
+            return Err(Missed { reason, again: Again::Elsewhere(request) });
         }
     };
     match attempt(limit, (lease, owner), request, ledger).await {
@@ -199,12 +211,12 @@ fn blame(visit: &Visit, reason: Reason) -> Reason {
 
 /// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a
 /// body.
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
     let (method, body) = (request.method(), request.body());
     if !method.is_safe() || !body.is_end_stream() {
         return None;
     }
-    let mut copy = Request::new(RequestBody::none());
+    let mut copy = Box::new(Request::new(RequestBody::none()));
     copy.method_mut().clone_from(method);
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
@@ -217,37 +229,38 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 async fn attempt(
     limit: Duration,
     (mut lease, owner): (Lease, Option<&Owner>),
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     ledger: &Ledger,
-) -> Result<(Response<Incoming>, Lease), Attempt> {
-    if bound::authenticates(request.headers()) && owner.is_some() {
+) -> Result<Box<Answer>, Attempt> {
+    if owner.is_some() && bound::authenticates(request.headers()) {
         lease.bind(owner);
     }
     let sent = Instant::now();
-    let answer = lease.send(request);
-    tokio::pin!(answer);
-    let mut deadline = sent + limit;
-    let received = loop {
-        tokio::select! {
-            biased;
-            received = &mut answer => break received,
-            () = sleep_until(deadline) => {
-                // While the client still uploads, its own timer runs; the upstream's begins with the last piece.
-                let due = ledger.upstream_waits_since(sent).unwrap_or_else(Instant::now) + limit;
-                if due <= Instant::now() {
-                    return Err(Attempt::Failed(Reason::UpstreamTimeout));
-                }
-                deadline = due;
-            }
+    let mut answer = lease.send(*request);
+    let mut due = sent + limit;
+    let received = poll_fn(|context| {
+        if let Poll::Ready(received) = answer.as_mut().poll(context) {
+            return Poll::Ready(Some(received));
         }
-    };
+        loop {
+            ready!(lease.poll_due(context, due));
+            // While the client still uploads, its own timer runs; the upstream's begins with the last piece.
+            let later = ledger.upstream_waits_since(sent).unwrap_or_else(Instant::now) + limit;
+            if later <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            due = later;
+        }
+    });
+    let Some(received) = received.await else { return Err(Attempt::Failed(Reason::UpstreamTimeout)) };
     match received {
         Ok(response) if !is_plainly_framed(response.headers()) => Err(Attempt::Failed(Reason::UpstreamInvalid)),
         Ok(response) => {
             if bound::is_bound_by(response.headers()) {
                 lease.bind(owner);
             }
-            Ok((response, lease))
+            let (head, body) = response.into_parts();
+            Ok(Box::new(Answer { head, body, lease }))
         }
         Err(fault) => Err(failed(fault, ledger)),
     }

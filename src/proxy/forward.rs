@@ -1,8 +1,11 @@
 //! Sends what was permitted to its upstream. Takes [`Permitted`] by value and accepts nothing else, so what is
 //! forwarded is what was judged.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,23 +14,23 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::body::{Body, Within};
 use super::bound::{self, Owner};
 use super::cors::Readers;
-use super::exchange::{Ended, exchange};
+use super::exchange::{Answer, Ended, exchange};
 use super::identity::Identity;
+use super::idle::Alarm;
 use super::ledger::Ledger;
 use super::running::Place;
 use super::trailers::{self, Announced};
 use super::tunnel::Tunnel;
 use super::upgrade::{self, Handshake};
 use super::upload::{RequestBody, Upload};
-use super::upstream::Lease;
 use super::{Caller, Worker, destination, grpc, headers};
 use crate::model::Reason;
-use crate::pep::{self, Environment, Grounds, Permitted, Refusal, Standing};
+use crate::pep::{self, Environment, Grounds, Onward, Permitted, Refusal, Standing};
 use crate::route::upstream::Protocol;
 use crate::route::{Trailers, Upstream};
 
@@ -42,36 +45,51 @@ pub(super) struct Failed {
     pub(super) ledger: Ledger,
 }
 
-/// Forwards a permitted request and returns the answer as the client is to see it, its body still streaming.
-pub(super) async fn forward(
+/// An exchange that is about to begin.
+pub(super) struct Outbound {
+    request: Box<Request<RequestBody>>,
+    terms: Box<Terms>,
+    readers: Readers,
+    place: Place,
+    ledger: Ledger,
+    caller: Rc<Caller>,
+}
+
+/// Writes the request of a permission; from here on it is judged again while it runs.
+pub(super) fn prepare(
     worker: &Rc<Worker>,
-    mut permitted: Permitted,
+    permitted: Permitted,
     incoming: Incoming,
-    caller: &Caller,
-    environment: Environment<'_>,
+    (caller, environment): (&Rc<Caller>, Environment<'_>),
     mut ledger: Ledger,
-) -> Result<Response<Body>, Failed> {
-    let place = worker.running.enter(Standing::of(&permitted, environment));
-    let form = permitted.take_form();
-    let (head, grounds) = permitted.into_parts();
+) -> Result<Outbound, Failed> {
+    let (standing, Onward { head, form, grounds }) = Standing::of(permitted, environment);
+    let place = worker.running.enter(standing);
     ledger.grounds(&grounds, true);
     let readers = Readers::of(&grounds);
     caller.connection.becomes_known();
+    // A long exchange must not keep a whole old snapshot alive: the grounds end here.
     let begun = within_rate(worker, &grounds)
-        .and_then(|()| begin(worker, (head, incoming, form), &grounds, (caller, environment)));
-    // A long exchange must not keep a whole old snapshot alive.
-    drop(grounds);
-    let (request, terms) = match begun {
-        Ok(begun) => begun,
-        Err(refusal) => return Err(Failed { refusal, readers, ledger }),
-    };
-    ledger.uploads(terms.upload.clone());
-    let asked = ask(worker, request, &terms, &place, &mut ledger).await;
+        .and_then(|()| begin(worker, (place.judged(), head), (incoming, form), &grounds, (caller, environment)));
+    match begun {
+        Ok((request, terms)) => {
+            ledger.uploads(terms.upload.clone());
+            let request = Box::new(request);
+            Ok(Outbound { request, terms: Box::new(terms), readers, place, ledger, caller: Rc::clone(caller) })
+        }
+        Err(refusal) => Err(Failed { refusal, readers, ledger }),
+    }
+}
+
+/// Sends a prepared request and returns the answer as the client is to see it, its body still streaming.
+pub(super) async fn forward(worker: &Rc<Worker>, outbound: Outbound) -> Result<Response<Body>, Box<Failed>> {
+    let Outbound { request, terms, readers, place, mut ledger, caller } = outbound;
+    let asked = ask(worker, request, &terms, &place, (&caller, &mut ledger)).await;
     match asked.and_then(|answer| terms.admit(answer)) {
-        Ok((response, lease)) => Ok(relay(worker, caller, terms, response, (lease, ledger, place), &readers)),
+        Ok(answer) => Ok(relay(worker, &caller, *terms, answer, (ledger, place), &readers)),
         Err(refusal) => {
             ledger.answered(None);
-            Err(Failed { refusal, readers, ledger })
+            Err(Box::new(Failed { refusal, readers, ledger }))
         }
     }
 }
@@ -102,21 +120,17 @@ struct Terms {
 impl Terms {
     /// Takes an answer, unless it switches to another protocol than the one that was judged, or to one that nobody
     /// asked for; or seems to: to a client of HTTP/2 every success says that its WebSocket is open (RFC 8441 section 5).
-    fn admit(&self, (response, lease): Answer) -> Result<Answer, Refusal> {
-        let (head, body) = response.into_parts();
+    fn admit(&self, answer: Box<Answer>) -> Result<Box<Answer>, Refusal> {
+        let head = &answer.head;
         let admitted = match (head.status, &self.handshake) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(handshake)) => handshake.is_accepted(&head),
+            (StatusCode::SWITCHING_PROTOCOLS, Some(handshake)) => handshake.is_accepted(head),
             (StatusCode::SWITCHING_PROTOCOLS, None) => false,
             (status, Some(_)) => !(self.multiplexed && status.is_success()),
             (_, None) => true,
         };
-        let answer = admitted.then(|| (Response::from_parts(head, body), lease));
-        answer.ok_or_else(|| Refusal::of(Reason::UpstreamInvalid))
+        if admitted { Ok(answer) } else { Err(Refusal::of(Reason::UpstreamInvalid)) }
     }
 }
-
-/// The head of an answer, its body still to come, and the connection that it comes on.
-type Answer = (Response<Incoming>, Lease);
 
 /// Counts the request against what its principal may ask.
 fn within_rate(worker: &Worker, grounds: &Grounds) -> Result<(), Refusal> {
@@ -128,20 +142,21 @@ fn within_rate(worker: &Worker, grounds: &Grounds) -> Result<(), Refusal> {
 /// The request as the backend gets it, and the terms of the exchange.
 fn begin(
     worker: &Worker,
-    (mut head, incoming, form): (Parts, Incoming, Option<Bytes>),
+    (judged, mut head): (&Parts, Parts),
+    (incoming, form): (Incoming, Option<Bytes>),
     grounds: &Grounds,
     (caller, environment): (&Caller, Environment<'_>),
 ) -> Result<(Request<RequestBody>, Terms), Refusal> {
     // A permission without an application has no way to go; pep never makes one.
     let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
     let multiplexed = head.version >= Version::HTTP_2;
-    let announced = Announced::of(&head.headers, &grounds.trailers);
-    let may_speak_websocket = pep::asks_for_websocket(&head);
+    let announced = Announced::of(&judged.headers, &grounds.trailers);
+    let may_speak_websocket = pep::asks_for_websocket(judged);
     let call = (application.upstream.transport.protocol == Protocol::Http2
-        && grpc::is_call(head.version, &head.headers))
-    .then(|| Call::of(&head.headers));
+        && grpc::is_call(judged.version, &judged.headers))
+    .then(|| Call::of(&judged.headers));
     let identity = Identity { key: &worker.gateway.assertions, now: environment.now };
-    headers::to_backend(&mut head, grounds, application, caller, identity);
+    head.headers = headers::to_backend(judged, grounds, application, caller, identity);
     let owner = bound::owner(head.version, grounds, application, caller);
     let handshake = match grounds.websocket {
         false => None,
@@ -210,28 +225,41 @@ fn frame(
 /// Sends the request and waits for the head of its answer, no longer than it may go on.
 async fn ask(
     worker: &Worker,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     terms: &Terms,
     place: &Place,
-    ledger: &mut Ledger,
-) -> Result<Answer, Refusal> {
+    (caller, ledger): (&Caller, &mut Ledger),
+) -> Result<Box<Answer>, Refusal> {
     let upstream = &terms.upstream;
-    tokio::select! {
-        biased;
-        refusal = place.cut() => Err(refusal),
-        () = until(terms.call_ends) => Err(Refusal::of(Reason::UpstreamTimeout)),
-        exchanged = exchange(worker, (upstream, terms.owner.as_ref()), request, ledger) => {
-            exchanged.map_err(|ended| match ended {
+    let mut call_ends = Alarm::default();
+    // One for all requests of the connection; one that runs beside it has its own.
+    let mut whole = caller.connection.alarm.take();
+    let mut exchanging = pin!(exchange(worker, (upstream, terms.owner.as_ref()), request, ledger));
+    let asked = poll_fn(|context| {
+        if let Poll::Ready(refusal) = place.poll_cut(context) {
+            return Poll::Ready(Err(refusal));
+        }
+        if terms.call_ends.is_some_and(|due| call_ends.poll_due(context, due).is_ready()) {
+            return Poll::Ready(Err(Refusal::of(Reason::UpstreamTimeout)));
+        }
+        if let Poll::Ready(exchanged) = exchanging.as_mut().poll(context) {
+            return Poll::Ready(exchanged.map_err(|ended| match ended {
                 Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &upstream.name),
                 Ended::Failed(reason) => Refusal::of(reason),
-            })
+            }));
         }
-        () = until(terms.deadline) => Err(match &terms.upload {
+        if terms.deadline.is_none_or(|due| whole.poll_due(context, due).is_pending()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(match &terms.upload {
             // Nobody waits for the upstream yet.
             Some(upload) if upload.upstream_waits_since().is_none() => Refusal::about(Reason::BodyTimeout, "request"),
             _ => Refusal::of(Reason::RequestTimeout),
-        }),
-    }
+        }))
+    });
+    let asked = asked.await;
+    caller.connection.alarm.replace(whole);
+    asked
 }
 
 /// The answer as the client is to see it. What it leaves to be done goes on with its body, or with its WebSocket.
@@ -239,8 +267,8 @@ fn relay(
     worker: &Worker,
     caller: &Caller,
     terms: Terms,
-    response: Response<Incoming>,
-    (lease, mut ledger, place): (Lease, Ledger, Place),
+    answer: Box<Answer>,
+    (mut ledger, place): (Ledger, Place),
     readers: &Readers,
 ) -> Response<Body> {
     let timeouts = &worker.gateway.settings.timeouts;
@@ -248,7 +276,7 @@ fn relay(
         upload.may_pause();
     }
     let Terms { multiplexed, handshake, .. } = terms;
-    let (mut head, incoming) = response.into_parts();
+    let Answer { mut head, body: incoming, lease } = *answer;
     let announced = Announced::of(&head.headers, &terms.trailers);
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if switches || is_stream(&head.headers) {
@@ -304,14 +332,6 @@ impl Call {
     fn of(headers: &HeaderMap) -> Self {
         let deadline = grpc::timeout(headers).and_then(|within| Instant::now().checked_add(within));
         Self { takes_trailers: trailers::accepts(headers), deadline }
-    }
-}
-
-/// Waits until a moment; without one, for ever.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -35,43 +35,57 @@ pub(super) fn drop_connection_options(headers: &mut HeaderMap) {
     }
 }
 
-/// Turns the head of a permitted request into the one that the backend gets; only its target is left to the caller. Its
-/// `Host` is the one that was judged.
+/// Writes the fields that the backend gets: those of the judged head that go on, and the gateway's own. Its `Host` is
+/// the one that was judged. One pass over what came, into memory that has room for all.
 pub(super) fn to_backend(
-    head: &mut Parts,
+    judged: &Parts,
     grounds: &Grounds,
     application: &Application,
     caller: &Caller,
     identity: Identity<'_>,
-) {
+) -> HeaderMap {
     let trusted = caller.connection.trusted;
-    let headers = &mut head.headers;
-    let carries_token = |name: &str| application.token.headers.iter().any(|carrier| carrier == name);
-    let shown = destination::credential_header(&application.upstream);
-    strip(headers, |name| {
-        fields::is_dropped(name, trusted, &application.allow_headers)
-            || carries_token(name)
-            || shown.is_some_and(|shown| is_read_as(name, shown.as_str()))
-    });
-    remove_cookies(headers, &application.token.cookies);
     // What nobody verified is not passed on either: a backend would take it for checked.
     let verified = application.forward_authorization && grounds.carrier == Some(Carrier::Authorization);
     let backends_own =
-        bound::authenticates(headers) && bound::owner(head.version, grounds, application, caller).is_some();
-    if !(verified || backends_own) {
-        headers.remove(header::AUTHORIZATION);
+        bound::owner(judged.version, grounds, application, caller).is_some() && bound::authenticates(&judged.headers);
+    let authorization = verified || backends_own;
+    let carries_token = |name: &str| application.token.headers.iter().any(|carrier| carrier == name);
+    let shown = destination::credential_header(&application.upstream);
+    let mut headers = left(&judged.headers, |name| {
+        // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
+        name == header::EXPECT
+            || (name == header::AUTHORIZATION && !authorization)
+            || fields::is_dropped(name.as_str(), trusted, &application.allow_headers)
+            || carries_token(name.as_str())
+            || shown.is_some_and(|shown| is_read_as(name.as_str(), shown.as_str()))
+    });
+    remove_cookies(&mut headers, &application.token.cookies);
+    if judged.version >= Version::HTTP_2 {
+        join_cookies(&mut headers);
     }
-    if head.version >= Version::HTTP_2 {
-        join_cookies(headers);
-    }
-    set_forwarded(headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
+    set_forwarded(&mut headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
     headers.insert(REQUEST_ID, caller.id_header.clone());
-    trace::keep_or_make(headers, &caller.id, caller.span);
-    headers.append(header::VIA, via(head.version));
-    // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
-    headers.remove(header::EXPECT);
-    identity.tell(headers, grounds, application, caller);
-    destination::show_credentials(head, &application.upstream);
+    trace::keep_or_make(&mut headers, &caller.id, caller.span);
+    headers.append(header::VIA, via(judged.version));
+    identity.tell(&mut headers, grounds, application, caller);
+    destination::show_credentials(&mut headers, &application.upstream);
+    headers
+}
+
+/// How many fields the gateway adds, about; more cost another piece of memory.
+const OWN_FIELDS: usize = 10;
+
+/// The fields that go on: not those of this connection, nor what any `Connection` line names, nor what is `dropped`.
+fn left(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named = connection_options(headers);
+    let mut left = HeaderMap::with_capacity(headers.len() + OWN_FIELDS);
+    for (name, value) in headers {
+        if !(fields::is_hop_by_hop(name.as_str()) || named.contains(name) || dropped(name)) {
+            left.append(name.clone(), value.clone());
+        }
+    }
+    left
 }
 
 /// The protocol in which the request came, and the name of gateways of this kind, which
@@ -255,10 +269,8 @@ mod tests {
     }
 
     fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {
-        let mut headers = headers(lines);
         let allowed: Vec<Box<str>> = allowed.iter().map(|name| (*name).into()).collect();
-        strip(&mut headers, |name| is_dropped(name, trusted, &allowed));
-        headers
+        left(&headers(lines), |name| is_dropped(name.as_str(), trusted, &allowed))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// Measures how long one side has made no progress.
 #[derive(Debug)]
@@ -45,6 +45,29 @@ impl Idle {
     }
 }
 
+/// A timer for something that is set for every request and seldom due: it is told to the runtime once in a while instead
+/// of each time. What it was told stays until it is over, and only then is looked at when it is really due. It may wake
+/// a task too early, never too late.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Ready once it is `due`; to be polled with the same moment, or a later one, until then.
+    pub(super) fn poll_due(&mut self, context: &mut Context<'_>, due: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -66,6 +89,23 @@ mod tests {
             idle.progressed();
             poll_fn(|context| idle.poll_expired(context)).await;
             assert!(begin.elapsed() >= Duration::from_millis(100));
+        });
+    }
+
+    #[test]
+    fn an_alarm_is_due_at_its_last_moment_wherever_it_was_set_before() {
+        run(async {
+            let mut alarm = Alarm::default();
+            let begin = Instant::now();
+            let at = |millis| begin + Duration::from_millis(millis);
+            for later in [30, 20, 50] {
+                let early = poll_fn(|context| Poll::Ready(alarm.poll_due(context, at(later)).is_ready())).await;
+                assert!(!early);
+            }
+            for (due, least) in [(50, 50), (10, 50), (80, 80)] {
+                poll_fn(|context| alarm.poll_due(context, at(due))).await;
+                assert!(begin.elapsed() >= Duration::from_millis(least));
+            }
         });
     }
 }

@@ -26,10 +26,7 @@ pub(super) fn service(
 ) -> impl hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + use<> {
     let judge = {
         let worker = Rc::clone(worker);
-        Handler(move |arrival| {
-            let worker = Rc::clone(&worker);
-            async move { Ok(worker.handle(arrival).await) }
-        })
+        Handler(move |arrival| worker.handle(arrival))
     };
     let guarded = CatchPanic { inner: judge, worker: Rc::clone(worker) };
     let service = InFlight { inner: guarded, worker: Rc::clone(worker) };
@@ -86,18 +83,34 @@ struct Handler<F>(F);
 impl<F, Answer> Service<Arrival> for Handler<F>
 where
     F: FnMut(Arrival) -> Answer,
-    Answer: Future<Output = Result<Response<Body>, Infallible>>,
+    Answer: Future<Output = Response<Body>>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Infallibly<Answer>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, arrival: Arrival) -> Answer {
-        (self.0)(arrival)
+    fn call(&mut self, arrival: Arrival) -> Infallibly<Answer> {
+        Infallibly { answer: (self.0)(arrival) }
+    }
+}
+
+pin_project! {
+    /// An answer that never fails, as tower wants it.
+    struct Infallibly<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future<Output = Response<Body>>> Future for Infallibly<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(context).map(Ok)
     }
 }
 
@@ -138,7 +151,7 @@ fn bounded(gateway: &Gateway, arrival: &Arrival, taken: usize) -> Result<(), Ref
         return Err(Refusal::of(Reason::Overloaded));
     }
     // A trusted proxy that names no client speaks for many, who must not pay for each other.
-    let Caller { connection, client, .. } = &arrival.caller;
+    let Caller { connection, client, .. } = &*arrival.caller;
     let speaks_for_many = connection.trusted && trusted_proxies.iter().any(|network| network.contains(*client));
     if !speaks_for_many && let Err(seconds) = gateway.limiters.client(*client) {
         return Err(Refusal::about(Reason::RateLimited, "client").retrying_after(seconds));
@@ -207,8 +220,10 @@ where
     }
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
-        let (asker, caller) = (arrival.asker, arrival.caller.clone());
-        Caught { inner: self.inner.call(arrival), worker: Rc::clone(&self.worker), asker, caller }
+        let (asker, caller) = (arrival.asker, Rc::clone(&arrival.caller));
+        // What it shared is either thread-local and changed in one step, or shared data that is never changed in place.
+        let inner = catch_unwind(AssertUnwindSafe(|| self.inner.call(arrival))).ok();
+        Caught { inner, worker: Rc::clone(&self.worker), asker, caller }
     }
 }
 
@@ -216,10 +231,10 @@ pin_project! {
     /// The answer of [`CatchPanic`].
     struct Caught<F> {
         #[pin]
-        inner: F,
+        inner: Option<F>,
         worker: Rc<Worker>,
         asker: Asker,
-        caller: Caller,
+        caller: Rc<Caller>,
     }
 }
 
@@ -228,12 +243,12 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Caught<F
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // The future is not polled again after a panic, and what it shared is either thread-local and changed in one
-        // step, or shared data that is never changed in place.
-        match catch_unwind(AssertUnwindSafe(|| this.inner.poll(context))) {
-            Ok(polled) => polled,
+        // The future is not polled again after a panic.
+        let polled = this.inner.as_pin_mut().map(|inner| catch_unwind(AssertUnwindSafe(|| inner.poll(context))));
+        match polled {
+            Some(Ok(polled)) => polled,
             // The request's ledger was closed while the panic unwound.
-            Err(_) => Poll::Ready(Ok(this.worker.panicked(*this.asker, this.caller))),
+            None | Some(Err(_)) => Poll::Ready(Ok(this.worker.panicked(*this.asker, this.caller))),
         }
     }
 }
@@ -277,7 +292,7 @@ mod tests {
     /// What a client reads from one connection when `handler` stands where the gateway would.
     fn ask<Answer>(worker: &Rc<Worker>, handler: impl FnMut(Arrival) -> Answer + Clone + 'static, sent: &str) -> String
     where
-        Answer: Future<Output = Result<Response<Body>, Infallible>> + 'static,
+        Answer: Future<Output = Response<Body>> + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
@@ -300,20 +315,25 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_a_500_and_the_connection_goes_on() {
-        async fn defect(arrival: Arrival) -> Result<Response<Body>, Infallible> {
+        async fn defect(arrival: Arrival) -> Response<Body> {
             drop(arrival);
             panic!("a defect");
         }
         let worker = worker(10);
-        let read = ask(&worker, defect, ASKED_TWICE);
-        assert_eq!(read.matches("HTTP/1.1 500 ").count(), 2, "{read}");
-        assert_eq!(read.matches("\"reason\":\"internal\"").count(), 2, "{read}");
-        assert_eq!(worker.gateway.telemetry.in_flight(), 0);
+        fn at_once(arrival: Arrival) -> std::future::Ready<Response<Body>> {
+            drop(arrival);
+            panic!("a defect");
+        }
+        for read in [ask(&worker, defect, ASKED_TWICE), ask(&worker, at_once, ASKED_TWICE)] {
+            assert_eq!(read.matches("HTTP/1.1 500 ").count(), 2, "{read}");
+            assert_eq!(read.matches("\"reason\":\"internal\"").count(), 2, "{read}");
+            assert_eq!(worker.gateway.telemetry.in_flight(), 0);
+        }
     }
 
     #[test]
     fn too_many_requests_are_refused_at_once_and_counted() {
-        async fn never(_: Arrival) -> Result<Response<Body>, Infallible> {
+        async fn never(_: Arrival) -> Response<Body> {
             panic!("it was not refused");
         }
         let worker = worker(0);
@@ -328,11 +348,7 @@ mod tests {
     fn a_request_for_an_unknown_host_goes_through_the_whole_gateway_and_is_refused() {
         let worker = worker(10);
         let gateway = Rc::clone(&worker);
-        let handler = move |arrival| {
-            let worker = Rc::clone(&gateway);
-            async move { Ok(worker.handle(arrival).await) }
-        };
-        let read = ask(&worker, handler, ASKED_TWICE);
+        let read = ask(&worker, move |arrival| gateway.handle(arrival), ASKED_TWICE);
         assert_eq!(read.matches("HTTP/1.1 421 ").count(), 2, "{read}");
         assert_eq!(read.matches("x-portcullis: refused").count(), 2, "{read}");
         assert_eq!(worker.gateway.telemetry.in_flight(), 0);

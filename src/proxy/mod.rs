@@ -43,8 +43,10 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use http::{Method, Request, Response};
@@ -62,7 +64,7 @@ pub use upstream::{
 use answer::Asker;
 use caller::{Arrival, Caller, Connection, Numbers};
 use cors::Readers;
-use forward::Failed;
+use forward::{Failed, Outbound};
 use ledger::Ledger;
 use rates::Limiters;
 use running::Running;
@@ -157,17 +159,18 @@ impl Worker {
         })
     }
 
-    /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends.
-    async fn handle(self: Rc<Self>, arrival: Arrival) -> Response<Body> {
+    /// The whole request: judge its head, then forward it or say no; its record is written wherever it ends. What is
+    /// judged by its head alone is judged at once; only what has to wait is a future with memory of its own.
+    fn handle(self: &Rc<Self>, arrival: Arrival) -> Handling {
         if let Some(fault) = arrival.fault {
-            return self.refuse_unjudged(&arrival, &Refusal::about(Reason::BadHeader, fault));
+            return Handling::Done(self.refuse_unjudged(&arrival, &Refusal::about(Reason::BadHeader, fault)));
         }
         let Arrival { request, caller, mut asker, .. } = arrival;
         let (mut head, mut body) = request.into_parts();
         headers::drop_connection_options(&mut head.headers);
         let at = now_ms();
         let now = at / 1000;
-        let mut ledger = Ledger::open(&self, (&head.method, &head.uri, &head.headers), &caller, at);
+        let mut ledger = Ledger::open(self, (&head.method, &head.uri, &head.headers), &caller, at);
         upgrade::mean_get(&mut head);
         if head.method == Method::CONNECT || pep::asks_for_websocket(&head) {
             // Whoever asks for another protocol may speak it already, and that must not be read as a request (RFC
@@ -178,7 +181,7 @@ impl Worker {
         // await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
-        let mut verdict = {
+        let verdict = {
             let mut reader = self.reader.borrow_mut();
             match caller.connection.redirect_to_https() {
                 Some(port) => pep::redirect(reader.load(), head, port),
@@ -186,49 +189,81 @@ impl Worker {
             }
         };
         ledger.judged();
-        if let Verdict::FormNeeded { head, grounds } = verdict {
-            verdict = form::judge(&self, (head, &mut body), grounds, environment, &mut ledger).await;
+        let Verdict::FormNeeded { head, grounds } = verdict else {
+            return self.conclude(verdict, body, (caller, asker), (now, has_body), ledger);
+        };
+        let worker = Rc::clone(self);
+        Handling::Waiting(Box::pin(async move {
+            let environment = caller.connection.environment(now, has_body);
+            let verdict = form::judge(&worker, (head, &mut body), grounds, environment, &mut ledger).await;
             // What was not read of it may still come.
             if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {
                 asker = asker.closing();
             }
-        }
-        let (mut refusal, full_detail, readers, mut ledger) = match verdict {
+            worker.conclude(verdict, body, (caller, asker), (now, has_body), ledger).await
+        }))
+    }
+
+    /// Does what the verdict says.
+    fn conclude(
+        self: &Rc<Self>,
+        verdict: Verdict,
+        body: Incoming,
+        (caller, asker): (Rc<Caller>, Asker),
+        (now, has_body): (u64, bool),
+        mut ledger: Ledger,
+    ) -> Handling {
+        let (failed, full_detail) = match verdict {
             Verdict::Permitted(permitted) => {
-                match forward::forward(&self, permitted, body, &caller, environment, ledger).await {
-                    Ok(response) => return response,
-                    Err(Failed { refusal, readers, ledger }) => {
-                        // Only who was cut has an invalid token by now; the rest of the body may still come. So it may
-                        // where the time for the whole request is over.
-                        if matches!(refusal.reason, Reason::InvalidToken | Reason::RequestTimeout) {
-                            asker = asker.closing();
-                        }
-                        (refusal, false, readers, ledger)
-                    }
+                let environment = caller.connection.environment(now, has_body);
+                match forward::prepare(self, permitted, body, (&caller, environment), ledger) {
+                    Ok(outbound) => return self.forward(outbound, caller, asker),
+                    Err(failed) => (failed, false),
                 }
             }
             Verdict::Answered { answer, grounds } => {
                 ledger.grounds(&grounds, true);
                 let (response, sent) = answer::own(&answer, &grounds, asker, &caller);
                 ledger.answered_here(&answer, response.status(), sent);
-                return response;
+                return Handling::Done(response);
             }
             Verdict::FormNeeded { grounds, .. } => {
                 // What was read is never asked for again.
                 ledger.grounds(&grounds, false);
-                (Refusal::of(Reason::Internal), false, Readers::of(&grounds), ledger)
+                (Failed { refusal: Refusal::of(Reason::Internal), readers: Readers::of(&grounds), ledger }, false)
             }
             Verdict::Refused { refusal, grounds, .. } => {
                 ledger.grounds(&grounds, false);
                 let full = grounds.application.as_ref().is_some_and(|application| application.full_detail);
-                (refusal, full, Readers::of(&grounds), ledger)
+                (Failed { refusal, readers: Readers::of(&grounds), ledger }, full)
             }
         };
+        Handling::Done(self.refuse(failed, full_detail, asker, &caller))
+    }
+
+    fn forward(self: &Rc<Self>, outbound: Outbound, caller: Rc<Caller>, asker: Asker) -> Handling {
+        let worker = Rc::clone(self);
+        Handling::Waiting(Box::pin(async move {
+            match forward::forward(&worker, outbound).await {
+                Ok(response) => response,
+                Err(failed) => {
+                    // Only who was cut has an invalid token by now; the rest of the body may still come. So it may
+                    // where the time for the whole request is over.
+                    let cut = matches!(failed.refusal.reason, Reason::InvalidToken | Reason::RequestTimeout);
+                    worker.refuse(*failed, false, if cut { asker.closing() } else { asker }, &caller)
+                }
+            }
+        }))
+    }
+
+    /// Says no.
+    fn refuse(&self, failed: Failed, full_detail: bool, asker: Asker, caller: &Caller) -> Response<Body> {
+        let Failed { mut refusal, readers, mut ledger } = failed;
         if let Some(key) = refusal.wake.take() {
             // A full queue means that enough others have asked already.
             let _ = self.gateway.wake.try_send(*key);
         }
-        let (mut response, sent) = answer::refusal(&refusal, full_detail, asker, &caller);
+        let (mut response, sent) = answer::refusal(&refusal, full_detail, asker, caller);
         if refusal.reason != Reason::CorsRefused {
             readers.tell(response.headers_mut());
         }
@@ -290,6 +325,29 @@ impl Worker {
 impl fmt::Debug for Worker {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Worker").field("upstreams", &self.upstreams).finish_non_exhaustive()
+    }
+}
+
+/// The answer to a request: there already, or to be waited for.
+enum Handling {
+    Done(Response<Body>),
+    Waiting(Pin<Box<dyn Future<Output = Response<Body>>>>),
+    /// It was handed over.
+    Over,
+}
+
+impl Future for Handling {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
+        if let Self::Waiting(waiting) = &mut *self {
+            return waiting.as_mut().poll(context);
+        }
+        match std::mem::replace(&mut *self, Self::Over) {
+            Self::Done(response) => Poll::Ready(response),
+            // Polled after its end, which hyper does not do.
+            Self::Waiting(_) | Self::Over => Poll::Pending,
+        }
     }
 }
 

@@ -8,10 +8,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
+use http::request::Parts;
 
 use super::body::Held;
 use crate::pep::{self, Refusal, Standing};
@@ -42,7 +44,7 @@ impl Running {
             has_expired: Cell::new(false),
             is_cut: Cell::new(false),
             refusal: RefCell::new(None),
-            changed: Notify::new(),
+            waiting: Cell::new(None),
             answer: RefCell::default(),
         });
         all.push(Rc::clone(&exchange));
@@ -69,7 +71,7 @@ impl Running {
     pub(super) fn drain(&self) {
         self.draining.set(true);
         for exchange in self.all.borrow().iter() {
-            exchange.changed.notify_one();
+            exchange.wake();
         }
     }
 
@@ -106,7 +108,8 @@ struct Exchange {
     is_cut: Cell<bool>,
     /// Why it was cut, until somebody takes it.
     refusal: RefCell<Option<Refusal>>,
-    changed: Notify,
+    /// Whoever waits for the answer's beginning, or carries a tunnel.
+    waiting: Cell<Option<Waker>>,
     /// The answer, while it is being sent.
     answer: RefCell<Weak<Held>>,
 }
@@ -144,10 +147,21 @@ impl Exchange {
             Some(answer) => answer.revoked(&refusal),
             None => {
                 self.refusal.replace(Some(refusal));
-                self.changed.notify_one();
+                self.wake();
             }
         }
         true
+    }
+
+    fn wait(&self, context: &Context<'_>) {
+        let same = self.waiting.take().filter(|waiting| waiting.will_wake(context.waker()));
+        self.waiting.set(Some(same.unwrap_or_else(|| context.waker().clone())));
+    }
+
+    fn wake(&self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 
@@ -169,25 +183,33 @@ pub(super) struct Place {
 impl Place {
     /// Waits until the exchange must end, and says why. For one task at a time.
     pub(super) async fn cut(&self) -> Refusal {
-        loop {
-            if let Some(refusal) = self.exchange.refusal.take() {
-                return refusal;
+        poll_fn(|context| self.poll_cut(context)).await
+    }
+
+    /// Ready once the exchange must end, with the reason.
+    pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Refusal> {
+        match self.exchange.refusal.take() {
+            Some(refusal) => Poll::Ready(refusal),
+            None => {
+                self.exchange.wait(context);
+                Poll::Pending
             }
-            self.exchange.changed.notified().await;
         }
+    }
+
+    /// What the exchange was permitted on.
+    pub(super) fn judged(&self) -> &Parts {
+        self.exchange.standing.head()
     }
 
     /// The same for a tunnel, which a drain ends too.
     pub(super) async fn ends(&self) -> Ending {
-        loop {
-            if let Some(refusal) = self.exchange.refusal.take() {
-                return Ending::Cut(refusal);
-            }
-            if self.running.draining.get() {
-                return Ending::Drained;
-            }
-            self.exchange.changed.notified().await;
-        }
+        poll_fn(|context| match self.poll_cut(context) {
+            Poll::Ready(refusal) => Poll::Ready(Ending::Cut(refusal)),
+            Poll::Pending if self.running.draining.get() => Poll::Ready(Ending::Drained),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// From now on the exchange may last for ever, so it is judged again whole.

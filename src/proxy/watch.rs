@@ -18,6 +18,10 @@ const LONGEST_LINE: usize = 8 * 1024;
 /// The most digits of a chunk size: 64 bits.
 const MOST_DIGITS: usize = 16;
 
+/// The fields that frame a message.
+const LENGTH: &[u8] = b"content-length";
+const CODING: &[u8] = b"transfer-encoding";
+
 /// What is wrong with a message, as the subject of a refusal.
 pub(super) type Fault = &'static str;
 
@@ -84,7 +88,7 @@ impl Watch {
                 Next::Body(left) => self.skip(rest, left, Next::Body, Next::RequestLine),
                 Next::Chunk(left) => self.skip(rest, left, Next::Chunk, Next::ChunkEnd),
                 _ => {
-                    let end = rest.iter().position(|byte| *byte == b'\n');
+                    let end = memchr::memchr(b'\n', rest);
                     let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
                     self.keep(line);
                     let seen = if end.is_some() { self.line_ends() } else { self.line_goes_on() };
@@ -121,11 +125,14 @@ impl Watch {
 
     /// Adds to the line that is being read. A `#` is looked for here, because a target may be longer than what is kept.
     fn keep(&mut self, part: &[u8]) {
-        if self.next == Next::RequestLine && part.contains(&b'#') {
+        if self.next == Next::RequestLine && memchr::memchr(b'#', part).is_some() {
             self.head.fault = Some("fragment");
         }
         if let Some(room) = self.line.get_mut(self.length.min(KEPT)..) {
-            room.iter_mut().zip(part).for_each(|(kept, byte)| *kept = *byte);
+            let kept = room.len().min(part.len());
+            if let (Some(room), Some(part)) = (room.get_mut(..kept), part.get(..kept)) {
+                room.copy_from_slice(part);
+            }
         }
         // Of the byte before the end, a line in two parts would forget it.
         self.last = match part {
@@ -190,10 +197,14 @@ impl Watch {
 impl Head {
     /// Takes in a field line, of which only the beginning is there if it is `longer`.
     fn take(&mut self, line: &[u8], longer: bool) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        // Most fields are of neither kind, and the lengths of their names tell it.
+        if ![LENGTH, CODING].iter().any(|name| line.get(name.len()) == Some(&b':')) {
+            return;
+        }
+        let Some(colon) = memchr::memchr(b':', line) else { return };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
-        let fault = if name.eq_ignore_ascii_case(b"content-length") {
+        let fault = if name.eq_ignore_ascii_case(LENGTH) {
             let read = digits(value, 10).filter(|_| !longer && value.len() < 20);
             match (self.length.replace(read.unwrap_or(0)), read) {
                 (None, Some(_)) if !self.chunked => return,
@@ -201,7 +212,7 @@ impl Head {
                 (Some(_), _) => "content_length_repeated",
                 (None, _) => "two_framings",
             }
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if name.eq_ignore_ascii_case(CODING) {
             let plain = !longer && value.eq_ignore_ascii_case(b"chunked");
             match (std::mem::replace(&mut self.chunked, true), self.length) {
                 (false, None) if plain => return,

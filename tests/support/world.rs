@@ -181,7 +181,7 @@ impl World {
     /// The same, and the id of the route if there is one.
     pub fn judge_on_route(&self, head: Parts) -> (Option<Arc<str>>, Result<(), String>) {
         match pep::authorize(&self.snapshot, &self.verifier, head, ENVIRONMENT) {
-            Verdict::Permitted(permitted) => (permitted.into_parts().1.route, Ok(())),
+            Verdict::Permitted(permitted) => (permitted.into_parts().2.route, Ok(())),
             Verdict::Answered { grounds, .. } => (grounds.route, Ok(())),
             Verdict::FormNeeded { .. } => panic!("a request without a body has no form"),
             Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),

@@ -9,13 +9,14 @@
 //! If no server is fit, all are tried as if they were: a gateway that is wrong about its upstream must not be what
 //! takes it down.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, PoisonError};
 
 use super::condition::{Condition, Failure, State};
 use super::fleet::Shared;
+use super::pool::ServerPool;
 use super::queue::Full;
 use crate::proxy::caller::Numbers;
 use crate::route::upstream::{Balance, Ejection, Retries, UpstreamLimits};
@@ -30,9 +31,16 @@ pub(in crate::proxy) struct Cluster {
     pub(super) ejection: Ejection,
     pub(super) limits: UpstreamLimits,
     pub(super) retries: Retries,
+    /// Where each server's connections were found last, so that nobody looks for them by name each time.
+    pub(super) pools: RefCell<Vec<Weak<ServerPool>>>,
 }
 
 impl Cluster {
+    /// Takes a place among the requests that run, if one is free and nobody waits for it.
+    pub(in crate::proxy) fn enter_now(self: &Rc<Self>) -> Option<Place> {
+        self.shared.gate.enter_now().then(|| self.entered())
+    }
+
     /// Takes a place among the requests that run, after waiting for one where that must be.
     pub(in crate::proxy) async fn enter(self: &Rc<Self>) -> Result<Place, Full> {
         let UpstreamLimits { queue, queue_time, .. } = self.limits;
@@ -41,11 +49,15 @@ impl Cluster {
             .enter(queue, queue_time)
             .await
             .inspect_err(|_| self.shared.telemetry.upstream_shed(self.name()))?;
+        Ok(self.entered())
+    }
+
+    fn entered(self: &Rc<Self>) -> Place {
         let place = Place { cluster: Rc::clone(self) };
         if self.retries.attempts > 0 {
             self.shared.budget.asked(self.shared.clock.second());
         }
-        Ok(place)
+        place
     }
 
     /// Whether a request that a server may have seen may be tried again; if so, that is counted.
@@ -212,6 +224,22 @@ impl Visit {
             Footing::Fit | Footing::Settled if enough => self.cluster.leave_out(server, false),
             Footing::Fit | Footing::Settled => {}
         }
+    }
+
+    /// The connections of this thread to the server; `find` looks for them.
+    pub(super) fn pool(&self, find: impl FnOnce() -> Rc<ServerPool>) -> Rc<ServerPool> {
+        let mut pools = self.cluster.pools.borrow_mut();
+        if let Some(pool) = pools.get(self.index).and_then(Weak::upgrade) {
+            return pool;
+        }
+        let pool = find();
+        if pools.len() <= self.index {
+            pools.resize_with(self.index + 1, Weak::new);
+        }
+        if let Some(place) = pools.get_mut(self.index) {
+            *place = Rc::downgrade(&pool);
+        }
+        pool
     }
 
     fn server(&self) -> Option<&Condition> {

@@ -1,5 +1,6 @@
 //! Opens connections to upstream servers and begins HTTP on them, each polled by tasks of the same thread.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Connector {
             }
         });
         self.telemetry.upstream_opened(&server.name);
-        Ok(pool.lease(Http1 { sender, task, until: end_of_age() }))
+        Ok(pool.lease(Http1 { sender, task, until: end_of_age(), alarm: Cell::default() }))
     }
 
     async fn open_http2(

@@ -5,6 +5,7 @@
 //! maps name stays. A request takes no lock here: each thread asks once for each upstream of each route map, and keeps
 //! the answer.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -155,6 +156,7 @@ impl Fleet {
             ejection: upstream.ejection,
             limits: upstream.limits,
             retries: upstream.retries,
+            pools: RefCell::default(),
         }
     }
 

@@ -3,15 +3,19 @@
 use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::http2::{self, Slot};
 use super::pool::{Http1, ServerPool};
 use super::{Failure, Visit};
 use crate::proxy::bound::Owner;
+use crate::proxy::idle::Alarm;
 use crate::proxy::upload::RequestBody;
 
 /// Dropped, it closes an HTTP/1.1 connection and resets an HTTP/2 stream; only an exchange that came to its end gives
@@ -22,6 +26,8 @@ pub(in crate::proxy) struct Lease {
     /// What the exchange counts as at its server; over with it.
     visit: Option<Visit>,
     home: Home,
+    /// For its answers: an HTTP/1.1 connection brings along the one of its last exchange.
+    alarm: Alarm,
 }
 
 /// Where a connection goes when its exchange has come to its end.
@@ -37,6 +43,9 @@ enum Way {
     Connection(Http1),
     Stream(Rc<Slot>),
 }
+
+/// The head of an answer, to be waited for. One piece of memory of its own, so that what waits for it stays small.
+pub(in crate::proxy) type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, SendFault>>>>;
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -64,11 +73,14 @@ impl fmt::Display for SendFault {
 
 impl Lease {
     pub(super) fn connection(pool: &Rc<ServerPool>, connection: Http1) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Connection(connection)), visit: None, home: Home::Pool }
+        let alarm = connection.alarm.take();
+        let way = Some(Way::Connection(connection));
+        Self { pool: Rc::clone(pool), way, visit: None, home: Home::Pool, alarm }
     }
 
     pub(super) fn stream(pool: &Rc<ServerPool>, slot: Rc<Slot>) -> Self {
-        Self { pool: Rc::clone(pool), way: Some(Way::Stream(slot)), visit: None, home: Home::Pool }
+        let way = Some(Way::Stream(slot));
+        Self { pool: Rc::clone(pool), way, visit: None, home: Home::Pool, alarm: Alarm::default() }
     }
 
     /// The exchange counts as this, as long as it runs.
@@ -83,30 +95,35 @@ impl Lease {
         }
     }
 
-    /// Sends a request in the form of HTTP/1.1 and waits for the head of the answer. To be called once.
-    pub(in crate::proxy) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendFault>> + use<> {
-        let (alone, shared) = match &mut self.way {
-            Some(Way::Connection(connection)) => (Some(connection.sender.try_send_request(request)), None),
-            Some(Way::Stream(slot)) => (None, Some(slot.send(request))),
-            None => (None, None),
-        };
-        async move {
-            if let Some(sent) = alone {
-                return sent.await.map_err(|mut fault| match fault.take_message() {
-                    Some(request) => SendFault::Unsent(Box::new(request)),
-                    None => SendFault::of(fault.into_error()),
-                });
+    /// Sends a request in the form of HTTP/1.1; its answer's head is to be waited for. To be called once.
+    pub(in crate::proxy) fn send(&mut self, request: Request<RequestBody>) -> Answer {
+        match &mut self.way {
+            Some(Way::Connection(connection)) => {
+                let sent = connection.sender.try_send_request(request);
+                Box::pin(async move {
+                    sent.await.map_err(|mut fault| match fault.take_message() {
+                        Some(request) => SendFault::Unsent(Box::new(request)),
+                        None => SendFault::of(fault.into_error()),
+                    })
+                })
             }
-            let Some(sent) = shared else { return Err(SendFault::Unfit) };
-            sent.await.map_err(|fault| match (fault.request, fault.fault) {
-                (_, None) => SendFault::Unfit,
-                (Some(request), Some(_)) => SendFault::Unsent(Box::new(request)),
-                (None, Some(fault)) => SendFault::of(fault),
-            })
+            Some(Way::Stream(slot)) => {
+                let sent = slot.send(request);
+                Box::pin(async move {
+                    sent.await.map_err(|fault| match (fault.request, fault.fault) {
+                        (_, None) => SendFault::Unfit,
+                        (Some(request), Some(_)) => SendFault::Unsent(Box::new(request)),
+                        (None, Some(fault)) => SendFault::of(fault),
+                    })
+                })
+            }
+            None => Box::pin(std::future::ready(Err(SendFault::Unfit))),
         }
+    }
+
+    /// Ready once the answer is `due`.
+    pub(in crate::proxy) fn poll_due(&mut self, context: &mut Context<'_>, due: Instant) -> Poll<()> {
+        self.alarm.poll_due(context, due)
     }
 
     /// The exchange came to its end: the connection may serve another.
@@ -122,6 +139,7 @@ impl Lease {
             Home::Owner(_) => {}
             Home::Pool => {
                 if let Some(Way::Connection(connection)) = self.way.take() {
+                    connection.alarm.set(std::mem::take(&mut self.alarm));
                     self.pool.put(connection);
                 }
             }

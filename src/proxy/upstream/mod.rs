@@ -40,7 +40,7 @@ pub use tls::{CertificateFault, CertificateFile, check_authorities, check_identi
 use crate::route::{RouteMap, Server, Upstream};
 
 /// By where the upstream is in memory, which its weak pointer keeps from being used again.
-type Clusters = HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>)>;
+type Clusters = HashMap<*const Upstream, (Weak<Upstream>, Rc<Cluster>), foldhash::fast::RandomState>;
 
 /// The pools of one worker thread, and what it knows of the upstreams.
 #[derive(Debug)]
@@ -80,10 +80,21 @@ impl Upstreams {
         Rc::clone(cluster)
     }
 
+    /// The pool of the server that a request visits.
+    pub(super) fn pool_of(&self, visit: &Visit, server: &Server, upstream: &Upstream) -> Rc<ServerPool> {
+        let pool = visit.pool(|| self.pool(server, upstream));
+        pool.keep_for(self.idle_time(upstream));
+        pool
+    }
+
+    fn idle_time(&self, upstream: &Upstream) -> Duration {
+        upstream.patience.idle.unwrap_or(self.idle_time)
+    }
+
     /// The pool of one server of an upstream. A connection that was made in another way is never reused.
     pub(super) fn pool(&self, server: &Server, upstream: &Upstream) -> Rc<ServerPool> {
         let transport = &upstream.transport;
-        let idle_time = upstream.patience.idle.unwrap_or(self.idle_time);
+        let idle_time = self.idle_time(upstream);
         let mut pools = self.pools.borrow_mut();
         if let Some(pool) = pools.get(server).into_iter().flatten().find(|pool| pool.is_for(transport)) {
             pool.keep_for(idle_time);

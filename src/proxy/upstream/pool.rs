@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::http2::{Http2, MOST_STREAMS};
 use super::lease::Lease;
+use crate::proxy::idle::Alarm;
 use crate::proxy::upload::RequestBody;
 use crate::route::upstream::Transport;
 
@@ -33,6 +34,8 @@ pub(super) struct Http1 {
     pub(super) task: JoinHandle<()>,
     /// After this it takes no new request.
     pub(super) until: Instant,
+    /// The timer of its exchanges while none runs.
+    pub(super) alarm: Cell<Alarm>,
 }
 
 impl Drop for Http1 {
@@ -247,7 +250,7 @@ mod tests {
                 let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
                 let task = tokio::task::spawn_local(async move { drop(connection.await) });
                 sender.ready().await.unwrap();
-                pool.put(Http1 { sender, task, until });
+                pool.put(Http1 { sender, task, until, alarm: Cell::default() });
                 assert_eq!(pool.check_out().is_some(), lent);
                 pool.sweep(Instant::now());
                 assert!(pool.is_empty(), "lent and dropped, or too old");

@@ -58,10 +58,15 @@ impl Gate {
         self.waiting.load(SeqCst)
     }
 
+    /// Takes a place if one is free and nobody waits for it. Whoever took it must [`leave`](Self::leave).
+    pub(super) fn enter_now(&self) -> bool {
+        self.waiting() == 0 && self.take()
+    }
+
     /// Takes a place, after waiting for one for so long at most, with at most `queue` who wait. Whoever took one must
     /// [`leave`](Self::leave). Dropped while it waits, it does not wait any more.
     pub(super) async fn enter(&self, queue: usize, patience: Duration) -> Result<(), Full> {
-        if self.waiting() == 0 && self.take() {
+        if self.enter_now() {
             return Ok(());
         }
         let mut queued = Queued::behind(self, queue)?;
