@@ -17,6 +17,7 @@ use super::io::{ClientIo, Socket};
 use super::listener::{House, Terms};
 use super::proxy_protocol::{self, Source};
 use super::seats::Seat;
+use super::seldom::Seldom;
 use super::settings::{ClientNetwork, Timeouts};
 use super::{client_certificate, layers, now_ms, sni};
 
@@ -58,7 +59,7 @@ impl Guest {
             let connection = Connection::new(&terms, peer, None);
             connection.takes(self.seat.occupant());
             let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-            return self.http1(io, connection).await;
+            return Box::pin(self.http1(io, connection)).await;
         };
         let made = tokio::select! {
             made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
@@ -71,7 +72,11 @@ impl Guest {
         let connection = Connection::new(&terms, peer, Some(session));
         connection.takes(self.seat.occupant());
         let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-        if http2 { self.http2(io, connection).await } else { self.http1(io, connection).await }
+        // With memory of their own, as each connection is of one kind only.
+        match http2 {
+            true => Box::pin(self.http2(io, connection)).await,
+            false => Box::pin(self.http1(io, connection)).await,
+        }
     }
 
     /// Finds out who is at the other end; `None` if somebody speaks for others who may not, or does not speak.
@@ -98,12 +103,13 @@ impl Guest {
         let kept = Kept(&connection);
         let mut served = house.http1.serve_connection(TokioIo::new(io.watching_http1()), service);
         let mut serving = Pin::new(&mut served);
-        let mut dismissed = pin!(self.dismissed(&connection));
+        let mut dismissed = pin!(Seldom::new(self.dismissed(&connection)));
+        let mut drained = pin!(Seldom::new(house.drained()));
         let ended = tokio::select! {
             biased;
             ended = serving.as_mut() => ended,
             () = dismissed.as_mut() => return,
-            () = house.drained() => {
+            () = drained.as_mut() => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
@@ -116,7 +122,7 @@ impl Guest {
             Some(tunnel) => {
                 // hyper itself can only hand over streams that may change threads.
                 let parts = served.into_parts();
-                tunnel.run(parts.io.into_inner().unwatched(), parts.read_buf).await;
+                Box::pin(tunnel.run(parts.io.into_inner().unwatched(), parts.read_buf)).await;
             }
             None => self.count(ended),
         }
@@ -141,13 +147,16 @@ impl Guest {
         let timeouts = &house.worker.gateway.settings.timeouts;
         let service = layers::service(&house.worker, Rc::clone(&connection));
         let mut served = pin!(house.http2.serve_connection(TokioIo::new(io.watching_http2()), service));
+        let mut drained = pin!(Seldom::new(house.drained()));
+        let mut must_leave = pin!(Seldom::new(self.seat.occupant().must_leave()));
+        let mut overdue = pin!(Seldom::new(overdue(&connection, timeouts, true)));
         let asked_to_end = tokio::select! {
             biased;
             ended = served.as_mut() => return self.count(ended),
-            () = house.drained() => false,
-            () = self.seat.occupant().must_leave() => return,
+            () = drained.as_mut() => false,
+            () = must_leave.as_mut() => return,
             // hyper pings idle HTTP/2 clients but never tires of them.
-            () = overdue(&connection, timeouts, true) => true,
+            () = overdue.as_mut() => true,
         };
         served.as_mut().graceful_shutdown();
         if !asked_to_end {

@@ -56,6 +56,7 @@ pub(super) fn to_backend(
         // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
         name == header::EXPECT
             || (name == header::AUTHORIZATION && !authorization)
+            || name == REQUEST_ID
             || fields::is_dropped(name.as_str(), trusted, &application.allow_headers)
             || carries_token(name.as_str())
             || shown.is_some_and(|shown| is_read_as(name.as_str(), shown.as_str()))
@@ -65,7 +66,7 @@ pub(super) fn to_backend(
         join_cookies(&mut headers);
     }
     set_forwarded(&mut headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
-    headers.insert(REQUEST_ID, caller.id_header.clone());
+    headers.append(REQUEST_ID, caller.id_header.clone());
     trace::keep_or_make(&mut headers, &caller.id, caller.span);
     headers.append(header::VIA, via(judged.version));
     identity.tell(&mut headers, grounds, application, caller);
@@ -214,6 +215,15 @@ fn set_forwarded(headers: &mut HeaderMap, connection: &Connection, stripped: Opt
             Err(_) => headers.remove(FORWARDED_PREFIX),
         };
     }
+    if !connection.trusted {
+        // Nobody who may not write them has left any.
+        headers.append(FORWARDED_FOR, connection.peer_header.clone());
+        headers.append(FORWARDED_PROTO, protocol(connection));
+        if let Some(host) = headers.get(header::HOST).cloned() {
+            headers.append(FORWARDED_HOST, host);
+        }
+        return;
+    }
     let before: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
     let peer = &connection.peer_header;
     let chain = match before.is_empty() {
@@ -237,7 +247,7 @@ fn set_forwarded(headers: &mut HeaderMap, connection: &Connection, stripped: Opt
     }
     let known = single(headers, &FORWARDED_PROTO).is_some_and(|proto| proto == "http" || proto == "https");
     if !known {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if connection.secure { "https" } else { "http" }));
+        headers.insert(FORWARDED_PROTO, protocol(connection));
     }
     if single(headers, &FORWARDED_HOST).is_none() {
         match headers.get(header::HOST).cloned() {
@@ -245,6 +255,10 @@ fn set_forwarded(headers: &mut HeaderMap, connection: &Connection, stripped: Opt
             None => headers.remove(FORWARDED_HOST),
         };
     }
+}
+
+fn protocol(connection: &Connection) -> HeaderValue {
+    HeaderValue::from_static(if connection.secure { "https" } else { "http" })
 }
 
 #[cfg(test)]

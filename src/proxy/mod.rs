@@ -30,6 +30,7 @@ pub mod proxy_protocol;
 mod rates;
 mod running;
 mod seats;
+mod seldom;
 mod settings;
 mod sni;
 pub mod tls;

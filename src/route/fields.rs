@@ -222,9 +222,20 @@ pub fn is_forbidden_in_trailers(name: &str) -> bool {
         || speaks_for_others(name, false)
 }
 
+/// The bytes of names that have no marks.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-';
+        byte += 1;
+    }
+    plain
+};
+
 /// A name with all marks read as `-`.
 fn folded(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let plain = |byte: u8| PLAIN[usize::from(byte)];
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);
     }
