@@ -273,3 +273,14 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         assert_eq!(row.split(" | ").nth(2).unwrap(), format!("`{default}`"), "{heading}.{key}");
     }
 }
+
+#[test]
+fn every_test_that_the_table_of_bounds_names_exists() {
+    let page = fs::read_to_string(root("docs/testing.md")).unwrap();
+    let named: Vec<(&str, &str)> = page.split('`').filter_map(|span| span.split_once(".rs::")).collect();
+    assert!(named.len() > 40, "only {} are named", named.len());
+    for (file, test) in named {
+        let text = fs::read_to_string(root(&format!("{file}.rs"))).unwrap_or_else(|fault| panic!("{file}.rs: {fault}"));
+        assert!(text.contains(&format!("fn {test}(")), "{file}.rs has no test {test}");
+    }
+}

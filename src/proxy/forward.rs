@@ -316,7 +316,7 @@ fn relay(
     let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));
     let body = Body::relayed(body, (lease, ledger, place), client, within);
     if let Some(held) = body.held().filter(|_| multiplexed) {
-        worker.streams.borrow_mut().push(Rc::downgrade(held));
+        worker.streams.add(held);
     }
     Response::from_parts(head, body)
 }

@@ -173,7 +173,7 @@ impl Ledger {
 
     /// The worker looks after this answer from now on.
     pub(super) fn look_after(&self, held: &Rc<Held>) {
-        self.worker.streams.borrow_mut().push(Rc::downgrade(held));
+        self.worker.streams.add(held);
     }
 
     /// A tunnel ended so.

@@ -41,11 +41,12 @@ mod upgrade;
 mod upload;
 mod upstream;
 mod watch;
+mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -71,6 +72,7 @@ use rates::Limiters;
 use running::Running;
 use seats::Seats;
 use upstream::{Connector, Upstreams};
+use watched::Watched;
 
 use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
@@ -136,7 +138,7 @@ pub struct Worker {
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
     /// Answers on HTTP/2 streams, for which nobody else notices that the client does not read, and long ones.
-    streams: RefCell<Vec<Weak<Held>>>,
+    streams: Watched<Held>,
     /// Exchanges that are judged again while they run.
     running: Rc<Running>,
 }
@@ -155,7 +157,7 @@ impl Worker {
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),
-            streams: RefCell::default(),
+            streams: Watched::default(),
             running: Rc::default(),
         })
     }
@@ -312,7 +314,7 @@ impl Worker {
     fn tick(&self) {
         self.upstreams.sweep(&self.reader.borrow_mut().load().routes);
         let limit = self.gateway.settings.timeouts.client_body;
-        self.streams.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.look_after(limit)));
+        self.streams.retain(|held| held.look_after(limit));
     }
 
     /// Cuts running exchanges that may not go on.

@@ -142,6 +142,12 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
+    fn no_two_tables_put_keys_into_the_same_sets() {
+        let (one, other) = (Slots::<u32>::new(4), Slots::<u32>::new(4));
+        assert!((0..4).any(|key| one.hasher.hash_one(key) != other.hasher.hash_one(key)));
+    }
+
+    #[test]
     fn a_burst_passes_and_the_next_is_told_when_to_come_back() {
         let rates = Rates { per_client: Some(rate(10, HOUR, 3)), per_principal: None };
         let limiters = Limiters::new(rates);

@@ -187,7 +187,15 @@ fn whole(number: u64) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
+
+    #[test]
+    fn no_two_objects_hash_names_alike() {
+        let (one, other) = (Object::default(), Object::default());
+        assert!((0..4).any(|name| one.0.hasher().hash_one(name) != other.0.hasher().hash_one(name)));
+    }
 
     #[test]
     fn a_name_may_stand_once_in_an_object_whatever_its_escapes() {

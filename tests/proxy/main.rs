@@ -21,6 +21,7 @@ mod wire;
 mod answers;
 mod balance;
 mod bodies;
+mod bounds;
 mod chunks;
 mod connection_auth;
 mod cors;

@@ -161,6 +161,13 @@ impl Condition {
         time
     }
 
+    /// The time for which it is left out has passed.
+    #[cfg(test)]
+    pub(super) fn time_is_over(&self) {
+        assert!(self.is_out());
+        self.out_until.store(1, SeqCst);
+    }
+
     /// It is back; whether it was out.
     pub(super) fn readmit(&self, now: u64) -> bool {
         self.back_at.store(now, SeqCst);

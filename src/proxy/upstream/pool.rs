@@ -227,6 +227,8 @@ pub(super) fn end_of_age() -> Instant {
 mod tests {
     use hyper::client::conn::http1;
     use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -254,6 +256,29 @@ mod tests {
                 assert_eq!(pool.check_out().is_some(), lent);
                 pool.sweep(Instant::now());
                 assert!(pool.is_empty(), "lent and dropped, or too old");
+            }
+        });
+    }
+
+    #[test]
+    fn no_more_connections_idle_than_are_to_be_kept_and_the_oldest_gives_way() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let pool = Rc::new(ServerPool::new(Arc::default(), 4, Duration::from_secs(30)));
+            let mut held = Vec::new();
+            for number in 0..10 {
+                let (near, far) = tokio::io::duplex(1024);
+                let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+                let task = tokio::task::spawn_local(async move { drop(connection.await) });
+                sender.ready().await.unwrap();
+                pool.put(Http1 { sender, task, until: end_of_age() });
+                held.push(far);
+                assert_eq!(pool.idle.borrow().len(), (number + 1).min(4));
+            }
+            // Whoever was closed reads the end.
+            for (number, far) in held.iter_mut().enumerate() {
+                let read = timeout(Duration::from_millis(50), far.read(&mut [0])).await;
+                assert_eq!(read.is_ok_and(|read| read.unwrap() == 0), number < 6, "{number}");
             }
         });
     }
