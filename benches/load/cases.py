@@ -41,7 +41,8 @@ class Bench:
         found = {server.name: [] for server in servers}
         for number, server in self.in_turn(servers):
             # New connections, filled caches: the first requests do not count. Many tokens must all have come once.
-            load(server, self.options.warm)
+            if self.options.warm:
+                load(server, self.options.warm)
             meter = process.Meter(server.process)
             one = load(server, self.options.seconds)
             user, system, wall = meter.read()
@@ -67,12 +68,16 @@ def forwarded(bench, requests, tls=False):
 def http2(bench, tls):
     """HTTP/2, 8 connections of 8 streams."""
     headers = generators.h2_headers(bench.world.tokens["good"])
+    servers = [server for server in bench.servers if tls or server.clear_h2]
+    for server in bench.servers:
+        if server not in servers:
+            say(f"  {server.name} speaks no HTTP/2 without TLS: left out")
 
     def load(server, seconds):
         port = server.ports[peers.TLS] if tls else server.clear_h2
         return bench.clients.h2load(port, bench.world.path, headers, seconds, tls)
 
-    return bench.interleaved("h2", bench.servers, load)
+    return bench.interleaved("h2", servers, load)
 
 
 def refusals(bench):
@@ -94,7 +99,8 @@ def refusals(bench):
 def capacity(bench, server):
     """Requests a second that the server's core could do, by its CPU per request when it is busy."""
     file = bench.world.requests("realistic")
-    bench.clients.wrk(server.ports[peers.PLAIN], file, bench.options.warm)
+    if bench.options.warm:
+        bench.clients.wrk(server.ports[peers.PLAIN], file, bench.options.warm)
     meter = process.Meter(server.process)
     one = bench.clients.wrk(server.ports[peers.PLAIN], file, bench.options.seconds)
     user, system, _ = meter.read()
@@ -197,7 +203,7 @@ def idle(bench):
     wire = worlds.request(bench.world.path, bench.world.tokens["good"]).encode()
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    # A thousand first: what the process allocates once is not counted to the connections.
+    # Some first: what the process allocates once is not counted to the connections.
     first, count = min(200, bench.scale.idle // 5), bench.scale.idle
     found = {}
     for server in [server for server in bench.servers if server.name not in ("nginx-nolog", "envoy")]:
@@ -330,7 +336,7 @@ CPU_CASES = {
     "realistic": ("realistic requests", lambda bench: forwarded(bench, "realistic")),
     "tls": ("TLS 1.3 in front", lambda bench: forwarded(bench, "realistic", tls=True)),
     "10k": ("answers of 10 KiB", lambda bench: forwarded(bench, "big")),
-    "h2": ("HTTP/2", lambda bench: http2(bench, tls=False)),
+    "h2": ("HTTP/2 without TLS", lambda bench: http2(bench, tls=False)),
     "h2-tls": ("HTTP/2 over TLS", lambda bench: http2(bench, tls=True)),
     "many": ("another token each time", lambda bench: forwarded(bench, "many")),
 }

@@ -62,7 +62,7 @@ class Server:
 
     @property
     def clear_h2(self):
-        """The port of HTTP/2 without TLS; most tell it from HTTP/1.1 on one port."""
+        """The port of HTTP/2 without TLS, if there is one."""
         return self.ports[PLAIN]
 
     def start(self, core_set):
@@ -89,7 +89,7 @@ class Server:
 class Backend(Server):
     """A small nginx that answers from memory, on the core of the load generator."""
 
-    name, title, program, package = "backend", "backend", "nginx", "apt-get install nginx-light"
+    name, title, program, package = "backend", "backend", "nginx", "apt-get install nginx"
 
     def prepare(self):
         big = worlds.write(self.folder, "big.json", '{"from":"backend","text":"'.ljust(BIG - 3, "x") + '"}\n')
@@ -113,7 +113,7 @@ class Backend(Server):
 class Nginx(Server):
     """nginx that forwards everything: the price of a plain proxy."""
 
-    name, title, program, package = "nginx", "nginx, no check", "nginx", "apt-get install nginx-light"
+    name, title, program, package = "nginx", "nginx, no check", "nginx", "apt-get install nginx"
     checks = False
     clear_h2 = property(lambda self: self.ports[CLEAR_H2])
     access = "access_log {log} combined buffer=64k flush=1s;"
@@ -295,6 +295,8 @@ class Portcullis(Server):
 
     name, title, program, package = "portcullis", "Portcullis, everything", "", "cargo build --profile dist"
     decides = True
+    # HTTP/2 comes with TLS (ALPN) alone.
+    clear_h2 = None
     workers = 1
     # Numbers of routes and of principals, where they are others than those of the world.
     policy = None
@@ -346,7 +348,8 @@ class Portcullis(Server):
 
     @classmethod
     def version(cls):
-        return version([cls.program, "--version"])
+        said = version([cls.program, "--version"])
+        return said and said.removeprefix("portcullis ")
 
 
 class PortcullisTwo(Portcullis):

@@ -76,12 +76,27 @@ class Picture:
         return "\n".join([head, f"<title>{escape(self.title)}</title>", f"<style>{STYLE}</style>", *self.shapes, "</svg>", ""])
 
 
-def legend(picture, names, colours, x, y):
-    """Names beside their colours in one row."""
+def mark_of(value):
+    """A value of an axis: as short as it can be said."""
+    return number(value) if value >= 1e6 else f"{value:,.6g}" if value < 1000 else f"{value:,.0f}"
+
+
+def legend_rows(names, width):
+    """Names with the row and the place in it that each has."""
+    x, row = 12, 0
     for name in names:
-        picture.bar(x, y - 9, 10, 10, colours[name])
-        picture.text(x + 15, y, name)
-        x += 27 + 6.7 * len(name)
+        long = 27 + 6.7 * len(name)
+        if x + long > width and x > 12:
+            x, row = 12, row + 1
+        yield name, row, x
+        x += long
+
+
+def legend(picture, names, colours, y):
+    """Names beside their colours."""
+    for name, row, x in legend_rows(names, picture.width):
+        picture.bar(x, y + row * 17 - 9, 10, 10, colours[name])
+        picture.text(x + 15, y + row * 17, name)
 
 
 def palette(names):
@@ -93,18 +108,20 @@ def bars(title, unit, groups, names, note=""):
     """Bars that lie, in groups. `groups` are pairs of a label and a dictionary of values by name; a missing value has no
     bar. `names` gives their order and colours."""
     bar, gap, left, right, width = 13, 3, 190, 90, 860
+    shown = [name for name in names if any(values.get(name) is not None for _, values in groups)]
+    extra = 17 * max((row for _, row, _ in legend_rows(shown, width)), default=0)
     rows = sum(sum(1 for name in names if values.get(name) is not None) for _, values in groups)
-    picture = Picture(width, 78 + rows * (bar + gap) + len(groups) * 14 + (20 if note else 6), title)
+    picture = Picture(width, 78 + extra + rows * (bar + gap) + len(groups) * 14 + (20 if note else 6), title)
     picture.text(12, 24, f"{title} ({unit})", "title")
     colours = palette(names)
-    legend(picture, names, colours, 12, 46)
+    legend(picture, shown, colours, 46)
     top = max((value for _, values in groups for value in values.values() if value is not None), default=1)
     marks = ticks(top)
     scale = (width - left - right) / marks[-1]
-    y = 62
+    y = 62 + extra
     for mark in marks:
         picture.line(left + mark * scale, y, left + mark * scale, picture.height - (34 if note else 20))
-        picture.text(left + mark * scale, picture.height - (22 if note else 8), number(mark), "small", "middle")
+        picture.text(left + mark * scale, picture.height - (22 if note else 8), mark_of(mark), "small", "middle")
     for label, values in groups:
         y += 8
         present = [name for name in names if values.get(name) is not None]
@@ -121,11 +138,11 @@ def bars(title, unit, groups, names, note=""):
 
 def lines(title, across, up, series, note="", logarithmic=False, log_across=False, dots=False):
     """Lines over an axis. `series` are pairs of a name and (x, y) points, in the order of x."""
-    left, right, top, bottom, width, height = 76, 20, 62, 52 if note else 40, 860, 380
+    left, right, top, bottom, width, height = 76, 20, 82, 52 if note else 40, 860, 400
     picture = Picture(width, height, title)
     picture.text(12, 24, title, "title")
     colours = palette([name for name, _ in series])
-    legend(picture, [name for name, _ in series], colours, 12, 46)
+    legend(picture, [name for name, _ in series], colours, 46)
     xs = [x for _, points in series for x, _ in points] or [0, 1]
     ys = [y for _, points in series for _, y in points] or [0, 1]
     if logarithmic:
@@ -146,13 +163,13 @@ def lines(title, across, up, series, note="", logarithmic=False, log_across=Fals
     for mark in marks:
         _, y = place(columns[0], mark)
         picture.line(left, y, width - right, y)
-        picture.text(left - 6, y + 4, number(mark), "small", "end")
+        picture.text(left - 6, y + 4, mark_of(mark), "small", "end")
     for column in columns:
         x, y = place(column, marks[0])
         picture.line(x, y, x, y + 4, "axis")
-        picture.text(x, y + 16, number(column), "small", "middle")
+        picture.text(x, y + 16, mark_of(column), "small", "middle")
     picture.line(left, height - bottom, width - right, height - bottom, "axis")
-    picture.text(left, top - 4, up, "small")
+    picture.text(12, top - 14, up, "small")
     picture.text(width - right, height - bottom + 30, across, "small", "end")
     for name, points in series:
         picture.path([place(x, y) for x, y in points], colours[name])

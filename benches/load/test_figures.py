@@ -49,6 +49,13 @@ class Plots(unittest.TestCase):
             xml.dom.minidom.parseString(text)
         self.assertEqual(bars.count("<rect"), 2 + 3)
 
+    def test_a_legend_that_is_too_long_goes_on_in_the_next_row(self):
+        rows = [row for _, row, _ in svg.legend_rows(["a" * 40, "b" * 40, "c" * 40, "d"], 860)]
+        self.assertEqual(rows, [0, 0, 1, 1])
+
+    def test_marks_of_an_axis_are_short(self):
+        self.assertEqual([svg.mark_of(value) for value in (0, 0.5, 1.0, 250.0, 10000.0, 2e6)], ["0", "0.5", "1", "250", "10,000", "2 M"])
+
     def test_numbers_have_about_three_digits(self):
         self.assertEqual([svg.number(value) for value in (0, 0.01234, 3.14159, 31.4159, 314.159, 31415.9, 2.5e6)],
                          ["0", "0.0123", "3.14", "31.4", "314", "31,416", "2.5 M"])
