@@ -14,6 +14,10 @@ import stats
 import world as worlds
 
 
+# Rounds of cases whose differences are large.
+FEW = 3
+
+
 def say(text):
     print(text, flush=True)
 
@@ -29,20 +33,24 @@ class Bench:
     def scale(self):
         return self.world.scale
 
-    def in_turn(self, servers):
+    def in_turn(self, servers, most=None):
         """Rounds in which every server has its turn, the first one a different one each time."""
-        for number in range(self.options.rounds):
+        for number in range(min(self.options.rounds, most or self.options.rounds)):
             at = number % len(servers)
             for server in servers[at:] + servers[:at]:
                 yield number, server
 
-    def interleaved(self, name, servers, load, refused=False):
-        """Rounds of one load: CPU per request, requests a second, latency, memory. `load(server, seconds)` runs a generator."""
+    def interleaved(self, name, servers, load, refused=False, least=0, most=None):
+        """Rounds of one load: CPU per request, requests a second, latency, memory. `load(server, seconds)` runs a generator;
+        `least` is how many requests must have come before those that count, `most` the most rounds."""
         found = {server.name: [] for server in servers}
-        for number, server in self.in_turn(servers):
-            # New connections, filled caches: the first requests do not count. Many tokens must all have come once.
+        for number, server in self.in_turn(servers, most):
+            # The first requests do not count: caches fill.
             if self.options.warm:
-                load(server, self.options.warm)
+                one = load(server, self.options.warm)
+                if one["requests"] < least:
+                    load(server, 1 + 1.2 * self.options.warm * least / max(1, one["requests"]))
+            server.cut_log()
             meter = process.Meter(server.process)
             one = load(server, self.options.seconds)
             user, system, wall = meter.read()
@@ -50,7 +58,10 @@ class Bench:
             if wrong or not one["requests"]:
                 raise process.Failed(f"{name}, {server.name}: {one['requests']} requests, of which {wrong} ended in another way")
             one |= {"cpu": (user + system) / one["requests"] * 1e6, "user": user / one["requests"] * 1e6,
-                    "system": system / one["requests"] * 1e6, "busy": (user + system) / wall, **server.memory()}
+                    "system": system / one["requests"] * 1e6, "busy": (user + system) / wall,
+                    "log_bytes": server.logged() / one["requests"], **server.memory()}
+            if server.logs and one["log_bytes"] < 40:
+                raise process.Failed(f"{name}, {server.name}: its log grew by {one['log_bytes']:.0f} bytes a request")
             server.cut_log()
             found[server.name].append(one)
             say(f"  round {number + 1}  {server.name:<12} {one['cpu']:7.2f} us a request ({one['user']:.1f} + {one['system']:.1f}), "
@@ -62,7 +73,9 @@ def forwarded(bench, requests, tls=False):
     """HTTP/1.1, 64 kept connections, requests of one file."""
     file = bench.world.requests(requests)
     port = lambda server: server.ports[peers.TLS if tls else peers.PLAIN]
-    return bench.interleaved(requests, bench.servers, lambda server, seconds: bench.clients.wrk(port(server), file, seconds, tls))
+    least = bench.scale.tokens if requests == "many" else 0
+    return bench.interleaved(requests, bench.servers, lambda server, seconds: bench.clients.wrk(port(server), file, seconds, tls),
+                             least=least)
 
 
 def http2(bench, tls):
@@ -92,7 +105,7 @@ def refusals(bench):
         say(f"  {kind}")
         file = bench.world.requests(kind)
         load = lambda server, seconds, file=file: bench.clients.wrk(server.ports[peers.PLAIN], file, seconds)
-        found[kind] = bench.interleaved(kind, those, load, refused=kind != "realistic")
+        found[kind] = bench.interleaved(kind, those, load, refused=kind != "realistic", most=FEW)
     return found
 
 
@@ -118,7 +131,7 @@ def latency(bench):
     say("  half load: " + ", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     found = {server.name: [] for server in bench.servers}
     seconds = bench.options.seconds * 2
-    for _, server in bench.in_turn(bench.servers):
+    for _, server in bench.in_turn(bench.servers, FEW):
         direct = bench.clients.pace(bench.options.backend, file, rates[server.name], seconds)
         one = bench.clients.pace(server.ports[peers.PLAIN], file, rates[server.name], seconds)
         server.cut_log()
@@ -143,7 +156,7 @@ def flood(bench):
         levels = [0, *[level for level in bench.options.floods], None]
         rounds = {name: [] for name in ("quiet", *[f"{level}/s" for level in bench.options.floods], "unbounded")}
         quiet_cpu = None
-        for _ in range(bench.options.rounds):
+        for _ in range(min(FEW, bench.options.rounds)):
             for name, level in zip(rounds, levels):
                 port = server.ports[peers.PLAIN]
                 other = None

@@ -61,15 +61,22 @@ class Clients:
         self.folder, self.core_set = folder, core_set
         self.script = worlds.write(folder, "requests.lua", WRK_SCRIPT)
         self.target = target
+        # The last command of each generator, for the record.
+        self.commands = {}
         self.pace_program = None
 
     def wrk(self, port, requests, seconds, tls=False, connections=CONNECTIONS):
         """As many requests as `connections` carry one after the other. Answers of 400 and above are `refused`."""
         address = f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
-        said = process.run(["wrk", "-t1", f"-c{connections}", f"-d{whole(seconds)}s", "--timeout", "10s", "-s", self.script, address,
-                            "--", requests], self.core_set)
+        said = self._run(["wrk", "-t1", f"-c{connections}", f"-d{whole(seconds)}s", "--timeout", "10s", "-s", self.script, address,
+                          "--", requests])
         found = json.loads(said.strip().splitlines()[-1])
         return self._figures(found, found["micros"] / 1e6)
+
+    def _run(self, command):
+        shown = [part if len(part) < 200 else part[:60] + "..." for part in command]
+        self.commands[os.path.basename(command[0])] = [os.path.basename(command[0]), *shown[1:]]
+        return process.run(command, self.core_set)
 
     @staticmethod
     def _figures(found, seconds):
@@ -86,7 +93,7 @@ class Clients:
             command += ["-H", f"{name}: {value}"]
         # The name in the address is the host that is asked for; where it leads is given beside it.
         command += [f"--connect-to=127.0.0.1:{port}", f"{'https' if tls else 'http'}://{worlds.HOST}{path}"]
-        said = process.run(command, self.core_set)
+        said = self._run(command)
         done = re.search(r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", said)
         codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", said)
         took = re.search(r"finished in ([0-9.]+)(ms|s)", said)
@@ -116,7 +123,7 @@ class Clients:
 
     def pace(self, *arguments, **named):
         """Requests at a constant rate; times count from the moment a request was due."""
-        return json.loads(process.run(self.pace_command(*arguments, **named), self.core_set))
+        return json.loads(self._run(self.pace_command(*arguments, **named)))
 
     def beside(self, command):
         """Starts a generator in the background."""
@@ -126,7 +133,8 @@ class Clients:
     def versions(self):
         """What is used, for the record."""
         first = lambda command: next(iter((subprocess.run(command, capture_output=True, text=True, check=False).stdout or "").splitlines()), "")
-        return {"wrk": first(["wrk", "-v"]).partition(" [")[0].strip() or "wrk", "h2load": first(["h2load", "--version"])}
+        return {"wrk": first(["wrk", "-v"]).partition(" [")[0].removeprefix("wrk ").strip(),
+                "h2load": first(["h2load", "--version"]).removeprefix("h2load ")}
 
 
 def h2_headers(token):

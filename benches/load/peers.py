@@ -45,6 +45,8 @@ class Server:
     name = title = program = package = ""
     # Whether it looks at tokens at all.
     checks = True
+    # Whether it writes a line for each request.
+    logs = True
     # Whether it decides by the path as well (territories and rights).
     decides = False
 
@@ -78,9 +80,17 @@ class Server:
             self.process = None
 
     def cut_log(self):
-        """Empties the access log, so that disks do not fill; it is opened for appending."""
+        """Empties the access log, so that disks do not fill."""
         if os.path.exists(self.log):
             os.truncate(self.log, 0)
+
+    def logged(self):
+        """How many bytes of the access log are there. HAProxy goes on where it was in a file that was emptied, so that what
+        is before takes no place but counts in the length."""
+        if not os.path.exists(self.log):
+            return 0
+        found = os.stat(self.log)
+        return min(found.st_size, found.st_blocks * 512)
 
     def memory(self):
         return process.memory(process.tree(self.process.pid))
@@ -148,6 +158,7 @@ class NginxSilent(Nginx):
 
     name, title = "nginx-nolog", "nginx, no check, no log"
     access = "access_log off;"
+    logs = False
 
 
 class Haproxy(Server):
@@ -197,7 +208,8 @@ backend app
 
     @classmethod
     def version(cls):
-        return version([cls.program, "-v"])
+        said = version([cls.program, "-v"])
+        return said and " ".join(said.split()[2:3])
 
 
 class Envoy(Server):
@@ -225,7 +237,7 @@ class Envoy(Server):
             "@type": type_of(f"{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
             "codec_type": "AUTO", "stat_prefix": "clients",
             "access_log": [{"name": "file", "typed_config": {
-                "@type": type_of(f"{extensions}.access_loggers.file.v3.FileAccessLog"), "path": self.access}}],
+                "@type": type_of(f"{extensions}.access_loggers.file.v3.FileAccessLog"), "path": self.log}}],
             "http_filters": [
                 {"name": "envoy.filters.http.jwt_authn", "typed_config": {
                     "@type": type_of(f"{extensions}.filters.http.jwt_authn.v3.JwtAuthentication"),
@@ -270,17 +282,11 @@ class Envoy(Server):
         return [self.program, "-c", config, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart",
                 "--base-id", str(number)]
 
-    @property
-    def access(self):
-        return os.path.join(self.folder, f"{self.name}.access")
-
-    def cut_log(self):
-        if os.path.exists(self.access):
-            os.truncate(self.access, 0)
-
     @classmethod
     def version(cls):
-        return version([cls.program, "--version"])
+        # The commit comes before the number.
+        said = version([cls.program, "--version"])
+        return said and said.partition("/")[2]
 
 
 class EnvoyCache(Envoy):
@@ -333,6 +339,11 @@ class Portcullis(Server):
             if time.monotonic() > end:
                 raise process.Failed("portcullis does not become ready")
             time.sleep(0.05)
+
+    def dropped(self):
+        """Lines of the decision log that were dropped since the start."""
+        lines = [line for line in self.ask("/metrics")[1].splitlines() if line.startswith("portcullis_log_lines_dropped_total")]
+        return int(float(lines[0].split()[1])) if lines else 0
 
     def ask(self, target):
         """Status and body of a call to the admin listener."""

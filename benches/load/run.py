@@ -113,7 +113,7 @@ def machine():
         model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), model)
     with open("/proc/meminfo", encoding="ascii") as file:
         total = int(file.readline().split()[1]) // 1024
-    return {"processor": model, "cores": len(process.cores()), "memory_mib": total, "kernel": platform.release(),
+    return {"processor": model, "cores": len(process.cores()), "memory_mib": total, "kernel": platform.release().partition("-")[0],
             "python": platform.python_version(), "load_before": os.getloadavg()}
 
 
@@ -258,7 +258,12 @@ def main():
                 cases.say(f"  {rounds['bytes_each'] or 0:.0f} bytes a principal")
             results["cases"][case] = entry
             save(results, options, folder)
+        results["commands"] |= generator.commands
+        results["log_lines_dropped"] = {server.name: server.dropped() for server in servers if isinstance(server, peers.Portcullis)}
         results["targets"] = targets.judged(results["cases"])
+        for name, lines in results["log_lines_dropped"].items():
+            if lines:
+                cases.say(f"{name} dropped {lines} lines of its decision log")
         if results["targets"]:
             cases.say("\n## targets\n\n" + targets.table(results["targets"]))
         results["took_seconds"] = round(time.monotonic() - begun)
