@@ -65,6 +65,7 @@ def arguments():
     parser.add_argument("--people", choices=("yaml", "tsv"), default="yaml", help="how the gateway reads its principals")
     parser.add_argument("--principals", type=int, help="principals of the CPU cases")
     parser.add_argument("--reload-principals", type=int, help="principals of `reload`")
+    parser.add_argument("--idle", type=int, help="connections of `idle`")
     parser.add_argument("--memory", help="comma-separated numbers of principals in `memory`")
     parser.add_argument("--binary", help="the gateway (the newest of target/dist, target/release)")
     parser.add_argument("--out", default=os.path.join(ROOT, "target", "load"), help="where results.json and the plots go")
@@ -175,6 +176,7 @@ def main():
     scale.people = options.people
     scale.principals = options.principals or scale.principals
     scale.reload_principals = options.reload_principals or scale.reload_principals
+    scale.idle = options.idle or scale.idle
     if options.memory:
         scale.memory = tuple(int(one) for one in options.memory.split(","))
     files = process.many_files()
