@@ -85,7 +85,7 @@ def arguments():
     unknown = [one for one in chosen if one not in cases.CASES]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}")
-    options.cases = chosen
+    options.cases = [case for case in cases.CASES if case in chosen]
     names = [peer.name for peer in peers.COMPARED]
     few = [name for name in names if name not in ("nginx-nolog", "envoy")]
     wanted = {"all": few if quick else names}.get(options.peers) or options.peers.split(",")
