@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use portcullis::token::{Fault, KeyRing, TokenFault, Verified, Verifier};
+use portcullis::token::{Fault, KeyRing, LocalVerifier, TokenFault, Verified, Verifier, Verify};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -242,21 +242,32 @@ fn random_mutations_never_panic_and_are_never_believed() {
     assert!(words.len() > 10, "the mutations reach many checks: {words:?}");
 }
 
-/// What the same verifier says with and without a memory.
+/// What the same verifier says with and without a memory, and with one of a thread's own in front.
 struct Twins {
     remembering: Verifier,
+    local: LocalVerifier,
     forgetful: Verifier,
 }
 
 impl Twins {
     fn new() -> Self {
         // A memory of four tokens is always too small, one without room forgets at once.
-        Self { remembering: Verifier::new(issuers(), RULES, 4), forgetful: Verifier::new(issuers(), RULES, 0) }
+        // The bytes that the thread's own may take are the room of two.
+        let behind = Arc::new(Verifier::new(issuers(), RULES, 16));
+        Self {
+            remembering: Verifier::new(issuers(), RULES, 4),
+            local: LocalVerifier::new(behind),
+            forgetful: Verifier::new(issuers(), RULES, 0),
+        }
     }
 
     fn agree(&self, token: &str, ring: &KeyRing, now: u64) -> Result<(), TestCaseError> {
-        let (one, other) = (self.remembering.verify(token, ring, now), self.forgetful.verify(token, ring, now));
-        prop_assert_eq!(told(&one), told(&other), "{} at {}", token, now);
+        let forgetful = told(&self.forgetful.verify(token, ring, now));
+        prop_assert_eq!(&told(&self.remembering.verify(token, ring, now)), &forgetful, "{} at {}", token, now);
+        if let Some(recalled) = self.local.recall(token, ring, now) {
+            prop_assert_eq!(&told(&recalled), &forgetful, "{} recalled at {}", token, now);
+        }
+        prop_assert_eq!(&told(&self.local.verify(token, ring, now)), &forgetful, "{} locally at {}", token, now);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use portcullis::model::Guid;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
 use portcullis::token::{
     Algorithms, Check, Fault, Inspection, Issuer, IssuerId, IssuerKind, Issuers, KeyRing, KeySet, KeySourceId, KeyUse,
-    Outcome, Rules, TokenFault, Verified, Verifier, WantedKey,
+    LocalVerifier, Outcome, Rules, TokenFault, Verified, Verifier, Verify, WantedKey,
 };
 use serde_json::{Value, json};
 
@@ -405,6 +405,74 @@ fn a_remembered_token_expires() {
     assert_eq!(at(NOW - 361).unwrap_err(), TokenFault::Invalid(Fault::NotYetValid));
     assert_eq!(at(u64::MAX).unwrap_err(), TokenFault::Invalid(Fault::Expired));
     assert_eq!(at(0).unwrap_err(), TokenFault::Invalid(Fault::NotYetValid));
+}
+
+/// A verifier of a thread's own, and how many tokens it had to verify so far.
+fn local() -> (LocalVerifier, impl Fn() -> u64) {
+    let shared = Arc::new(verifier());
+    (LocalVerifier::new(Arc::clone(&shared)), move || shared.lookups().misses)
+}
+
+#[test]
+fn what_a_thread_remembers_ends_with_its_keys_and_its_time_as_it_does_for_all() {
+    let world = World::new();
+    let token = world.token(&user());
+    let (local, _) = local();
+    let ask = |ring: &KeyRing, now| local.verify(&token, ring, now).map(|_| ());
+    let expired = Err(TokenFault::Invalid(Fault::Expired));
+    let rotated = world.ring.with(K2, set(&[world.p256.jwk("p256")]), NOW);
+    let other = world.ring.with(K2, set(&[Signer::rsa().jwk("rsa")]), NOW);
+    let kept = world.ring.with(K1, set(&[world.rsa.jwk("rsa")]), NOW);
+    for (ring, now, expected) in [
+        (&world.ring, NOW, Ok(())),
+        (&world.ring, NOW + 3659, Ok(())),
+        (&world.ring, NOW + 3660, expired),
+        (&world.ring, NOW, Ok(())),
+        (&world.ring, NOW - 361, Err(TokenFault::Invalid(Fault::NotYetValid))),
+        (&kept, NOW, Ok(())),
+        (&rotated, NOW, Err(TokenFault::UnknownKey(wanted("rsa")))),
+        (&rotated, NOW, Err(TokenFault::UnknownKey(wanted("rsa")))),
+        (&world.ring, NOW, Ok(())),
+        (&other, NOW, Err(TokenFault::Invalid(Fault::BadSignature))),
+        (&world.ring.without(K2), NOW, Err(TokenFault::KeysUnavailable(wanted("rsa")))),
+        (&world.ring, NOW, Ok(())),
+    ] {
+        assert_eq!(ask(ring, now), expected, "at {now} with {ring:?}");
+    }
+}
+
+#[test]
+fn what_a_thread_does_not_know_it_learns_from_the_others() {
+    let world = World::new();
+    let shared = Arc::new(verifier());
+    let [one, other] = [(); 2].map(|()| LocalVerifier::new(Arc::clone(&shared)));
+    let token = world.token(&user());
+    assert!(other.recall(&token, &world.ring, NOW).is_none());
+    let verified = one.verify(&token, &world.ring, NOW).unwrap();
+    for verifier in [&one, &other, &other] {
+        assert!(Arc::ptr_eq(&verified, &verifier.recall(&token, &world.ring, NOW).unwrap().unwrap()));
+    }
+    assert_eq!((shared.lookups().hits, shared.lookups().misses), (3, 1));
+}
+
+#[test]
+fn a_genuine_token_whose_time_is_not_now_is_verified_once_and_a_forged_one_each_time() {
+    let world = World::new();
+    let times =
+        |from: u64, until: u64| with(with(with(user(), "iat", json!(from)), "nbf", json!(from)), "exp", json!(until));
+    let bad_roles = with(times(NOW - 7200, NOW - 3600), "roles", json!("no list"));
+    for (token, fault, verified) in [
+        (world.token(&times(NOW - 7200, NOW - 3600)), Fault::Expired, 1),
+        (world.token(&times(NOW + 3600, NOW + 7200)), Fault::NotYetValid, 1),
+        (world.token(&bad_roles), Fault::Expired, 5),
+        (Signer::rsa().sign(r#"{"alg":"RS256","kid":"rsa"}"#, &user().to_string()), Fault::BadSignature, 5),
+    ] {
+        let (local, misses) = local();
+        for _ in 0..5 {
+            assert_eq!(local.verify(&token, &world.ring, NOW).unwrap_err(), TokenFault::Invalid(fault));
+        }
+        assert_eq!(misses(), verified, "{fault:?}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::model::{ClientCertificate, Reason};
 use crate::route::host::Host;
 use crate::route::{Application, Readings, canonical};
 use crate::snapshot::Snapshot;
-use crate::token::{Issuers, Verified, Verifier};
+use crate::token::{Issuers, Verified, Verify};
 
 use facts::Body;
 use judge::{Outcome, judge};
@@ -96,7 +96,12 @@ pub enum Verdict {
 
 /// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
 /// keys and the time.
-pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, environment: Environment<'_>) -> Verdict {
+pub fn authorize(
+    snapshot: &Arc<Snapshot>,
+    verifier: &impl Verify,
+    head: Parts,
+    environment: Environment<'_>,
+) -> Verdict {
     authorize_with(snapshot, verifier, head, None, environment)
 }
 
@@ -104,7 +109,7 @@ pub fn authorize(snapshot: &Arc<Snapshot>, verifier: &Verifier, head: Parts, env
 /// the body was asked for. Whatever the verdict, the body goes nowhere without it.
 pub fn authorize_form(
     snapshot: &Arc<Snapshot>,
-    verifier: &Verifier,
+    verifier: &impl Verify,
     head: Parts,
     form: Bytes,
     environment: Environment<'_>,
@@ -114,7 +119,7 @@ pub fn authorize_form(
 
 fn authorize_with(
     snapshot: &Arc<Snapshot>,
-    verifier: &Verifier,
+    verifier: &impl Verify,
     mut head: Parts,
     form: Option<Bytes>,
     environment: Environment<'_>,

@@ -40,8 +40,7 @@ pub(super) async fn judge(
     };
     ledger.read_form(form.len());
     let environment = Environment { now: now_ms() / 1000, ..environment };
-    let verdict =
-        pep::authorize_form(worker.reader.borrow_mut().load(), &worker.gateway.verifier, head, form, environment);
+    let verdict = pep::authorize_form(worker.reader.borrow_mut().load(), &worker.verifier, head, form, environment);
     ledger.judged_again();
     verdict
 }

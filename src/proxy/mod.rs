@@ -78,7 +78,7 @@ use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
-use crate::token::{AssertionKey, Verifier, WantedKey};
+use crate::token::{AssertionKey, LocalVerifier, Verifier, WantedKey};
 
 /// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -134,6 +134,7 @@ impl fmt::Debug for Gateway {
 pub struct Worker {
     gateway: Arc<Gateway>,
     reader: RefCell<Reader>,
+    verifier: LocalVerifier,
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
@@ -147,6 +148,7 @@ impl Worker {
     /// The part of `gateway` that this thread runs.
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
         let reader = RefCell::new(Reader::new(&gateway.live));
+        let verifier = LocalVerifier::new(Arc::clone(&gateway.verifier));
         let Settings { limits, timeouts, .. } = &gateway.settings;
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
         let fleet = Arc::clone(&gateway.fleet);
@@ -154,6 +156,7 @@ impl Worker {
         Rc::new(Self {
             gateway,
             reader,
+            verifier,
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),
@@ -188,7 +191,7 @@ impl Worker {
             let mut reader = self.reader.borrow_mut();
             match caller.connection.redirect_to_https() {
                 Some(port) => pep::redirect(reader.load(), head, port),
-                None => pep::authorize(reader.load(), &self.gateway.verifier, head, environment),
+                None => pep::authorize(reader.load(), &self.verifier, head, environment),
             }
         };
         ledger.judged();

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::quality::RandomState;
 
@@ -35,17 +35,53 @@ pub struct Lookups {
 /// Verified tokens by their full text. A hash alone is never trusted: the whole token is compared, so no token can
 /// get the verdict of another. Tokens that were refused are not remembered, so nobody can fill the memory with them.
 pub(super) struct Memory {
-    tokens: moka::sync::Cache<Box<str>, Arc<Remembered>, RandomState>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    tokens: moka::sync::Cache<Arc<str>, Arc<Remembered>, RandomState>,
+    room: Room,
+    /// What was counted by those who have no count of their own, or no longer.
+    counts: Counts,
+    /// The counts of the threads that look here for what they do not know themselves.
+    threads: Mutex<Vec<Weak<Counts>>>,
 }
 
 /// One verified token. It is to be believed only while its window is open and the keys are those it was verified with.
 pub(super) struct Remembered {
+    /// The token itself.
+    pub(super) token: Arc<str>,
     /// What the token says.
     pub(super) verified: Arc<Verified>,
     /// The generation of each source of its issuer's keys, in their order.
     pub(super) generations: Box<[u64]>,
+}
+
+impl Remembered {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.token.len() + OVERHEAD_BYTES + self.verified.text_bytes() + size_of_val(&*self.generations)
+    }
+}
+
+/// How often tokens were known. Of one thread, others only read it: the line that it is written to is nobody else's.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Counts {
+    /// Counts a look-up of the one thread whose counts these are.
+    pub(super) fn count(&self, hit: bool) {
+        let counter = self.counter(hit);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn counter(&self, hit: bool) -> &AtomicU64 {
+        if hit { &self.hits } else { &self.misses }
+    }
+
+    fn read(&self) -> [u64; 2] {
+        [true, false].map(|hit| self.counter(hit).load(Ordering::Relaxed))
+    }
 }
 
 impl Memory {
@@ -53,15 +89,17 @@ impl Memory {
     /// one on the number as well.
     pub(super) fn new(room: Room) -> Self {
         let least = room.bytes.checked_div(room.entries).map_or(1, |share| share.max(1));
-        let weigh = move |token: &str, entry: &Remembered| {
-            let bytes = token.len() + OVERHEAD_BYTES + entry.verified.text_bytes() + 8 * entry.generations.len();
-            u32::try_from((bytes as u64).max(least)).unwrap_or(u32::MAX)
-        };
-        let tokens = moka::sync::Cache::<Box<str>, Arc<Remembered>>::builder()
+        let weigh = move |entry: &Remembered| u32::try_from((entry.bytes() as u64).max(least)).unwrap_or(u32::MAX);
+        let tokens = moka::sync::Cache::<Arc<str>, Arc<Remembered>>::builder()
             .max_capacity(if room.entries == 0 { 0 } else { room.bytes })
-            .weigher(move |token, entry| weigh(token, entry))
+            .weigher(move |_, entry| weigh(entry))
             .build_with_hasher(RandomState::default());
-        Self { tokens, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Self { tokens, room, counts: Counts::default(), threads: Mutex::default() }
+    }
+
+    /// How much is remembered at most.
+    pub(super) const fn room(&self) -> Room {
+        self.room
     }
 
     /// Finds a token without allocating.
@@ -69,15 +107,22 @@ impl Memory {
         self.tokens.get(token)
     }
 
-    /// Counts a look-up.
+    /// Counts a look-up of nobody's in particular.
     pub(super) fn count(&self, hit: bool) {
-        let counter = if hit { &self.hits } else { &self.misses };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.counts.counter(hit).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers a token.
-    pub(super) fn keep(&self, token: &str, entry: Remembered) {
-        self.tokens.insert(token.into(), Arc::new(entry));
+    pub(super) fn keep(&self, entry: &Arc<Remembered>) {
+        self.tokens.insert(Arc::clone(&entry.token), Arc::clone(entry));
+    }
+
+    /// Takes note that a token is in use by somebody who did not have to look here: what is in use is to be the last that
+    /// is forgotten.
+    pub(super) fn is_in_use(&self, entry: &Arc<Remembered>) {
+        if self.find(&entry.token).is_none() {
+            self.keep(entry);
+        }
     }
 
     /// Forgets a token.
@@ -85,10 +130,35 @@ impl Memory {
         self.tokens.invalidate(token);
     }
 
+    /// A count for one thread.
+    pub(super) fn counts_of_thread(&self) -> Arc<Counts> {
+        let counts = Arc::new(Counts::default());
+        self.threads().push(Arc::downgrade(&counts));
+        counts
+    }
+
+    /// Takes the count of a thread over that counts no more.
+    pub(super) fn take_over(&self, ended: &Arc<Counts>) {
+        let mut threads = self.threads();
+        threads.retain(|thread| thread.strong_count() > 0 && !thread.ptr_eq(&Arc::downgrade(ended)));
+        for (hit, counted) in [true, false].into_iter().zip(ended.read()) {
+            self.counts.counter(hit).fetch_add(counted, Ordering::Relaxed);
+        }
+    }
+
     /// What was counted so far.
     pub(super) fn lookups(&self) -> Lookups {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Lookups { hits: read(&self.hits), misses: read(&self.misses), entries: self.tokens.entry_count() }
+        let threads = self.threads();
+        let counts = threads.iter().filter_map(Weak::upgrade).map(|counts| counts.read());
+        let [hits, misses] = counts.fold(self.counts.read(), |[hits, misses], [more_hits, more_misses]| {
+            [hits.wrapping_add(more_hits), misses.wrapping_add(more_misses)]
+        });
+        Lookups { hits, misses, entries: self.tokens.entry_count() }
+    }
+
+    /// Held for a few steps when a thread begins or ends and when operators ask, never for a request.
+    fn threads(&self) -> MutexGuard<'_, Vec<Weak<Counts>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -111,7 +181,7 @@ mod tests {
     use crate::model::{Guid, PrincipalKey};
     use crate::token::{Class, Groups, IssuerId, Window};
 
-    fn entry(roles: usize) -> Remembered {
+    fn entry(token: &str, roles: usize) -> Arc<Remembered> {
         let verified = Verified {
             issuer: IssuerId(0),
             tenant: "t".into(),
@@ -128,14 +198,14 @@ mod tests {
             takes_challenges: false,
             window: Window::default(),
         };
-        Remembered { verified: Arc::new(verified), generations: Box::new([1]) }
+        Arc::new(Remembered { token: token.into(), verified: Arc::new(verified), generations: Box::new([1]) })
     }
 
     /// Entries and bytes after so many tokens of this length.
     fn filled(room: Room, number: usize, length: usize, roles: usize) -> (u64, u64) {
         let memory = Memory::new(room);
         for token in 0..number {
-            memory.keep(&format!("{token:0length$}"), entry(roles));
+            memory.keep(&entry(&format!("{token:0length$}"), roles));
             memory.settled();
         }
         memory.settled()

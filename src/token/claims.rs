@@ -38,27 +38,35 @@ pub(super) fn is_for_graph(payload: &Object) -> bool {
     payload.text("aud").is_some_and(|audience| GRAPH.contains(&audience))
 }
 
-/// Checks the claims of a payload whose signature fits; `signed_by` are the keys that it was signed with.
+/// Checks the claims of a payload whose signature fits; `signed_by` are the keys that it was signed with. Beside what the
+/// token says stands whether its time has come. A token whose time has not come is refused for that, whatever is wrong
+/// behind.
 pub(super) fn check(
     payload: &Object,
     (id, issuer): (IssuerId, &Issuer),
     signed_by: KeySourceId,
     rules: &Rules,
     now: u64,
-) -> Result<Verified, Fault> {
+) -> Result<(Verified, Result<(), Fault>), Fault> {
     exact_names(payload, issuer)?;
     version(payload, issuer)?;
     tenant(payload, issuer)?;
     let audiences = audiences(payload)?;
     audience_of(issuer, signed_by, &audiences)?;
     let (window, issued_at) = window(payload, issuer, rules)?;
-    window.check(now, rules.leeway)?;
-    let caller = caller(payload, issuer)?;
-    unbound(payload)?;
-    let roles = roles(payload, issuer)?;
-    let groups = groups(payload, issuer)?;
-    let token_id = token_id(payload, issuer)?;
-    Ok(Parts { audiences, window, issued_at, caller, roles, groups, token_id }.together(payload, (id, issuer)))
+    let timely = window.check(now, rules.leeway);
+    let rest = || {
+        let caller = caller(payload, issuer)?;
+        unbound(payload)?;
+        let roles = roles(payload, issuer)?;
+        let groups = groups(payload, issuer)?;
+        let token_id = token_id(payload, issuer)?;
+        Ok(Parts { audiences, window, issued_at, caller, roles, groups, token_id })
+    };
+    match rest() {
+        Ok(parts) => Ok((parts.together(payload, (id, issuer)), timely)),
+        Err(fault) => Err(timely.err().unwrap_or(fault)),
+    }
 }
 
 /// What the checks read, each its part.

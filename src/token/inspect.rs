@@ -217,9 +217,10 @@ impl Verifier {
             let parts = Parts { audiences, window, issued_at, caller, roles, groups: groups?, token_id: token_id? };
             Some(parts.together(payload?, named?))
         };
+        let verdict = self.verify_afresh(token, keys, now);
         Inspection {
             said: said(),
-            verdict: self.verify_afresh(token, keys, now),
+            verdict: verdict.and_then(|(verified, timely)| timely.map(|()| verified).map_err(TokenFault::from)),
             steps: steps.0,
             header: header.map(redact::members).unwrap_or_default(),
             claims: payload.map(redact::members).unwrap_or_default(),

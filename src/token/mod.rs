@@ -3,7 +3,8 @@
 //!
 //! - `issuer`: whose tokens are believed. `keys`, `jwk`: what they sign with.
 //! - `strict`, `jose`, `claims`: reading a token so that no two readers could read it differently.
-//! - `verify`: the order of the checks. `verified`: what comes of them. `cache`: the verified tokens. `fault`: every way a token fails.
+//! - `verify`: the order of the checks. `verified`: what comes of them. `fault`: every way a token fails.
+//! - `cache`: the verified tokens, for all threads. `local`: those that one thread has seen last.
 //! - `revoked`: whose tokens are not believed any more.
 //! - `inspect`, `redact`: a token taken apart for people, with every check and nothing secret.
 //! - `mint`: signing with a development key, for the demo and for tests. `assertion`: signing what backends are told.
@@ -17,6 +18,7 @@ pub mod issuer;
 mod jose;
 mod jwk;
 pub mod keys;
+mod local;
 pub mod mint;
 mod redact;
 pub mod revoked;
@@ -30,10 +32,11 @@ pub use fault::{Fault, TokenFault, WantedKey};
 pub use inspect::{Check, Inspection, Outcome, Step};
 pub use issuer::{Issuer, IssuerId, IssuerKind, Issuers, KeyUse, Profile};
 pub use keys::{KeyRing, KeySet, KeySetFault, KeySourceId, Refused};
+pub use local::LocalVerifier;
 pub use redact::{Claim, Shown};
 pub use revoked::{Hit, Revocation, Revoked, RevokedList};
 pub use verified::{Class, Groups, Verified, Window};
-pub use verify::{Algorithms, Rules, Verifier};
+pub use verify::{Algorithms, Rules, Verifier, Verify};
 
 use crate::model::{Guid, PrincipalKey};
 

@@ -42,7 +42,53 @@ const ENTRY_BYTES: u64 = 2560;
 pub struct Verifier {
     issuers: Issuers,
     pub(super) rules: Rules,
-    memory: Memory,
+    pub(super) memory: Memory,
+}
+
+/// Who verifies tokens: a [`Verifier`], or what stands in front of one.
+pub trait Verify {
+    /// What comes of a token at `now` (Unix seconds), if it takes no signature to say so; `None` if it must be
+    /// verified.
+    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>>;
+
+    /// Verifies a token at `now` (Unix seconds), unless that is remembered.
+    ///
+    /// # Errors
+    /// See [`TokenFault`].
+    fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault>;
+
+    /// The issuers that are believed.
+    fn issuers(&self) -> &Issuers;
+}
+
+impl Verify for Verifier {
+    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
+        let known = self.known(token, keys)?;
+        self.memory.count(true);
+        Some(self.at(&known.verified, now))
+    }
+
+    fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
+        Self::verify(self, token, keys, now)
+    }
+
+    fn issuers(&self) -> &Issuers {
+        Self::issuers(self)
+    }
+}
+
+impl<V: Verify> Verify for Arc<V> {
+    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
+        V::recall(self, token, keys, now)
+    }
+
+    fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
+        V::verify(self, token, keys, now)
+    }
+
+    fn issuers(&self) -> &Issuers {
+        V::issuers(self)
+    }
 }
 
 impl Verifier {
@@ -73,21 +119,49 @@ impl Verifier {
     /// # Errors
     /// See [`TokenFault`].
     pub fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
-        if let Some(known) = self.memory.find(token)
-            && self.generations(known.verified.issuer, keys).eq(known.generations.iter().copied())
-        {
+        if let Some(known) = self.known(token, keys) {
             self.memory.count(true);
-            if let Err(fault) = known.verified.window.check(now, self.rules.leeway) {
-                self.memory.forget(token);
-                return Err(fault.into());
-            }
-            return Ok(Arc::clone(&known.verified));
+            return self.at(&known.verified, now);
         }
         self.memory.count(false);
-        let verified = Arc::new(self.verify_afresh(token, keys, now)?);
+        let (known, timely) = self.learn(token, keys, now)?;
+        timely.map(|()| Arc::clone(&known.verified)).map_err(TokenFault::from)
+    }
+
+    /// A token that was verified before with these keys; whether its time has come is not looked at. One that was
+    /// verified with other keys is forgotten.
+    pub(super) fn known(&self, token: &str, keys: &KeyRing) -> Option<Arc<Remembered>> {
+        let known = self.memory.find(token)?;
+        if self.holds(&known, keys) {
+            return Some(known);
+        }
+        self.memory.forget(token);
+        None
+    }
+
+    /// Whether the keys that may sign for a token are those that it was verified with.
+    pub(super) fn holds(&self, known: &Remembered, keys: &KeyRing) -> bool {
+        self.generations(known.verified.issuer, keys).eq(known.generations.iter().copied())
+    }
+
+    /// What comes of a remembered token at `now`.
+    pub(super) fn at(&self, verified: &Arc<Verified>, now: u64) -> Result<Arc<Verified>, TokenFault> {
+        self.check_time(verified, now).map(|()| Arc::clone(verified))
+    }
+
+    /// Verifies a token that nobody remembers, and remembers it: also one whose time is over or has not come, if nothing
+    /// else is wrong with it, for its client may come again and again.
+    pub(super) fn learn(
+        &self,
+        token: &str,
+        keys: &KeyRing,
+        now: u64,
+    ) -> Result<(Arc<Remembered>, Result<(), Fault>), TokenFault> {
+        let (verified, timely) = self.verify_afresh(token, keys, now)?;
         let generations = self.generations(verified.issuer, keys).collect();
-        self.memory.keep(token, Remembered { verified: Arc::clone(&verified), generations });
-        Ok(verified)
+        let known = Arc::new(Remembered { token: token.into(), verified: Arc::new(verified), generations });
+        self.memory.keep(&known);
+        Ok((known, timely))
     }
 
     /// When a token is not believed any more, in Unix seconds.
@@ -110,9 +184,15 @@ impl Verifier {
         sources.iter().map(|using| keys.generation_of(using.source))
     }
 
-    /// All checks, the cheap ones first. Nothing of the payload but `iss` is used before the signature is verified,
+    /// All checks, the cheap ones first; whether the time of a token has come stands beside what it says, because that
+    /// alone changes while keys stay the same. Nothing of the payload but `iss` is used before the signature is verified,
     /// and `iss` only to choose among our own keys.
-    pub(super) fn verify_afresh(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Verified, TokenFault> {
+    pub(super) fn verify_afresh(
+        &self,
+        token: &str,
+        keys: &KeyRing,
+        now: u64,
+    ) -> Result<(Verified, Result<(), Fault>), TokenFault> {
         let segments = jose::segments(token)?;
         let header = jose::header(&segments.header)?;
         let (algorithm, kid) = jose::asked(&header, self.rules.algorithms)?;
