@@ -325,7 +325,11 @@ impl Caller {
         let id =
             given.unwrap_or_else(|| RequestId::Made((u128::from(numbers.next()) << 64) | u128::from(numbers.next())));
         // Both kinds of id are made of characters that a header may have.
-        let id_header = HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        let id_header = match &id {
+            RequestId::Made(number) => HeaderValue::from_bytes(&RequestId::digits(*number)),
+            RequestId::Given(text) => HeaderValue::from_str(text),
+        };
+        let id_header = id_header.unwrap_or_else(|_| HeaderValue::from_static("-"));
         let started = Instant::now();
         Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started }
     }

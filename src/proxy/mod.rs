@@ -72,7 +72,7 @@ use upstream::{Connector, Upstreams};
 use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::token::{AssertionKey, Verifier, WantedKey};
 
 /// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
@@ -129,6 +129,8 @@ impl fmt::Debug for Gateway {
 pub struct Worker {
     gateway: Arc<Gateway>,
     reader: RefCell<Reader>,
+    /// What this thread counts and logs.
+    telemetry: telemetry::Local,
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
@@ -142,6 +144,7 @@ impl Worker {
     /// The part of `gateway` that this thread runs.
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
         let reader = RefCell::new(Reader::new(&gateway.live));
+        let telemetry = gateway.telemetry.local();
         let Settings { limits, timeouts, .. } = &gateway.settings;
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
         let fleet = Arc::clone(&gateway.fleet);
@@ -149,6 +152,7 @@ impl Worker {
         Rc::new(Self {
             gateway,
             reader,
+            telemetry,
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),

@@ -3,7 +3,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::telemetry::RequestId;
+use crate::telemetry::{RequestId, hexadecimal};
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -22,8 +22,8 @@ pub(super) fn keep_or_make(headers: &mut HeaderMap, id: &RequestId, span: u64) {
         RequestId::Given(_) => (u128::from(span) << 64) | u128::from(!span),
     };
     // Zero is the one value that neither may have. Flag 01: whether to sample stays the backend's own choice.
-    let text = format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1));
-    match HeaderValue::try_from(text) {
+    let (trace, span) = (RequestId::digits(trace.max(1)), hexadecimal(span.max(1)));
+    match HeaderValue::try_from([b"00-", &trace[..], b"-", &span[..], b"-01"].concat()) {
         Ok(parent) => headers.insert(PARENT, parent),
         Err(_) => headers.remove(PARENT),
     };
