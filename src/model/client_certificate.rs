@@ -20,8 +20,8 @@ pub struct ClientCertificate {
 
 impl ClientCertificate {
     /// What logs call it: its first name.
-    pub fn name(&self) -> Arc<str> {
-        self.names.first().map_or_else(|| Arc::from("without a name"), Arc::clone)
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("without a name", |name| name)
     }
 
     /// Whether it is valid at a moment, in Unix seconds.

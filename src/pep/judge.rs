@@ -191,7 +191,7 @@ fn certified(gate: &Gate, environment: Environment<'_>) -> Result<(), Refusal> {
         None => refuse("none"),
         Some(shown) if !shown.is_valid_at(environment.now) => refuse("expired"),
         Some(shown) if !gate.client_certificates.iter().any(|asked| shown.names.contains(asked)) => {
-            refuse(&self::shown(&shown.name()))
+            refuse(&self::shown(shown.name()))
         }
         Some(_) => Ok(()),
     }

@@ -19,7 +19,6 @@ use super::idle::Alarm;
 use super::listener::Terms;
 use super::seats::Occupant;
 use super::settings::Timeouts;
-use super::trace;
 use super::tunnel::Tunnel;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
@@ -329,15 +328,11 @@ impl Caller {
         };
         let id =
             given.unwrap_or_else(|| RequestId::Made((u128::from(numbers.next()) << 64) | u128::from(numbers.next())));
+        // Both kinds of id are made of characters that a header may have.
         let id_header = match &id {
-            RequestId::Made(number) => {
-                let mut text = [0; 32];
-                trace::hex(&number.to_be_bytes(), text.iter_mut());
-                HeaderValue::from_bytes(&text)
-            }
+            RequestId::Made(number) => HeaderValue::from_bytes(&RequestId::digits(*number)),
             RequestId::Given(text) => HeaderValue::from_str(text),
         };
-        // Both kinds of id are made of characters that a header may have.
         let id_header = id_header.unwrap_or_else(|_| HeaderValue::from_static("-"));
         let started = Instant::now();
         Rc::new(Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started })

@@ -34,7 +34,7 @@ impl Guest {
     /// Takes a place in the counts of its worker.
     pub(super) fn enter(house: &Rc<House>, seat: Seat) -> Self {
         house.entered();
-        house.worker.gateway.telemetry.connection_opened();
+        house.worker.telemetry.connection_opened();
         Self { house: Rc::clone(house), seat }
     }
 
@@ -194,7 +194,7 @@ impl Drop for Kept<'_> {
 impl Drop for Guest {
     fn drop(&mut self) {
         let house = &self.house;
-        house.worker.gateway.telemetry.connection_closed();
+        house.worker.telemetry.connection_closed();
         house.left();
     }
 }

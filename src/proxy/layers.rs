@@ -43,7 +43,7 @@ pub(super) struct Permit {
 impl Permit {
     /// Takes a place, whether or not one is free.
     fn take(worker: &Rc<Worker>, connection: &Rc<Connection>) -> (Self, usize) {
-        let taken = worker.gateway.telemetry.request_started();
+        let taken = worker.telemetry.request_started();
         connection.request_started();
         (Self { worker: Rc::clone(worker), connection: Rc::clone(connection) }, taken)
     }
@@ -51,7 +51,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.worker.gateway.telemetry.request_finished();
+        self.worker.telemetry.request_finished();
         self.connection.request_finished();
     }
 }

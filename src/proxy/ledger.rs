@@ -14,13 +14,11 @@ use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
 use crate::model::Reason;
 use crate::pep::{Answer, Grounds, Refusal};
-use crate::telemetry::RequestRecord;
+use crate::telemetry::{RequestRecord, Text};
 use crate::token::Fault;
 
 /// What nginx's logs call a client that went away before its answer began; no client ever sees it.
 const CLIENT_GONE: u16 = 499;
-/// The most bytes of a host or path that are kept; the log cuts at about the same length.
-const KEPT_BYTES: usize = 1100;
 
 /// The account of one request.
 #[derive(Debug)]
@@ -40,20 +38,16 @@ impl Ledger {
         caller: &Caller,
         at: u64,
     ) -> Self {
-        let (host, path) = match worker.gateway.telemetry.logs_decisions() {
-            true => (host(target, headers), bounded(target.path())),
-            false => Default::default(),
-        };
-        let record = Box::new(RequestRecord {
-            at,
-            request_id: caller.id.clone(),
-            method: method.clone(),
-            host,
-            path,
-            client_certificate: caller.connection.certificate.as_ref().map(|shown| shown.name()),
-            client: caller.client,
-            ..RequestRecord::default()
-        });
+        let mut record = worker.telemetry.record();
+        record.figures.at = at;
+        record.figures.client = caller.client;
+        record.name(&caller.id);
+        record.set(Text::Method, method.as_str());
+        record.set(Text::Host, host(target, headers));
+        record.set(Text::Path, target.path());
+        if let Some(shown) = &caller.connection.certificate {
+            record.set(Text::ClientCertificate, shown.name());
+        }
         Self {
             worker: Rc::clone(worker),
             record: Some(record),
@@ -67,7 +61,7 @@ impl Ledger {
     pub(super) fn judged(&mut self) {
         self.judged = Instant::now();
         let took = micros(self.started, self.judged);
-        self.note(|record| record.decide_us = took);
+        self.note(|record| record.figures.decide_us = took);
     }
 
     /// Judging it goes on after its form was waited for; the wait is no part of it.
@@ -79,28 +73,28 @@ impl Ledger {
     pub(super) fn judged_again(&mut self) {
         let began = std::mem::replace(&mut self.judged, Instant::now());
         let took = micros(began, self.judged);
-        self.note(|record| record.decide_us += took);
+        self.note(|record| record.figures.decide_us += took);
     }
 
     /// So many bytes of its body were read to judge it.
     pub(super) fn read_form(&mut self, bytes: usize) {
-        self.note(|record| record.bytes_in = bytes as u64);
+        self.note(|record| record.figures.bytes_in = bytes as u64);
     }
 
     /// It was judged on these grounds.
     pub(super) fn grounds(&mut self, grounds: &Grounds, allowed: bool) {
         self.note(|record| {
-            record.serial = grounds.snapshot.serial;
-            record.application = grounds.application.as_ref().map(|application| Arc::clone(&application.name));
-            record.route.clone_from(&grounds.route);
-            record.tenant = grounds.token.as_ref().map(|token| Arc::clone(&token.tenant));
-            record.principal.clone_from(&grounds.principal);
+            record.figures.serial = grounds.snapshot.serial;
+            record.figures.allowed = allowed;
+            record.set_some(Text::Application, grounds.application.as_ref().map(|application| &*application.name));
+            record.set_some(Text::Route, grounds.route.as_deref());
+            record.set_some(Text::Principal, grounds.principal.as_deref());
             if let Some(token) = &grounds.token {
-                record.caller = Some(token.class.word());
-                record.client_id.clone_from(&token.client);
-                record.token_id.clone_from(&token.token_id);
+                record.figures.caller = Some(token.class.word());
+                record.set(Text::Tenant, &token.tenant);
+                record.set_some(Text::ClientId, token.client.as_deref());
+                record.set_some(Text::TokenId, token.token_id.as_deref());
             }
-            record.allowed = allowed;
         });
     }
 
@@ -124,37 +118,37 @@ impl Ledger {
 
     /// This server is tried.
     pub(super) fn tries(&mut self, server: &Arc<str>) {
-        self.note(|record| record.upstream = Some(Arc::clone(server)));
+        self.note(|record| record.set(Text::Upstream, server));
     }
 
     /// The upstream's part is over so far: its head is there, or it failed.
     pub(super) fn answered(&mut self, status: Option<StatusCode>) {
         let took = micros(self.judged, Instant::now()).max(1);
         self.note(|record| {
-            record.upstream_us = took;
-            record.status = status.map_or(0, |status| status.as_u16());
+            record.figures.upstream_us = took;
+            record.figures.status = status.map_or(0, |status| status.as_u16());
         });
     }
 
     /// The gateway says no, with `bytes` of body.
     pub(super) fn refused(&mut self, refusal: &Refusal, bytes: usize) {
         self.note(|record| {
-            record.status = refusal.reason.status();
+            record.figures.status = refusal.reason.status();
             record.reason_code = Some(code(refusal));
-            record.reason = Some(refusal.full_code().to_owned());
+            record.set(Text::Reason, refusal.full_code());
             record.token_fault = refusal.token_fault.map(Fault::word);
-            record.right = refusal.right().map(str::to_owned);
-            record.scope = refusal.scope().map(str::to_owned);
-            record.bytes_out = bytes as u64;
+            record.set_some(Text::Right, refusal.right());
+            record.set_some(Text::Scope, refusal.scope());
+            record.figures.bytes_out = bytes as u64;
         });
     }
 
     /// The gateway itself answered, with `bytes` of body.
     pub(super) fn answered_here(&mut self, answer: &Answer, status: StatusCode, bytes: usize) {
         self.note(|record| {
-            record.status = status.as_u16();
+            record.figures.status = status.as_u16();
             record.reason_code = Some(Cow::Borrowed(answer.word()));
-            record.bytes_out = bytes as u64;
+            record.figures.bytes_out = bytes as u64;
         });
     }
 
@@ -167,7 +161,7 @@ impl Ledger {
     pub(super) fn cut(&mut self, refusal: &Refusal) {
         self.note(|record| {
             record.reason_code = Some(code(refusal));
-            record.reason = Some(refusal.full_code().to_owned());
+            record.set(Text::Reason, refusal.full_code());
         });
     }
 
@@ -183,30 +177,30 @@ impl Ledger {
 
     /// A tunnel carried so many bytes from the client and to it.
     pub(super) fn carried(&mut self, from_client: u64, to_client: u64) {
-        self.note(|record| (record.bytes_in, record.bytes_out) = (from_client, to_client));
+        self.note(|record| (record.figures.bytes_in, record.figures.bytes_out) = (from_client, to_client));
     }
 
     /// So many more bytes of the answer are on their way.
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.note(|record| record.bytes_out += bytes as u64);
+        self.note(|record| record.figures.bytes_out += bytes as u64);
     }
 
     /// Hands the record over. What is noted later is lost, so this comes last.
     pub(super) fn close(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         if let Some(upload) = &self.upload {
-            record.bytes_in = upload.bytes();
+            record.figures.bytes_in = upload.bytes();
         }
-        if record.status == 0 {
+        if record.figures.status == 0 {
             if std::thread::panicking() {
-                record.status = Reason::Internal.status();
+                record.figures.status = Reason::Internal.status();
                 record.reason_code = Some(Cow::Borrowed(Reason::Internal.code()));
             } else {
-                record.status = CLIENT_GONE;
+                record.figures.status = CLIENT_GONE;
             }
         }
-        record.total_us = micros(self.started, Instant::now());
-        self.worker.gateway.telemetry.emit(record);
+        record.figures.total_us = micros(self.started, Instant::now());
+        self.worker.telemetry.emit(record);
     }
 
     fn note(&mut self, write: impl FnOnce(&mut RequestRecord)) {
@@ -234,18 +228,9 @@ fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
 }
 
-fn host(target: &Uri, headers: &HeaderMap) -> Box<str> {
-    let written = match target.authority() {
+fn host<'r>(target: &'r Uri, headers: &'r HeaderMap) -> &'r str {
+    match target.authority() {
         Some(authority) => authority.as_str(),
         None => headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default(),
-    };
-    bounded(written)
-}
-
-fn bounded(text: &str) -> Box<str> {
-    let mut end = text.len().min(KEPT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
     }
-    text.get(..end).unwrap_or_default().into()
 }

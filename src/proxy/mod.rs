@@ -77,7 +77,7 @@ use watched::Watched;
 use crate::model::Reason;
 use crate::pep::{self, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::token::{AssertionKey, LocalVerifier, Verifier, WantedKey};
 
 /// How often a worker complains in the process log about upstreams; each failed request has its own decision line.
@@ -135,6 +135,8 @@ pub struct Worker {
     gateway: Arc<Gateway>,
     reader: RefCell<Reader>,
     verifier: LocalVerifier,
+    /// What this thread counts and logs.
+    telemetry: telemetry::Local,
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
@@ -149,6 +151,7 @@ impl Worker {
     fn new(gateway: Arc<Gateway>) -> Rc<Self> {
         let reader = RefCell::new(Reader::new(&gateway.live));
         let verifier = LocalVerifier::new(Arc::clone(&gateway.verifier));
+        let telemetry = gateway.telemetry.local();
         let Settings { limits, timeouts, .. } = &gateway.settings;
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
         let fleet = Arc::clone(&gateway.fleet);
@@ -157,6 +160,7 @@ impl Worker {
             gateway,
             reader,
             verifier,
+            telemetry,
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),

@@ -3,7 +3,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::telemetry::RequestId;
+use crate::telemetry::{RequestId, hexadecimal};
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -22,26 +22,11 @@ pub(super) fn keep_or_make(headers: &mut HeaderMap, id: &RequestId, span: u64) {
         RequestId::Given(_) => (u128::from(span) << 64) | u128::from(!span),
     };
     // Zero is the one value that neither may have. Flag 01: whether to sample stays the backend's own choice.
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    let (trace, span) = (trace.max(1).to_be_bytes(), span.max(1).to_be_bytes());
-    hex(&trace, text.iter_mut().skip(3));
-    hex(&span, text.iter_mut().skip(36));
-    match HeaderValue::from_bytes(&text) {
+    let (trace, span) = (RequestId::digits(trace.max(1)), hexadecimal(span.max(1)));
+    match HeaderValue::try_from([b"00-", &trace[..], b"-", &span[..], b"-01"].concat()) {
         Ok(parent) => headers.insert(PARENT, parent),
         Err(_) => headers.remove(PARENT),
     };
-}
-
-/// Writes bytes in lower-case hexadecimal.
-pub(super) fn hex<'t>(bytes: &[u8], mut text: impl Iterator<Item = &'t mut u8>) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            if let (Some(place), Some(digit)) = (text.next(), DIGITS.get(usize::from(digit))) {
-                *place = *digit;
-            }
-        }
-    }
 }
 
 /// `VERSION-TRACE-PARENT-FLAGS` in lower-case hexadecimal, no id all zero; later versions may have more behind it.

@@ -1,7 +1,5 @@
-//! From a written date to the time that the machine counts. People write moments as RFC 3339 section 5.6 has them, or as
-//! Unix seconds.
-
-use super::rfc3339;
+//! Between written dates and the time that the machine counts. People write moments as RFC 3339 section 5.6 has them, or
+//! as Unix seconds.
 
 /// The end of the year 9999, beyond which RFC 3339 cannot write; a number above it counts milliseconds, as a rule.
 const LAST: u64 = 253_402_300_799;
@@ -88,6 +86,29 @@ impl Rest<'_> {
     }
 }
 
+/// A moment, counted in milliseconds from the Unix epoch, in RFC 3339: UTC with milliseconds.
+pub fn rfc3339(milliseconds: u64) -> String {
+    let (seconds, thousandths) = (milliseconds / 1000, milliseconds % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{thousandths:03}Z")
+}
+
+/// The Gregorian date that is `days` after 1970-01-01. Counted in eras of 400 years that begin on 1 March, so that the
+/// leap day is the last day of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +189,20 @@ mod tests {
             "99999999999999999999999",
         ] {
             assert_eq!(moment(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc() {
+        for (milliseconds, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+            (4_107_542_399_001, "2100-02-28T23:59:59.001Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(rfc3339(milliseconds), expected);
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Labels are names from the operators' own files (applications, routes, upstream servers, issuers) and codes from a
 //! closed list, never paths, users or anything else that clients choose, so the number of series is bounded.
 
+mod cells;
+mod index;
 mod labels;
+mod sums;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,37 +15,22 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::RequestRecord;
+use labels::{Direction, Named, Refused, ServerOf};
+use sums::{Board, Sum, Summed};
 
-use labels::{Direction, Named, Outcome, Refused, ServerOf};
-
-/// Upper bounds in seconds for whole requests and upstream answers.
-const REQUEST_SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-/// Upper bounds in seconds for decisions, which take microseconds.
-const DECIDE_SECONDS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 1e-3, 1e-2];
-
-type Histograms = Family<Named, Histogram, fn() -> Histogram>;
+pub(super) use index::Index;
 
 /// All metrics. The public ones are moved by [`super::Telemetry`] directly.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
-    requests: Family<Outcome, Counter>,
-    tokens_refused: Family<Refused, Counter>,
-    request_seconds: Histograms,
-    upstream_seconds: Histograms,
-    decide_seconds: Histogram,
+    /// What each thread counts for itself: all that moves with every request or connection.
+    board: Arc<Board>,
     /// Requests in flight.
     pub(super) in_flight: Gauge,
-    /// Open client connections.
-    pub(super) connections: Gauge,
-    /// Client connections ever accepted.
-    pub(super) connections_accepted: Counter,
     /// TLS handshakes that came to nothing.
     pub(super) handshakes_failed: Counter,
     /// Idle client connections that were closed to make room for others.
@@ -90,19 +78,12 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(version: &'static str) -> Self {
-        let whole: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
         let tunnel_bytes = Family::<Direction, Counter>::default();
         let carried = |direction| tunnel_bytes.get_or_create(&Direction { direction }).clone();
         let mut metrics = Self {
             registry: Registry::with_prefix("portcullis"),
-            requests: Family::default(),
-            tokens_refused: Family::default(),
-            request_seconds: Family::new_with_constructor(whole),
-            upstream_seconds: Family::new_with_constructor(whole),
-            decide_seconds: Histogram::new(DECIDE_SECONDS),
+            board: Arc::default(),
             in_flight: Gauge::default(),
-            connections: Gauge::default(),
-            connections_accepted: Counter::default(),
             handshakes_failed: Counter::default(),
             proxy_headers_rejected: Counter::default(),
             certificate_ends: Family::default(),
@@ -142,19 +123,20 @@ impl Metrics {
     }
 
     fn register(&mut self, version: &'static str) {
+        let sum = |of| Sum { board: Arc::clone(&self.board), of };
         let all = &mut self.registry;
         all.register("build", "The running version", Info::new(vec![("version", version)]));
-        all.register("requests", "Requests by what became of them", self.requests.clone());
-        all.register("tokens_refused", "Refused tokens by cause", self.tokens_refused.clone());
-        let (help, seconds) = ("From the request's head to the end of its answer", self.request_seconds.clone());
+        all.register("requests", "Requests by what became of them", sum(Summed::Requests));
+        all.register("tokens_refused", "Refused tokens by cause", sum(Summed::TokensRefused));
+        let (help, seconds) = ("From the request's head to the end of its answer", sum(Summed::Whole));
         all.register_with_unit("request_duration", help, Unit::Seconds, seconds);
-        let (help, seconds) = ("From judged to the head of the upstream's answer", self.upstream_seconds.clone());
+        let (help, seconds) = ("From judged to the head of the upstream's answer", sum(Summed::Upstream));
         all.register_with_unit("upstream_duration", help, Unit::Seconds, seconds);
-        let (help, seconds) = ("Judging a request, token included", self.decide_seconds.clone());
+        let (help, seconds) = ("Judging a request, token included", sum(Summed::Decide));
         all.register_with_unit("decide_duration", help, Unit::Seconds, seconds);
         all.register("requests_in_flight", "Requests being answered", self.in_flight.clone());
-        all.register("connections", "Open client connections", self.connections.clone());
-        all.register("connections_accepted", "Client connections accepted", self.connections_accepted.clone());
+        all.register("connections", "Open client connections", sum(Summed::Connections));
+        all.register("connections_accepted", "Client connections accepted", sum(Summed::Accepted));
         all.register("tls_handshakes_failed", "TLS handshakes that came to nothing", self.handshakes_failed.clone());
         let (help, rejected) = ("Connections without a due PROXY header", self.proxy_headers_rejected.clone());
         all.register("proxy_headers_rejected", help, rejected);
@@ -200,26 +182,9 @@ impl Metrics {
         all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
 
-    pub(super) fn request(&self, record: &RequestRecord) {
-        let outcome = Outcome {
-            application: record.application.clone(),
-            route: record.route.clone(),
-            allowed: record.allowed,
-            reason: record.reason_code.clone(),
-            class: record.status / 100,
-        };
-        self.requests.get_or_create(&outcome).inc();
-        if let Some(cause) = record.token_fault {
-            self.tokens_refused.get_or_create(&Refused { cause }).inc();
-        }
-        let application = Named::new("application", record.application.as_ref());
-        self.request_seconds.get_or_create(&application).observe(seconds(record.total_us));
-        if record.upstream_us > 0 {
-            self.upstream_seconds.get_or_create(&application).observe(seconds(record.upstream_us));
-        }
-        if record.serial > 0 {
-            self.decide_seconds.observe(seconds(record.decide_us));
-        }
+    /// What one more thread counts with.
+    pub(super) fn index(&self) -> Index {
+        Index::new(self.board.cells())
     }
 
     pub(super) fn certificate_ends(&self, file: &str, at: u64) {
@@ -323,32 +288,40 @@ impl Metrics {
     }
 }
 
-fn seconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1e6
-}
-
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::histogram::Histogram;
+
+    use super::cells::{DECIDE_MICROS, REQUEST_MICROS};
+    use super::sums::seconds;
     use super::*;
+    use crate::telemetry::record::{RequestRecord, Text};
+
+    fn ended(status: u16, (application, route): (&str, &str), reason: Option<&'static str>) -> RequestRecord {
+        let mut record = RequestRecord::new(true);
+        record.set(Text::Application, application);
+        record.set(Text::Route, route);
+        record.reason_code = reason.map(Into::into);
+        record.figures.status = status;
+        record
+    }
 
     #[test]
     fn names_and_labels_are_those_that_dashboards_use() {
         let metrics = Metrics::new("1.2.3");
-        metrics.request(&RequestRecord {
-            serial: 3,
-            application: Some("oms".into()),
-            route: Some("officer.read".into()),
-            reason_code: Some("right_missing".into()),
-            status: 403,
-            path: "/secret".into(),
-            principal: Some("olga".into()),
-            ..RequestRecord::default()
-        });
-        metrics.request(&RequestRecord { token_fault: Some("expired"), status: 401, ..RequestRecord::default() });
+        let thread = metrics.index();
+        let mut denied = ended(403, ("oms", "officer.read"), Some("right_missing"));
+        denied.figures.serial = 3;
+        denied.set(Text::Path, "/secret");
+        denied.set(Text::Principal, "olga");
+        thread.request(&denied);
+        let mut expired = RequestRecord::new(true);
+        (expired.figures.status, expired.token_fault) = (401, Some("expired"));
+        thread.request(&expired);
         metrics.policy_loaded(3, 1000);
         metrics.reload_failed(1001);
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
@@ -376,11 +349,13 @@ mod tests {
             "portcullis_build_info{version=\"1.2.3\"} 1",
             "portcullis_requests_total{application=\"oms\",route=\"officer.read\",decision=\"deny\",\
              reason=\"right_missing\",status=\"4xx\"} 1",
+            "portcullis_requests_total{application=\"\",route=\"\",decision=\"deny\",reason=\"\",status=\"4xx\"} 1",
             "portcullis_tokens_refused_total{cause=\"expired\"} 1",
             "portcullis_request_duration_seconds_count{application=\"oms\"} 1",
             "portcullis_decide_duration_seconds_count 1",
             "portcullis_requests_in_flight 0",
             "portcullis_connections 0",
+            "portcullis_connections_accepted_total 0",
             "portcullis_certificate_not_after_timestamp_seconds{file=\"tls.crt\"} 1003",
             "portcullis_proxy_headers_rejected_total 0",
             "portcullis_connections_shed_total 0",
@@ -421,7 +396,140 @@ mod tests {
     #[test]
     fn a_request_without_an_upstream_is_not_timed_as_one() {
         let metrics = Metrics::new("1");
-        metrics.request(&RequestRecord::default());
-        assert!(!metrics.render().contains("upstream_duration_seconds_count{"));
+        let thread = metrics.index();
+        thread.request(&RequestRecord::new(true));
+        assert!(!metrics.render().contains("upstream_duration_seconds"));
+        let mut forwarded = RequestRecord::new(true);
+        forwarded.figures.upstream_us = 1;
+        thread.request(&forwarded);
+        assert!(metrics.render().contains("upstream_duration_seconds_count{application=\"\"} 1"));
+    }
+
+    #[test]
+    fn before_the_first_request_nothing_is_said_of_requests() {
+        let metrics = Metrics::new("1");
+        let _thread = metrics.index();
+        let text = metrics.render();
+        for name in ["requests", "tokens_refused", "request_duration_seconds", "upstream_duration_seconds"] {
+            assert!(!text.contains(&format!("# TYPE portcullis_{name} ")), "{name}: {text}");
+        }
+        assert!(text.contains("portcullis_decide_duration_seconds_count 0"));
+    }
+
+    #[test]
+    fn durations_fall_into_the_buckets_that_the_library_finds_for_them() {
+        let metrics = Metrics::new("1");
+        let thread = metrics.index();
+        let (whole, decide) = (REQUEST_MICROS.map(seconds), DECIDE_MICROS.map(seconds));
+        let (expected, expected_decide) = (Histogram::new(whole), Histogram::new(decide));
+        let edges = REQUEST_MICROS.into_iter().chain(DECIDE_MICROS).flat_map(|edge| [edge - 1, edge, edge + 1]);
+        for micros in edges.chain([59_999_999, 3_600_000_000]) {
+            let mut record = ended(200, ("app", "route"), None);
+            (record.figures.serial, record.figures.total_us, record.figures.decide_us) = (1, micros, micros);
+            thread.request(&record);
+            expected.observe(seconds(micros));
+            expected_decide.observe(seconds(micros));
+        }
+        let mut registry = Registry::with_prefix("portcullis");
+        let family = Family::<Named, Histogram, _>::new_with_constructor(move || expected.clone());
+        drop(family.get_or_create(&Named::of("application", "app")));
+        registry.register_with_unit("request_duration", "", Unit::Seconds, family);
+        registry.register_with_unit("decide_duration", "", Unit::Seconds, expected_decide);
+        let mut text = String::new();
+        text::encode(&mut text, &registry).unwrap();
+        let samples = |text: &str| -> Vec<String> {
+            let ours = |line: &&str| line.starts_with("portcullis_") && line.contains("_duration_seconds");
+            // The library adds seconds, each of them rounded.
+            text.lines().filter(ours).filter(|line| !line.contains("_sum")).map(str::to_owned).collect()
+        };
+        assert_eq!(samples(&metrics.render()), samples(&text));
+        assert_eq!(samples(&text).len(), 17 - 1 + 13 - 1);
+    }
+
+    #[test]
+    fn the_sum_of_durations_is_in_seconds() {
+        let metrics = Metrics::new("1");
+        let threads = [metrics.index(), metrics.index()];
+        for (thread, micros) in threads.iter().zip([1_500_000, 250_000]) {
+            let mut record = ended(200, ("app", "route"), None);
+            record.figures.total_us = micros;
+            thread.request(&record);
+        }
+        assert!(metrics.render().contains("portcullis_request_duration_seconds_sum{application=\"app\"} 1.75"));
+    }
+
+    #[test]
+    fn what_threads_count_for_themselves_adds_up_exactly_also_for_who_reads_meanwhile() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 20_000;
+        let metrics = Metrics::new("1");
+        let count = |text: &str, series: &str| -> u64 {
+            let line = text.lines().find(|line| line.starts_with(series));
+            line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        };
+        let even = "portcullis_requests_total{application=\"app\",route=\"even\",decision=\"deny\",reason=\"no_token\"";
+        let durations = "portcullis_request_duration_seconds_count{application=\"app\"}";
+        std::thread::scope(|scope| {
+            let working: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let thread = metrics.index();
+                        for number in 0..EACH {
+                            let (route, reason) =
+                                [("even", "no_token"), ("odd", "rate_limited")][(number % 2) as usize];
+                            thread.connection_opened();
+                            // A policy that was loaded anew has new names that say the same.
+                            thread.request(&ended(401, (&String::from("app"), route), Some(reason)));
+                            thread.connection_closed();
+                        }
+                    })
+                })
+                .collect();
+            let mut before = 0;
+            while working.iter().any(|thread| !thread.is_finished()) {
+                let text = metrics.render();
+                let now = count(&text, even);
+                assert!(before <= now && now <= THREADS * EACH / 2, "{before} {now}");
+                before = now;
+                let buckets =
+                    text.lines().filter(|line| line.starts_with("portcullis_request_duration_seconds_bucket"));
+                if let Some(last) = buckets.last() {
+                    assert_eq!(last.rsplit(' ').next(), Some(&*count(&text, durations).to_string()), "{text}");
+                }
+            }
+        });
+        // The threads have ended; what they counted has not.
+        let text = metrics.render();
+        assert_eq!(count(&text, even), THREADS * EACH / 2);
+        assert_eq!(count(&text, durations), THREADS * EACH);
+        assert_eq!(count(&text, "portcullis_connections_accepted_total"), THREADS * EACH);
+        assert_eq!(count(&text, "portcullis_connections "), 0);
+        assert_eq!(text.matches("route=\"even\"").count(), 1, "one series for all threads:\n{text}");
+    }
+
+    #[test]
+    fn routes_of_one_name_in_two_applications_are_two() {
+        let metrics = Metrics::new("1");
+        let thread = metrics.index();
+        for (application, status, reason) in [
+            ("a", 200, None),
+            ("b", 200, None),
+            ("b", 204, None),
+            ("b", 404, None),
+            ("b", 404, Some("x")),
+            ("", 404, None),
+        ] {
+            thread.request(&ended(status, (application, "read"), reason));
+        }
+        let text = metrics.render();
+        for (application, reason, class, count) in
+            [("a", "", 2, 1), ("b", "", 2, 2), ("b", "", 4, 1), ("b", "x", 4, 1), ("", "", 4, 1)]
+        {
+            let series = format!(
+                "portcullis_requests_total{{application=\"{application}\",route=\"read\",decision=\"deny\",\
+                 reason=\"{reason}\",status=\"{class}xx\"}} {count}\n"
+            );
+            assert!(text.contains(&series), "{series} is missing in\n{text}");
+        }
     }
 }

@@ -1,20 +1,27 @@
 //! What operators see of the running process: counters for Prometheus, one decision line per request, the process log.
 //!
 //! The bottom layer: it takes plain values and knows nothing of policy, tokens or sockets. Both views of a request
-//! come from one [`RequestRecord`], so that log and metrics cannot disagree.
+//! come from one [`RequestRecord`], so that log and metrics cannot disagree. Each thread that serves requests reports
+//! them to a [`Local`] of its own; what happens now and then is told to [`Telemetry`], which all share.
 
 mod calendar;
+mod digits;
+mod line;
+mod local;
 pub mod log;
 mod metrics;
 mod record;
+mod trays;
 mod writer;
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use calendar::{moment, unix_seconds};
-pub use record::{RequestId, RequestRecord, rfc3339};
+pub use calendar::{moment, rfc3339, unix_seconds};
+pub use digits::hexadecimal;
+pub use local::Local;
+pub use record::{Figures, RequestId, RequestRecord, Text};
 
 use metrics::Metrics;
 use writer::DecisionLog;
@@ -22,7 +29,7 @@ use writer::DecisionLog;
 /// How long [`Telemetry::flush`] waits at most.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// The one place that requests, connections and reloads are reported to; shared by all threads.
+/// The one place that upstreams, keys and reloads are reported to; shared by all threads.
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
@@ -49,18 +56,9 @@ impl Telemetry {
         Arc::new(Self { metrics: Metrics::new(version), decisions: None })
     }
 
-    /// Whether decision lines are written, so that callers need not copy what only a line shows.
-    pub fn logs_decisions(&self) -> bool {
-        self.decisions.is_some()
-    }
-
-    /// Counts a finished request and hands its line over to the writer thread. Never waits: where the writer cannot
-    /// keep up, the line is dropped and counted.
-    pub fn emit(&self, record: Box<RequestRecord>) {
-        self.metrics.request(&record);
-        if let Some(decisions) = &self.decisions {
-            decisions.hand_over(record);
-        }
+    /// The end of the current thread, for its requests and connections.
+    pub fn local(self: &Arc<Self>) -> Local {
+        Local::new(Arc::clone(self))
     }
 
     /// All metrics as Prometheus reads them (OpenMetrics text).
@@ -113,17 +111,6 @@ impl Telemetry {
     /// [`render`](Self::render): whoever looks tokens up counts for itself, which is cheaper than telling each time.
     pub fn token_cache(&self, hits: u64, misses: u64, entries: u64) {
         self.metrics.token_cache(hits, misses, entries);
-    }
-
-    /// A client has connected.
-    pub fn connection_opened(&self) {
-        self.metrics.connections.inc();
-        self.metrics.connections_accepted.inc();
-    }
-
-    /// A client's connection is gone.
-    pub fn connection_closed(&self) {
-        self.metrics.connections.dec();
     }
 
     /// A client's TLS handshake failed or took too long.
@@ -198,16 +185,6 @@ impl Telemetry {
         self.metrics.upstream_server(upstream, server, fit, running);
     }
 
-    /// A request came in. Returns how many are in flight, this one included.
-    pub fn request_started(&self) -> usize {
-        usize::try_from(self.metrics.in_flight.inc().saturating_add(1)).unwrap_or(0)
-    }
-
-    /// A request that [`request_started`](Self::request_started) counted is over.
-    pub fn request_finished(&self) {
-        self.metrics.in_flight.dec();
-    }
-
     /// How many requests are in flight.
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.metrics.in_flight.get()).unwrap_or(0)
@@ -229,7 +206,7 @@ impl Telemetry {
         self.metrics.tunnel_out.inc_by(to_client);
     }
 
-    /// Waits until every line handed over so far is written, two seconds at most.
+    /// Waits until every line handed over so far, by any thread, is written, two seconds at most.
     pub fn flush(&self) {
         if let Some(decisions) = &self.decisions {
             decisions.flush(FLUSH_WITHIN);

@@ -1,17 +1,19 @@
 //! One request, from which its log line and its counters are made.
 //!
-//! A line never holds a token, a cookie, a query or a body. What clients wrote is bounded in length and written in
-//! printable ASCII only, everything else escaped, so that no line can be broken or dressed up by a client.
+//! It holds values, in memory that the next request uses again: texts are copied into it once, and nothing is formatted
+//! before it has left the thread that served the request.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::Method;
+use super::digits::hexadecimal;
 
-/// The most bytes of a client's text (path, host, method) that a line shows.
-const TEXT_BYTES: usize = 1024;
+/// The most bytes that are kept of a text that only the line shows; a line cuts a little before.
+const KEPT_BYTES: usize = 1100;
+/// The most memory for texts that a record keeps for the next request.
+const KEPT_ROOM: usize = 4096;
 
 /// The name of one request in logs and headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,17 @@ pub enum RequestId {
     Made(u128),
     /// Given by a trusted proxy and kept as it came.
     Given(Arc<str>),
+}
+
+impl RequestId {
+    /// A number of 128 bits as 32 hexadecimal digits.
+    pub fn digits(number: u128) -> [u8; 32] {
+        let mut digits = [0; 32];
+        let (high, low) = digits.split_at_mut(16);
+        high.copy_from_slice(&hexadecimal((number >> 64) as u64));
+        low.copy_from_slice(&hexadecimal(number as u64));
+        digits
+    }
 }
 
 impl fmt::Display for RequestId {
@@ -31,56 +44,68 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// What is known of one request when it is over.
-#[derive(Clone, Debug)]
-pub struct RequestRecord {
+/// A text of a request, in the order of its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// The request's name, where a trusted proxy gave it.
+    RequestId,
+    /// The application, once found.
+    Application,
+    /// The route's id, once found.
+    Route,
+    /// The method.
+    Method,
+    /// The host as asked for.
+    Host,
+    /// The path as asked for, without the query.
+    Path,
+    /// The name of the tenant of a verified token.
+    Tenant,
+    /// The principal's id, once found.
+    Principal,
+    /// The client that got the token.
+    ClientId,
+    /// The identifier of the token, by which it can be revoked.
+    TokenId,
+    /// Who the client is by the certificate that it showed in the TLS handshake.
+    ClientCertificate,
+    /// The reason with its subject; without one, the line shows [`RequestRecord::reason_code`].
+    Reason,
+    /// The right that was asked for when it was denied.
+    Right,
+    /// The scope in which it was asked for.
+    Scope,
+    /// The upstream server (`http://host:port`) that was used or tried last.
+    Upstream,
+}
+
+impl Text {
+    /// How many there are.
+    const COUNT: usize = Self::Upstream as usize + 1;
+
+    /// Whether metrics have it as a label; the operators' files bound those.
+    const fn is_label(self) -> bool {
+        matches!(self, Self::Application | Self::Route)
+    }
+}
+
+/// What is known of one request and needs no memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
     /// When it came in, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// Its name.
-    pub request_id: RequestId,
+    /// The number that its name was made of; `None` where it was given.
+    pub made_id: Option<u128>,
     /// The serial of the policy that judged it; 0 if none did.
     pub serial: u64,
-    /// The application, once found.
-    pub application: Option<Arc<str>>,
-    /// The route's id, once found.
-    pub route: Option<Arc<str>>,
-    /// The method.
-    pub method: Method,
-    /// The host as asked for; empty if there was none.
-    pub host: Box<str>,
-    /// The path as asked for, without the query.
-    pub path: Box<str>,
-    /// The name of the tenant of a verified token.
-    pub tenant: Option<Arc<str>>,
-    /// The principal's id, once found.
-    pub principal: Option<Arc<str>>,
     /// Whether a `user` or an `app` asks, by a verified token.
     pub caller: Option<&'static str>,
-    /// The client that got the token.
-    pub client_id: Option<Arc<str>>,
-    /// The identifier of the token, by which it can be revoked.
-    pub token_id: Option<Arc<str>>,
-    /// Who the client is by the certificate that it showed in the TLS handshake.
-    pub client_certificate: Option<Arc<str>>,
     /// The client's address, as far as trusted proxies say.
     pub client: IpAddr,
     /// Whether the request was permitted: to be forwarded, or to be answered by the gateway itself.
     pub allowed: bool,
-    /// The stable code of what went wrong, without its subject, or of what the gateway itself answered: the label of the
-    /// metric.
-    pub reason_code: Option<Cow<'static, str>>,
-    /// The same with its subject, for the line.
-    pub reason: Option<String>,
-    /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
-    pub token_fault: Option<&'static str>,
-    /// The right that was asked for when it was denied.
-    pub right: Option<String>,
-    /// The scope in which it was asked for.
-    pub scope: Option<String>,
     /// The status that the client got; 499 if it went away before there was one.
     pub status: u16,
-    /// The upstream server (`http://host:port`) that was used or tried last.
-    pub upstream: Option<Arc<str>>,
     /// Bytes of the request's body that were forwarded.
     pub bytes_in: u64,
     /// Bytes of the response's body that were sent.
@@ -93,32 +118,16 @@ pub struct RequestRecord {
     pub total_us: u64,
 }
 
-impl Default for RequestRecord {
+impl Default for Figures {
     fn default() -> Self {
         Self {
             at: 0,
-            request_id: RequestId::Made(0),
+            made_id: None,
             serial: 0,
-            application: None,
-            route: None,
-            method: Method::GET,
-            host: Box::default(),
-            path: Box::default(),
-            tenant: None,
-            principal: None,
             caller: None,
-            client_id: None,
-            token_id: None,
-            client_certificate: None,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             allowed: false,
-            reason_code: None,
-            reason: None,
-            token_fault: None,
-            right: None,
-            scope: None,
             status: 0,
-            upstream: None,
             bytes_in: 0,
             bytes_out: 0,
             decide_us: 0,
@@ -128,192 +137,189 @@ impl Default for RequestRecord {
     }
 }
 
+/// Where a text stands among those of its record.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begin: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Outside of all texts.
+    const NONE: Self = Self { begin: u32::MAX, end: u32::MAX };
+
+    fn of(self, all: &str) -> Option<&str> {
+        all.get(self.begin as usize..self.end as usize)
+    }
+}
+
+/// Where the texts of a record stand among them all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spans([Span; Text::COUNT]);
+
+impl Spans {
+    /// One text out of all of its record's; `None` if it was not told.
+    #[inline]
+    pub(super) fn text(self, which: Text, all: &str) -> Option<&str> {
+        self.0.get(which as usize)?.of(all)
+    }
+}
+
+/// What is known of one request when it is over.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// The numbers and words.
+    pub figures: Figures,
+    /// The stable code of what went wrong, without its subject, or of what the gateway itself answered: the label of the
+    /// metric.
+    pub reason_code: Option<Cow<'static, str>>,
+    /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
+    pub token_fault: Option<&'static str>,
+    spans: Spans,
+    texts: String,
+    /// Whether a line is made of it, and not only counters.
+    has_line: bool,
+}
+
 impl RequestRecord {
-    /// Appends the record as one line of JSON.
-    pub(super) fn write_line(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
-        push_time(out, self.at);
-        out.push(b'"');
-        // Both kinds of id are bounded, and a given one was checked before it was kept.
-        text(out, "request_id", Some(&self.request_id.to_string()));
-        number(out, "serial", self.serial);
-        text(out, "application", self.application.as_deref());
-        text(out, "route", self.route.as_deref());
-        text(out, "method", Some(self.method.as_str()));
-        text(out, "host", Some(&self.host));
-        text(out, "path", Some(&self.path));
-        text(out, "tenant", self.tenant.as_deref());
-        text(out, "principal", self.principal.as_deref());
-        text(out, "caller", self.caller);
-        text(out, "client_id", self.client_id.as_deref());
-        text(out, "token_id", self.token_id.as_deref());
-        text(out, "client_certificate", self.client_certificate.as_deref());
-        text(out, "client", Some(&self.client.to_string()));
-        text(out, "decision", Some(if self.allowed { "allow" } else { "deny" }));
-        text(out, "reason", self.reason.as_deref().or(self.reason_code.as_deref()));
-        text(out, "right", self.right.as_deref());
-        text(out, "scope", self.scope.as_deref());
-        number(out, "status", u64::from(self.status));
-        text(out, "upstream", self.upstream.as_deref());
-        number(out, "bytes_in", self.bytes_in);
-        number(out, "bytes_out", self.bytes_out);
-        number(out, "decide_us", self.decide_us);
-        number(out, "upstream_us", self.upstream_us);
-        number(out, "total_us", self.total_us);
-        out.extend_from_slice(b"}\n");
+    /// Nothing is known. Without a line, it keeps only the texts that are labels.
+    pub(super) fn new(has_line: bool) -> Self {
+        Self {
+            figures: Figures::default(),
+            reason_code: None,
+            token_fault: None,
+            spans: Spans([Span::NONE; Text::COUNT]),
+            texts: String::new(),
+            has_line,
+        }
+    }
+
+    /// Keeps a text, in place of what it was before. Long ones are cut, at a little more than a line shows.
+    pub fn set(&mut self, which: Text, text: &str) {
+        let text = if which.is_label() {
+            text
+        } else if self.has_line {
+            cut(text)
+        } else {
+            return;
+        };
+        let begin = self.texts.len();
+        self.texts.push_str(text);
+        // Texts are bounded, so that all of a record stay far below this; what did not would not be shown.
+        let span = match (u32::try_from(begin), u32::try_from(self.texts.len())) {
+            (Ok(begin), Ok(end)) => Span { begin, end },
+            _ => Span::NONE,
+        };
+        if let Some(place) = self.spans.0.get_mut(which as usize) {
+            *place = span;
+        }
+    }
+
+    /// Keeps a text if there is one.
+    pub fn set_some(&mut self, which: Text, text: Option<&str>) {
+        if let Some(text) = text {
+            self.set(which, text);
+        }
+    }
+
+    /// Keeps the request's name.
+    pub fn name(&mut self, id: &RequestId) {
+        match id {
+            RequestId::Made(number) => self.figures.made_id = Some(*number),
+            RequestId::Given(text) => self.set(Text::RequestId, text),
+        }
+    }
+
+    /// A text; `None` if it was not told.
+    pub(super) fn text(&self, which: Text) -> Option<&str> {
+        self.spans.text(which, &self.texts)
+    }
+
+    /// The parts from which a line is made: the numbers, where each text stands, and all texts.
+    pub(super) fn parts(&mut self) -> (&Figures, &Spans, &str) {
+        if self.text(Text::Reason).is_none()
+            && let Some(code) = self.reason_code.take()
+        {
+            self.set(Text::Reason, &code);
+            self.reason_code = Some(code);
+        }
+        (&self.figures, &self.spans, &self.texts)
+    }
+
+    /// Forgets the request, but keeps its memory for another one.
+    pub(super) fn clear(&mut self) {
+        self.figures = Figures::default();
+        self.reason_code = None;
+        self.token_fault = None;
+        self.spans = Spans([Span::NONE; Text::COUNT]);
+        self.texts.clear();
+        if self.texts.capacity() > KEPT_ROOM {
+            self.texts.shrink_to(KEPT_ROOM);
+        }
     }
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
-    out.extend_from_slice(value.to_string().as_bytes());
-}
-
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    key(out, name);
-    let Some(value) = value else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    out.push(b'"');
-    let mut used = 0;
-    for c in value.chars() {
-        used += c.len_utf8();
-        if used > TEXT_BYTES {
-            out.extend_from_slice(b"...");
-            break;
-        }
-        match c {
-            '"' | '\\' => {
-                out.push(b'\\');
-                push_char(out, c);
-            }
-            ' '..='~' => push_char(out, c),
-            _ => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
-                }
-            }
-        }
+/// The beginning of a text, at most as much as is kept.
+fn cut(text: &str) -> &str {
+    if text.len() <= KEPT_BYTES {
+        return text;
     }
-    out.push(b'"');
-}
-
-fn push_char(out: &mut Vec<u8>, c: char) {
-    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-}
-
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn push_time(out: &mut Vec<u8>, milliseconds: u64) {
-    out.extend_from_slice(rfc3339(milliseconds).as_bytes());
-}
-
-/// A moment, counted in milliseconds from the Unix epoch, in RFC 3339: UTC with milliseconds.
-pub fn rfc3339(milliseconds: u64) -> String {
-    let (seconds, thousandths) = (milliseconds / 1000, milliseconds % 1000);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{thousandths:03}Z")
-}
-
-/// The Gregorian date that is `days` after 1970-01-01. Counted in eras of 400 years that begin on 1 March, so that the
-/// leap day is the last day of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
+    let end = (0..=KEPT_BYTES).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(record: &RequestRecord) -> String {
-        let mut out = Vec::new();
-        record.write_line(&mut out);
-        String::from_utf8(out).unwrap()
+    #[test]
+    fn a_text_is_what_it_was_set_to_last() {
+        let mut record = RequestRecord::new(true);
+        assert_eq!(record.text(Text::Upstream), None);
+        record.set(Text::Upstream, "http://one:1");
+        record.set(Text::Path, "/");
+        record.set(Text::Upstream, "http://two:2");
+        record.set_some(Text::Upstream, None);
+        assert_eq!(record.text(Text::Upstream), Some("http://two:2"));
+        assert_eq!(record.text(Text::Path), Some("/"));
+        record.set(Text::Path, "");
+        assert_eq!(record.text(Text::Path), Some(""));
     }
 
     #[test]
-    fn a_line_is_json_with_the_fields_of_the_contract_in_order() {
-        let record = RequestRecord {
-            at: 1_700_000_000_042,
-            request_id: RequestId::Made(0xab),
-            serial: 7,
-            application: Some("oms".into()),
-            route: Some("officer.read".into()),
-            host: "oms.example.org".into(),
-            path: "/territories/USS".into(),
-            tenant: Some("uss".into()),
-            principal: Some("nils".into()),
-            caller: Some("user"),
-            token_id: Some("AbC-1".into()),
-            reason_code: Some("right_missing".into()),
-            reason: Some("right_missing:oms.officer@territory:USS".into()),
-            right: Some("oms.officer".into()),
-            scope: Some("territory:USS".into()),
-            status: 403,
-            decide_us: 3,
-            total_us: 90,
-            ..RequestRecord::default()
-        };
-        assert_eq!(
-            line(&record),
-            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"request_id\":\"000000000000000000000000000000ab\",\"serial\":7,\
-             \"application\":\"oms\",\"route\":\"officer.read\",\"method\":\"GET\",\"host\":\"oms.example.org\",\
-             \"path\":\"/territories/USS\",\"tenant\":\"uss\",\"principal\":\"nils\",\"caller\":\"user\",\
-             \"client_id\":null,\"token_id\":\"AbC-1\",\"client_certificate\":null,\"client\":\"0.0.0.0\",\
-             \"decision\":\"deny\",\"reason\":\"right_missing:oms.officer@territory:USS\",\"right\":\"oms.officer\",\
-             \"scope\":\"territory:USS\",\"status\":403,\"upstream\":null,\"bytes_in\":0,\"bytes_out\":0,\
-             \"decide_us\":3,\"upstream_us\":0,\"total_us\":90}\n"
-        );
+    fn the_next_request_finds_nothing_of_the_one_before() {
+        let mut record = RequestRecord::new(true);
+        record.set(Text::Principal, &"olga".repeat(300));
+        record.set(Text::Route, &"route".repeat(3000));
+        record.name(&RequestId::Made(7));
+        record.figures.status = 200;
+        record.reason_code = Some("no_token".into());
+        record.token_fault = Some("expired");
+        record.clear();
+        let new = RequestRecord::new(true);
+        assert_eq!(format!("{record:?}"), format!("{new:?}"));
+        assert!(record.texts.capacity() <= KEPT_ROOM, "one long request does not hold memory for ever");
     }
 
     #[test]
-    fn whatever_a_client_writes_stays_inside_its_field_and_reads_back() {
-        for hostile in ["\",\"decision\":\"allow", "a\nb\r\0\u{1b}[31m", "\\\"", "\u{2028}\u{202e}\u{1f600}é\u{7f}"] {
-            let written = line(&RequestRecord { path: hostile.into(), ..RequestRecord::default() });
-            assert_eq!(written.lines().count(), 1);
-            assert!(written.trim_end().bytes().all(|b| (b' '..=b'~').contains(&b)), "{written:?}");
-            let read: serde_json::Value = serde_json::from_str(&written).unwrap();
-            assert_eq!(read["path"], hostile);
-            assert_eq!(read["decision"], "deny");
+    fn what_only_a_line_shows_is_cut_and_not_kept_without_one() {
+        let long = "ä".repeat(2000);
+        for (which, kept) in [(Text::Path, KEPT_BYTES), (Text::Reason, KEPT_BYTES), (Text::Route, long.len())] {
+            let mut record = RequestRecord::new(true);
+            record.set(which, &long);
+            assert_eq!(record.text(which).map(str::len), Some(kept), "{which:?}");
+        }
+        let mut record = RequestRecord::new(false);
+        for which in [Text::Path, Text::Reason, Text::Application, Text::Route] {
+            record.set(which, "text");
+            assert_eq!(record.text(which).is_some(), which.is_label(), "{which:?}");
         }
     }
 
     #[test]
-    fn long_text_is_cut() {
-        let written = line(&RequestRecord { path: "ä".repeat(50_000).into(), ..RequestRecord::default() });
-        assert!(written.len() < 8 * TEXT_BYTES);
-        let read: serde_json::Value = serde_json::from_str(&written).unwrap();
-        assert!(read["path"].as_str().unwrap().ends_with("ä..."));
-    }
-
-    #[test]
-    fn times_are_rfc_3339_in_utc() {
-        for (milliseconds, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
-            (4_107_542_399_001, "2100-02-28T23:59:59.001Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ] {
-            let mut out = Vec::new();
-            push_time(&mut out, milliseconds);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
+    fn a_made_name_is_written_alike_in_headers_and_in_the_process_log() {
+        for number in [0, 1, 0xab, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210] {
+            assert_eq!(RequestId::digits(number), RequestId::Made(number).to_string().as_bytes());
         }
     }
 }

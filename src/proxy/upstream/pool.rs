@@ -271,7 +271,7 @@ mod tests {
                 let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
                 let task = tokio::task::spawn_local(async move { drop(connection.await) });
                 sender.ready().await.unwrap();
-                pool.put(Http1 { sender, task, until: end_of_age() });
+                pool.put(Http1 { sender, task, until: end_of_age(), alarm: Cell::default() });
                 held.push(far);
                 assert_eq!(pool.idle.borrow().len(), (number + 1).min(4));
             }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
-/// The labels of `portcullis_requests_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// The labels of `portcullis_requests_total`. Application and route are empty where none was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outcome {
-    pub(super) application: Option<Arc<str>>,
-    pub(super) route: Option<Arc<str>>,
+    pub(super) application: Arc<str>,
+    pub(super) route: Arc<str>,
     pub(super) allowed: bool,
     pub(super) reason: Option<Cow<'static, str>>,
     pub(super) class: u16,
@@ -18,8 +18,8 @@ pub(super) struct Outcome {
 
 impl EncodeLabelSet for Outcome {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
-        ("application", self.application.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
-        ("route", self.route.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
+        ("application", &*self.application).encode(encoder.encode_label())?;
+        ("route", &*self.route).encode(encoder.encode_label())?;
         ("decision", if self.allowed { "allow" } else { "deny" }).encode(encoder.encode_label())?;
         ("reason", self.reason.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
         ("status", format!("{}xx", self.class)).encode(encoder.encode_label())

@@ -1,0 +1,69 @@
+//! One thread's end of telemetry: what moves with every request is counted and handed over here, in memory that no other
+//! thread writes.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::Telemetry;
+use super::metrics::Index;
+use super::record::RequestRecord;
+use super::writer::Pen;
+
+/// The most records that a thread keeps for further requests.
+const KEPT_RECORDS: usize = 256;
+
+/// What one thread reports its requests to. It stays on its thread.
+#[derive(Debug)]
+pub struct Local {
+    shared: Arc<Telemetry>,
+    index: Index,
+    pen: Option<Pen>,
+    /// Records that are not used at the moment.
+    spare: RefCell<Vec<Box<RequestRecord>>>,
+}
+
+impl Local {
+    pub(super) fn new(shared: Arc<Telemetry>) -> Self {
+        let (index, pen) = (shared.metrics.index(), shared.decisions.as_ref().map(|log| log.pen()));
+        Self { shared, index, pen, spare: RefCell::default() }
+    }
+
+    /// A record of which nothing is known, for one request.
+    pub fn record(&self) -> Box<RequestRecord> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestRecord::new(self.pen.is_some())))
+    }
+
+    /// Counts a finished request and leaves its values for the writer. Never waits: where the writer cannot keep up, the
+    /// line is dropped and counted.
+    pub fn emit(&self, mut record: Box<RequestRecord>) {
+        self.index.request(&record);
+        if let Some(pen) = &self.pen {
+            pen.hand_over(&mut record);
+        }
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < KEPT_RECORDS {
+            record.clear();
+            spare.push(record);
+        }
+    }
+
+    /// A request came in. Returns how many are in flight in all threads, this one included.
+    pub fn request_started(&self) -> usize {
+        usize::try_from(self.shared.metrics.in_flight.inc().saturating_add(1)).unwrap_or(0)
+    }
+
+    /// A request that [`request_started`](Self::request_started) counted is over.
+    pub fn request_finished(&self) {
+        self.shared.metrics.in_flight.dec();
+    }
+
+    /// A client has connected.
+    pub fn connection_opened(&self) {
+        self.index.connection_opened();
+    }
+
+    /// A client's connection is gone; it was opened on this thread.
+    pub fn connection_closed(&self) {
+        self.index.connection_closed();
+    }
+}

@@ -1,0 +1,122 @@
+//! How one thread finds its cells: by the names of application and route, which stay the same over reloads.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::cells::{Cells, DECIDE_MICROS, Durations, REQUEST_MICROS, Refusals, Requests, Tally};
+use super::labels::Outcome;
+use crate::telemetry::record::{RequestRecord, Text};
+
+/// The cells of the thread that has it.
+#[derive(Debug)]
+pub(in crate::telemetry) struct Index {
+    cells: Arc<Cells>,
+    applications: RefCell<HashMap<Arc<str>, Rc<Application>, RandomState>>,
+    refused: RefCell<Vec<Arc<Refusals>>>,
+}
+
+/// What the thread counts of one application.
+#[derive(Debug)]
+struct Application {
+    durations: Arc<Durations>,
+    /// By route; each has few outcomes, the usual ones seen first.
+    routes: RefCell<HashMap<Arc<str>, Vec<Arc<Requests>>, RandomState>>,
+}
+
+impl Index {
+    /// Nothing is counted in these cells yet.
+    pub(super) fn new(cells: Arc<Cells>) -> Self {
+        Self { cells, applications: RefCell::default(), refused: RefCell::default() }
+    }
+
+    /// A client has connected.
+    pub(in crate::telemetry) fn connection_opened(&self) {
+        self.cells.connections.add(1);
+        self.cells.accepted.add(1);
+    }
+
+    /// A client's connection is gone.
+    pub(in crate::telemetry) fn connection_closed(&self) {
+        self.cells.connections.take();
+    }
+
+    /// Counts a request that is over.
+    pub(in crate::telemetry) fn request(&self, record: &RequestRecord) {
+        let figures = &record.figures;
+        let application = self.application(record.text(Text::Application).unwrap_or_default());
+        let class = figures.status / 100;
+        application.count(&self.cells, record, class);
+        let durations = &application.durations;
+        durations.whole.observe(&REQUEST_MICROS, figures.total_us);
+        if figures.upstream_us > 0 {
+            durations.upstream.observe(&REQUEST_MICROS, figures.upstream_us);
+        }
+        if figures.serial > 0 {
+            self.cells.decide.observe(&DECIDE_MICROS, figures.decide_us);
+        }
+        if let Some(cause) = record.token_fault {
+            self.token_refused(cause);
+        }
+    }
+
+    fn application(&self, name: &str) -> Rc<Application> {
+        if let Some(known) = self.applications.borrow().get(name) {
+            return Rc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        let durations =
+            Durations { application: Arc::clone(&name), whole: Default::default(), upstream: Default::default() };
+        let durations = self.cells.durations.tell(durations);
+        let new = Rc::new(Application { durations, routes: RefCell::default() });
+        self.applications.borrow_mut().insert(name, Rc::clone(&new));
+        new
+    }
+
+    fn token_refused(&self, cause: &'static str) {
+        let mut refused = self.refused.borrow_mut();
+        match refused.iter().find(|known| known.cause == cause) {
+            Some(known) => known.count.add(1),
+            None => refused.push(self.cells.refused.tell(Refusals { cause, count: first() })),
+        }
+    }
+}
+
+impl Application {
+    fn count(&self, cells: &Cells, record: &RequestRecord, class: u16) {
+        let route = record.text(Text::Route).unwrap_or_default();
+        let (allowed, reason) = (record.figures.allowed, record.reason_code.as_ref());
+        let mut routes = self.routes.borrow_mut();
+        if let Some(outcomes) = routes.get_mut(route) {
+            match outcomes.iter().find(|known| known.ended(allowed, reason, class)) {
+                Some(known) => known.count.add(1),
+                None => outcomes.push(self.tell(cells, route, (allowed, reason, class))),
+            }
+        } else {
+            let first = self.tell(cells, route, (allowed, reason, class));
+            routes.insert(Arc::clone(&first.outcome.route), vec![first]);
+        }
+    }
+
+    fn tell(
+        &self,
+        cells: &Cells,
+        route: &str,
+        (allowed, reason, class): (bool, Option<&Cow<'static, str>>, u16),
+    ) -> Arc<Requests> {
+        let application = Arc::clone(&self.durations.application);
+        let outcome = Outcome { application, route: route.into(), allowed, reason: reason.cloned(), class };
+        cells.requests.tell(Requests { outcome, count: first() })
+    }
+}
+
+/// A cell is told of with what it was made for already counted.
+fn first() -> Tally {
+    let tally = Tally::default();
+    tally.add(1);
+    tally
+}

@@ -1,0 +1,196 @@
+//! Where finished records wait for the writer: two trays for each thread, of which the writer empties one at a time, so
+//! that a thread always finds one that nobody holds. It lays down a copy of its record's values and goes on.
+
+use std::cell::Cell;
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use super::line::Lines;
+use super::record::{Figures, RequestRecord, Spans};
+
+/// The most bytes that wait for the writer, shared by all threads alike: some 20,000 usual records.
+pub(super) const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// What a batch that was written may keep of its memory.
+const KEPT_BYTES: usize = 512 * 1024;
+
+/// Records behind each other.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    texts: String,
+}
+
+/// One record, its texts aside.
+#[derive(Debug)]
+struct Entry {
+    figures: Figures,
+    spans: Spans,
+    /// How many bytes of texts belong to it.
+    bytes: usize,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.entries.len() * size_of::<Entry>() + self.texts.len()
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Writes all records as lines and forgets them; `full` is asked after each line and may take the lines.
+    pub(super) fn drain(&mut self, lines: &mut Lines, mut full: impl FnMut(&mut Lines)) {
+        let mut rest = self.texts.as_str();
+        for entry in self.entries.drain(..) {
+            let (texts, others) = rest.split_at_checked(entry.bytes).unwrap_or_default();
+            rest = others;
+            lines.push(&entry.figures, entry.spans, texts);
+            full(lines);
+        }
+        self.texts.clear();
+        if self.entries.capacity() * size_of::<Entry>() + self.texts.capacity() > KEPT_BYTES {
+            *self = Self::default();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Tray {
+    batch: Batch,
+    /// Whether the writer waits to be told of the next record.
+    writer_sleeps: bool,
+}
+
+impl Default for Tray {
+    fn default() -> Self {
+        Self { batch: Batch::default(), writer_sleeps: true }
+    }
+}
+
+/// The trays of one thread.
+#[derive(Debug, Default)]
+pub(super) struct Trays {
+    one: Mutex<Tray>,
+    other: Mutex<Tray>,
+}
+
+impl Trays {
+    fn each(&self) -> [&Mutex<Tray>; 2] {
+        [&self.one, &self.other]
+    }
+
+    /// Takes what lies in each tray in exchange for an empty batch, one tray after the other; whether there was something.
+    /// From an empty tray the next record wakes the writer.
+    fn exchange(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch)) -> bool {
+        let mut some = false;
+        for tray in self.each() {
+            {
+                // Held for the exchange only.
+                let mut tray = lock(tray);
+                tray.writer_sleeps = tray.batch.is_empty();
+                if tray.writer_sleeps {
+                    continue;
+                }
+                mem::swap(&mut tray.batch, empty);
+            }
+            some = true;
+            take(empty);
+        }
+        some
+    }
+
+    fn are_empty(&self) -> bool {
+        self.each().into_iter().all(|tray| lock(tray).batch.is_empty())
+    }
+}
+
+fn lock(tray: &Mutex<Tray>) -> MutexGuard<'_, Tray> {
+    tray.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The trays of all threads.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    all: Mutex<Vec<Arc<Trays>>>,
+    /// The most bytes that each thread may leave.
+    share: AtomicUsize,
+}
+
+impl Waiting {
+    /// Trays for one more thread. Those of threads that have ended go once they are empty.
+    pub(super) fn trays(&self) -> Arc<Trays> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|trays| Arc::strong_count(trays) > 1 || !trays.are_empty());
+        let trays = Arc::<Trays>::default();
+        all.push(Arc::clone(&trays));
+        self.share.store(MOST_BYTES / all.len(), Ordering::Relaxed);
+        trays
+    }
+
+    /// Takes everything that waits; whether there was something. If there was nothing, the next record of any thread
+    /// wakes the writer.
+    pub(super) fn take_all(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch)) -> bool {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.iter().fold(false, |some, trays| trays.exchange(empty, &mut take) || some)
+    }
+}
+
+/// What came of laying down a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Laid {
+    /// The writer will find it.
+    Down,
+    /// The writer sleeps and is to be woken.
+    DownForSleeper,
+    /// There is no room for it.
+    Lost,
+}
+
+/// The end of the thread that serves requests.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    trays: Arc<Trays>,
+    waiting: Arc<Waiting>,
+    /// Which tray is used.
+    other: Cell<bool>,
+}
+
+impl Outbox {
+    /// The outbox of the current thread.
+    pub(super) fn new(waiting: &Arc<Waiting>) -> Self {
+        Self { trays: waiting.trays(), waiting: Arc::clone(waiting), other: Cell::new(false) }
+    }
+
+    /// Lays a record down. Never waits: the writer holds one tray at a time, and leaves it empty, so whatever is laid into
+    /// the other one then is the oldest there is.
+    pub(super) fn lay_down(&self, record: &mut RequestRecord) -> Laid {
+        self.tray().map_or(Laid::Lost, |mut tray| {
+            let (figures, spans, texts) = record.parts();
+            if tray.batch.bytes() + texts.len() > self.waiting.share.load(Ordering::Relaxed) {
+                return Laid::Lost;
+            }
+            tray.batch.texts.push_str(texts);
+            tray.batch.entries.push(Entry { figures: *figures, spans: *spans, bytes: texts.len() });
+            if mem::take(&mut tray.writer_sleeps) { Laid::DownForSleeper } else { Laid::Down }
+        })
+    }
+
+    fn tray(&self) -> Option<MutexGuard<'_, Tray>> {
+        let mut tries = 0;
+        loop {
+            let tray = if self.other.get() { &self.trays.other } else { &self.trays.one };
+            match tray.try_lock() {
+                Ok(tray) => return Some(tray),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if tries == TRIES => return None,
+                Err(TryLockError::WouldBlock) => self.other.set(!self.other.get()),
+            }
+            tries += 1;
+        }
+    }
+}
+
+/// How often a thread turns to its other tray before it gives its record up. Once is enough unless the writer moves on to
+/// just that one in the same moment.
+const TRIES: u32 = 4;
