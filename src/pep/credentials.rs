@@ -121,16 +121,26 @@ fn cookie<'h>(headers: &'h HeaderMap, names: &[Box<str>]) -> Result<Option<&'h s
     Ok(found)
 }
 
+/// Whether all bytes are of the grammar of tokens. Without a way out in the middle, so that many are looked at at once.
+fn has_only_letters(written: &[u8]) -> bool {
+    let is_strange = |byte: u8| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        // From `-` to `9` are `-./` and the digits.
+        let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
+        let mark = (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=');
+        !(letter | digit | mark)
+    };
+    let (blocks, rest) = written.as_chunks::<32>();
+    let mut strange = [false; 32];
+    for block in blocks {
+        strange.iter_mut().zip(block).for_each(|(strange, byte)| *strange |= is_strange(*byte));
+    }
+    !strange.contains(&true) && !rest.iter().any(|byte| is_strange(*byte))
+}
+
 /// What a token may be made of (RFC 6750 section 2.1); quotes are no part of that.
 fn token_of(written: &[u8]) -> Result<&str, Reason> {
-    // Arithmetic without a way out in the middle, so that the compiler can look at many bytes at once. From `-` to `9`
-    // are `-./` and the digits.
-    let is_letter = |byte: u8| u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
-    let is_digit = |byte: u8| u8::from(byte.wrapping_sub(b'-') <= b'9' - b'-');
-    let is_mark =
-        |byte: u8| u8::from(byte == b'_') | u8::from(byte == b'~') | u8::from(byte == b'+') | u8::from(byte == b'=');
-    let all = written.iter().fold(1, |all, byte| all & (is_letter(*byte) | is_digit(*byte) | is_mark(*byte)));
-    if written.is_empty() || all == 0 {
+    if written.is_empty() || !has_only_letters(written) {
         return Err(Reason::MalformedCredentials);
     }
     std::str::from_utf8(written).map_err(|_| Reason::MalformedCredentials)
@@ -264,7 +274,7 @@ mod tests {
     fn a_token_is_made_of_the_letters_of_its_grammar() {
         for byte in 0..=u8::MAX {
             let expected = byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-            for at in [0, 1, 40] {
+            for at in [0, 31, 32, 40] {
                 let mut token = [b'a'; 41];
                 token[at] = byte;
                 assert_eq!(token_of(&token).is_ok(), expected, "{byte:#x}");

@@ -223,6 +223,7 @@ pub fn is_forbidden_in_trailers(name: &str) -> bool {
 }
 
 /// The bytes of names that have no marks.
+#[expect(clippy::indexing_slicing, reason = "a byte of 256, and found out by the compiler")]
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0_u8;
@@ -235,7 +236,7 @@ const PLAIN: [bool; 256] = {
 
 /// A name with all marks read as `-`.
 fn folded(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| PLAIN[usize::from(byte)];
+    let plain = |byte: u8| PLAIN.get(usize::from(byte)) == Some(&true);
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);
     }
@@ -245,7 +246,7 @@ fn folded(name: &str) -> Cow<'_, str> {
 fn speaks_for_others(name: &str, trusted: bool) -> bool {
     // Ordinary headers leave here.
     let Some(shape) = shape(name.as_bytes()) else { return false };
-    if FAMILIES_BEGIN[shape.first] && SPEAKING_FAMILIES.iter().any(|family| name.starts_with(family)) {
+    if FAMILIES.begins_with(shape) && SPEAKING_FAMILIES.iter().any(|family| name.starts_with(family)) {
         return true;
     }
     if name.starts_with("x-forwarded-") || name == "forwarded" {
@@ -259,17 +260,14 @@ fn speaks_for_others(name: &str, trusted: bool) -> bool {
 struct Shape {
     /// From 0 for `a`.
     first: usize,
-    /// At most 31, which stands for all longer ones.
+    /// A bit for the length; one for all that are long.
     length: u32,
 }
 
 /// `None` of a name that begins with no small letter, as none on any list does.
 const fn shape(name: &[u8]) -> Option<Shape> {
-    let Some(first) = name.first() else { return None };
-    if !first.is_ascii_lowercase() {
-        return None;
-    }
-    let length = if name.len() < 31 { name.len() as u32 } else { 31 };
+    let [first @ b'a'..=b'z', ..] = name else { return None };
+    let length = if name.len() < 31 { 1 << name.len() } else { 1 << 31 };
     Some(Shape { first: (*first - b'a') as usize, length })
 }
 
@@ -277,36 +275,34 @@ const fn shape(name: &[u8]) -> Option<Shape> {
 struct Shapes([u32; 26]);
 
 impl Shapes {
-    const fn of(names: &[&str]) -> Self {
+    const fn of(mut names: &[&str]) -> Self {
         let mut shapes = [0; 26];
-        let mut number = 0;
-        while number < names.len() {
-            if let Some(Shape { first, length }) = shape(names[number].as_bytes()) {
-                shapes[first] |= 1 << length;
+        while let [name, rest @ ..] = names {
+            if let Some(Shape { first, length }) = shape(name.as_bytes()) {
+                #[expect(clippy::indexing_slicing, reason = "a letter of 26, and found out by the compiler")]
+                {
+                    shapes[first] |= length;
+                }
             }
-            number += 1;
+            names = rest;
         }
         Self(shapes)
     }
 
-    const fn has(&self, shape: Shape) -> bool {
-        self.0[shape.first] & (1 << shape.length) != 0
+    /// Whether a name on the list has this shape.
+    fn has(&self, shape: Shape) -> bool {
+        self.0.get(shape.first).is_some_and(|lengths| lengths & shape.length != 0)
+    }
+
+    /// Whether a name on the list has this first letter.
+    fn begins_with(&self, shape: Shape) -> bool {
+        self.0.get(shape.first).is_some_and(|lengths| *lengths != 0)
     }
 }
 
 const OTHERS_SHAPES: Shapes = Shapes::of(&SPEAKS_FOR_OTHERS);
+const FAMILIES: Shapes = Shapes::of(&SPEAKING_FAMILIES);
 const HOP_SHAPES: Shapes = Shapes::of(&HOP_BY_HOP);
-/// Whether a family begins with this letter.
-const FAMILIES_BEGIN: [bool; 26] = {
-    let shapes = Shapes::of(&SPEAKING_FAMILIES).0;
-    let mut begin = [false; 26];
-    let mut letter = 0;
-    while letter < 26 {
-        begin[letter] = shapes[letter] != 0;
-        letter += 1;
-    }
-    begin
-};
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use crate::proxy::idle::Idle;
+use crate::proxy::io::write_pieces;
 
 /// How long a connection that many share may take no bytes at all. Flow control of HTTP/2 holds single streams back;
 /// the connection itself stands still only when its server is gone or broken.
@@ -55,9 +56,9 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tcp(stream) => write_pieces(Pin::new(stream), context, slices),
+            Self::Tls(stream) => write_pieces(Pin::new(stream), context, slices),
+            Self::Unix(stream) => write_pieces(Pin::new(stream), context, slices),
         }
     }
 
