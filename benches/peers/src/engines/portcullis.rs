@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use http::{HeaderMap, Method};
-use portcullis::model::PrincipalKey;
+use portcullis::model::{Level as Asked, PrincipalKey};
 use portcullis::pep::RequestFacts;
-use portcullis::policy::{Claimed, Domain, Level as Asked, Rules, decide};
+use portcullis::policy::{Claimed, Domain, Rules, decide};
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::host::Host;
 use portcullis::route::{Access, Application, Route};
