@@ -26,6 +26,7 @@ pub struct Outcome {
     sent: u64,
     others: u64,
     unanswered: u64,
+    /// How late this program saw that a request was due.
     late: Histogram,
     times: Histogram,
     window: Duration,
@@ -126,7 +127,11 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
     loop {
         let now = Instant::now();
         while due_at(number) <= now && due_at(number) < end {
-            waiting.push_back(due_at(number));
+            let due = due_at(number);
+            if due >= counted_from {
+                outcome.late.add((now - due).as_nanos() as u64);
+            }
+            waiting.push_back(due);
             number += 1;
         }
         while !waiting.is_empty() && !free.is_empty() {
@@ -137,7 +142,6 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
             turn += 1;
             if due >= counted_from {
                 outcome.sent += 1;
-                outcome.late.add(due.elapsed().as_nanos() as u64);
             }
         }
         let over = due_at(number) >= end;
