@@ -123,8 +123,8 @@ def capacity(bench, server):
 
 def _answered(what, one):
     """Good requests at a constant rate must be answered as such; what a busy machine left unanswered is said."""
-    if one["other_status"] or not one["answered"]:
-        raise process.Failed(f"{what}: {one['other_status']} good requests were refused, {one['answered']} answered")
+    if one["other_status"]:
+        raise process.Failed(f"{what}: {one['other_status']} good requests were refused")
     if one["unanswered"]:
         say(f"  {what}: {one['unanswered']} requests were still waiting when the run was over; they count with the time until then")
 

@@ -44,7 +44,7 @@ class Scale:
     reload_principals: int = 1_000_000
     memory: tuple = (1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
     # How the gateway gets its principals: `yaml` or `tsv` (principals_from).
-    people: str = "yaml"
+    people: str = "tsv"
 
 
 QUICK = Scale(routes=100, principals=2000, tokens=300, idle=200, reload_routes=200, reload_principals=2000, memory=(1000, 5000))
@@ -63,7 +63,7 @@ def arguments():
     parser.add_argument("--reload-seconds", type=float, help="length of each half of `reload` (30)")
     parser.add_argument("--reload-rate", type=int, help="requests a second in `reload` (2000)")
     parser.add_argument("--floods", default=None, help="forged tokens a second in `flood` (1000,5000,10000)")
-    parser.add_argument("--people", choices=("yaml", "tsv"), default="yaml", help="how the gateway reads its principals")
+    parser.add_argument("--people", choices=("yaml", "tsv"), default="tsv", help="how the gateway reads its principals")
     parser.add_argument("--principals", type=int, help="principals of the CPU cases")
     parser.add_argument("--reload-principals", type=int, help="principals of `reload`")
     parser.add_argument("--idle", type=int, help="connections of `idle`")
