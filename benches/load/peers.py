@@ -69,6 +69,7 @@ class Server:
 
     def start(self, core_set):
         """Starts it and waits until it serves."""
+        process.free(set(self.ports))
         command = self.prepare()
         errors = os.path.join(self.folder, f"{self.name}.stderr")
         self.process = process.start(command, core_set, self.log, errors, self.folder)
@@ -323,14 +324,15 @@ class Portcullis(Server):
         self.write_policy(*(self.policy or (scale.routes, scale.principals)))
         return [self.program, "serve", "--config", os.path.join(self.config, "gateway.yaml"), "--workers", str(self.workers)]
 
-    def write_policy(self, routes, principals):
-        """The route map and the grants."""
-        worlds.write(self.config, "routes.yaml", worlds.routes(routes, self.backend))
-        people = None
+    def write_policy(self, routes, principals, mark=0, suffix=""):
+        """The route map and the grants; with a suffix beside the live ones, to be renamed over them. Gives their names."""
+        worlds.write(self.config, "routes.yaml" + suffix, worlds.routes(routes, self.backend, mark))
         if self.world.scale.people == "tsv":
-            people = "people.tsv"
-            worlds.write_people(self.config, people, principals)
-        worlds.write(self.config, "grants.yaml", worlds.grants(principals, people))
+            worlds.write_people(self.config, "people.tsv" + suffix, principals, mark)
+            worlds.write(self.config, "grants.yaml", worlds.grants(0, "people.tsv"))
+            return ["routes.yaml", "people.tsv"]
+        worlds.write(self.config, "grants.yaml" + suffix, worlds.grants(principals, mark=mark))
+        return ["routes.yaml", "grants.yaml"]
 
     def start(self, core_set):
         super().start(core_set)

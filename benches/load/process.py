@@ -65,6 +65,20 @@ def run(command, core_set, environment=None, limit=600):
     return done.stdout
 
 
+def free(ports):
+    """Says which of these ports somebody else has."""
+    taken = []
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                taken.append(port)
+    if taken:
+        raise Failed(f"ports {', '.join(map(str, taken))} are taken: choose others with --port-base")
+
+
 def wait_for(port, process, log, patience=120):
     """Waits until somebody listens."""
     end = time.monotonic() + patience

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -43,7 +44,7 @@ class Scale:
     reload_principals: int = 1_000_000
     memory: tuple = (1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
     # How the gateway gets its principals: `yaml` or `tsv` (principals_from).
-    people: str = "yaml"
+    people: str = "tsv"
 
 
 QUICK = Scale(routes=100, principals=2000, tokens=300, idle=200, reload_routes=200, reload_principals=2000, memory=(1000, 5000))
@@ -60,9 +61,9 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="length of each measurement (4)")
     parser.add_argument("--warm", type=float, help="what is not counted before it, in seconds (2)")
     parser.add_argument("--reload-seconds", type=float, help="length of each half of `reload` (30)")
-    parser.add_argument("--reload-rate", type=int, default=2000, help="requests a second in `reload` (2000)")
+    parser.add_argument("--reload-rate", type=int, help="requests a second in `reload` (2000)")
     parser.add_argument("--floods", default=None, help="forged tokens a second in `flood` (1000,5000,10000)")
-    parser.add_argument("--people", choices=("yaml", "tsv"), default="yaml", help="how the gateway reads its principals")
+    parser.add_argument("--people", choices=("yaml", "tsv"), default="tsv", help="how the gateway reads its principals")
     parser.add_argument("--principals", type=int, help="principals of the CPU cases")
     parser.add_argument("--reload-principals", type=int, help="principals of `reload`")
     parser.add_argument("--idle", type=int, help="connections of `idle`")
@@ -79,6 +80,7 @@ def arguments():
     options.seconds = options.seconds or (1 if quick else 4)
     options.warm = options.warm or (0 if quick else 2)
     options.reload_seconds = options.reload_seconds or (3 if quick else 30)
+    options.reload_rate = options.reload_rate or (500 if quick else 2000)
     options.floods = [int(one) for one in (options.floods or ("500" if quick else "1000,5000,10000")).split(",")]
     usual = {"all": cases.CASES, "cpu": cases.CPU_CASES}.get(options.cases)
     chosen = [case for case in usual if case != "h2"] if usual else options.cases.split(",")
@@ -189,6 +191,8 @@ def main():
     if len(all_cores) < 2:
         cases.say("There is one core: the generator takes time from the proxies; only CPU per request means something.")
 
+    # Being told to end is no reason to leave servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     folder = tempfile.mkdtemp(prefix="portcullis-load-")
     started = []
     begun = time.monotonic()

@@ -87,11 +87,12 @@ def rights(number):
     return [f"app.territory @territory:T{place}", f"app:read @territory:T{place}", f"other:write @territory:T{(number + 7) % PLACES}"]
 
 
-def grants(principals, people=None):
-    """grants.yaml: a forest of territories, a group that denies, and the principals, here or in a file of their own."""
+def grants(principals, people=None, mark=0):
+    """grants.yaml: a forest of territories, a group that denies, and the principals, here or in a file of their own. `mark`
+    makes versions that differ."""
     text = ["version: 1\ndomain: d\nscopes:\n  forest:\n"]
     text += [f"    \"territory:T{place}\": root\n" for place in range(PLACES)]
-    text.append("groups: {NoAdmin: {grants: [\"admin:deny\"]}}\n")
+    text.append(f"groups: {{NoAdmin: {{grants: [\"admin:deny\"], flags: [mark{mark}]}}}}\n")
     if people:
         text.append(f"principals_from: [{people}]\n")
     text.append("principals:\n")
@@ -104,14 +105,23 @@ def grants(principals, people=None):
     return "".join(text)
 
 
-def write_people(folder, name, principals):
-    """The principals as tab-separated lines, streamed."""
+def write_people(folder, name, principals, mark=0):
+    """The principals as tab-separated lines, streamed. The last one holds another right in each version."""
     with open(os.path.join(folder, name + ".new"), "w", encoding="utf-8") as file:
         file.write("id\ttenant\toid\tflags\tgroups\tgrants\n")
         for n in range(principals):
             listed = ",".join(grant.replace(" @", "@") for grant in rights(n))
+            if n == principals - 1:
+                listed += f",mark{mark}:read"
             file.write(f"p{n}\tt\t{keys.object_id(n)}\tapp.user\t{'NoAdmin' if n % 10 == 0 else ''}\t{listed}\n")
     os.replace(os.path.join(folder, name + ".new"), os.path.join(folder, name))
+
+
+def install(folder, prepared, name):
+    """Renames another name of a prepared file over the live one: nothing is copied, however large it is."""
+    spare = os.path.join(folder, name + ".next")
+    os.link(os.path.join(folder, prepared), spare)
+    os.replace(spare, os.path.join(folder, name))
 
 
 class World:

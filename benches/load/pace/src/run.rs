@@ -26,6 +26,7 @@ pub struct Outcome {
     sent: u64,
     others: u64,
     unanswered: u64,
+    /// How late this program saw that a request was due.
     late: Histogram,
     times: Histogram,
     window: Duration,
@@ -33,6 +34,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Counts a request that was due at this time and is answered now.
+    fn count(&mut self, due: Instant, counted_from: Instant) {
+        let nanos = due.elapsed().as_nanos() as u64;
+        self.times.add(nanos);
+        let window = ((due - counted_from).as_secs_f64() / self.window.as_secs_f64()) as usize;
+        let last = self.windows.len() - 1;
+        self.windows[window.min(last)].add(nanos);
+    }
+
     /// The result as one line of JSON.
     pub fn json(&self) -> String {
         let windows: Vec<String> = self
@@ -54,7 +64,7 @@ impl Outcome {
                 r#""p99_9":{:.1},"max":{:.1},"late_p50":{:.1},"late_p99":{:.1},"window_ms":{},"windows":[{}]}}"#
             ),
             self.rate,
-            self.times.total(),
+            self.times.total() - self.unanswered,
             self.sent,
             self.others,
             self.unanswered,
@@ -117,7 +127,11 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
     loop {
         let now = Instant::now();
         while due_at(number) <= now && due_at(number) < end {
-            waiting.push_back(due_at(number));
+            let due = due_at(number);
+            if due >= counted_from {
+                outcome.late.add((now - due).as_nanos() as u64);
+            }
+            waiting.push_back(due);
             number += 1;
         }
         while !waiting.is_empty() && !free.is_empty() {
@@ -128,7 +142,6 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
             turn += 1;
             if due >= counted_from {
                 outcome.sent += 1;
-                outcome.late.add(due.elapsed().as_nanos() as u64);
             }
         }
         let over = due_at(number) >= end;
@@ -157,13 +170,15 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
                 outcome.others += 1;
                 continue;
             }
-            let nanos = due.elapsed().as_nanos() as u64;
-            outcome.times.add(nanos);
-            let window = ((due - counted_from).as_secs_f64() / options.window.as_secs_f64()) as usize;
-            outcome.windows[window.min(windows - 1)].add(nanos);
+            outcome.count(due, counted_from);
         }
     }
-    outcome.unanswered = outcome.sent.saturating_sub(outcome.times.total() + outcome.others) + waiting.len() as u64;
+    // What is still waited for counts with the time that it took so far, or the worst would be missing.
+    let carried = connections.iter().filter_map(|connection| connection.due);
+    for due in carried.chain(waiting).filter(|due| *due >= counted_from) {
+        outcome.unanswered += 1;
+        outcome.count(due, counted_from);
+    }
     Ok(outcome)
 }
 
