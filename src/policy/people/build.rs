@@ -246,7 +246,7 @@ mod tests {
         for threads in [1, 3] {
             let (people, doubles) = People::build(&chunks, &tables, threads);
             assert_eq!(doubles, Doubles::default());
-            assert_eq!((people.len(), people.iter().count()), (count, count));
+            assert_eq!((people.len(), people.iter(&tables).count()), (count, count));
             for number in 0..count {
                 let key = PrincipalKey {
                     tenant: TENANTS[number % 2],
@@ -288,5 +288,22 @@ mod tests {
         let key = PrincipalKey { tenant: TENANTS[0], object: Guid(0) };
         assert!(People::default().find(key, &tables).is_none());
         assert!(People::build(&[], &tables, 2).0.find(key, &tables).is_none());
+    }
+
+    /// At 100,000 of three grants each; a million take as much each, and the test less time.
+    #[test]
+    fn a_principal_takes_60_bytes_at_most_beside_its_name() {
+        let (tables, profiles, bundles) = tables();
+        let mut chunk = Chunk::default();
+        let count: u32 = 100_000;
+        for number in 0..count {
+            let own: Vec<BundleId> = (0..3).map(|step| bundles[(number as usize + step) % 5]).collect();
+            chunk.add(Guid(u128::from(number)), profiles[0], &own, "somebody");
+        }
+        let (people, _) = People::build(&[chunk], &tables, 1);
+        let (all, names) = people.heap_bytes();
+        let each = (all - names) / count as usize;
+        assert_eq!(names, count as usize * "somebody".len());
+        assert!((32..=60).contains(&each), "{each} bytes");
     }
 }

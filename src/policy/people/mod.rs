@@ -37,7 +37,7 @@ pub use tables::{BundleId, ProfileId};
 
 use shard::{Shard, Slot};
 
-use crate::model::{Guid, PrincipalKey};
+use crate::model::{PrincipalKey, Status};
 
 /// How many principals a shard has on the average: so few that copying one is cheap, so many that the lists of shards
 /// stay short.
@@ -61,32 +61,54 @@ impl Default for People {
     }
 }
 
-/// A principal as it lies in the store.
+/// A principal of a domain, with what it inherits from its groups.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'p> {
-    slot: &'p Slot,
-    shard: &'p Shard,
+pub struct Principal<'d> {
+    slot: &'d Slot,
+    profile: &'d Profile,
+    shard: &'d Shard,
     /// The number of the slot in its shard.
     place: usize,
 }
 
-impl<'p> Entry<'p> {
-    /// Its id.
-    pub(super) fn id(self) -> &'p str {
+impl<'d> Principal<'d> {
+    /// Its id, for logs, tests and the backend.
+    pub fn id(self) -> &'d str {
         self.shard.id(self.place)
     }
 
-    pub(super) const fn profile(self) -> ProfileId {
+    /// Tenant and object id.
+    pub const fn key(self) -> PrincipalKey {
+        PrincipalKey { tenant: self.profile.tenant, object: self.slot.object() }
+    }
+
+    /// The state of the account, with what its groups make of it.
+    pub const fn status(self) -> Status {
+        self.profile.status
+    }
+
+    /// The names of its groups and of all groups above those, sorted. Equal lists are stored once.
+    pub const fn groups(self) -> &'d Arc<[Arc<str>]> {
+        &self.profile.groups
+    }
+
+    /// What it shares with its like.
+    pub const fn profile(self) -> ProfileId {
         self.slot.profile()
     }
 
     /// Its own grants, each bundle once.
-    pub(super) fn own(self) -> &'p [BundleId] {
+    pub fn own(self) -> &'d [BundleId] {
         self.shard.own(self.slot)
     }
 
-    pub(super) const fn object(self) -> Guid {
-        self.slot.object()
+    pub(super) const fn flags(self) -> u128 {
+        self.profile.flags
+    }
+
+    /// The grants of each of its groups that has any.
+    pub(super) const fn of_groups(self) -> &'d [Arc<[BundleId]>] {
+        &self.profile.of_groups
     }
 }
 
@@ -98,11 +120,11 @@ impl People {
     }
 
     /// The principal with this key.
-    pub(super) fn find(&self, key: PrincipalKey, tables: &Tables) -> Option<Entry<'_>> {
+    pub(super) fn find<'d>(&'d self, key: PrincipalKey, tables: &'d Tables) -> Option<Principal<'d>> {
         let hash = hash(&self.seed, key);
         let shard = self.shard(scaled(hash >> 32, self.shards))?;
-        let (place, slot) = shard.find(hash, key, tables)?;
-        Some(Entry { slot, shard, place })
+        let (place, slot, profile) = shard.find(hash, key, tables)?;
+        Some(Principal { slot, profile, shard, place })
     }
 
     /// How many there are.
@@ -116,9 +138,15 @@ impl People {
     }
 
     /// All of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        let shards = self.rows.iter().flat_map(|row| row.iter());
-        shards.flat_map(|shard| shard.iter().map(move |(place, slot)| Entry { slot, shard, place }))
+    pub(super) fn iter<'d>(&'d self, tables: &'d Tables) -> impl Iterator<Item = Principal<'d>> {
+        let slots = self.rows.iter().flat_map(|row| row.iter()).flat_map(|shard| {
+            let slots = shard.iter();
+            slots.map(move |(place, slot)| (shard, place, slot))
+        });
+        slots.filter_map(|(shard, place, slot)| {
+            let profile = tables.profile(slot.profile())?;
+            Some(Principal { slot, profile, shard, place })
+        })
     }
 
     /// The bytes that the store takes, and how many of these are the texts of ids. The tables are not counted.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::tables::{BundleId, ProfileId, Tables};
+use super::tables::{BundleId, Profile, ProfileId, Tables};
 use super::{hash, scaled};
 use crate::model::{Guid, PrincipalKey};
 
@@ -70,9 +70,12 @@ impl Slot {
         self.profile == VACANT
     }
 
-    fn is(&self, key: PrincipalKey, tables: &Tables) -> bool {
-        self.object == key.object.0
-            && tables.profile(self.profile()).is_some_and(|profile| profile.tenant == key.tenant)
+    /// The profile, if this is the principal with that key.
+    fn profile_of<'t>(&self, key: PrincipalKey, tables: &'t Tables) -> Option<&'t Profile> {
+        if self.object != key.object.0 {
+            return None;
+        }
+        tables.profile(self.profile()).filter(|profile| profile.tenant == key.tenant)
     }
 }
 
@@ -137,12 +140,17 @@ impl Shard {
         Self { slots, rest: Arc::new(Rest { ids: ids.into(), ends: ends.into(), more: more.into() }) }
     }
 
-    /// The slot of this key, and its number. The hash is that of the key.
-    pub(super) fn find(&self, hash: u64, key: PrincipalKey, tables: &Tables) -> Option<(usize, &Slot)> {
+    /// The slot of this key, with its number and its profile. The hash is that of the key.
+    pub(super) fn find<'t>(
+        &self,
+        hash: u64,
+        key: PrincipalKey,
+        tables: &'t Tables,
+    ) -> Option<(usize, &Slot, &'t Profile)> {
         for place in places(hash, self.slots.len()) {
             let slot = self.slots.get(place)?;
-            if slot.is(key, tables) {
-                return Some((place, slot));
+            if let Some(profile) = slot.profile_of(key, tables) {
+                return Some((place, slot, profile));
             }
             if slot.is_vacant() {
                 return None;

@@ -187,11 +187,117 @@ impl Tables {
         })
     }
 
+    /// What bundles say of a right at a node by a rule: each one's answer, with its nearness. A number that stands for no
+    /// bundle counts as a denial.
+    pub(in crate::policy) fn covering<'t>(
+        &'t self,
+        rule: Within,
+        bundles: &'t [BundleId],
+        right: Interval,
+        at: Interval,
+    ) -> impl Iterator<Item = ((u32, u32), Effect)> + 't {
+        bundles.iter().filter_map(move |id| {
+            let unknown = Some(((u32::MAX, u32::MAX), Effect::Deny));
+            let Some(bundle) = self.bundle(*id) else { return unknown };
+            if !bundle.scope.contains(at) {
+                return None;
+            }
+            let Some(gift) = self.gift(bundle.gift) else { return unknown };
+            gift.says(rule, right).map(|(near, effect)| ((bundle.scope.first, near), effect))
+        })
+    }
+
+    /// Whether a bundle denies anything.
+    pub(in crate::policy) fn denies(&self, id: BundleId) -> bool {
+        let gift = self.bundle(id).and_then(|bundle| self.gift(bundle.gift));
+        gift.is_none_or(|gift| gift.rights.iter().any(|(_, effect)| *effect == Effect::Deny))
+    }
+
     /// How many rights at how many nodes a profile and bundles give together.
     pub(super) fn held_by(&self, profile: ProfileId, own: &[BundleId]) -> usize {
         let of_groups = self.profile(profile).map_or(&[][..], |profile| &profile.of_groups);
         let bundles = own.iter().chain(of_groups.iter().flat_map(|group| group.iter()));
         let gifts = bundles.filter_map(|id| self.gift(self.bundle(*id)?.gift));
         gifts.map(|gift| gift.rights.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Level;
+    use crate::policy::hierarchy::number;
+    use crate::policy::precedence::{settle, within};
+
+    /// How many scopes and how many rights there are.
+    const NODES: usize = 12;
+
+    /// The intervals of a random forest.
+    fn forest() -> impl Strategy<Value = Vec<Interval>> {
+        let parents =
+            (0..NODES).map(|node| prop::option::of(0..node.max(1)).prop_map(move |up| up.filter(|_| node > 0)));
+        parents.collect::<Vec<_>>().prop_map(|parents| number(&parents).into_iter().map(Option::unwrap).collect())
+    }
+
+    fn effect() -> impl Strategy<Value = Effect> {
+        prop::sample::select(vec![
+            Effect::Deny,
+            Effect::Allow(Level::Read),
+            Effect::Allow(Level::Write),
+            Effect::Allow(Level::Delete),
+        ])
+    }
+
+    /// Entries of a source: a node each, and rights with effects.
+    fn entries() -> impl Strategy<Value = Vec<(usize, Vec<(u32, Effect)>)>> {
+        let right = 0..u32::try_from(NODES).unwrap();
+        prop::collection::vec((0..NODES, prop::collection::vec((right, effect()), 0..8)), 0..6)
+    }
+
+    proptest! {
+        /// Bundles are a way to store grants and no more: at every node they say of every right what the grants say
+        /// that were put into them.
+        #[test]
+        fn bundles_say_what_their_grants_say(scopes in forest(), rights in forest(), entries in entries()) {
+            let mut tables = Tables::default();
+            let mut bundles = Vec::new();
+            let mut grants = Vec::new();
+            for (scope, gives) in &entries {
+                let scope = scopes[*scope];
+                let given: Vec<_> = gives.iter().map(|(right, effect)| (RightId(*right), *effect)).collect();
+                let gift = tables.intern_gift(&given);
+                bundles.push(tables.intern_bundle(Bundle { scope, gift }));
+                grants.extend(gives.iter().map(|(right, effect)| {
+                    Grant { scope, right: rights[usize::try_from(*right).unwrap()], effect: *effect }
+                }));
+            }
+            tables.seal(&rights);
+            for rule in [Within::Union, Within::Nearest] {
+                for at in &scopes {
+                    for right in &rights {
+                        let said = settle(rule, tables.covering(rule, &bundles, *right, *at));
+                        prop_assert_eq!(said, within(rule, &grants, *right, *at), "{:?} {:?} {:?}", rule, right, at);
+                    }
+                }
+            }
+            let mut stored: Vec<Grant> = bundles.iter().flat_map(|bundle| tables.grants(*bundle, &rights)).collect();
+            let sorted = |grants: &mut Vec<Grant>| {
+                grants.sort_unstable();
+                grants.dedup();
+            };
+            sorted(&mut stored);
+            sorted(&mut grants);
+            prop_assert_eq!(stored, grants);
+        }
+    }
+
+    #[test]
+    fn what_no_table_has_denies() {
+        let anywhere = Interval { first: 0, end: 1 };
+        let said = |bundle| Tables::default().covering(Within::Union, &[bundle], anywhere, anywhere).next();
+        assert_eq!(said(BundleId(0)).map(|(_, effect)| effect), Some(Effect::Deny));
+        assert!(Tables::default().denies(BundleId(0)));
     }
 }
