@@ -90,6 +90,10 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    pub(super) fn new(place: Place, shape: Shape) -> Self {
+        Self { place, content: Content::Own(shape) }
+    }
+
     pub(super) fn shape(&self) -> &Shape {
         match &self.content {
             Content::Own(shape) => shape,
