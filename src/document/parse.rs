@@ -100,6 +100,11 @@ impl Node {
             Content::Shared(shape) => shape,
         }
     }
+
+    /// An entry without a value, `~` or `null`.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+    }
 }
 
 /// Reads one document. Faults that leave a tree (such as duplicate keys) are reported and the tree is returned for
@@ -390,13 +395,6 @@ fn key(node: &Node, entries: &[Entry], keys: &Option<HashMap<Box<str>, Place>>, 
         return Slot::Dropped;
     }
     Slot::Value(node.place, text.clone())
-}
-
-impl Node {
-    /// An entry without a value, `~` or `null`.
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
-    }
 }
 
 #[cfg(test)]

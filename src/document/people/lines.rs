@@ -75,7 +75,8 @@ impl<'t> Lines<'t> {
         let start = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
         let mut lines = Self { source, text, start };
         if text.len() > Bounds::FILE {
-            let message = format!("the file has {} bytes, of which {} MiB are read at most", text.len(), Bounds::FILE >> 20);
+            let message =
+                format!("the file has {} bytes, of which {} MiB are read at most", text.len(), Bounds::FILE >> 20);
             report.error("too_large", lines.at(0..0), message).help("split it into several files");
             return None;
         }
@@ -87,7 +88,11 @@ impl<'t> Lines<'t> {
         if !text.ends_with('\n') {
             let last = text.rfind('\n').map_or(start, |end| end + 1);
             report
-                .error("unfinished_line", lines.at(last..text.len()), "the last line has no end, so the file may be unfinished")
+                .error(
+                    "unfinished_line",
+                    lines.at(last..text.len()),
+                    "the last line has no end, so the file may be unfinished",
+                )
                 .help("end every line with a line feed; write the file beside and rename it when it is whole");
             lines.text = text.get(..last).unwrap_or_default();
         }

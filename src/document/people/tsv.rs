@@ -88,12 +88,17 @@ impl Columns {
         let before = report.errors();
         for (at, fault) in line.text.char_indices().filter(|(_, found)| found.is_ascii_control() && *found != '\t') {
             report
-                .error("control_character", line.stretch(at..at + fault.len_utf8()), "a control character cannot stand here")
+                .error(
+                    "control_character",
+                    line.stretch(at..at + fault.len_utf8()),
+                    "a control character cannot stand here",
+                )
                 .help("remove it; `\\n` and `\\r` stand for ends of lines within a text");
         }
         let cells: Vec<&str> = line.text.split('\t').collect();
         if cells.len() != self.order.len() {
-            let message = format!("this line has {} cells, the first line names {} columns", cells.len(), self.order.len());
+            let message =
+                format!("this line has {} cells, the first line names {} columns", cells.len(), self.order.len());
             let help = "put a tab between two cells, also where one is empty; `\\t` is a tab within a text";
             report.error("wrong_cells", line.place(), message).help(help);
             return None;
@@ -119,7 +124,9 @@ impl Columns {
 fn unknown(name: &str, place: Place, report: &mut Report) {
     let help = match suggest(name, COLUMNS) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("the first line names the columns; known: {}", COLUMNS.map(|name| format!("`{name}`")).join(", ")),
+        None => {
+            format!("the first line names the columns; known: {}", COLUMNS.map(|name| format!("`{name}`")).join(", "))
+        }
     };
     report.error("unknown_column", place, format!("unknown column `{name}`")).help(help);
 }
@@ -150,7 +157,12 @@ fn first_bare(text: &str, letter: u8) -> Option<usize> {
 }
 
 /// The entries of a list.
-fn list(cell: &str, line: Line<'_>, report: &mut Report, entry: impl Fn(&str, &mut Report) -> Option<Node>) -> Option<Node> {
+fn list(
+    cell: &str,
+    line: Line<'_>,
+    report: &mut Report,
+    entry: impl Fn(&str, &mut Report) -> Option<Node>,
+) -> Option<Node> {
     let mut nodes = Vec::new();
     let mut rest = Some(cell);
     while let Some(text) = rest {
