@@ -156,3 +156,6 @@ pub fn read_people(source: SourceId, format: PeopleFormat, report: &mut Report) 
 fn scalar(place: Place, text: String) -> Node {
     Node::new(place, Shape::Scalar { text: text.into(), plain: false })
 }
+
+#[cfg(test)]
+mod tests;
