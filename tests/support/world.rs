@@ -93,7 +93,7 @@ impl World {
             algorithms: Algorithms { rs256: true, ps256: false, es256: true },
         };
         let verifier = Arc::new(Verifier::new(Issuers::new(issuers), rules, 10_000));
-        let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier);
+        let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier, &mut Report::new());
         made.unwrap_or_else(|faults| panic!("{faults}"))
     }
 
@@ -103,8 +103,8 @@ impl World {
         grants: Vec<GrantsDocument>,
         keys: Arc<KeyRing>,
         verifier: Arc<Verifier>,
+        report: &mut Report,
     ) -> Result<Self, String> {
-        let mut report = Report::new();
         let inputs = route::Inputs {
             routes: &routes,
             grants: &grants,
@@ -112,7 +112,7 @@ impl World {
             files: &|_| Err("no files here".into()),
             sha256: portcullis::reload::sha256,
         };
-        let compiled = route::compile(inputs, &mut report).ok_or_else(|| report.render())?;
+        let compiled = route::compile(inputs, report).ok_or_else(|| report.render())?;
         let snapshot = Snapshot {
             serial: 1,
             loaded_at: NOW,
@@ -126,8 +126,18 @@ impl World {
 
     /// The same world with other documents, or the faults of these. It knows the tokens that this one knows.
     pub fn with(&self, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Result<Self, String> {
+        self.with_sources(routes, grants, &mut Report::new())
+    }
+
+    /// As [`Self::with`], where the documents name files whose texts are in `report`.
+    pub fn with_sources(
+        &self,
+        routes: Vec<RoutesDocument>,
+        grants: Vec<GrantsDocument>,
+        report: &mut Report,
+    ) -> Result<Self, String> {
         let keys = Arc::clone(&self.snapshot.keys);
-        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier))
+        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier), report)
     }
 
     /// The same world with other route maps, or the faults of these.
