@@ -247,7 +247,7 @@ impl Small {
 fn standings(policy: &Policy) -> BTreeMap<(String, String, String), Standing> {
     let domain = policy.worlds().next().unwrap().domain;
     let mut found = BTreeMap::new();
-    for principal in domain.principals().iter().filter(|principal| principal.status == Status::Active) {
+    for principal in domain.principals().iter().filter(|principal| principal.status() == Status::Active) {
         for (right, name) in domain.rights() {
             for (scope, node) in domain.scopes() {
                 let standing = match domain.held(principal, right, scope) {
@@ -255,7 +255,7 @@ fn standings(policy: &Policy) -> BTreeMap<(String, String, String), Standing> {
                     Held::Denied if name == UNDENIED => Standing::Denied,
                     Held::Denied | Held::Nothing => Standing::Nothing,
                 };
-                found.insert((principal.id.to_string(), name.to_owned(), node.to_owned()), standing);
+                found.insert((principal.id().to_owned(), name.to_owned(), node.to_owned()), standing);
             }
         }
     }
@@ -427,11 +427,11 @@ fn without(policy: &Policy, gone: &dyn Fn(Place) -> bool) -> Policy {
 fn held(policy: &Policy) -> BTreeMap<(String, String, String), String> {
     let domain = policy.worlds().next().unwrap().domain;
     let mut found = BTreeMap::new();
-    for principal in domain.principals() {
+    for principal in domain.principals().iter() {
         for (right, name) in domain.rights() {
             for (scope, node) in domain.scopes() {
                 let held = format!("{:?}", domain.held(principal, right, scope));
-                found.insert((principal.id.to_string(), name.to_owned(), node.to_owned()), held);
+                found.insert((principal.id().to_owned(), name.to_owned(), node.to_owned()), held);
             }
         }
     }

@@ -68,7 +68,7 @@ fn check(policy: &Policy, request: &Request) {
     assert_eq!(decider.and_then(|term| term.denial), apart.decision.err(), "{what}: the term that decides");
     assert!(decider.is_none_or(|term| term.reached), "{what}: what decides was reached");
     let number = world.domain.number(token.principal).unwrap();
-    let principal = &world.domain.principals()[number];
+    let principal = world.domain.principals().get(number).unwrap();
     each(requirement, &mut |term| {
         for considered in &term.rights {
             let held = world.domain.held(principal, considered.right, considered.scope);

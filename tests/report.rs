@@ -167,7 +167,7 @@ fn agrees(original: &Policy, world: World<'_>) -> usize {
     let asking = Asking::about(original, world);
     let (asker, domain) = (asking.asker(), asking.domain());
     let decided = |principal: usize, right: RightId, scope: ScopeId| {
-        let principal = &domain.principals()[principal];
+        let principal = domain.principals().get(principal).unwrap();
         asking.decided(principal, domain.right_name(right), domain.scope_name(scope))
     };
     let mut compared = 0;
@@ -175,7 +175,7 @@ fn agrees(original: &Policy, world: World<'_>) -> usize {
         let scopes = domain.scopes().map(|(scope, _)| scope).filter(|scope| domain.is_at_or_below(*scope, cell.scope));
         let pairs = scopes.flat_map(|scope| rights.iter().map(move |right| (*right, scope)));
         let best = pairs.filter_map(|(right, scope)| level_of(decided(principal, right, scope))).max();
-        let here = level_of(cell.state(domain.principals()[principal].status));
+        let here = level_of(cell.state(domain.principals().get(principal).unwrap().status()));
         assert_eq!(best.filter(|_| best > here), cell.lower.map(|lower| lower.level), "{cell:?}");
         if let Some(lower) = cell.lower {
             assert_eq!(decided(principal, lower.right, lower.scope), State::Up(lower.level));
@@ -231,7 +231,7 @@ fn agrees(original: &Policy, world: World<'_>) -> usize {
     });
     done.unwrap();
     for (number, principal) in domain.principals().iter().enumerate() {
-        let report = asker.principal(&principal.id).unwrap();
+        let report = asker.principal(principal.id()).unwrap();
         let mut lines: Vec<Cell> = Vec::new();
         let rights = report.tables.iter().find(|table| table.key == "rights").unwrap();
         let done: Result<(), Infallible> = rights.each(&mut |row| {
@@ -249,10 +249,10 @@ fn agrees(original: &Policy, world: World<'_>) -> usize {
                     let above = domain.scopes().filter(|(upper, _)| domain.is_at_or_below(line.scope, *upper)).count();
                     (above, domain.right_name(line.right).matches('.').count())
                 };
-                let said = covering.max_by_key(depth).map_or(State::Nothing, |line| line.state(principal.status));
+                let said = covering.max_by_key(depth).map_or(State::Nothing, |line| line.state(principal.status()));
                 let state = decided(number, *right, scope);
-                if principal.status == Status::Active {
-                    assert_eq!(said, state, "{} {}", principal.id, domain.right_name(*right));
+                if principal.status() == Status::Active {
+                    assert_eq!(said, state, "{} {}", principal.id(), domain.right_name(*right));
                 } else {
                     assert_eq!(state, State::Off);
                 }

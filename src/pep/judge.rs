@@ -110,7 +110,7 @@ pub(super) fn judge(
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
     let stranger = || Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject));
     let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
-    grounds.principal = Some(Arc::clone(&principal.id));
+    grounds.principal = Some(principal.id().into());
     let member = member(domain, principal, verified);
 
     // 7. and 8. scopes and requirement by what the rules read of the request, and what the backend is told beside
@@ -139,7 +139,7 @@ pub(super) fn judge(
 }
 
 /// A principal of a domain, with the groups that its token brings where the domain says so.
-pub fn member<'d>(domain: &'d Domain, principal: &'d Principal, token: &Verified) -> Member<'d> {
+pub fn member<'d>(domain: &'d Domain, principal: Principal<'d>, token: &Verified) -> Member<'d> {
     let groups = match &token.groups {
         Groups::Listed(groups) => Some(&**groups),
         Groups::Unknown => None,

@@ -63,7 +63,7 @@ impl Domain {
     /// Looks at everything that bears on what a principal holds of a right at a node. `number` is the principal's.
     /// `None` for numbers that the domain does not have, or origins of another.
     pub fn consider(&self, origins: &Origins, number: usize, right: RightId, scope: ScopeId) -> Option<Considered> {
-        self.consider_member(origins, number, self.principals.get(number)?.into(), right, scope)
+        self.consider_member(origins, number, self.principals().get(number)?.into(), right, scope)
     }
 
     /// The same of the principal while a token speaks for it.
@@ -96,7 +96,7 @@ impl Domain {
     }
 
     /// Whether the strategy lets the principal's own result win over equal ones of its groups.
-    const fn own_result_wins(&self, together: Held) -> bool {
+    fn own_result_wins(&self, together: Held) -> bool {
         match self.strategy.across {
             Across::IndividualFirst => true,
             Across::DenyIndividualFirst => matches!(together, Held::Up(_)),

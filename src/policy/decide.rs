@@ -181,7 +181,7 @@ impl<'c, F: Facts> Case<'c, F> {
                 Literal::List(list) => i64::try_from(list.len()).ok().map(Value::Count),
                 Literal::Bool(_) | Literal::Int(_) | Literal::Text(_) => None,
             },
-            Operand::PrincipalId => Some(Value::Text(&self.member.principal.id)),
+            Operand::PrincipalId => Some(Value::Text(self.member.principal.id())),
         }
     }
 }

@@ -1,15 +1,20 @@
 //! One policy world, compiled: who holds what, where. Everything is a number; nothing here can fail to resolve.
 
+use std::iter;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use super::compile::Vocabulary;
 use super::hierarchy::Interval;
 use super::member::{Mapping, Member};
 use super::names::{Map, Names};
+use super::people::{Bundle, BundleId, People, Principal, Tables};
 use super::precedence::{self, Grant, Held};
 use super::resemble::Folded;
+use super::survey::Order;
 use crate::document::Literal;
 use crate::document::grants::{Across, Within};
-use crate::model::{Level, PrincipalKey, Status};
+use crate::model::{Level, PrincipalKey};
 
 /// A right of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,27 +50,6 @@ impl FlagId {
     }
 }
 
-/// A principal, with what it inherits from its groups already in it.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// Its id, for logs, tests and the backend.
-    pub id: Arc<str>,
-    /// The state of the account.
-    pub status: Status,
-    /// The names of its groups and of all groups above those, sorted. Equal lists are stored once.
-    pub groups: Arc<[Arc<str>]>,
-    pub(super) flags: u128,
-    pub(super) own: Run,
-    pub(super) of_groups: Box<[Run]>,
-}
-
-/// A stretch of [`Domain::grants`]: the grants of one source. Equal sets of grants are stored once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Run {
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
 /// A thing of the backend, by the attributes that the gateway knows.
 #[derive(Clone, Debug, Default)]
 pub struct Object {
@@ -93,9 +77,9 @@ pub(super) struct Strategy {
     pub(super) caps: Vec<(FlagId, Level)>,
 }
 
-/// A domain. See the module's head.
+/// What of a domain does not change with its principals.
 #[derive(Debug, Default)]
-pub struct Domain {
+pub struct Frame {
     pub(super) name: Arc<str>,
     pub(super) strategy: Strategy,
     pub(super) scopes: Vec<(Arc<str>, Interval)>,
@@ -108,31 +92,37 @@ pub struct Domain {
     pub(super) implied_by: Vec<Box<[RightId]>>,
     pub(super) flags: Names,
     pub(super) attributes: Names,
-    pub(super) principals: Vec<Principal>,
-    pub(super) by_key: Map<PrincipalKey, u32>,
     pub(super) mapping: Mapping,
-    pub(super) grants: Vec<Grant>,
     pub(super) objects: Map<u32, Map<Box<str>, Object>>,
     /// By kind: what the keys of its objects could be taken for.
     pub(super) folded_objects: Map<u32, Folded>,
+    /// What entries about principals may name.
+    pub(super) vocabulary: Vocabulary,
 }
 
-impl Domain {
+/// A domain: its frame, and its principals with what they hold. See the module's head. Another value of it with other
+/// principals shares the frame.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    frame: Arc<Frame>,
+    pub(super) tables: Tables,
+    pub(super) people: People,
+    /// Kept for operators' tools only.
+    pub(super) order: Option<Arc<Order>>,
+}
+
+impl Deref for Domain {
+    type Target = Frame;
+
+    fn deref(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+impl Frame {
     /// The domain's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
-    }
-
-    /// The principal with this tenant and object id.
-    pub fn principal(&self, key: PrincipalKey) -> Option<&Principal> {
-        let index = usize::try_from(*self.by_key.get(&key)?).ok()?;
-        self.principals.get(index)
-    }
-
-    /// The key of the principal with this id. For operators' tools, not for requests: it looks at each in turn.
-    pub fn key_of(&self, id: &str) -> Option<PrincipalKey> {
-        let index = u32::try_from(self.principals.iter().position(|principal| &*principal.id == id)?).ok()?;
-        self.by_key.iter().find(|(_, found)| **found == index).map(|(key, _)| *key)
     }
 
     /// The object of this kind and key.
@@ -160,13 +150,38 @@ impl Domain {
         self.flags.name(u32::from(flag.0))
     }
 
+    /// The caps that a member's flags put on it.
+    pub(super) fn caps_of(&self, member: Member<'_>) -> impl Iterator<Item = &(FlagId, Level)> {
+        self.strategy.caps.iter().filter(move |(flag, _)| Domain::has_flag(member, *flag))
+    }
+
+    /// A node's name and everything below it.
+    pub(super) fn scope_entry(&self, scope: ScopeId) -> Option<&(Arc<str>, Interval)> {
+        self.scopes.get(usize::try_from(scope.0).ok()?)
+    }
+
+    pub(super) fn right_interval(&self, right: RightId) -> Option<Interval> {
+        self.right_intervals.get(usize::try_from(right.0).ok()?).copied()
+    }
+
+    pub(super) fn implied_by(&self, right: RightId) -> &[RightId] {
+        usize::try_from(right.0).ok().and_then(|index| self.implied_by.get(index)).map_or(&[], |bringers| bringers)
+    }
+}
+
+impl Domain {
+    pub(super) fn new(frame: Frame, tables: Tables, people: People, order: Option<Order>) -> Self {
+        Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new) }
+    }
+
+    /// The principal with this tenant and object id.
+    pub fn principal(&self, key: PrincipalKey) -> Option<Principal<'_>> {
+        self.people.find(key, &self.tables)
+    }
+
     /// Principals, and the grants that they hold, their groups' included, for status pages.
     pub fn counts(&self) -> (usize, usize) {
-        let held = |principal: &Principal| {
-            let groups: usize = principal.of_groups.iter().map(|run| self.run(*run).len()).sum();
-            self.run(principal.own).len() + groups
-        };
-        (self.principals.len(), self.principals.iter().map(held).sum())
+        (self.people.len(), self.people.grants())
     }
 
     pub(super) fn has_flag<'m>(member: impl Into<Member<'m>>, flag: FlagId) -> bool {
@@ -177,9 +192,10 @@ impl Domain {
     pub fn held<'m>(&'m self, member: impl Into<Member<'m>>, right: RightId, scope: ScopeId) -> Held {
         let member = member.into();
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
-        let of_source = |run: Run| self.held_within(self.run(run), right, *at);
-        let groups = self.group_runs(member).map(of_source);
-        self.lowered(member, precedence::across(self.strategy.across, of_source(member.principal.own), groups))
+        let (within, across) = (self.strategy.within, self.strategy.across);
+        let of_source = |source| self.held_of(within, source, right, *at);
+        let groups = self.group_sources(member).map(of_source);
+        self.lowered(member, precedence::across(across, of_source(member.principal.own()), groups))
     }
 
     /// What the caps of a member's flags leave of what its sources say.
@@ -199,9 +215,9 @@ impl Domain {
     pub(super) fn best_below(&self, member: Member<'_>, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
         let mut best = (scope, self.held(member, right, scope));
         let Some((_, at)) = self.scope_entry(scope) else { return best };
-        for grant in self.covering(member, right) {
-            if at.contains(grant.scope) && grant.scope.first != at.first {
-                let node = ScopeId(grant.scope.first);
+        for granted in self.nodes_about(member, right) {
+            if at.contains(granted) && granted.first != at.first {
+                let node = ScopeId(granted.first);
                 let there = self.held(member, right, node);
                 if there.level() > best.1.level() {
                     best = (node, there);
@@ -211,55 +227,53 @@ impl Domain {
         best
     }
 
-    /// The caps that a member's flags put on it.
-    pub(super) fn caps_of(&self, member: Member<'_>) -> impl Iterator<Item = &(FlagId, Level)> {
-        self.strategy.caps.iter().filter(move |(flag, _)| Self::has_flag(member, *flag))
+    /// The nodes at which a member or one of its groups is told something of a right, denials and implications included;
+    /// in no order, and some of them several times.
+    pub(super) fn nodes_about<'m>(&'m self, member: Member<'m>, right: RightId) -> impl Iterator<Item = Interval> + 'm {
+        self.bundles_of(member).filter_map(move |bundle| {
+            let gift = self.tables.gift(bundle.gift)?;
+            let mut ways = iter::once(right).chain(self.implied_by(right).iter().copied());
+            let says = |way| self.right_interval(way).is_some_and(|way| gift.says(Within::Union, way).is_some());
+            ways.any(says).then_some(bundle.scope)
+        })
     }
 
-    /// The grants of a member and its groups that say something of a right, denials and implications included.
-    pub(super) fn covering<'m>(&'m self, member: Member<'m>, right: RightId) -> impl Iterator<Item = &'m Grant> {
-        let runs = self.group_runs(member).chain([member.principal.own]);
-        runs.flat_map(|run| self.run(run)).filter(move |grant| self.covers(grant, right))
+    /// The bundles of a member and its groups.
+    pub(super) fn bundles_of<'m>(&'m self, member: Member<'m>) -> impl Iterator<Item = &'m Bundle> {
+        let sources = self.group_sources(member).chain([member.principal.own()]);
+        sources.flatten().filter_map(|id| self.tables.bundle(*id))
     }
 
-    fn covers(&self, grant: &Grant, right: RightId) -> bool {
+    /// The grants of a source, one for each right and node.
+    pub(super) fn grants_in(&self, source: &[BundleId]) -> impl Iterator<Item = Grant> {
+        source.iter().flat_map(|id| self.tables.grants(*id, &self.right_intervals))
+    }
+
+    /// Whether a grant says something of a right, be it by an implication.
+    pub(super) fn covers(&self, grant: &Grant, right: RightId) -> bool {
         let names = |right: RightId| self.right_interval(right).is_some_and(|asked| grant.right.contains(asked));
         names(right) || self.implied_by(right).iter().any(|bringer| names(*bringer))
     }
 
-    /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
-    pub(super) fn held_within(&self, grants: &[Grant], right: RightId, at: Interval) -> Held {
-        self.combined(self.strategy.within, grants, right, at)
+    /// What a source says of a right at a node by a rule.
+    pub(super) fn held_of(&self, within: Within, source: &[BundleId], right: RightId, at: Interval) -> Held {
+        self.combined(right, |asked| precedence::settle(within, self.tables.covering(within, source, asked, at)))
     }
 
-    pub(super) fn combined(&self, within: Within, grants: &[Grant], right: RightId, at: Interval) -> Held {
-        let of_right = |right| {
-            self.right_interval(right).map_or(Held::Nothing, |asked| precedence::within(within, grants, asked, at))
-        };
+    /// The same of grants that were read off their origins, whether or not anybody holds just these.
+    pub(super) fn held_within(&self, grants: &[Grant], right: RightId, at: Interval) -> Held {
+        self.combined(right, |asked| precedence::within(self.strategy.within, grants, asked, at))
+    }
+
+    /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
+    fn combined(&self, right: RightId, says: impl Fn(Interval) -> Held) -> Held {
+        let of_right = |right| self.right_interval(right).map_or(Held::Nothing, &says);
         let direct = of_right(right);
         if direct == Held::Denied {
             return direct;
         }
         let brought = self.implied_by(right).iter().filter_map(|bringer| of_right(*bringer).level());
         brought.chain(direct.level()).max().map_or(direct, Held::Up)
-    }
-
-    pub(super) fn run(&self, run: Run) -> &[Grant] {
-        let range = usize::try_from(run.start).unwrap_or(0)..usize::try_from(run.end).unwrap_or(0);
-        self.grants.get(range).unwrap_or_default()
-    }
-
-    /// A node's name and everything below it.
-    pub(super) fn scope_entry(&self, scope: ScopeId) -> Option<&(Arc<str>, Interval)> {
-        self.scopes.get(usize::try_from(scope.0).ok()?)
-    }
-
-    pub(super) fn right_interval(&self, right: RightId) -> Option<Interval> {
-        self.right_intervals.get(usize::try_from(right.0).ok()?).copied()
-    }
-
-    pub(super) fn implied_by(&self, right: RightId) -> &[RightId] {
-        usize::try_from(right.0).ok().and_then(|index| self.implied_by.get(index)).map_or(&[], |bringers| bringers)
     }
 }
 
@@ -293,10 +307,5 @@ impl Domains {
     pub fn counts(&self) -> (usize, usize, usize) {
         let (principals, grants) = self.0.iter().map(Domain::counts).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         (self.0.len(), principals, grants)
-    }
-
-    /// The key of a principal by domain and id, for operators' tools.
-    pub fn find_principal(&self, domain: &str, id: &str) -> Option<PrincipalKey> {
-        self.0.iter().find(|candidate| &*candidate.name == domain)?.key_of(id)
     }
 }

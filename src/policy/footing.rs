@@ -27,7 +27,7 @@ impl Domain {
     /// See [`Footing`]. `number` is the principal's. With a node, the footing of what is held just there, which more
     /// principals share.
     pub fn footing(&self, origins: &Origins, number: usize, at: Option<ScopeId>) -> Option<Footing> {
-        let principal = self.principals.get(number)?;
+        let principal = self.principals().get(number)?;
         let written = origins.principal(number)?;
         let at = match at {
             Some(scope) => Some(self.scope_entry(scope)?.1),

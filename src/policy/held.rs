@@ -52,8 +52,8 @@ pub fn held_scopes<'c>(
     // What is held changes only at nodes of grants, so the others need no look. In pre-order, all that lies below a
     // node comes right after it.
     let mut nodes = BTreeSet::new();
-    for grant in domain.covering(member, right) {
-        nodes.insert(grant.scope);
+    for granted in domain.nodes_about(member, right) {
+        nodes.insert(granted);
         if nodes.len() > MAX_NODES {
             return None;
         }

@@ -4,12 +4,12 @@
 use std::iter;
 use std::sync::Arc;
 
-use super::domain::{Domain, FlagId, Principal, Run};
+use super::domain::{Domain, FlagId, Frame};
 use super::names::Map;
-use super::precedence::Grant;
-use super::survey::SourceId;
+use super::people::{BundleId, Principal, Tables};
+use super::survey::GrantSet;
 use crate::document::grants::Across;
-use crate::model::{Effect, Guid, Reason, Status};
+use crate::model::{Guid, Reason, Status};
 
 /// The most groups of one domain that tokens may be mapped to: a set of them is a bit mask.
 pub const MAX_MAPPED: usize = 64;
@@ -26,7 +26,7 @@ pub struct Claimed<'t> {
 /// A principal, and the groups that it is in by its token alone. Made of a principal, it is in none of these.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'d> {
-    pub(super) principal: &'d Principal,
+    pub(super) principal: Principal<'d>,
     /// Bits of [`Mapping::groups`].
     pub(super) joined: u64,
     pub(super) flags: u128,
@@ -36,9 +36,15 @@ pub struct Member<'d> {
     groups_unknown: bool,
 }
 
-impl<'d> From<&'d Principal> for Member<'d> {
-    fn from(principal: &'d Principal) -> Self {
-        Self { principal, joined: 0, flags: principal.flags, status: principal.status, groups_unknown: false }
+impl<'d> From<Principal<'d>> for Member<'d> {
+    fn from(principal: Principal<'d>) -> Self {
+        Self { principal, joined: 0, flags: principal.flags(), status: principal.status(), groups_unknown: false }
+    }
+}
+
+impl<'d> From<&Principal<'d>> for Member<'d> {
+    fn from(principal: &Principal<'d>) -> Self {
+        (*principal).into()
     }
 }
 
@@ -61,7 +67,7 @@ pub(super) struct MappedGroup {
     pub(super) flags: u128,
     pub(super) inactive: bool,
     /// The grants of itself and of each group above it that has any.
-    pub(super) runs: Box<[Run]>,
+    pub(super) sources: Box<[Arc<[BundleId]>]>,
     /// The names of itself and of the groups above it, sorted.
     pub(super) names: Arc<[Arc<str>]>,
 }
@@ -72,7 +78,7 @@ pub(super) struct Mapping {
     pub(super) groups: Vec<MappedGroup>,
     pub(super) by_group: Values,
     pub(super) by_role: Values,
-    /// Whether a membership by `by_group` may take something away; see [`Domain::group_may_take_away`].
+    /// Whether a membership by `by_group` may take something away; see [`Frame::group_may_take_away`].
     pub(super) may_take_away: bool,
 }
 
@@ -126,7 +132,7 @@ pub(super) fn numbers(mut mask: u64) -> impl Iterator<Item = usize> {
 
 impl Domain {
     /// A principal while a token speaks for it.
-    pub fn member<'d>(&'d self, principal: &'d Principal, claimed: Claimed<'_>) -> Member<'d> {
+    pub fn member<'d>(&'d self, principal: Principal<'d>, claimed: Claimed<'_>) -> Member<'d> {
         let mut member = Member::from(principal);
         let mapping = &self.mapping;
         if mapping.groups.is_empty() {
@@ -153,20 +159,20 @@ impl Domain {
 
     /// What tokens with these claims bring whomever they speak for: the grants of each group, flags, and whether an
     /// inactive group bars the account.
-    pub fn brought(&self, claimed: Claimed<'_>) -> (Vec<SourceId>, Vec<FlagId>, bool) {
+    pub fn brought(&self, claimed: Claimed<'_>) -> (Vec<GrantSet>, Vec<FlagId>, bool) {
         let mapping = &self.mapping;
         let mask =
             mapping.by_role.mask(claimed.roles) | claimed.groups.map_or(0, |groups| mapping.by_group.mask(groups));
         let flags = self.mapped(mask).fold(0, |flags, group| flags | group.flags);
         let borne = self.flags().map(|(flag, _)| flag).filter(|flag| flags & flag.mask() != 0);
-        let sources = self.mapped(mask).flat_map(|group| group.runs.iter().copied()).map(SourceId::of);
+        let sources = self.mapped(mask).flat_map(|group| &group.sources).map(|source| self.set_of(source));
         (sources.collect(), borne.collect(), self.mapped(mask).any(|group| group.inactive))
     }
 
     /// The grants of all active groups that tokens are mapped to.
-    pub fn sources_by_token(&self) -> impl Iterator<Item = SourceId> {
+    pub fn sources_by_token(&self) -> impl Iterator<Item = GrantSet> {
         let active = self.mapping.groups.iter().filter(|group| !group.inactive);
-        active.flat_map(|group| group.runs.iter().copied()).map(SourceId::of)
+        active.flat_map(|group| &group.sources).map(|source| self.set_of(source))
     }
 
     /// Whether a token that does not say which groups its principal is in is refused; see [`Reason::GroupsUnknown`].
@@ -176,7 +182,7 @@ impl Domain {
 
     /// The names of all groups of a member and of those above them, sorted.
     pub fn group_names(&self, member: Member<'_>) -> Arc<[Arc<str>]> {
-        let own = &member.principal.groups;
+        let own = member.principal.groups();
         let joined = self.mapped(member.joined).flat_map(|group| group.names.iter());
         let mut more = joined.filter(|name| own.binary_search(name).is_err()).peekable();
         if more.peek().is_none() {
@@ -188,15 +194,17 @@ impl Domain {
         names.into()
     }
 
-    pub(super) fn mapped(&self, joined: u64) -> impl Iterator<Item = &MappedGroup> {
-        numbers(joined).filter_map(|number| self.mapping.groups.get(number))
-    }
-
     /// The grants of each group of a member. A group that it is in twice over comes twice, which changes nothing: in
     /// every strategy, saying the same once more leaves the outcome as it is.
-    pub(super) fn group_runs<'d>(&'d self, member: Member<'d>) -> impl Iterator<Item = Run> + 'd {
-        let joined = self.mapped(member.joined).flat_map(|group| group.runs.iter());
-        member.principal.of_groups.iter().chain(joined).copied()
+    pub(super) fn group_sources<'d>(&'d self, member: Member<'d>) -> impl Iterator<Item = &'d [BundleId]> {
+        let joined = self.mapped(member.joined).flat_map(|group| group.sources.iter());
+        member.principal.of_groups().iter().chain(joined).map(|source| &**source)
+    }
+}
+
+impl Frame {
+    pub(super) fn mapped(&self, joined: u64) -> impl Iterator<Item = &MappedGroup> {
+        numbers(joined).filter_map(|number| self.mapping.groups.get(number))
     }
 
     /// Whether being in one more of the groups of `token_groups` may take anything away from anybody. `forbidden` are the
@@ -219,15 +227,15 @@ impl Domain {
     ///   `unless_denied` meets a denial that was not there.
     ///
     /// A domain with boundaries maps no tokens.
-    pub(super) fn group_may_take_away(&self, forbidden: u128) -> bool {
+    pub(super) fn group_may_take_away(&self, tables: &Tables, forbidden: u128) -> bool {
         let capped = self.strategy.caps.iter().fold(0, |flags, (flag, _)| flags | flag.mask());
         let lowering = self.strategy.across == Across::MostRestrictive;
-        let denies = |run: &Run| self.run(*run).iter().any(|Grant { effect, .. }| *effect == Effect::Deny);
+        let denies = |source: &Arc<[BundleId]>| source.iter().any(|bundle| tables.denies(*bundle));
         self.mapped(self.mapping.by_group.all()).any(|group| {
             group.inactive
                 || group.flags & (capped | forbidden) != 0
-                || group.runs.iter().any(denies)
-                || (lowering && !group.runs.is_empty())
+                || group.sources.iter().any(denies)
+                || (lowering && !group.sources.is_empty())
         })
     }
 }

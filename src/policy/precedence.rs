@@ -55,9 +55,14 @@ impl Held {
 /// What one source says of `right` at `scope`.
 pub fn within(rule: Within, grants: &[Grant], right: Interval, scope: Interval) -> Held {
     let covering = grants.iter().filter(|grant| grant.scope.contains(scope) && grant.right.contains(right));
+    settle(rule, covering.map(|grant| (grant.nearness(), grant.effect)))
+}
+
+/// What one source says where it says these things, each with its nearness; see [`Grant::nearness`].
+pub fn settle(rule: Within, covering: impl Iterator<Item = ((u32, u32), Effect)>) -> Held {
     let deciding = match rule {
-        Within::Union => covering.map(|grant| grant.effect).max(),
-        Within::Nearest => covering.max_by_key(|grant| (grant.nearness(), grant.effect)).map(|grant| grant.effect),
+        Within::Union => covering.map(|(_, effect)| effect).max(),
+        Within::Nearest => covering.max().map(|(_, effect)| effect),
     };
     deciding.map_or(Held::Nothing, Held::of)
 }

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::domain::{Domain, Principal, RightId, ScopeId};
+use super::domain::{Domain, RightId, ScopeId};
+use super::people::Principal;
 use super::precedence::Held;
 use super::rules::{Asked, At, Check, Missing, Origin, RightRef, Rules, Spot, Step};
 use crate::diag::Place;
@@ -46,9 +47,9 @@ pub enum Obstacle {
 type State = Vec<Option<Vec<ScopeId>>>;
 
 /// Where a principal may use a route. `by_method` is the level that the method means there.
-pub fn reach(domain: &Domain, rules: &Rules, principal: &Principal, by_method: Level) -> Reach {
-    if principal.status != Status::Active {
-        return Reach::Never(Obstacle::Account(principal.status));
+pub fn reach(domain: &Domain, rules: &Rules, principal: Principal<'_>, by_method: Level) -> Reach {
+    if principal.status() != Status::Active {
+        return Reach::Never(Obstacle::Account(principal.status()));
     }
     let mut candidates = Vec::new();
     for (number, scope) in rules.scopes.iter().enumerate() {
@@ -106,7 +107,7 @@ fn candidates_of(domain: &Domain, rules: &Rules, number: usize, hops: usize) -> 
 struct Walk<'w> {
     domain: &'w Domain,
     rules: &'w Rules,
-    principal: &'w Principal,
+    principal: Principal<'w>,
     by_method: Level,
     candidates: Vec<Vec<ScopeId>>,
     /// By right and by whether what lies below counts: what is held at a node.

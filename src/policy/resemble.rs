@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 
-use super::domain::{Domain, KindId};
+use super::domain::{Frame, KindId};
 
 /// The keys of the objects of one kind, each without what readers pass over. Hashes stand for them, so that looking one
 /// up needs no memory; a chance match refuses a request that would have been judged without its object.
@@ -36,7 +36,7 @@ fn fold(key: &str) -> impl Iterator<Item = char> {
     folded.filter(|c| !c.is_whitespace() && !c.is_control()).skip_while(|c| matches!(c, '+' | '0'))
 }
 
-impl Domain {
+impl Frame {
     /// Whether a key that no object of the kind has could be taken for one that some object has. Digits of other scripts
     /// are numbers to many readers, so any could be.
     pub(super) fn resembles_an_object(&self, kind: KindId, key: &str) -> bool {

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::compile::counts;
-use super::domain::{Domain, Principal, RightId, Run, ScopeId};
+use super::domain::{Domain, RightId, ScopeId};
 use super::hierarchy::Interval;
 use super::origins::{GrantOrigin, GroupOrigin, Origins};
+use super::people::Principal;
 use super::precedence::{self, Grant, Held};
 use crate::diag::Place;
 use crate::document::grants::{Across, Within};
@@ -15,20 +16,22 @@ impl Domain {
     pub fn held_under(
         &self,
         (within, across): (Within, Across),
-        principal: &Principal,
+        principal: Principal<'_>,
         right: RightId,
         scope: ScopeId,
     ) -> Held {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
-        let of_source = |run: Run| self.combined(within, self.run(run), right, *at);
-        let groups = principal.of_groups.iter().map(|run| of_source(*run));
-        self.lowered(principal.into(), precedence::across(across, of_source(principal.own), groups))
+        let of_source = |source| self.held_of(within, source, right, *at);
+        let groups = principal.of_groups().iter().map(|group| of_source(&**group));
+        self.lowered(principal.into(), precedence::across(across, of_source(principal.own()), groups))
     }
 
     /// Whether the grants that bear on a right at a node say different things, so that a strategy has to settle it.
-    pub fn is_contested(&self, principal: &Principal, right: RightId, scope: ScopeId) -> bool {
+    pub fn is_contested(&self, principal: Principal<'_>, right: RightId, scope: ScopeId) -> bool {
         let Some((_, at)) = self.scope_entry(scope) else { return false };
-        let mut effects = self.covering(principal.into(), right).filter(|grant| grant.scope.contains(*at));
+        let groups = principal.of_groups().iter().flat_map(|group| self.grants_in(group));
+        let all = groups.chain(self.grants_in(principal.own()));
+        let mut effects = all.filter(|grant| grant.scope.contains(*at) && self.covers(grant, right));
         let first = effects.next().map(|grant| grant.effect);
         effects.any(|grant| Some(grant.effect) != first)
     }
@@ -46,7 +49,8 @@ impl Domain {
         if !beside_groups {
             return self.idle(&counting, &[], &|own, right, at| self.held_within(own, right, at));
         }
-        let others: Vec<&[Grant]> = principal.of_groups.iter().map(|run| self.run(*run)).collect();
+        let others: Vec<Vec<Grant>> =
+            principal.of_groups().iter().map(|group| self.grants_in(group).collect()).collect();
         let held = |own: &[Grant], right, at| {
             let groups = others.iter().map(|group| self.held_within(group, right, at));
             precedence::across(self.across(), self.held_within(own, right, at), groups)
@@ -63,7 +67,7 @@ impl Domain {
     fn idle(
         &self,
         written: &[&GrantOrigin],
-        others: &[&[Grant]],
+        others: &[Vec<Grant>],
         held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
     ) -> Vec<Place> {
         let entries: BTreeSet<Place> = written.iter().map(|origin| origin.place).collect();
@@ -90,7 +94,7 @@ impl Domain {
         &self,
         entry: Place,
         (written, idle): (&[&GrantOrigin], &BTreeSet<Place>),
-        others: &[&[Grant]],
+        others: &[Vec<Grant>],
         held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
         brings: bool,
     ) -> bool {
@@ -115,7 +119,7 @@ impl Domain {
         grant: Grant,
         with: &[Grant],
         without: &[Grant],
-        others: &[&[Grant]],
+        others: &[Vec<Grant>],
         held: &dyn Fn(&[Grant], RightId, Interval) -> Held,
     ) -> bool {
         let all = with.iter().chain(others.iter().flat_map(|group| group.iter()));

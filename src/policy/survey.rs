@@ -1,10 +1,13 @@
 //! What a domain has to list, for operators' tools: its names, its principals, and which of these hold alike.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::domain::{AttributeId, Domain, FlagId, KindId, Principal, RightId, Run, ScopeId};
+use super::domain::{AttributeId, Domain, FlagId, KindId, RightId, ScopeId};
 use super::member::Member;
-use super::names::Names;
+use super::names::{Map, Names};
+use super::people::{BundleId, Principal};
+use super::precedence::Grant;
 
 use crate::document::grants::{Across, Within};
 use crate::model::{Effect, Level, PrincipalKey};
@@ -13,40 +16,79 @@ use crate::model::{Effect, Level, PrincipalKey};
 /// status and their flags may still differ.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holding {
-    own: Run,
-    of_groups: Box<[Run]>,
+    own: GrantSet,
+    of_groups: Box<[GrantSet]>,
     cap: Option<Level>,
 }
 
-/// The grants of one source, by where they are stored: equal sets are stored once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SourceId(Run);
+/// The grants of one source, each once and in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GrantSet(Arc<[Grant]>);
 
-impl SourceId {
-    pub(super) const fn of(run: Run) -> Self {
-        Self(run)
+/// Principals as they are written, one after the other.
+#[derive(Debug, Default)]
+pub struct Order {
+    keys: Vec<PrincipalKey>,
+    numbers: Map<PrincipalKey, usize>,
+}
+
+impl Order {
+    /// Adds the next one.
+    pub(super) fn push(&mut self, key: PrincipalKey) {
+        self.numbers.insert(key, self.keys.len());
+        self.keys.push(key);
+    }
+}
+
+/// The principals of a domain by number, in the order in which they are written. There are none where the domain was not
+/// compiled for operators' tools.
+#[derive(Clone, Copy, Debug)]
+pub struct Principals<'d> {
+    domain: &'d Domain,
+    keys: &'d [PrincipalKey],
+}
+
+impl<'d> Principals<'d> {
+    /// The principal with this number.
+    pub fn get(self, number: usize) -> Option<Principal<'d>> {
+        self.domain.principal(*self.keys.get(number)?)
+    }
+
+    /// All of them, by number.
+    pub fn iter(self) -> impl Iterator<Item = Principal<'d>> + Clone {
+        self.keys.iter().filter_map(move |key| self.domain.principal(*key))
+    }
+
+    /// How many there are.
+    pub const fn len(self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.keys.is_empty()
     }
 }
 
 impl Domain {
     /// How the grants of one source combine.
-    pub const fn within(&self) -> Within {
+    pub fn within(&self) -> Within {
         self.strategy.within
     }
 
     /// How the results of several sources combine.
-    pub const fn across(&self) -> Across {
+    pub fn across(&self) -> Across {
         self.strategy.across
     }
 
-    /// All principals, by number.
-    pub fn principals(&self) -> &[Principal] {
-        &self.principals
+    /// All principals by number.
+    pub fn principals(&self) -> Principals<'_> {
+        Principals { domain: self, keys: self.order.as_ref().map_or(&[], |order| &order.keys) }
     }
 
     /// The number of the principal with this tenant and object id.
     pub fn number(&self, key: PrincipalKey) -> Option<usize> {
-        usize::try_from(*self.by_key.get(&key)?).ok()
+        self.order.as_ref()?.numbers.get(&key).copied()
     }
 
     /// All scope nodes in pre-order, the root first, so that what lies below a node comes right after it.
@@ -115,29 +157,37 @@ impl Domain {
     }
 
     /// See [`Holding`].
-    pub fn holding(&self, principal: &Principal) -> Holding {
-        Holding { own: principal.own, of_groups: principal.of_groups.clone(), cap: self.cap(principal) }
+    pub fn holding(&self, principal: Principal<'_>) -> Holding {
+        let (own, of_groups) = self.sources_of(principal);
+        Holding { own, of_groups: of_groups.collect(), cap: self.cap(principal) }
     }
 
     /// The highest level that a principal's flags leave to it, if they take any away.
-    pub fn cap(&self, principal: &Principal) -> Option<Level> {
+    pub fn cap(&self, principal: Principal<'_>) -> Option<Level> {
         self.caps_of(principal.into()).map(|(_, level)| *level).min()
     }
 
     /// The grants of a principal itself, and those of each of its groups that has any that count for it.
-    pub fn sources_of(&self, principal: &Principal) -> (SourceId, impl Iterator<Item = SourceId>) {
-        (SourceId(principal.own), principal.of_groups.iter().copied().map(SourceId))
+    pub fn sources_of<'d>(&'d self, principal: Principal<'d>) -> (GrantSet, impl Iterator<Item = GrantSet> + 'd) {
+        (self.set_of(principal.own()), principal.of_groups().iter().map(|group| self.set_of(group)))
+    }
+
+    pub(super) fn set_of(&self, source: &[BundleId]) -> GrantSet {
+        let mut grants: Vec<Grant> = self.grants_in(source).collect();
+        grants.sort_unstable();
+        grants.dedup();
+        GrantSet(grants.into())
     }
 
     /// What the grants of a source say: the node, the right, and how much. `positions` are those of
     /// [`Self::rights_by_position`].
-    pub fn grants_of<'d>(
-        &'d self,
-        source: SourceId,
-        positions: &'d [RightId],
-    ) -> impl Iterator<Item = (ScopeId, RightId, Effect)> + 'd {
+    pub fn grants_of<'s>(
+        &self,
+        source: &'s GrantSet,
+        positions: &'s [RightId],
+    ) -> impl Iterator<Item = (ScopeId, RightId, Effect)> + 's {
         let right = |position: u32| positions.get(usize::try_from(position).ok()?).copied();
-        let grants = self.run(source.0).iter();
+        let grants = source.0.iter();
         grants.filter_map(move |grant| Some((ScopeId(grant.scope.first), right(grant.right.first)?, grant.effect)))
     }
 
@@ -162,8 +212,7 @@ impl Domain {
     /// right changes only there: at another node it is what it is at the nearest of these above.
     pub fn nodes_of_grants<'m>(&'m self, member: impl Into<Member<'m>>) -> BTreeSet<ScopeId> {
         let member = member.into();
-        let runs = self.group_runs(member).chain([member.principal.own]);
-        let nodes = runs.flat_map(|run| self.run(run)).map(|grant| ScopeId(grant.scope.first));
+        let nodes = self.bundles_of(member).map(|bundle| ScopeId(bundle.scope.first));
         nodes.chain([ScopeId::ROOT]).collect()
     }
 }

@@ -27,7 +27,8 @@ impl Domain {
     /// Whether anything in the domain gives less than the top level. Where nothing does, a right is held or it is not.
     pub fn has_levels(&self) -> bool {
         let less = |level: Level| level < Level::TOP;
-        let by_grant = self.grants.iter().any(|grant| matches!(grant.effect, Effect::Allow(level) if less(level)));
+        let mut given = self.tables.gifts().flat_map(|gift| gift.rights());
+        let by_grant = given.any(|(_, effect)| matches!(effect, Effect::Allow(level) if less(*level)));
         by_grant || self.strategy.caps.iter().any(|(_, level)| less(*level))
     }
 

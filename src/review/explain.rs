@@ -155,11 +155,11 @@ pub(super) fn caller<'p>(world: World<'p>, token: &Verified) -> Option<(Member<'
     let written = world.origins.principal(number)?;
     let groups = world.origins.groups_of_member(written, member);
     let names = |found: &mut dyn Iterator<Item = &&GroupOrigin>| found.map(|group| Arc::clone(&group.name)).collect();
-    let by_token = |group: &&&GroupOrigin| !principal.groups.contains(&group.name);
+    let by_token = |group: &&&GroupOrigin| !principal.groups().contains(&group.name);
     let flags = world.domain.flags().filter(|(flag, _)| world.domain.bears(member, *flag));
     let caller = Caller {
         number,
-        id: Arc::clone(&principal.id),
+        id: principal.id().into(),
         place: written.place,
         status: member.status,
         inactive_through: names(&mut groups.iter().filter(|group| group.inactive)),

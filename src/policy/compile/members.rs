@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 
-use super::grants::{Compiler, Group};
-use super::unknown;
+use super::entries::{Group, Lists, Vocabulary};
+use super::{Builder, unknown};
 use crate::diag::{Place, Report};
+use crate::document::grants::GrantsDocument;
 use crate::document::{Entries, Located};
 use crate::model::Guid;
 use crate::policy::member::{MAX_MAPPED, MappedGroup, Mapping, Values};
-use crate::policy::precedence::Grant;
 
-impl<'c> Compiler<'c> {
-    /// Compiles both keys. `of_groups` are the grants of each group by number.
-    pub(super) fn members(&mut self, groups: &HashMap<String, Group>, of_groups: &[Vec<Grant>], report: &mut Report) {
-        let document = self.document;
+impl Builder {
+    /// Compiles both keys.
+    pub(super) fn members(
+        &mut self,
+        document: &GrantsDocument,
+        vocabulary: &Vocabulary,
+        lists: &mut Lists,
+        report: &mut Report,
+    ) {
         let first = document.token_groups.first().or(document.token_roles.first());
         if let Some((value, _)) = first.filter(|_| document.strategy.boundary) {
             let message = "a domain with boundaries cannot take groups from tokens";
@@ -22,18 +27,18 @@ impl<'c> Compiler<'c> {
                 .help("list the groups at the principals, or remove `boundary: true` from `strategy`");
             return;
         }
-        let mut mapped = Mapped { groups, of_groups, numbers: HashMap::new(), compiled: Vec::new() };
-        let by_group = self.values("token_groups", &document.token_groups, &mut mapped, report);
-        let by_role = self.values("token_roles", &document.token_roles, &mut mapped, report);
-        self.builder.domain.mapping = Mapping { groups: mapped.compiled, by_group, by_role, may_take_away: false };
+        let mut mapped = Mapped { vocabulary, lists, numbers: HashMap::new(), compiled: Vec::new() };
+        let by_group = self.token_values("token_groups", &document.token_groups, &mut mapped, report);
+        let by_role = self.token_values("token_roles", &document.token_roles, &mut mapped, report);
+        self.domain.mapping = Mapping { groups: mapped.compiled, by_group, by_role, may_take_away: false };
     }
 
     /// The values of one key.
-    fn values(
+    fn token_values<'c>(
         &mut self,
         key: &str,
         entries: &'c Entries<Located<String>>,
-        mapped: &mut Mapped<'c, '_>,
+        mapped: &mut Mapped<'c>,
         report: &mut Report,
     ) -> Values {
         let mut values = Values::default();
@@ -48,9 +53,10 @@ impl<'c> Compiler<'c> {
                     .help(format!("map it once in `{key}`; letter case does not count"))
                     .also(first, "the other one");
             }
-            let Some(group) = mapped.groups.get(&name.value) else {
+            let known = &mapped.vocabulary.groups;
+            let Some(group) = known.get(&name.value) else {
                 let message = format!("there is no group `{}`", name.value);
-                unknown(report, name.place, message, &name.value, mapped.groups.keys().map(String::as_str));
+                unknown(report, name.place, message, &name.value, known.keys().map(String::as_str));
                 continue;
             };
             let next = mapped.numbers.len();
@@ -62,7 +68,7 @@ impl<'c> Compiler<'c> {
                         .error("too_many_token_groups", name.place, message)
                         .help("map to fewer groups: several values may name the same one");
                 }
-                let compiled = self.mapped(group, mapped.of_groups);
+                let compiled = self.mapped(group, mapped);
                 mapped.compiled.push(compiled);
             }
             values.insert(&value.value, u8::try_from(number).unwrap_or(u8::MAX));
@@ -71,23 +77,27 @@ impl<'c> Compiler<'c> {
     }
 
     /// A group with all that it inherits.
-    fn mapped(&mut self, group: &Group, of_groups: &[Vec<Grant>]) -> MappedGroup {
+    fn mapped(&mut self, group: &Group, mapped: &mut Mapped<'_>) -> MappedGroup {
         let mut sources = group.sources.clone();
         sources.sort_unstable();
-        if let Some(origins) = &mut self.builder.origins {
+        if let Some(origins) = &mut self.origins {
             origins.mapped.push(sources.clone());
         }
-        let grants = sources.iter().filter_map(|number| of_groups.get(*number)).filter(|grants| !grants.is_empty());
-        let runs = grants.map(|grants| self.store(grants.clone())).collect();
-        MappedGroup { flags: group.flags, inactive: group.inactive, runs, names: self.names(sources) }
+        let grants = sources.iter().filter_map(|number| mapped.vocabulary.group_grants.get(*number));
+        let grants = grants.filter(|grants| !grants.is_empty());
+        MappedGroup {
+            flags: group.flags,
+            inactive: group.inactive,
+            sources: grants.map(|grants| mapped.lists.grants(grants.clone())).collect(),
+            names: mapped.lists.names(&sources, mapped.vocabulary),
+        }
     }
 }
 
 /// The groups that were mapped to so far.
-struct Mapped<'c, 'g> {
-    groups: &'g HashMap<String, Group>,
-    /// The grants of each group of the document.
-    of_groups: &'g [Vec<Grant>],
+struct Mapped<'c> {
+    vocabulary: &'c Vocabulary,
+    lists: &'c mut Lists,
     /// By name: the place in `compiled`.
     numbers: HashMap<&'c str, usize>,
     compiled: Vec<MappedGroup>,

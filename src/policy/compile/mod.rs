@@ -7,6 +7,7 @@
 mod asked;
 mod condition;
 mod declared;
+mod entries;
 mod grants;
 mod implications;
 mod members;
@@ -22,22 +23,26 @@ mod values;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, MAX_FLAGS, Object, RightId, ScopeId};
+use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, Object, RightId, ScopeId};
 use super::hierarchy::{Interval, number};
 use super::origins::Origins;
+use super::people::{People, Tables};
+use super::survey::Order;
 use crate::diag::{Place, Report, suggest};
 use crate::document::grants::{GrantsDocument, RightsShape};
 use crate::document::{Literal, Located};
 use crate::model::Tenant;
 
-pub(super) use grants::counts;
+pub(super) use entries::{Vocabulary, counts};
 pub use reserved::{Sha256, check_reserved};
 pub use rules::Asking;
 
 /// A domain that is being compiled.
 #[derive(Debug)]
 pub struct Builder {
-    domain: Domain,
+    domain: Frame,
+    tables: Tables,
+    people: People,
     shape: RightsShape,
     /// Scope nodes by their full names.
     nodes: HashMap<Arc<str>, ScopeId>,
@@ -54,6 +59,8 @@ pub struct Builder {
     forbidden: u128,
     /// Where everything was written, if that is to be kept.
     origins: Option<Origins>,
+    /// The principals in their order, if that is to be kept.
+    order: Option<Order>,
 }
 
 /// What is kept of the documents beside what decisions need.
@@ -70,13 +77,16 @@ impl Builder {
     /// Takes a grants document in. `tenants` are the names and ids of `gateway.yaml`.
     pub fn new(document: &GrantsDocument, tenants: &[Tenant], keep: Keep, report: &mut Report) -> Self {
         let mut builder = Self {
-            domain: Domain { name: document.domain.value.as_str().into(), ..Domain::default() },
+            domain: Frame { name: document.domain.value.as_str().into(), ..Frame::default() },
+            tables: Tables::default(),
+            people: People::default(),
             shape: document.strategy.rights,
             nodes: HashMap::from([("root".into(), ScopeId::ROOT)]),
             carried: HashMap::new(),
             known: Vec::new(),
             catalogued: document.rights.is_some(),
             origins: (keep == Keep::Origins).then(Origins::default),
+            order: (keep == Keep::Origins).then(Order::default),
             said: HashMap::new(),
             routes_about: HashMap::new(),
             forbidden: 0,
@@ -103,15 +113,16 @@ impl Builder {
         let intervals = self.number_rights();
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
-        grants::seal(&mut self.domain, &mut self.origins);
-        self.domain.mapping.may_take_away = self.domain.group_may_take_away(self.forbidden);
+        grants::seal(&mut self.tables, &mut self.origins, &self.domain.right_intervals);
+        self.domain.mapping.may_take_away = self.domain.group_may_take_away(&self.tables, self.forbidden);
         self.check_values(report);
         self.close_implications();
         if self.domain.flags.len() > MAX_FLAGS {
             let message = format!("domain `{}` has more than {MAX_FLAGS} flags", self.domain.name);
             report.error("too_many_flags", None, message).help("merge flags that always go together");
         }
-        (self.domain, self.origins)
+        self.domain.vocabulary.nodes = self.nodes;
+        (Domain::new(self.domain, self.tables, self.people, self.order), self.origins)
     }
 
     /// The shape of its rights' names.
@@ -245,7 +256,7 @@ impl Builder {
     /// be a slip of the pen.
     fn warn_of_flag(&self, flag: FlagId, place: Place, report: &mut Report) {
         let mapped = self.domain.mapping.groups.iter().any(|group| group.flags & flag.mask() != 0);
-        if !mapped && !self.domain.principals.iter().any(|principal| Domain::has_flag(principal, flag)) {
+        if !mapped && !self.tables.profiles().any(|profile| profile.flags & flag.mask() != 0) {
             let message = format!("no principal has the flag `{}`, so it forbids nothing", self.domain.flag_name(flag));
             report.warning("unknown_flag", place, message).help("give it to a principal or group, or remove the term");
         }

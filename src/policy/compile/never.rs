@@ -5,7 +5,7 @@ use super::requirement::Writer;
 use crate::document::Literal;
 use crate::document::routes::Comparison;
 use crate::model::Level;
-use crate::policy::domain::{AttributeId, Domain, FlagId};
+use crate::policy::domain::{AttributeId, FlagId, Frame};
 use crate::policy::rules::{Asked, Check, Operand, RightRef, Rules, Step, Variable};
 use crate::policy::value::{Value, canonical};
 
@@ -46,7 +46,7 @@ impl Writer<'_, '_> {
 
 /// The last check on the way that gets furthest, if no way leads to the end. `foregone` are the steps that settings
 /// have decided; with `any_settings` these are taken to hold or to fail.
-fn dead_end<'r>(rules: &'r Rules, domain: &Domain, foregone: &[usize], any_settings: bool) -> Option<&'r Check> {
+fn dead_end<'r>(rules: &'r Rules, domain: &Frame, foregone: &[usize], any_settings: bool) -> Option<&'r Check> {
     let mut arrived: Vec<Vec<Way<'_>>> = vec![Vec::new(); rules.steps.len()];
     arrive(&mut arrived, 0, Way::default());
     let mut last = None;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::entries::Names;
 use super::{Builder, text, unknown};
 use crate::diag::Report;
 use crate::document::Located;
@@ -13,19 +14,19 @@ use crate::policy::domain::RightId;
 pub(super) type Given = (RightId, Effect);
 
 /// What a right in its short form gives; nothing if it has a fault, which is reported.
-pub(super) fn given(builder: &mut Builder, written: &Located<String>, report: &mut Report) -> Option<Given> {
+pub(super) fn given(names: &mut impl Names, written: &Located<String>, report: &mut Report) -> Option<Given> {
     let parts = text::split(&written.value);
     let effect = text::effect(parts.suffix, written.place, report);
-    let right = builder.granted_right(written, parts.name, report);
+    let right = names.right(written, parts.name, report);
     Some((right?, effect?))
 }
 
 /// Expands every role over those that it includes.
-pub(super) fn expand_roles<'d>(
+pub(super) fn expand_roles(
     builder: &mut Builder,
-    roles: &'d [RoleDocument],
+    roles: &[RoleDocument],
     report: &mut Report,
-) -> HashMap<&'d str, Vec<Given>> {
+) -> HashMap<String, Vec<Given>> {
     let mut own: HashMap<&str, Vec<Given>> = HashMap::new();
     for role in roles {
         let mut rights = Vec::new();
@@ -43,7 +44,7 @@ pub(super) fn expand_roles<'d>(
     for role in roles {
         expand(builder, role, &own, &by_name, &mut Vec::new(), &mut done, report);
     }
-    done
+    done.into_iter().map(|(name, rights)| (name.to_owned(), rights)).collect()
 }
 
 fn expand<'d>(

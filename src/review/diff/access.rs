@@ -9,7 +9,7 @@ use super::world::mapped;
 use super::{Side, Standing};
 use crate::document::grants::RightsShape;
 use crate::model::{Effect, Level};
-use crate::policy::{Claimed, Held, Principal, RightId, ScopeId, SourceId};
+use crate::policy::{Claimed, GrantSet, Held, Principal, RightId, ScopeId};
 use crate::review::World;
 
 /// One change; numbers are those of the [`Union`].
@@ -77,7 +77,7 @@ struct Reader {
     rights: HashMap<RightId, usize>,
     /// By right: the rights that it brings.
     brings: BTreeMap<usize, Vec<usize>>,
-    sources: HashMap<SourceId, u32>,
+    sources: HashMap<GrantSet, u32>,
     /// By right: all rights that a grant of it may say something of.
     covered: HashMap<usize, Rc<[usize]>>,
 }
@@ -199,7 +199,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
     }
 
     /// The number that both sides share for the grants of a source.
-    fn source(&mut self, side: Side, source: SourceId) -> u32 {
+    fn source(&mut self, side: Side, source: GrantSet) -> u32 {
         let reader = match side {
             Side::Old => &mut self.old,
             Side::New => &mut self.new,
@@ -209,7 +209,7 @@ impl<'c, 'u> Comparison<'c, 'u> {
         }
         let mut grants: Vec<SharedGrant> = Vec::new();
         if let Some(world) = self.union.world(side) {
-            let written = world.domain.grants_of(source, &reader.positions);
+            let written = world.domain.grants_of(&source, &reader.positions);
             grants.extend(written.filter_map(|(scope, right, effect)| {
                 Some((*reader.nodes.get(&scope)?, *reader.rights.get(&right)?, effect))
             }));
@@ -289,7 +289,7 @@ impl Grid<'_, '_> {
         None
     }
 
-    fn row(&self, right: usize, [old, new]: [Option<&Principal>; 2]) -> Row {
+    fn row(&self, right: usize, [old, new]: [Option<Principal<'_>>; 2]) -> Row {
         let change = |node: &usize| {
             let from = self.standing(Side::Old, old, right, *node);
             let to = self.standing(Side::New, new, right, *node);
@@ -298,7 +298,7 @@ impl Grid<'_, '_> {
         self.nodes.iter().map(change).collect()
     }
 
-    fn standing(&self, side: Side, principal: Option<&Principal>, right: usize, node: usize) -> Standing {
+    fn standing(&self, side: Side, principal: Option<Principal<'_>>, right: usize, node: usize) -> Standing {
         let found = principal.and_then(|principal| {
             let domain = self.union.world(side)?.domain;
             let node = self.union.nodes.get(node)?.scope(side)?;

@@ -55,16 +55,16 @@ pub(super) fn compare(union: &Union<'_>) -> (People, Vec<FlagChange>) {
             }
             (_, None) => people.removed.push(Arc::clone(&id)),
             (Some(old), Some(new)) => {
-                if old.id != new.id {
+                if old.id() != new.id() {
                     people.may_gain = true;
-                    people.renamed.push((Arc::clone(&old.id), Arc::clone(&new.id)));
+                    people.renamed.push((old.id().into(), new.id().into()));
                 }
-                people.may_gain |= old.status != new.status && new.status == Status::Active;
-                if old.status != new.status {
-                    let same = status.iter_mut().find(|(from, to, _)| (*from, *to) == (old.status, new.status));
+                people.may_gain |= old.status() != new.status() && new.status() == Status::Active;
+                if old.status() != new.status() {
+                    let same = status.iter_mut().find(|(from, to, _)| (*from, *to) == (old.status(), new.status()));
                     match same {
                         Some((.., who)) => who.push(Arc::clone(&id)),
-                        None => status.push((old.status, new.status, vec![Arc::clone(&id)])),
+                        None => status.push((old.status(), new.status(), vec![Arc::clone(&id)])),
                     }
                 }
             }

@@ -113,18 +113,18 @@ impl<'u> Union<'u> {
     }
 
     /// A principal of one side, if it has one and it is active.
-    pub(super) fn active(&self, person: Person, side: Side) -> Option<&'u Principal> {
-        self.principal(person, side).filter(|principal| principal.status == Status::Active)
+    pub(super) fn active(&self, person: Person, side: Side) -> Option<Principal<'u>> {
+        self.principal(person, side).filter(|principal| principal.status() == Status::Active)
     }
 
-    pub(super) fn principal(&self, person: Person, side: Side) -> Option<&'u Principal> {
+    pub(super) fn principal(&self, person: Person, side: Side) -> Option<Principal<'u>> {
         self.world(side)?.domain.principals().get(person.number(side)?)
     }
 
     /// Its id, the new one where it has two.
     pub(super) fn id(&self, person: Person) -> &'u str {
         let principal = self.principal(person, Side::New).or_else(|| self.principal(person, Side::Old));
-        principal.map_or("", |principal| &principal.id)
+        principal.map_or("", Principal::id)
     }
 }
 

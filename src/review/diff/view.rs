@@ -218,15 +218,15 @@ impl<'v> View<'v> {
         let may = domain.principals().iter().enumerate().filter(|(number, principal)| {
             let own = self.of.side_policy.world(self.of.compiled.domain);
             let tenant = own.and_then(|own| Some(own.origins.principal(*number)?.key.tenant));
-            if principal.status != Status::Active
+            if principal.status() != Status::Active
                 || !tenant.is_some_and(|tenant| self.of.compiled.gate.tenants.contains(&tenant))
             {
                 return false;
             }
             let bears = flags.iter().map(|flag| domain.bears(*principal, *flag)).collect();
             let reaches =
-                || levels.iter().any(|level| !matches!(reach(domain, rules, principal, *level), Reach::Never(_)));
-            *known.entry((domain.holding(principal), bears)).or_insert_with(reaches)
+                || levels.iter().any(|level| !matches!(reach(domain, rules, *principal, *level), Reach::Never(_)));
+            *known.entry((domain.holding(*principal), bears)).or_insert_with(reaches)
         });
         Some(may.count())
     }

@@ -19,8 +19,8 @@ pub(super) fn look(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Find
     }
     for vendor in &world.document.lint.vendor_accounts {
         let principals = world.domain.principals().iter().enumerate();
-        let known = principals.filter(|(_, principal)| *principal.id == *vendor.value);
-        for (number, _) in known.filter(|(_, principal)| principal.status == Status::Active) {
+        let known = principals.filter(|(_, principal)| *principal.id() == *vendor.value);
+        for (number, _) in known.filter(|(_, principal)| principal.status() == Status::Active) {
             let place = world.origins.principal(number).map_or(vendor.place, |principal| principal.place);
             add(found, Code::VendorAccount, place, format!("the vendor's account `{}` is active", vendor.value));
             if let Some(finding) = found.last_mut() {
@@ -42,7 +42,7 @@ fn separate(world: World<'_>, holders: &Holders<'_>, conflict: &Conflict, found:
         });
         if let Some(node) = both {
             let names = alike.numbers.iter().filter_map(|number| world.domain.principals().get(*number));
-            examples.extend(names.map(|name| format!("{} at {}", name.id, world.domain.scope_name(*node))));
+            examples.extend(names.map(|name| format!("{} at {}", name.id(), world.domain.scope_name(*node))));
             who.extend(&alike.numbers);
         }
     }

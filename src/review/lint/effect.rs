@@ -7,6 +7,7 @@ use super::{Code, Finding, add, principals, some};
 use crate::diag::Place;
 use crate::document::grants::GrantDocument;
 use crate::model::Status;
+use crate::policy::Principal;
 use crate::review::World;
 
 pub(super) fn look(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Finding>) {
@@ -25,13 +26,13 @@ fn grants(world: World<'_>, found: &mut Vec<Finding>) {
             *entries.entry(origin.place).or_default() |= written.counts(origin);
         }
         for (place, _) in entries.into_iter().filter(|(_, counts)| !counts) {
-            let message = format!("a grant of `{}` lies outside its boundary", principal.id);
+            let message = format!("a grant of `{}` lies outside its boundary", principal.id());
             add(found, Code::OutsideBoundary, place, message);
         }
         // What tokens add may bring out a grant that changes nothing beside the groups of the document.
         let beside_groups = !world.domain.maps_tokens();
         for place in world.domain.idle_entries(world.origins, number, beside_groups) {
-            let message = format!("a grant of `{}` changes nothing", principal.id);
+            let message = format!("a grant of `{}` changes nothing", principal.id());
             add(found, Code::ShadowedGrant, place, message);
         }
     }
@@ -71,7 +72,7 @@ fn roles(world: World<'_>, found: &mut Vec<Finding>) {
 fn groups(world: World<'_>, found: &mut Vec<Finding>) {
     let everybody = world.domain.principals().iter();
     let inhabited: BTreeSet<&str> =
-        everybody.flat_map(|principal| principal.groups.iter()).map(|name| &**name).collect();
+        everybody.flat_map(|principal| principal.groups().iter()).map(|name| &**name).collect();
     // Whom tokens make a member, no document says.
     let by_token: BTreeSet<&str> = world.origins.mapped_groups().map(|group| &*group.name).collect();
     for group in &world.document.groups {
@@ -81,7 +82,7 @@ fn groups(world: World<'_>, found: &mut Vec<Finding>) {
         }
         if group.status != Status::Active {
             let members = world.domain.principals().iter();
-            let members = members.filter(|principal| principal.groups.iter().any(|name| **name == *group.name.value));
+            let members = members.filter(|principal| principal.groups().iter().any(|name| **name == *group.name.value));
             let further = if by_token { ", and whomever tokens put into it" } else { "" };
             let members = principals(members.count());
             let message = format!("the group `{}` switches off {members}{further}", group.name.value);
@@ -100,7 +101,7 @@ fn idle(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Finding>) {
     idle.sort_unstable();
     let place = idle.first().and_then(|number| world.origins.principal(*number)).map(|principal| principal.place);
     if let Some(place) = place {
-        let names = idle.iter().filter_map(|number| world.domain.principals().get(*number)).map(|named| &named.id);
+        let names = idle.iter().filter_map(|number| world.domain.principals().get(*number)).map(Principal::id);
         let verb = if idle.len() == 1 { "has" } else { "have" };
         let but = if world.domain.maps_tokens() { "no access but what their tokens bring" } else { "no access at all" };
         let message = format!("{} {verb} {but}: {}", principals(idle.len()), some(names));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::model::{Effect, Level, Status};
-use crate::policy::{Domain, Holding, Principal, RightId, ScopeId};
+use crate::policy::{Domain, GrantSet, Holding, Principal, RightId, ScopeId};
 use crate::review::World;
 
 /// The active principals of one domain.
@@ -16,7 +16,7 @@ pub(super) struct Holders<'h> {
 
 /// Principals that hold the same.
 pub(super) struct Alike<'h> {
-    pub(super) first: &'h Principal,
+    pub(super) first: Principal<'h>,
     pub(super) numbers: Vec<usize>,
     /// The rights of which their grants say anything.
     pub(super) rights: BTreeSet<RightId>,
@@ -33,7 +33,7 @@ impl<'h> Holders<'h> {
         let mut alike: Vec<Alike<'h>> = Vec::new();
         let reader = Reader::new(domain);
         for (number, principal) in domain.principals().iter().enumerate() {
-            if principal.status != Status::Active {
+            if principal.status() != Status::Active {
                 continue;
             }
             let next = alike.len();
@@ -58,9 +58,8 @@ impl<'h> Holders<'h> {
             }
         }
         // Members by token hold at most what their groups grant.
-        for (_, right, effect) in
-            domain.sources_by_token().flat_map(|source| domain.grants_of(source, &reader.positions))
-        {
+        let sources: Vec<GrantSet> = domain.sources_by_token().collect();
+        for (_, right, effect) in sources.iter().flat_map(|source| domain.grants_of(source, &reader.positions)) {
             if let Effect::Allow(level) = effect {
                 for right in reader.covered.get(&right).into_iter().flatten() {
                     let known = best.entry(*right).or_insert(level);
@@ -91,10 +90,10 @@ impl<'r> Reader<'r> {
         Self { domain, positions: domain.rights_by_position(), covered }
     }
 
-    fn rights(&self, principal: &Principal) -> BTreeSet<RightId> {
+    fn rights(&self, principal: Principal<'_>) -> BTreeSet<RightId> {
         let (own, groups) = self.domain.sources_of(principal);
-        let sources = groups.chain([own]);
-        let granted = sources.flat_map(|source| self.domain.grants_of(source, &self.positions));
+        let sources: Vec<GrantSet> = groups.chain([own]).collect();
+        let granted = sources.iter().flat_map(|source| self.domain.grants_of(source, &self.positions));
         granted.filter_map(|(_, right, _)| self.covered.get(&right)).flatten().copied().collect()
     }
 }

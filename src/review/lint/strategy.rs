@@ -8,7 +8,7 @@ use super::{Code, Finding, add, principals, some};
 use crate::diag::Place;
 use crate::document::grants::{Across, Within};
 use crate::model::Level;
-use crate::policy::{RightId, ScopeId};
+use crate::policy::{Principal, RightId, ScopeId};
 use crate::review::World;
 
 /// What is held now, and by each other strategy that would give something else.
@@ -43,7 +43,7 @@ pub(super) fn look(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Find
                     place: place(world, alike.numbers.first().copied(), right, *node),
                 });
                 concerned.principals.extend(&alike.numbers);
-                concerned.examples.push(format!("{} at {}", alike.first.id, world.domain.scope_name(*node)));
+                concerned.examples.push(format!("{} at {}", alike.first.id(), world.domain.scope_name(*node)));
             }
         }
     }
@@ -68,7 +68,7 @@ pub(super) fn look(world: World<'_>, holders: &Holders<'_>, found: &mut Vec<Find
     }
 }
 
-fn outcome(world: World<'_>, principal: &crate::policy::Principal, right: RightId, node: ScopeId) -> Outcome {
+fn outcome(world: World<'_>, principal: Principal<'_>, right: RightId, node: ScopeId) -> Outcome {
     let domain = world.domain;
     let held = |within, across| domain.held_under((within, across), principal, right, node).level();
     let (within, across) = (domain.within(), domain.across());

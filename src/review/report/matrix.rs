@@ -26,9 +26,9 @@ impl Matrix<'_> {
                 continue;
             }
             let cells = self.surveyor.ask(number);
-            let account = account(&self.world, number, principal.status);
-            let values = vec![Value::Text(principal.id.to_string()), account];
-            let row = Row { principal: Some(number), status: principal.status, values, cells: &cells };
+            let account = account(&self.world, number, principal.status());
+            let values = vec![Value::Text(principal.id().to_owned()), account];
+            let row = Row { principal: Some(number), status: principal.status(), values, cells: &cells };
             if self.filter.keeps(&row) {
                 visit(&row)?;
             }

@@ -19,7 +19,7 @@ use crate::route::{Access, Application, Route};
 #[derive(Clone, Copy)]
 struct Person<'p> {
     number: usize,
-    principal: &'p Principal,
+    principal: Principal<'p>,
     written: &'p PrincipalOrigin,
 }
 
@@ -30,10 +30,10 @@ impl<'p> Asker<'p> {
     /// When the domain has none of this id.
     pub fn principal(&self, id: &str) -> Result<Report<'p>, UnknownName> {
         let World { domain, origins, .. } = self.world;
-        let found = domain.principals().iter().enumerate().find(|(_, principal)| *principal.id == *id);
+        let found = domain.principals().iter().enumerate().find(|(_, principal)| principal.id() == id);
         let found = found
             .and_then(|(number, principal)| Some(Person { number, principal, written: origins.principal(number)? }));
-        let ids = || domain.principals().iter().map(|principal| &*principal.id);
+        let ids = || domain.principals().iter().map(Principal::id);
         let person = found.ok_or_else(|| UnknownName::new("principal", id, ids()))?;
         let tables = vec![self.groups(person), self.flags(person), self.rights_held(person), self.routes(person)];
         Ok(Report {
@@ -49,10 +49,10 @@ impl<'p> Asker<'p> {
         let domain = self.world.domain;
         let text = |label, text: String| Fact { label, value: Value::Text(text) };
         let mut facts = self.facts();
-        facts.push(text("principal", principal.id.to_string()));
-        facts.push(Fact { label: "status", value: account(&self.world, number, principal.status) });
+        facts.push(text("principal", principal.id().to_owned()));
+        facts.push(Fact { label: "status", value: account(&self.world, number, principal.status()) });
         facts.push(text("tenant", written.tenant.to_string()));
-        let own = self.world.document.principals.iter().find(|known| known.id.value == *principal.id);
+        let own = self.world.document.principals.iter().find(|known| known.id.value == *principal.id());
         facts.push(match own.map(|own| &own.known_by) {
             Some(PrincipalName::Subject(subject)) => text("subject", subject.value.clone()),
             Some(PrincipalName::ObjectId(_)) | None => text("object id", written.key.object.to_string()),
@@ -68,10 +68,10 @@ impl<'p> Asker<'p> {
     /// Every group that it is in, and how it comes to be in it.
     fn groups(&self, Person { principal, written, .. }: Person<'p>) -> Table<'p> {
         let document = self.world.document;
-        let own = document.principals.iter().find(|known| known.id.value == *principal.id);
+        let own = document.principals.iter().find(|known| known.id.value == *principal.id());
         let own: BTreeSet<&str> =
             own.into_iter().flat_map(|own| &own.groups).map(|group| group.value.as_str()).collect();
-        let all: BTreeSet<&str> = principal.groups.iter().map(|name| &**name).collect();
+        let all: BTreeSet<&str> = principal.groups().iter().map(|name| &**name).collect();
         let rows = self.world.origins.groups_of(written).map(|group| {
             let name = &*group.name;
             let children = document.groups.iter().filter(|child| {
@@ -109,7 +109,7 @@ impl<'p> Asker<'p> {
         let lines = surveyor.ask(number);
         let rows = lines.iter().map(|line| MadeRow {
             principal: Some(number),
-            status: principal.status,
+            status: principal.status(),
             values: vec![Value::Right(line.right), Value::Scope(line.scope)],
             cells: vec![line.clone()],
         });
@@ -117,7 +117,7 @@ impl<'p> Asker<'p> {
             "A line counts for all that lies below its right and its scope, until a line of a nearer scope, or of \
                         the same scope and a nearer right, says otherwise."
                 .to_owned();
-        if principal.status != Status::Active {
+        if principal.status() != Status::Active {
             note.push_str(" The account is not active, so nothing of this counts.");
         }
         Table {

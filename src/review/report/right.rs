@@ -25,10 +25,10 @@ impl Holders<'_> {
                 continue;
             }
             for line in &*self.surveyor.ask(number) {
-                let account = account(&self.world, number, principal.status);
-                let values = vec![Value::Text(principal.id.to_string()), account, Value::Scope(line.scope)];
+                let account = account(&self.world, number, principal.status());
+                let values = vec![Value::Text(principal.id().to_owned()), account, Value::Scope(line.scope)];
                 let cells = std::slice::from_ref(line);
-                let row = Row { principal: Some(number), status: principal.status, values, cells };
+                let row = Row { principal: Some(number), status: principal.status(), values, cells };
                 if self.filter.keeps(&row) {
                     visit(&row)?;
                 }

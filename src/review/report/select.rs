@@ -76,7 +76,7 @@ impl Filter {
             }
         }
         if let Some(glob) = &self.principal {
-            let known = || domain.principals().iter().map(|principal| &*principal.id);
+            let known = || domain.principals().iter().map(Principal::id);
             if !known().any(|id| glob.fits(id)) {
                 return Err(UnknownName::new("principal", &glob.0, known()));
             }
@@ -85,9 +85,9 @@ impl Filter {
     }
 
     /// Whether a principal is to be looked at.
-    pub(super) fn admits(&self, principal: &Principal) -> bool {
-        let of_group = |group: &String| principal.groups.iter().any(|name| **name == **group);
-        self.principal.as_ref().is_none_or(|glob| glob.fits(&principal.id)) && self.group.as_ref().is_none_or(of_group)
+    pub(super) fn admits(&self, principal: Principal<'_>) -> bool {
+        let of_group = |group: &String| principal.groups().iter().any(|name| **name == **group);
+        self.principal.as_ref().is_none_or(|glob| glob.fits(principal.id())) && self.group.as_ref().is_none_or(of_group)
     }
 
     /// Whether a row has enough in it to be shown.

@@ -1,0 +1,303 @@
+//! What principals hold, each thing once: profiles, bundles, gifts.
+
+use std::cmp::Reverse;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::interned::Interned;
+use crate::document::grants::Within;
+use crate::model::{Effect, Guid, Status};
+use crate::policy::domain::RightId;
+use crate::policy::hierarchy::Interval;
+use crate::policy::precedence::Grant;
+
+/// What a principal shares with its like; see [`Profile`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProfileId(pub(super) u32);
+
+/// What one entry of grants gives at one node; see [`Bundle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BundleId(pub(super) u32);
+
+/// Rights with their effects; see [`Gift`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GiftId(u32);
+
+/// All that a principal shares with its like. What it inherits from its groups is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// The tenant of its key.
+    pub(in crate::policy) tenant: Guid,
+    /// The state of the account, with what its groups make of it.
+    pub(in crate::policy) status: Status,
+    pub(in crate::policy) flags: u128,
+    /// The names of its groups and of all groups above those, sorted. Equal lists are stored once.
+    pub(in crate::policy) groups: Arc<[Arc<str>]>,
+    /// The grants of each of these groups that has any. Equal lists are stored once.
+    pub(in crate::policy) of_groups: Box<[Arc<[BundleId]>]>,
+}
+
+/// What one entry of grants gives at one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bundle {
+    /// The node, and everything below it.
+    pub(in crate::policy) scope: Interval,
+    /// What is given there.
+    pub(in crate::policy) gift: GiftId,
+}
+
+/// A set of rights with their effects, and what it says of any right, ready to be looked up.
+#[derive(Clone, Debug)]
+pub struct Gift {
+    /// Each with its effect, in order.
+    rights: Box<[(RightId, Effect)]>,
+    /// By position: what is said from there up to the next one. Known once the gift is sealed.
+    says: Box<[Says]>,
+}
+
+/// What a gift says of some neighbouring rights.
+#[derive(Clone, Copy, Debug)]
+struct Says {
+    from: u32,
+    /// The nearest of the gift's rights that cover these, and the greatest effect of that one.
+    nearest: (u32, Option<Effect>),
+    /// The greatest effect of all that cover these.
+    greatest: Option<Effect>,
+}
+
+impl PartialEq for Gift {
+    fn eq(&self, other: &Self) -> bool {
+        self.rights == other.rights
+    }
+}
+
+impl Eq for Gift {}
+
+impl Hash for Gift {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.rights.hash(state);
+    }
+}
+
+impl Gift {
+    /// The rights, each with its effect, in order.
+    pub(in crate::policy) fn rights(&self) -> &[(RightId, Effect)] {
+        &self.rights
+    }
+
+    /// What it says of a right by a rule, and how near the right that says so is.
+    pub(in crate::policy) fn says(&self, rule: Within, right: Interval) -> Option<(u32, Effect)> {
+        let after = self.says.partition_point(|says| says.from <= right.first);
+        let says = self.says.get(after.checked_sub(1)?)?;
+        let effect = match rule {
+            Within::Union => says.greatest,
+            Within::Nearest => says.nearest.1,
+        };
+        Some((says.nearest.0, effect?))
+    }
+
+    /// Looks up where its rights are in the tree. The intervals are those of all rights by number; they lie apart or one
+    /// within the other.
+    fn seal(&mut self, intervals: &[Interval]) {
+        let interval = |right: &RightId| usize::try_from(right.0).ok().and_then(|index| intervals.get(index)).copied();
+        let placed = self.rights.iter().filter_map(|(right, effect)| Some((interval(right)?, *effect)));
+        let mut placed: Vec<(Interval, Effect)> = placed.filter(|(right, _)| right.first < right.end).collect();
+        placed.sort_unstable_by_key(|(right, effect)| (right.first, Reverse(right.end), *effect));
+        let mut turns: Vec<u32> = placed.iter().flat_map(|(right, _)| [right.first, right.end]).collect();
+        turns.sort_unstable();
+        turns.dedup();
+        let mut next = placed.into_iter().peekable();
+        // The rights that cover where the walk is, the nearest last, each with what is said up to it.
+        let mut open: Vec<(Interval, Says)> = Vec::new();
+        let nothing = |from| Says { from, nearest: (0, None), greatest: None };
+        self.says = turns
+            .into_iter()
+            .map(|turn| {
+                while open.pop_if(|(right, _)| right.end <= turn).is_some() {}
+                while let Some((right, effect)) = next.next_if(|(right, _)| right.first <= turn) {
+                    let above = open.last().map_or(nothing(turn), |(_, says)| *says);
+                    let same = above.nearest.1.filter(|_| above.nearest.0 == right.first);
+                    let nearest = (right.first, same.max(Some(effect)));
+                    open.push((right, Says { from: turn, nearest, greatest: above.greatest.max(Some(effect)) }));
+                }
+                Says { from: turn, ..open.last().map_or(nothing(turn), |(_, says)| *says) }
+            })
+            .collect();
+    }
+}
+
+/// All profiles, bundles and gifts of a domain. A clone shares them; what is interned into a clone is kept beside them.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    profiles: Interned<Profile>,
+    bundles: Interned<Bundle>,
+    gifts: Interned<Gift>,
+}
+
+impl Tables {
+    pub(in crate::policy) fn intern_profile(&mut self, profile: Profile) -> ProfileId {
+        ProfileId(self.profiles.intern(profile))
+    }
+
+    /// Rights in any order and any number of times. A gift says nothing before it is sealed; see [`Self::seal`].
+    pub(in crate::policy) fn intern_gift(&mut self, rights: &[(RightId, Effect)]) -> GiftId {
+        let mut rights = rights.to_vec();
+        rights.sort_unstable();
+        rights.dedup();
+        GiftId(self.gifts.intern(Gift { rights: rights.into(), says: Box::default() }))
+    }
+
+    pub(in crate::policy) fn intern_bundle(&mut self, bundle: Bundle) -> BundleId {
+        BundleId(self.bundles.intern(bundle))
+    }
+
+    /// Completes all gifts. The intervals are those of all rights by number, which are known once the routes are.
+    pub(in crate::policy) fn seal(&mut self, intervals: &[Interval]) {
+        self.gifts.values_mut().for_each(|gift| gift.seal(intervals));
+    }
+
+    pub(in crate::policy) fn profile(&self, id: ProfileId) -> Option<&Profile> {
+        self.profiles.get(id.0)
+    }
+
+    pub(in crate::policy) fn bundle(&self, id: BundleId) -> Option<&Bundle> {
+        self.bundles.get(id.0)
+    }
+
+    pub(in crate::policy) fn gift(&self, id: GiftId) -> Option<&Gift> {
+        self.gifts.get(id.0)
+    }
+
+    pub(in crate::policy) fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.iter()
+    }
+
+    pub(in crate::policy) fn gifts(&self) -> impl Iterator<Item = &Gift> {
+        self.gifts.iter()
+    }
+
+    /// The grants of a bundle, one for each right.
+    pub(in crate::policy) fn grants(&self, id: BundleId, intervals: &[Interval]) -> impl Iterator<Item = Grant> {
+        let bundle = self.bundle(id).copied();
+        let gift = bundle.and_then(|bundle| self.gift(bundle.gift));
+        let scope = bundle.map(|bundle| bundle.scope);
+        gift.into_iter().flat_map(|gift| gift.rights.iter()).filter_map(move |(right, effect)| {
+            let right = intervals.get(usize::try_from(right.0).ok()?).copied()?;
+            Some(Grant { scope: scope?, right, effect: *effect })
+        })
+    }
+
+    /// What bundles say of a right at a node by a rule: each one's answer, with its nearness. A number that stands for no
+    /// bundle counts as a denial.
+    pub(in crate::policy) fn covering<'t>(
+        &'t self,
+        rule: Within,
+        bundles: &'t [BundleId],
+        right: Interval,
+        at: Interval,
+    ) -> impl Iterator<Item = ((u32, u32), Effect)> + 't {
+        bundles.iter().filter_map(move |id| {
+            let unknown = Some(((u32::MAX, u32::MAX), Effect::Deny));
+            let Some(bundle) = self.bundle(*id) else { return unknown };
+            if !bundle.scope.contains(at) {
+                return None;
+            }
+            let Some(gift) = self.gift(bundle.gift) else { return unknown };
+            gift.says(rule, right).map(|(near, effect)| ((bundle.scope.first, near), effect))
+        })
+    }
+
+    /// Whether a bundle denies anything.
+    pub(in crate::policy) fn denies(&self, id: BundleId) -> bool {
+        let gift = self.bundle(id).and_then(|bundle| self.gift(bundle.gift));
+        gift.is_none_or(|gift| gift.rights.iter().any(|(_, effect)| *effect == Effect::Deny))
+    }
+
+    /// How many rights at how many nodes a profile and bundles give together.
+    pub(super) fn held_by(&self, profile: ProfileId, own: &[BundleId]) -> usize {
+        let of_groups = self.profile(profile).map_or(&[][..], |profile| &profile.of_groups);
+        let bundles = own.iter().chain(of_groups.iter().flat_map(|group| group.iter()));
+        let gifts = bundles.filter_map(|id| self.gift(self.bundle(*id)?.gift));
+        gifts.map(|gift| gift.rights.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Level;
+    use crate::policy::hierarchy::number;
+    use crate::policy::precedence::{settle, within};
+
+    /// How many scopes and how many rights there are.
+    const NODES: usize = 12;
+
+    /// The intervals of a random forest.
+    fn forest() -> impl Strategy<Value = Vec<Interval>> {
+        let parents =
+            (0..NODES).map(|node| prop::option::of(0..node.max(1)).prop_map(move |up| up.filter(|_| node > 0)));
+        parents.collect::<Vec<_>>().prop_map(|parents| number(&parents).into_iter().map(Option::unwrap).collect())
+    }
+
+    fn effect() -> impl Strategy<Value = Effect> {
+        prop::sample::select(vec![
+            Effect::Deny,
+            Effect::Allow(Level::Read),
+            Effect::Allow(Level::Write),
+            Effect::Allow(Level::Delete),
+        ])
+    }
+
+    /// Entries of a source: a node each, and rights with effects.
+    fn entries() -> impl Strategy<Value = Vec<(usize, Vec<(u32, Effect)>)>> {
+        let right = 0..u32::try_from(NODES).unwrap();
+        prop::collection::vec((0..NODES, prop::collection::vec((right, effect()), 0..8)), 0..6)
+    }
+
+    proptest! {
+        /// Bundles are a way to store grants and no more: at every node they say of every right what the grants say
+        /// that were put into them.
+        #[test]
+        fn bundles_say_what_their_grants_say(scopes in forest(), rights in forest(), entries in entries()) {
+            let mut tables = Tables::default();
+            let mut bundles = Vec::new();
+            let mut grants = Vec::new();
+            for (scope, gives) in &entries {
+                let scope = scopes[*scope];
+                let given: Vec<_> = gives.iter().map(|(right, effect)| (RightId(*right), *effect)).collect();
+                let gift = tables.intern_gift(&given);
+                bundles.push(tables.intern_bundle(Bundle { scope, gift }));
+                grants.extend(gives.iter().map(|(right, effect)| {
+                    Grant { scope, right: rights[usize::try_from(*right).unwrap()], effect: *effect }
+                }));
+            }
+            tables.seal(&rights);
+            for rule in [Within::Union, Within::Nearest] {
+                for at in &scopes {
+                    for right in &rights {
+                        let said = settle(rule, tables.covering(rule, &bundles, *right, *at));
+                        prop_assert_eq!(said, within(rule, &grants, *right, *at), "{:?} {:?} {:?}", rule, right, at);
+                    }
+                }
+            }
+            let mut stored: Vec<Grant> = bundles.iter().flat_map(|bundle| tables.grants(*bundle, &rights)).collect();
+            let sorted = |grants: &mut Vec<Grant>| {
+                grants.sort_unstable();
+                grants.dedup();
+            };
+            sorted(&mut stored);
+            sorted(&mut grants);
+            prop_assert_eq!(stored, grants);
+        }
+    }
+
+    #[test]
+    fn what_no_table_has_denies() {
+        let anywhere = Interval { first: 0, end: 1 };
+        let said = |bundle| Tables::default().covering(Within::Union, &[bundle], anywhere, anywhere).next();
+        assert_eq!(said(BundleId(0)).map(|(_, effect)| effect), Some(Effect::Deny));
+        assert!(Tables::default().denies(BundleId(0)));
+    }
+}
