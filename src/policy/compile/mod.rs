@@ -7,6 +7,7 @@
 mod asked;
 mod condition;
 mod declared;
+mod doubles;
 mod entries;
 mod grants;
 mod implications;
@@ -17,6 +18,7 @@ mod requirement;
 mod reserved;
 mod roles;
 mod rules;
+mod stream;
 mod text;
 mod values;
 

@@ -1,0 +1,363 @@
+//! Principals from files, by the million. Several threads take lines apart; every text that lines share is resolved once,
+//! by the code that resolves what YAML says; then the threads gather who stands on the lines. A line that is not plain,
+//! or of which any text does not resolve, is read again like an entry of YAML, so that each fault is told where it is.
+//!
+//! The pieces into which a file is cut depend on its text only, and what they say is resolved in their order: the outcome
+//! does not depend on the number of threads.
+
+use std::borrow::Cow;
+use std::hash::Hash;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use super::Builder;
+use super::entries::Resolver;
+use crate::diag::{Place, Report, SourceId};
+use crate::document::grants::PrincipalDocument;
+use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader, read_people};
+use crate::model::tenant::is_subject;
+use crate::model::{Guid, Tenant};
+use crate::policy::names::Map;
+use crate::policy::people::{BundleId, Chunk, ProfileId};
+
+/// How much is read at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How many threads read.
+    threads: usize,
+    /// Bytes of a file that each reads before all that they met is resolved.
+    piece: usize,
+}
+
+impl Default for Pace {
+    /// Two threads: a reload must leave processors to requests.
+    fn default() -> Self {
+        Self { threads: 2, piece: 1 << 22 }
+    }
+}
+
+/// Principals that were gathered, and where each is written.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// Who they are.
+    pub(super) chunk: Chunk,
+    /// By number in the chunk: the line.
+    pub(super) places: Vec<Place>,
+}
+
+impl Gathered {
+    fn add(&mut self, line: Line<'_>, object: Guid, profile: ProfileId, own: &[BundleId], id: &str) {
+        self.chunk.add(object, profile, own, id);
+        self.places.push(line.place());
+    }
+}
+
+/// Reads the files of a document.
+pub(super) fn read(
+    resolver: &mut Resolver<'_, Builder>,
+    files: &[PeopleFile],
+    pace: Pace,
+    report: &mut Report,
+) -> Vec<Gathered> {
+    let mut all = Vec::new();
+    let mut count = 0;
+    for file in files {
+        let Some(source) = source_of(file, report) else { continue };
+        let text = report.text(source);
+        let Some(reader) = Reader::new(source, file.format, &text, report) else { continue };
+        let mut memory = Memory::new(&reader);
+        let mut pieces = reader.lines().pieces(pace.piece).into_iter().peekable();
+        while pieces.peek().is_some() && report.errors() <= Bounds::FAULTS {
+            let some = pieces.by_ref().take(pace.threads.max(1)).collect();
+            let taken = side_by_side(some, |piece| Taken::apart(&reader, &piece));
+            let known = taken.into_iter().map(|taken| memory.resolve(taken, resolver)).collect();
+            for (mut gathered, left) in side_by_side(known, Known::gather) {
+                read_again(&reader, &left, &mut gathered, resolver, report);
+                count += gathered.places.len();
+                all.push(gathered);
+            }
+            if count > Bounds::PRINCIPALS {
+                Bounds::too_many(file.name.place, report);
+                return all;
+            }
+        }
+    }
+    all
+}
+
+/// The entries of all files, for whoever looks at each.
+pub(super) fn entries(files: &[PeopleFile], report: &mut Report) -> Vec<PrincipalDocument> {
+    let read = |file: &PeopleFile| source_of(file, report).map(|source| read_people(source, file.format, report));
+    files.iter().filter_map(read).flatten().collect()
+}
+
+/// The text of a file, which whoever read the document has to have read too.
+fn source_of(file: &PeopleFile, report: &mut Report) -> Option<SourceId> {
+    if file.source.is_none() {
+        let message = format!("`{}` was not read", file.name.value);
+        report.error("unread_file", file.name.place, message).help("read the files of a document with the document");
+    }
+    file.source
+}
+
+/// The entry that stands on a line of one of these files.
+pub(super) fn entry_at(files: &[PeopleFile], place: Place, report: &Report) -> Option<PrincipalDocument> {
+    let file = files.iter().find(|file| file.source == Some(place.source))?;
+    let (text, mut known) = (report.text(place.source), Report::new());
+    let reader = Reader::new(place.source, file.format, &text, &mut known)?;
+    reader.document(reader.lines().line_at(place.start)?, &mut known)
+}
+
+/// What becomes of each item, one thread an item.
+fn side_by_side<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let work = &work;
+    thread::scope(|scope| {
+        let mut items = items.into_iter();
+        let first = items.next();
+        let others: Vec<_> = items.map(|item| scope.spawn(move || work(item))).collect();
+        let first = first.map(work);
+        let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        first.into_iter().chain(others).collect()
+    })
+}
+
+/// What a line says of a principal that many lines say alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Standing<'t> {
+    by_subject: bool,
+    /// See [`Person::standing`].
+    written: [&'t str; 4],
+    /// It says which grants of groups count.
+    boundary: &'t str,
+}
+
+/// A grant within a boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Entry<'t> {
+    boundary: &'t str,
+    written: &'t str,
+}
+
+/// Different texts in the order in which they came.
+struct Distinct<'t, T> {
+    numbers: Map<T, usize>,
+    /// By number: where each stood first, as line and position on it.
+    first: Vec<(T, Line<'t>, usize)>,
+}
+
+impl<'t, T: Copy + Eq + Hash> Distinct<'t, T> {
+    fn new() -> Self {
+        Self { numbers: Map::default(), first: Vec::new() }
+    }
+
+    fn number(&mut self, text: T, line: Line<'t>, position: usize) -> usize {
+        let next = self.first.len();
+        let number = *self.numbers.entry(text).or_insert(next);
+        if number == next {
+            self.first.push((text, line, position));
+        }
+        number
+    }
+}
+
+/// What names a principal, checked as far as it can be without its tenant.
+enum Name<'t> {
+    Object(Guid),
+    Subject(Cow<'t, str>),
+}
+
+impl<'t> Name<'t> {
+    fn of(known_by: KnownBy<'t>) -> Option<Self> {
+        match known_by {
+            KnownBy::ObjectId(text) => text.parse().ok().map(Self::Object),
+            KnownBy::Subject(text) => is_subject(&text).then_some(Self::Subject(text)),
+        }
+    }
+}
+
+/// A principal whose texts are numbers in its piece.
+struct Row<'t> {
+    line: Line<'t>,
+    id: Cow<'t, str>,
+    name: Name<'t>,
+    standing: usize,
+    /// Where its entries end in the list of all.
+    end: usize,
+}
+
+/// A piece of a file, taken apart.
+struct Taken<'t> {
+    rows: Vec<Row<'t>>,
+    /// The entries of all rows, one after the other.
+    held: Vec<usize>,
+    standings: Distinct<'t, Standing<'t>>,
+    entries: Distinct<'t, Entry<'t>>,
+    /// Lines that have to be read like YAML.
+    left: Vec<Line<'t>>,
+}
+
+impl<'t> Taken<'t> {
+    fn apart(reader: &Reader<'t>, piece: &Lines<'t>) -> Self {
+        let (standings, entries) = (Distinct::new(), Distinct::new());
+        let mut taken = Self { rows: Vec::new(), held: Vec::new(), standings, entries, left: Vec::new() };
+        let mut grants = Vec::new();
+        for line in piece.iter() {
+            if reader.quick(line, &mut grants).and_then(|person| taken.add(line, person, &grants)).is_none() {
+                taken.left.push(line);
+            }
+        }
+        taken
+    }
+
+    fn add(&mut self, line: Line<'t>, person: Person<'t>, grants: &[&'t str]) -> Option<()> {
+        let Person { id, known_by, standing: written, boundary } = person;
+        let name = Name::of(known_by)?;
+        let standing = Standing { by_subject: matches!(name, Name::Subject(_)), written, boundary };
+        let standing = self.standings.number(standing, line, 0);
+        for (position, written) in grants.iter().enumerate() {
+            self.held.push(self.entries.number(Entry { boundary, written }, line, position));
+        }
+        self.rows.push(Row { line, id, name, standing, end: self.held.len() });
+        Some(())
+    }
+}
+
+/// What the texts of one file say, as far as they were met and say anything.
+struct Memory<'r, 't> {
+    reader: &'r Reader<'t>,
+    standings: Map<Standing<'t>, (ProfileId, Tenant)>,
+    entries: Map<Entry<'t>, Arc<[BundleId]>>,
+    /// Takes the faults of lines that will be read again.
+    faults: Report,
+}
+
+/// A piece of a file with what its texts say; nothing where that has faults.
+struct Known<'t> {
+    taken: Taken<'t>,
+    standings: Vec<Option<(ProfileId, Tenant)>>,
+    entries: Vec<Option<Arc<[BundleId]>>>,
+}
+
+impl<'r, 't> Memory<'r, 't> {
+    fn new(reader: &'r Reader<'t>) -> Self {
+        Self { reader, standings: Map::default(), entries: Map::default(), faults: Report::new() }
+    }
+
+    fn resolve(&mut self, taken: Taken<'t>, resolver: &mut Resolver<'_, Builder>) -> Known<'t> {
+        let mut known = Known { taken, standings: Vec::new(), entries: Vec::new() };
+        let Taken { standings, entries, .. } = &known.taken;
+        for (text, line, _) in &standings.first {
+            if !self.standings.contains_key(text)
+                && let Some(mut written) = self.document(*line)
+                && let Some(found) = self.standing(&mut written, resolver)
+            {
+                self.standings.insert(*text, found);
+            }
+            known.standings.push(self.standings.get(text).cloned());
+        }
+        // Entries of one line follow each other.
+        let mut last: Option<(Line<'t>, Option<PrincipalDocument>)> = None;
+        for (text, line, position) in &entries.first {
+            if !self.entries.contains_key(text) {
+                let (_, written) = match last.take() {
+                    Some(last) if last.0 == *line => last,
+                    Some(_) | None => (*line, self.document(*line)),
+                };
+                let found = written.as_ref().and_then(|written| self.entry(written, *position, resolver));
+                if let Some(found) = found {
+                    self.entries.insert(*text, found);
+                }
+                last = Some((*line, written));
+            }
+            known.entries.push(self.entries.get(text).cloned());
+        }
+        known
+    }
+
+    /// What a line says, if it has no fault of shape.
+    fn document(&mut self, line: Line<'t>) -> Option<PrincipalDocument> {
+        let before = self.faults.errors();
+        let written = self.reader.document(line, &mut self.faults);
+        written.filter(|_| self.faults.errors() == before)
+    }
+
+    fn standing(
+        &mut self,
+        written: &mut PrincipalDocument,
+        resolver: &mut Resolver<'_, Builder>,
+    ) -> Option<(ProfileId, Tenant)> {
+        let before = self.faults.errors();
+        // A fault in one of its grants is none of whoever else stands so.
+        written.grants.clear();
+        let (_, profile) = resolver.principal(written, &mut self.faults).stored?;
+        let tenant = resolver.vocabulary.tenants.get(&written.tenant.value)?.clone();
+        (self.faults.errors() == before).then_some((profile, tenant))
+    }
+
+    fn entry(
+        &mut self,
+        written: &PrincipalDocument,
+        position: usize,
+        resolver: &mut Resolver<'_, Builder>,
+    ) -> Option<Arc<[BundleId]>> {
+        let before = self.faults.errors();
+        let boundary = resolver.boundary(&written.id, written.boundary.as_deref(), &mut self.faults);
+        let gives = resolver.gives(written.grants.get(position)?, &mut self.faults)?;
+        let bundles = resolver.bundles(&gives, boundary.as_deref());
+        (self.faults.errors() == before).then(|| bundles.into())
+    }
+}
+
+impl<'t> Known<'t> {
+    /// Gathers who is known, and says which lines have to be read again.
+    fn gather(self) -> (Gathered, Vec<Line<'t>>) {
+        let Self { taken, standings, entries } = self;
+        let (mut gathered, mut left) = (Gathered::default(), taken.left);
+        let mut own = Vec::new();
+        let mut start = 0;
+        for row in taken.rows {
+            let held = taken.held.get(start..row.end).unwrap_or_default();
+            start = row.end;
+            own.clear();
+            let whole = held.iter().all(|entry| {
+                let found = entries.get(*entry).and_then(Option::as_ref);
+                own.extend(found.into_iter().flat_map(|bundles| bundles.iter()));
+                found.is_some()
+            });
+            let standing = standings.get(row.standing).and_then(Option::as_ref);
+            let found = standing.filter(|_| whole).and_then(|(profile, tenant)| {
+                let object = match &row.name {
+                    Name::Object(object) => *object,
+                    Name::Subject(subject) => tenant.principal(subject)?.object,
+                };
+                Some((object, *profile))
+            });
+            match found {
+                Some((object, profile)) => gathered.add(row.line, object, profile, &own, &row.id),
+                None => left.push(row.line),
+            }
+        }
+        (gathered, left)
+    }
+}
+
+/// Reads lines like entries of YAML, so that their faults are told.
+fn read_again(
+    reader: &Reader<'_>,
+    lines: &[Line<'_>],
+    gathered: &mut Gathered,
+    resolver: &mut Resolver<'_, Builder>,
+    report: &mut Report,
+) {
+    for line in lines {
+        if report.errors() > Bounds::FAULTS {
+            return;
+        }
+        let Some(written) = reader.document(*line, report) else { continue };
+        let resolved = resolver.principal(&written, report);
+        if let Some((key, profile)) = resolved.stored {
+            gathered.add(*line, key.object, profile, &resolved.own, &written.id.value);
+        }
+    }
+}
