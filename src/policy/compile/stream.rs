@@ -361,3 +361,72 @@ fn read_again(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem;
+
+    use super::*;
+    use crate::document::people::PeopleFormat;
+    use crate::document::{self, Located};
+    use crate::policy::Keep;
+    use crate::policy::compile::entries::Lists;
+
+    const GRANTS: &str = "version: 1\ndomain: d\nscopes: {forest: {m: root, n: m}}\nroles: {R: {rights: [a, b]}}\n\
+                          groups: {G: {flags: [g]}}\n";
+
+    /// People of several kinds: with escapes, with faults, alone and with much in common.
+    fn table() -> String {
+        let line = |number: u32| {
+            let id = if number % 7 == 0 { format!("p\\\\{number}") } else { format!("p{number}") };
+            let right = if number % 11 == 0 { format!("c{number}@n") } else { "role=R@m".to_owned() };
+            let group = if number % 13 == 0 { "H" } else { "G" };
+            format!("{id}\tt\t00000000-0000-0000-0000-{number:012}\t{group}\t{right},a:read\n")
+        };
+        format!("id\ttenant\toid\tgroups\tgrants\n{}", (0..200).map(line).collect::<String>())
+    }
+
+    /// What is gathered at a pace, in words, and the faults.
+    fn read_at(pace: Pace, text: &str) -> (Vec<Gathered>, String) {
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", GRANTS);
+        let document = document::read_grants(source, &mut report).unwrap();
+        let mut builder = Builder::new(&document, &[Tenant::of_objects("t", Guid(7))], Keep::Decisions, &mut report);
+        let vocabulary = mem::take(&mut builder.domain.vocabulary);
+        let (mut tables, mut lists) = (mem::take(&mut builder.tables), Lists::default());
+        let mut resolver =
+            Resolver { names: &mut builder, tables: &mut tables, lists: &mut lists, vocabulary: &vocabulary };
+        let source = Some(report.add_source("p.tsv", text));
+        let name = Located::new(document.domain.place, "p.tsv".to_owned());
+        let file = PeopleFile { name, format: PeopleFormat::Table, source };
+        let found = read(&mut resolver, &[file], pace, &mut report);
+        (found, report.render())
+    }
+
+    #[test]
+    fn the_outcome_does_not_depend_on_the_number_of_threads() {
+        let text = table();
+        for piece in [1, 300, 1 << 22] {
+            let alone = read_at(Pace { threads: 1, piece }, &text);
+            for threads in [0, 2, 3, 8] {
+                let found = read_at(Pace { threads, piece }, &text);
+                assert_eq!(format!("{found:?}"), format!("{alone:?}"), "{threads} threads, {piece} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn every_sound_line_is_gathered_once_and_every_faulty_one_told_whatever_the_pieces() {
+        let text = table();
+        for piece in [1, 100, 1_000, 1 << 22] {
+            let (found, faults) = read_at(Pace { threads: 2, piece }, &text);
+            let mut places: Vec<Place> = found.iter().flat_map(|gathered| gathered.places.clone()).collect();
+            assert_eq!(places.len(), found.iter().map(|gathered| gathered.chunk.len()).sum::<usize>());
+            places.sort_unstable();
+            places.dedup();
+            // A principal is stored without a group that there is not; the report keeps all from being used.
+            assert_eq!(places.len(), 200);
+            assert!(faults.ends_with("16 errors\n"), "{faults}");
+        }
+    }
+}
