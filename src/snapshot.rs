@@ -13,7 +13,7 @@ use crate::route::RouteMap;
 use crate::token::{KeyRing, Revoked};
 
 /// Everything a decision depends on but the request and the clock.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts the policy changes made by people: 1 at start, one more at each accepted reload.
     pub serial: u64,
@@ -49,38 +49,24 @@ impl Live {
 
     /// Publishes new policy and returns its serial.
     pub fn publish_policy(&self, routes: Arc<RouteMap>, domains: Arc<Domains>, now: u64) -> u64 {
-        self.replace(|old| Snapshot {
-            serial: old.serial + 1,
-            loaded_at: now,
-            routes: Arc::clone(&routes),
-            domains: Arc::clone(&domains),
-            keys: Arc::clone(&old.keys),
-            revoked: Arc::clone(&old.revoked),
-        })
+        self.replace(|old| Some(Snapshot { serial: old.serial + 1, loaded_at: now, routes, domains, ..old.clone() }))
+            .map_or(0, |new| new.serial)
+    }
+
+    /// Publishes a change of what principals hold, under the same serial: data, not policy. `change` is given what is
+    /// live and says what is to follow it; meanwhile nobody else can publish. Returns whether anything was published.
+    pub fn publish_change(&self, change: impl FnOnce(&Domains) -> Option<Domains>) -> bool {
+        self.replace(|old| Some(Snapshot { domains: Arc::new(change(&old.domains)?), ..old.clone() })).is_some()
     }
 
     /// Publishes new keys under the same serial.
     pub fn publish_keys(&self, keys: &Arc<KeyRing>) {
-        self.replace(|old| Snapshot {
-            serial: old.serial,
-            loaded_at: old.loaded_at,
-            routes: Arc::clone(&old.routes),
-            domains: Arc::clone(&old.domains),
-            keys: Arc::clone(keys),
-            revoked: Arc::clone(&old.revoked),
-        });
+        self.replace(|old| Some(Snapshot { keys: Arc::clone(keys), ..old.clone() }));
     }
 
     /// Publishes new revocations under the same serial.
     pub fn publish_revoked(&self, revoked: &Arc<Revoked>) {
-        self.replace(|old| Snapshot {
-            serial: old.serial,
-            loaded_at: old.loaded_at,
-            routes: Arc::clone(&old.routes),
-            domains: Arc::clone(&old.domains),
-            keys: Arc::clone(&old.keys),
-            revoked: Arc::clone(revoked),
-        });
+        self.replace(|old| Some(Snapshot { revoked: Arc::clone(revoked), ..old.clone() }));
     }
 
     /// Frees what was replaced and is no longer used by any request. To be called now and then by the publisher.
@@ -90,15 +76,14 @@ impl Live {
     }
 
     /// Only publishers come here, one at a time; readers never wait for the lock.
-    fn replace(&self, make: impl Fn(&Snapshot) -> Snapshot) -> u64 {
+    fn replace(&self, make: impl FnOnce(&Snapshot) -> Option<Snapshot>) -> Option<Arc<Snapshot>> {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current.load_full();
-        let new = Arc::new(make(&old));
-        let serial = new.serial;
-        self.current.store(new);
+        let new = Arc::new(make(&old)?);
+        self.current.store(Arc::clone(&new));
         retired.push(old);
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        serial
+        Some(new)
     }
 }
 
@@ -115,5 +100,60 @@ impl Reader {
     /// The current snapshot.
     pub fn load(&mut self) -> &Arc<Snapshot> {
         self.0.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live() -> Live {
+        Live::new(Snapshot {
+            serial: 1,
+            loaded_at: 100,
+            routes: Arc::default(),
+            domains: Arc::default(),
+            keys: Arc::new(KeyRing::empty(0)),
+            revoked: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn a_change_of_data_keeps_the_serial_and_reaches_every_reader() {
+        let live = live();
+        let mut reader = Reader::new(&live);
+        let before = Arc::clone(&reader.load().domains);
+        assert!(live.publish_change(|domains| Some(domains.clone())));
+        let after = reader.load();
+        assert!(!Arc::ptr_eq(&before, &after.domains));
+        assert_eq!((after.serial, after.loaded_at), (1, 100));
+        assert_eq!(live.publish_policy(Arc::default(), Arc::default(), 200), 2);
+        assert_eq!((reader.load().serial, reader.load().loaded_at), (2, 200));
+    }
+
+    #[test]
+    fn a_change_that_comes_to_nothing_publishes_nothing() {
+        let live = live();
+        let before = live.load();
+        assert!(!live.publish_change(|_| None));
+        assert!(Arc::ptr_eq(&before, &live.load()));
+    }
+
+    #[test]
+    fn what_was_replaced_is_freed_by_the_publisher_and_by_no_reader() {
+        let live = live();
+        let mut reader = Reader::new(&live);
+        let old = Arc::downgrade(&reader.load().domains);
+        assert!(live.publish_change(|domains| Some(domains.clone())));
+        live.sweep();
+        assert!(old.upgrade().is_some(), "a reader still has it");
+        // The reader lets go of it, on a thread of its own; that does not free it.
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| assert_eq!(reader.load().serial, 1));
+            other.join().unwrap();
+        });
+        assert!(old.upgrade().is_some(), "the last to hold it is the publisher");
+        live.sweep();
+        assert!(old.upgrade().is_none());
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use portcullis::model::{Guid, PrincipalKey};
+use portcullis::policy::{Chunk, Domain};
+
 /// The one tenant.
 pub const TENANT: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -95,4 +98,39 @@ fn world() -> String {
     }
     text.push_str("groups: {NoAdmin: {grants: [\"admin:deny\"]}}\n");
     text
+}
+
+/// Principals of [`grants`] whose numbers differ by a multiple of this hold the same.
+pub const ALIKE: usize = 100;
+
+/// The key of a principal by number.
+pub fn key(number: usize) -> PrincipalKey {
+    let first: Guid = "00000000-0000-4000-8000-000000000000".parse().unwrap();
+    let tenant: Guid = TENANT.parse().unwrap();
+    PrincipalKey { tenant, object: Guid(first.0 + ((number as u128) << 96)) }
+}
+
+/// So many principals as [`grants`] writes them, gathered in two chunks. The domain is one of [`ALIKE`] of them or more.
+pub fn chunks(domain: &Domain, principals: usize) -> [Chunk; 2] {
+    let likes: Vec<_> = (0..ALIKE).map(|number| domain.principal(key(number)).unwrap()).collect();
+    [0..principals / 2, principals / 2..principals].map(|numbers| {
+        let mut chunk = Chunk::default();
+        for number in numbers {
+            let like = likes[number % ALIKE];
+            chunk.add(key(number).object, like.profile(), like.own(), &format!("p{number}"));
+        }
+        chunk
+    })
+}
+
+/// A domain of [`grants`] with so many principals.
+pub fn peopled(domain: &Domain, principals: usize) -> Domain {
+    let (domain, doubles) = domain.with_people(&chunks(domain, principals), 2);
+    assert!(doubles.keys.is_empty() && doubles.ids.is_empty());
+    domain
+}
+
+/// The largest number of principals to measure, where that is asked for.
+pub fn largest() -> Option<usize> {
+    std::env::var("PORTCULLIS_BENCH_PRINCIPALS").ok()?.parse().ok()
 }

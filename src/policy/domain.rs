@@ -174,6 +174,11 @@ impl Domain {
         Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new) }
     }
 
+    /// The same frame around other principals, which are not numbered.
+    pub(super) fn around(&self, tables: Tables, people: People) -> Self {
+        Self { frame: Arc::clone(&self.frame), tables, people, order: None }
+    }
+
     /// The principal with this tenant and object id.
     pub fn principal(&self, key: PrincipalKey) -> Option<Principal<'_>> {
         self.people.find(key, &self.tables)
@@ -278,7 +283,7 @@ impl Domain {
 }
 
 /// All domains of a snapshot.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Domains(pub(super) Vec<Domain>);
 
 /// Which domain of a snapshot an application belongs to.

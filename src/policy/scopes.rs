@@ -13,19 +13,20 @@ const MAX_NODES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Resolved {
     nodes: [ScopeId; MAX_NODES],
-    used: usize,
-    spans: [(usize, usize); MAX_SCOPES],
+    used: u8,
+    /// By scope: where its nodes begin and end. Small numbers, since all of this is made anew for every decision.
+    spans: [(u8, u8); MAX_SCOPES],
 }
 
 impl Resolved {
     /// The nodes of the scope with this number; none if it was skipped.
     pub(super) fn nodes(&self, scope: u8) -> &[ScopeId] {
         let (start, end) = self.spans.get(usize::from(scope)).copied().unwrap_or_default();
-        self.nodes.get(start..end).unwrap_or_default()
+        self.nodes.get(usize::from(start)..usize::from(end)).unwrap_or_default()
     }
 
     fn push(&mut self, node: ScopeId) -> Result<(), Reason> {
-        let slot = self.nodes.get_mut(self.used).ok_or(Reason::ScopeAmbiguous)?;
+        let slot = self.nodes.get_mut(usize::from(self.used)).ok_or(Reason::ScopeAmbiguous)?;
         *slot = node;
         self.used += 1;
         Ok(())
@@ -48,7 +49,10 @@ pub(super) fn resolve(
             *span = (start, resolved.used);
         }
     }
-    for index in 0..rules.scopes.len() {
+    for (index, rule) in rules.scopes.iter().enumerate() {
+        if !matches!(rule.missing, Missing::SameAs(_)) {
+            continue;
+        }
         let from = source(rules, &resolved, index);
         let span = resolved.spans.get(from).copied();
         if let (Some(slot), Some(span)) = (resolved.spans.get_mut(index), span) {
@@ -82,6 +86,13 @@ fn one(
         Origin::Node(node) => return resolved.push(*node),
         Origin::Request { places, kind } => (places, *kind),
     };
+    // Most scopes have one place, the path, and there one value at most.
+    if let [Spot::Path(variable)] = places.as_slice() {
+        return match path(*variable, facts) {
+            Some(value) => resolved.push(node(domain, kind, value)?),
+            None => absent(rule.missing, resolved),
+        };
+    }
     let mut said: Option<Values<'_>> = None;
     for place in places {
         let values = read(place, object, facts)?;
@@ -94,11 +105,18 @@ fn one(
             Some(_) => return Err(Reason::ScopeConflict),
         }
     }
-    match (said, rule.missing) {
-        (Some(values), _) => values.each(|value| resolved.push(node(domain, kind, value)?)),
-        (None, Missing::Deny) => Err(Reason::ScopeMissing),
-        (None, Missing::Skip | Missing::SameAs(_)) => Ok(()),
-        (None, Missing::Node(node)) => resolved.push(node),
+    match said {
+        Some(values) => values.each(|value| resolved.push(node(domain, kind, value)?)),
+        None => absent(rule.missing, resolved),
+    }
+}
+
+/// What holds of a scope that no place has a value for.
+fn absent(missing: Missing, resolved: &mut Resolved) -> Result<(), Reason> {
+    match missing {
+        Missing::Deny => Err(Reason::ScopeMissing),
+        Missing::Skip | Missing::SameAs(_) => Ok(()),
+        Missing::Node(node) => resolved.push(node),
     }
 }
 

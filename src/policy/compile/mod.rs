@@ -5,6 +5,7 @@
 //! and [`Builder::finish`] closes the tables.
 
 mod asked;
+mod change;
 mod condition;
 mod declared;
 mod doubles;

@@ -22,6 +22,7 @@
 //! ```
 
 mod build;
+mod change;
 mod interned;
 mod shard;
 mod tables;

@@ -142,21 +142,21 @@ impl Shard {
 
     /// The slot of this key, with its number and its profile. The hash is that of the key.
     pub(super) fn find<'t>(
-        &self,
+        &'t self,
         hash: u64,
         key: PrincipalKey,
         tables: &'t Tables,
-    ) -> Option<(usize, &Slot, &'t Profile)> {
-        for place in places(hash, self.slots.len()) {
-            let slot = self.slots.get(place)?;
-            if let Some(profile) = slot.profile_of(key, tables) {
-                return Some((place, slot, profile));
-            }
-            if slot.is_vacant() {
-                return None;
-            }
-        }
-        None
+    ) -> Option<(usize, &'t Slot, &'t Profile)> {
+        let first = first_place(hash, self.slots.len());
+        let (before, after) = self.slots.split_at_checked(first)?;
+        // The search ends with the principal or with the first slot that nobody lies in.
+        let search = |from: usize, slots: &'t [Slot]| {
+            slots.iter().enumerate().find_map(|(step, slot)| match slot.profile_of(key, tables) {
+                Some(profile) => Some(Some((from + step, slot, profile))),
+                None => slot.is_vacant().then_some(None),
+            })
+        };
+        search(first, after).or_else(|| search(0, before)).flatten()
     }
 
     /// All slots that are taken, with their numbers.
@@ -175,6 +175,12 @@ impl Shard {
         slot.own(&self.rest.more)
     }
 
+    /// Whether this is the very same shard.
+    #[cfg(test)]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slots, &other.slots)
+    }
+
     /// The bytes behind it, and how many of these are the texts of ids.
     pub(super) fn heap_bytes(&self) -> (usize, usize) {
         // Each of the two shared parts begins with two counters.
@@ -186,8 +192,12 @@ impl Shard {
 
 /// The slots in which a key may lie, the likeliest first.
 fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
-    let first = u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0);
+    let first = first_place(hash, size);
     (first..size).chain(0..first)
+}
+
+fn first_place(hash: u64, size: usize) -> usize {
+    u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0)
 }
 
 /// Sorts bundles and drops what stands there twice.

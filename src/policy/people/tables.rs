@@ -87,6 +87,10 @@ impl Gift {
 
     /// What it says of a right by a rule, and how near the right that says so is.
     pub(in crate::policy) fn says(&self, rule: Within, right: Interval) -> Option<(u32, Effect)> {
+        if self.says.is_empty() && !self.rights.is_empty() {
+            // What is not sealed says nothing that could be relied on.
+            return Some((u32::MAX, Effect::Deny));
+        }
         let after = self.says.partition_point(|says| says.from <= right.first);
         let says = self.says.get(after.checked_sub(1)?)?;
         let effect = match rule {

@@ -1,0 +1,135 @@
+//! The state that requests are judged by: filling a store of principals, reading files of them, putting a whole one in the place of another, and
+//! changing what one principal holds while readers go on.
+//!
+//! Run with `cargo bench --bench snapshot`. `PORTCULLIS_BENCH_PRINCIPALS=10000000` adds a store of that many.
+
+#[allow(dead_code, reason = "each benchmark uses a part")]
+mod support;
+#[path = "../tests/support/world.rs"]
+#[allow(dead_code, reason = "benchmarks use a part of what tests share")]
+mod world;
+
+use std::fs;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use criterion::Criterion;
+use portcullis::diag::Report;
+use portcullis::model::Tenant;
+use portcullis::policy::{Domain, DomainId};
+use portcullis::reload::{self, PolicyFiles};
+use portcullis::snapshot::{Live, Reader, Snapshot};
+use world::World;
+
+/// A world whose principals are to be many.
+fn small() -> World {
+    World::from_texts(
+        &support::gateway(),
+        &support::routes(1_000, "http://127.0.0.1:1"),
+        &support::grants(support::ALIKE),
+    )
+}
+
+fn domain(world: &World) -> (DomainId, &Domain) {
+    world.snapshot.domains.find("d").unwrap()
+}
+
+/// What is live with this domain.
+fn live(world: &World, id: DomainId, domain: Domain) -> Live {
+    let domains = Arc::new(world.snapshot.domains.with(id, domain));
+    Live::new(Snapshot { domains, ..(*world.snapshot).clone() })
+}
+
+fn build(criterion: &mut Criterion, principals: usize) {
+    let world = small();
+    let (_, domain) = domain(&world);
+    let chunks = support::chunks(domain, principals);
+    for threads in [1, 2] {
+        criterion.bench_function(&format!("snapshot/build {principals}, threads: {threads}"), |bencher| {
+            bencher.iter_with_large_drop(|| domain.with_people(black_box(&chunks), threads));
+        });
+    }
+    let (bytes, names) = domain.with_people(&chunks, 2).0.people().heap_bytes();
+    println!("snapshot/{principals} principals: {} bytes each beside names", (bytes - names) / principals);
+}
+
+/// Reads principals from a file, checks and resolves them, and fills a store: all that a reload does.
+fn read(criterion: &mut Criterion, principals: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("routes.yaml"), support::routes(1, "http://127.0.0.1:1")).unwrap();
+    for (name, people) in [
+        ("p.tsv", support::people_tsv as fn(usize) -> String),
+        ("p.jsonl", support::people_jsonl as fn(usize) -> String),
+    ] {
+        fs::write(at(name), people(principals)).unwrap();
+        fs::write(at("grants.yaml"), support::grants_from(name)).unwrap();
+        let tenants = vec![Tenant::of_objects("t", support::TENANT.parse().unwrap())];
+        let files = PolicyFiles { routes: vec![at("routes.yaml")], grants: vec![at("grants.yaml")], tenants };
+        criterion.bench_function(&format!("snapshot/read {principals} from {name}"), |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let loaded = reload::load(&files, &mut Report::new());
+                assert_eq!(loaded.compiled.as_ref().unwrap().domains.counts().1, principals);
+                loaded
+            });
+        });
+        fs::remove_file(at(name)).unwrap();
+    }
+}
+
+fn swap(criterion: &mut Criterion, principals: usize) {
+    let world = small();
+    let (id, small) = domain(&world);
+    let live = live(&world, id, support::peopled(small, principals));
+    let (routes, domains) = (Arc::clone(&live.load().routes), Arc::clone(&live.load().domains));
+    let mut reader = Reader::new(&live);
+    criterion.bench_function(&format!("snapshot/swap, {principals} principals"), |bencher| {
+        bencher.iter(|| {
+            live.publish_policy(Arc::clone(&routes), Arc::clone(&domains), 1);
+            black_box(reader.load().serial)
+        });
+    });
+}
+
+fn delta(criterion: &mut Criterion, principals: usize) {
+    let world = small();
+    let (id, small) = domain(&world);
+    let live = live(&world, id, support::peopled(small, principals));
+    let mut reader = Reader::new(&live);
+    let mut number = 0;
+    // Every change gives a principal what the next one has.
+    let mut change = || {
+        number = (number + 7_919) % principals;
+        let (name, like) = (format!("p{number}"), support::key((number + 1) % principals));
+        let published = live.publish_change(|domains| {
+            let domain = domains.get(id)?;
+            let like = domain.principal(like)?;
+            let key = support::key(number);
+            Some(domains.with(id, domain.with_numbers(key, like.profile(), like.own(), &name)?))
+        });
+        assert!(published);
+        black_box(reader.load().serial)
+    };
+    criterion.bench_function(&format!("snapshot/delta, {principals} principals"), |bencher| bencher.iter(&mut change));
+    let mut times: Vec<u128> = (0..2_000)
+        .map(|_| {
+            let start = Instant::now();
+            change();
+            start.elapsed().as_nanos()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("snapshot/delta, {principals} principals: p50 {} ns, p99 {} ns", times[1_000], times[1_980]);
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(10);
+    for principals in [100_000, 1_000_000].into_iter().chain(support::largest()) {
+        build(&mut criterion, principals);
+        read(&mut criterion, principals);
+        swap(&mut criterion, principals);
+        delta(&mut criterion, principals);
+    }
+    criterion.final_summary();
+}
