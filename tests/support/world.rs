@@ -14,6 +14,7 @@ use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
 use portcullis::model::{Guid, Tenant};
 use portcullis::pep::{self, Environment, Verdict};
+use portcullis::reload::{PolicyFiles, read_documents};
 use portcullis::route::{self, host::Host, query::encoded};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
@@ -43,11 +44,15 @@ pub struct World {
 impl World {
     /// Loads `gateway.yaml` of a directory (for its tenants) and the route maps and grants that it names.
     pub fn load(directory: &Path) -> Self {
-        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
-        let gateway = read("gateway.yaml");
+        let gateway = fs::read_to_string(directory.join("gateway.yaml")).unwrap();
         let named = gateway_of(&gateway);
-        let texts = |names: &[Located<String>]| names.iter().map(|name| read(&name.value)).collect::<Vec<_>>();
-        Self::from_many(&gateway, &texts(&named.routes), &texts(&named.grants))
+        let paths = |names: &[Located<String>]| names.iter().map(|name| directory.join(&name.value)).collect();
+        let tenants = tenants_of(&gateway);
+        let files = PolicyFiles { routes: paths(&named.routes), grants: paths(&named.grants), tenants };
+        let mut report = Report::new();
+        let (routes, grants) = read_documents(&files, &mut report);
+        assert!(!report.has_errors(), "{}", report.render());
+        Self::compile(files.tenants, routes, grants)
     }
 
     /// Compiles three texts, which must be without faults.

@@ -20,9 +20,9 @@ impl Bounds {
     /// Faults after which the rest is not read: far fewer are shown.
     pub const FAULTS: usize = 10_000;
 
-    /// Reports the principal that is one too many.
-    pub fn too_many(place: Place, report: &mut Report) {
-        let message = format!("more than {} principals are read from files", Self::PRINCIPALS);
+    /// Reports that there are more principals than so many.
+    pub fn too_many(most: usize, place: Place, report: &mut Report) {
+        let message = format!("the files have more than {most} principals, which are read at most");
         report.error("too_large", place, message).help("leave out who has no grants and belongs to no group");
     }
 }

@@ -136,6 +136,10 @@ impl<'t> Reader<'t> {
 
 /// All principals of a file, for whoever asks about each of them. Faults go to `report`.
 pub fn read_people(source: SourceId, format: PeopleFormat, report: &mut Report) -> Vec<PrincipalDocument> {
+    read_up_to(Bounds::PRINCIPALS, source, format, report)
+}
+
+fn read_up_to(most: usize, source: SourceId, format: PeopleFormat, report: &mut Report) -> Vec<PrincipalDocument> {
     let text = report.text(source);
     let Some(reader) = Reader::new(source, format, &text, report) else { return Vec::new() };
     let mut found = Vec::new();
@@ -143,8 +147,8 @@ pub fn read_people(source: SourceId, format: PeopleFormat, report: &mut Report) 
         if report.errors() > Bounds::FAULTS {
             break;
         }
-        if found.len() == Bounds::PRINCIPALS {
-            Bounds::too_many(line.place(), report);
+        if found.len() == most {
+            Bounds::too_many(most, line.place(), report);
             break;
         }
         found.extend(reader.document(line, report));

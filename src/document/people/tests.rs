@@ -273,3 +273,26 @@ fn after_many_faults_the_rest_is_not_read() {
     read_people(source, PeopleFormat::Table, &mut report);
     assert_eq!(report.errors(), Bounds::FAULTS + 1);
 }
+
+#[test]
+fn no_more_principals_are_read_than_there_may_be() {
+    let text = "id\ttenant\toid\na\tt\to\nb\tt\to\n";
+    for (most, faults) in [(0, 1), (1, 1), (2, 0)] {
+        let mut report = Report::new();
+        let source = report.add_source("people", text);
+        let found = read_up_to(most, source, PeopleFormat::Table, &mut report);
+        assert_eq!((found.len(), report.errors()), (most, faults));
+    }
+}
+
+#[test]
+fn a_document_names_so_many_files_at_most() {
+    let names: Vec<String> = (0..=Bounds::FILES).map(|number| format!("{number}.tsv")).collect();
+    for (count, faults) in [(Bounds::FILES, 0), (Bounds::FILES + 1, 1)] {
+        let mut report = Report::new();
+        let text = format!("version: 1\ndomain: d\nprincipals_from: [{}]\n", names[..count].join(", "));
+        let source = report.add_source("grants.yaml", text);
+        let document = crate::document::read_grants(source, &mut report).unwrap();
+        assert_eq!((document.principals_from.len(), report.errors()), (Bounds::FILES, faults));
+    }
+}

@@ -28,12 +28,14 @@ pub(super) struct Pace {
     threads: usize,
     /// Bytes of a file that each reads before all that they met is resolved.
     piece: usize,
+    /// Principals of all files together.
+    most: usize,
 }
 
 impl Default for Pace {
     /// Two threads: a reload must leave processors to requests.
     fn default() -> Self {
-        Self { threads: 2, piece: 1 << 22 }
+        Self { threads: 2, piece: 1 << 22, most: Bounds::PRINCIPALS }
     }
 }
 
@@ -77,8 +79,8 @@ pub(super) fn read(
                 count += gathered.places.len();
                 all.push(gathered);
             }
-            if count > Bounds::PRINCIPALS {
-                Bounds::too_many(file.name.place, report);
+            if count > pace.most {
+                Bounds::too_many(pace.most, file.name.place, report);
                 return all;
             }
         }
@@ -407,9 +409,9 @@ mod tests {
     fn the_outcome_does_not_depend_on_the_number_of_threads() {
         let text = table();
         for piece in [1, 300, 1 << 22] {
-            let alone = read_at(Pace { threads: 1, piece }, &text);
+            let alone = read_at(Pace { threads: 1, piece, ..Pace::default() }, &text);
             for threads in [0, 2, 3, 8] {
-                let found = read_at(Pace { threads, piece }, &text);
+                let found = read_at(Pace { threads, piece, ..Pace::default() }, &text);
                 assert_eq!(format!("{found:?}"), format!("{alone:?}"), "{threads} threads, {piece} bytes");
             }
         }
@@ -419,7 +421,7 @@ mod tests {
     fn every_sound_line_is_gathered_once_and_every_faulty_one_told_whatever_the_pieces() {
         let text = table();
         for piece in [1, 100, 1_000, 1 << 22] {
-            let (found, faults) = read_at(Pace { threads: 2, piece }, &text);
+            let (found, faults) = read_at(Pace { threads: 2, piece, ..Pace::default() }, &text);
             let mut places: Vec<Place> = found.iter().flat_map(|gathered| gathered.places.clone()).collect();
             assert_eq!(places.len(), found.iter().map(|gathered| gathered.chunk.len()).sum::<usize>());
             places.sort_unstable();
@@ -427,6 +429,16 @@ mod tests {
             // A principal is stored without a group that there is not; the report keeps all from being used.
             assert_eq!(places.len(), 200);
             assert!(faults.ends_with("16 errors\n"), "{faults}");
+        }
+    }
+
+    #[test]
+    fn no_more_principals_are_read_than_there_may_be() {
+        let text = table().replace("\tH\t", "\tG\t");
+        for (most, faults) in [(199, 1), (200, 0)] {
+            let (found, report) = read_at(Pace { threads: 2, piece: 1_000, most }, &text);
+            assert_eq!(report.matches("error[too_large]").count(), faults, "{report}");
+            assert!(found.iter().map(|gathered| gathered.places.len()).sum::<usize>() <= 200);
         }
     }
 }
