@@ -1,4 +1,4 @@
-//! The state that requests are judged by: filling a store of principals, putting a whole one in the place of another, and
+//! The state that requests are judged by: filling a store of principals, reading files of them, putting a whole one in the place of another, and
 //! changing what one principal holds while readers go on.
 //!
 //! Run with `cargo bench --bench snapshot`. `PORTCULLIS_BENCH_PRINCIPALS=10000000` adds a store of that many.
@@ -9,12 +9,16 @@ mod support;
 #[allow(dead_code, reason = "benchmarks use a part of what tests share")]
 mod world;
 
+use std::fs;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::Criterion;
+use portcullis::diag::Report;
+use portcullis::model::Tenant;
 use portcullis::policy::{Domain, DomainId};
+use portcullis::reload::{self, PolicyFiles};
 use portcullis::snapshot::{Live, Reader, Snapshot};
 use world::World;
 
@@ -48,6 +52,30 @@ fn build(criterion: &mut Criterion, principals: usize) {
     }
     let (bytes, names) = domain.with_people(&chunks, 2).0.people().heap_bytes();
     println!("snapshot/{principals} principals: {} bytes each beside names", (bytes - names) / principals);
+}
+
+/// Reads principals from a file, checks and resolves them, and fills a store: all that a reload does.
+fn read(criterion: &mut Criterion, principals: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("routes.yaml"), support::routes(1, "http://127.0.0.1:1")).unwrap();
+    for (name, people) in [
+        ("p.tsv", support::people_tsv as fn(usize) -> String),
+        ("p.jsonl", support::people_jsonl as fn(usize) -> String),
+    ] {
+        fs::write(at(name), people(principals)).unwrap();
+        fs::write(at("grants.yaml"), support::grants_from(name)).unwrap();
+        let tenants = vec![Tenant::of_objects("t", support::TENANT.parse().unwrap())];
+        let files = PolicyFiles { routes: vec![at("routes.yaml")], grants: vec![at("grants.yaml")], tenants };
+        criterion.bench_function(&format!("snapshot/read {principals} from {name}"), |bencher| {
+            bencher.iter_with_large_drop(|| {
+                let loaded = reload::load(&files, &mut Report::new());
+                assert_eq!(loaded.compiled.as_ref().unwrap().domains.counts().1, principals);
+                loaded
+            });
+        });
+        fs::remove_file(at(name)).unwrap();
+    }
 }
 
 fn swap(criterion: &mut Criterion, principals: usize) {
@@ -99,6 +127,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
     for principals in [100_000, 1_000_000].into_iter().chain(support::largest()) {
         build(&mut criterion, principals);
+        read(&mut criterion, principals);
         swap(&mut criterion, principals);
         delta(&mut criterion, principals);
     }

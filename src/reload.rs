@@ -5,6 +5,7 @@
 
 mod certificates;
 mod load;
+mod named;
 pub mod revoked;
 
 use std::io::{self, Write as _};
@@ -17,7 +18,7 @@ use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
-pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, sha256};
+pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, read_documents, sha256};
 
 /// How many reloads may wait for their turn; more are refused, since each would read the same files.
 const WAITING: usize = 8;

@@ -1,6 +1,7 @@
 //! What people read when a file is wrong, compared as full text, and what hostile files may cost.
 //!
-//! `tests/diagnostics/KIND-NAME.yaml` is read as that kind of file, and must yield `KIND-NAME.txt`. To change the texts
+//! `tests/diagnostics/KIND-NAME.yaml` is read as that kind of file, and must yield `KIND-NAME.txt`; files of principals end in
+//! `.tsv` and `.jsonl`. To change the texts
 //! on purpose, run the test with `PORTCULLIS_BLESS=1`, which writes them anew, and read the difference.
 
 use std::fs;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use portcullis::diag::{Report, Severity};
+use portcullis::document::people::{PeopleFormat, read_people};
 use portcullis::document::{read_gateway, read_grants, read_routes};
 use proptest::prelude::*;
 
@@ -18,6 +20,7 @@ fn read(kind: &str, name: &str, text: &str, report: &mut Report) -> bool {
         "gateway" => read_gateway(source, report).is_some(),
         "routes" => read_routes(source, report).is_some(),
         "grants" => read_grants(source, report).is_some(),
+        "people" => !read_people(source, PeopleFormat::of(name).unwrap(), report).is_empty(),
         other => panic!("`{other}` is no kind of file"),
     }
 }
@@ -31,7 +34,7 @@ fn rendered(kind: &str, text: &str) -> String {
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnostics");
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut cases: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|kind| kind == "yaml")).collect();
+    let mut cases: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|kind| kind != "txt")).collect();
     cases.sort();
     cases
 }
@@ -46,7 +49,7 @@ fn every_faulty_file_is_explained_word_for_word() {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let (kind, _) = stem.split_once('-').unwrap();
         let mut report = Report::new();
-        read(kind, &format!("{stem}.yaml"), &fs::read_to_string(&path).unwrap(), &mut report);
+        read(kind, path.file_name().unwrap().to_str().unwrap(), &fs::read_to_string(&path).unwrap(), &mut report);
         assert!(report.has_errors(), "{stem} has no fault");
         let text = report.render();
         let expected = path.with_extension("txt");

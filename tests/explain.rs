@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use portcullis::config;
 use portcullis::diag::Report;
 use portcullis::document;
 use portcullis::document::gateway::TenantDocument;
 use portcullis::model::Tenant;
 use portcullis::policy::{Held, OutlineKind, TermSeen};
+use portcullis::reload;
 use portcullis::review::{Asker, Claims, Policy, Request};
 use portcullis::token::Class;
 
@@ -34,20 +36,15 @@ fn policy(gateway: &str, routes: &str, grants: &str) -> Policy {
     let grants = report.add_source("grants.yaml", grants);
     let grants = document::read_grants(grants, &mut report).unwrap();
     let no_files = &|_: &_| Err("no files here".to_owned());
-    let policy = Policy::compile(
-        vec![routes],
-        vec![grants],
-        tenants.collect(),
-        no_files,
-        portcullis::reload::sha256,
-        &mut report,
-    );
+    let policy = Policy::compile(vec![routes], vec![grants], tenants.collect(), no_files, reload::sha256, &mut report);
     policy.unwrap_or_else(|| panic!("{}", report.render()))
 }
 
 fn of_example(directory: &Path) -> Policy {
-    let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
-    policy(&read("gateway.yaml"), &read("routes.yaml"), &read("grants.yaml"))
+    let mut report = Report::new();
+    let config = config::load(&directory.join("gateway.yaml"), &mut report);
+    let policy = config.and_then(|config| reload::load_for_review(&config.policy, &mut report));
+    policy.unwrap_or_else(|| panic!("{}", report.render()))
 }
 
 /// What must be true of every explanation.

@@ -170,6 +170,33 @@ fn a_bad_edit_keeps_the_old_policy_and_is_told_until_it_is_repaired() {
 }
 
 #[test]
+fn a_file_of_principals_is_part_of_what_is_live() {
+    let table = |last: &str| format!("id\ttenant\t{last}");
+    let gateway = Gateway::start(|dir| {
+        fs::write(dir.join("grants/app.yaml"), format!("{GRANTS}principals_from: [people.tsv]\n")).unwrap();
+        fs::write(dir.join("grants/people.tsv"), table("oid\n")).unwrap();
+    });
+    let file = gateway.at("grants/people.tsv");
+    fs::write(&file, table("subject\n")).unwrap();
+    gateway.reaches(2, "truncated and written");
+
+    fs::write(gateway.at("new"), table("subject\tflags\n")).unwrap();
+    fs::rename(gateway.at("new"), &file).unwrap();
+    gateway.reaches(3, "renamed over");
+
+    fs::write(&file, table("subject\tfl")).unwrap();
+    let status = gateway.last_outcome("rejected");
+    assert_eq!(status["serial"], 3, "{status}");
+    let report = gateway.ask("POST /reload").1["report"].as_str().unwrap().to_owned();
+    assert!(report.contains("people.tsv:1:1") && report.contains("the last line has no end"), "{report}");
+
+    fs::write(&file, table("subject\tflags\n")).unwrap();
+    gateway.last_outcome("unchanged");
+    assert_eq!(gateway.serial(), 3);
+    gateway.end();
+}
+
+#[test]
 fn a_file_that_is_missing_for_a_while_keeps_the_old_policy() {
     let gateway = Gateway::start(|_| {});
     fs::remove_file(gateway.at("routes.yaml")).unwrap();

@@ -38,11 +38,8 @@ pub fn routes(count: usize, upstream: &str) -> String {
 /// A grants document with so many principals over 100 territories, each with three grants; every tenth is in a group
 /// that denies something else.
 pub fn grants(principals: usize) -> String {
-    let mut text = String::from("version: 1\ndomain: d\nscopes:\n  forest:\n");
-    for territory in 0..100 {
-        writeln!(text, "    \"territory:T{territory}\": root").unwrap();
-    }
-    text.push_str("groups: {NoAdmin: {grants: [\"admin:deny\"]}}\nprincipals:\n");
+    let mut text = world();
+    text.push_str("principals:\n");
     for number in 0..principals {
         let groups = if number % 10 == 0 { "[NoAdmin]" } else { "[]" };
         writeln!(
@@ -55,6 +52,51 @@ pub fn grants(principals: usize) -> String {
         )
         .unwrap();
     }
+    text
+}
+
+/// The same document with its principals in a file of this name.
+pub fn grants_from(file: &str) -> String {
+    format!("{}principals_from: [{file}]\n", world())
+}
+
+/// The same principals as a table.
+pub fn people_tsv(principals: usize) -> String {
+    let mut text = String::from("id\ttenant\toid\tflags\tgroups\tgrants\n");
+    for number in 0..principals {
+        let groups = if number % 10 == 0 { "NoAdmin" } else { "" };
+        let (oid, here, there) = (object_id(number), number % 100, (number + 7) % 100);
+        writeln!(
+            text,
+            "p{number}\tt\t{oid}\tapp.user\t{groups}\tapp.territory@territory:T{here},app:read@territory:T{here},other:write@territory:T{there}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The same principals as JSON lines.
+pub fn people_jsonl(principals: usize) -> String {
+    let mut text = String::new();
+    for number in 0..principals {
+        let groups = if number % 10 == 0 { "[\"NoAdmin\"]" } else { "[]" };
+        let (oid, here, there) = (object_id(number), number % 100, (number + 7) % 100);
+        writeln!(
+            text,
+            "{{\"id\":\"p{number}\",\"tenant\":\"t\",\"oid\":\"{oid}\",\"flags\":[\"app.user\"],\"groups\":{groups},\"grants\":[\"app.territory @territory:T{here}\",\"app:read @territory:T{here}\",\"other:write @territory:T{there}\"]}}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// A grants document without principals.
+fn world() -> String {
+    let mut text = String::from("version: 1\ndomain: d\nscopes:\n  forest:\n");
+    for territory in 0..100 {
+        writeln!(text, "    \"territory:T{territory}\": root").unwrap();
+    }
+    text.push_str("groups: {NoAdmin: {grants: [\"admin:deny\"]}}\n");
     text
 }
 

@@ -16,10 +16,10 @@ use clap::{Args, Subcommand};
 use crate::cli::identity::{Identity, Who};
 use crate::cli::{ConfigFile, Exit, Failure, now, say};
 use crate::config::{self, Config};
-use crate::diag::{Report, SourceId};
-use crate::document;
+use crate::diag::Report;
 use crate::document::grants::{GrantsDocument, PrincipalDocument, PrincipalName};
 use crate::document::routes::{ApplicationDocument, RoutesDocument};
+use crate::reload;
 use crate::source::file;
 use crate::source::jwks::From;
 use crate::token::IssuerKind;
@@ -97,11 +97,7 @@ struct Documents {
 
 impl Documents {
     fn read(config: &Config, report: &mut Report) -> Self {
-        let policy = &config.policy;
-        let routes = sources(&policy.routes, report);
-        let routes = routes.into_iter().filter_map(|source| document::read_routes(source, report)).collect();
-        let grants = sources(&policy.grants, report);
-        let grants = grants.into_iter().filter_map(|source| document::read_grants(source, report)).collect();
+        let (routes, grants) = reload::read_documents(&config.policy, report);
         Self { routes, grants }
     }
 
@@ -140,19 +136,6 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
         Some(shown) if names.len() > SHOWN => format!("{} and {} more", shown.join(", "), names.len() - SHOWN),
         _ => names.join(", "),
     }
-}
-
-fn sources(paths: &[PathBuf], report: &mut Report) -> Vec<SourceId> {
-    let mut found = Vec::new();
-    for path in paths {
-        match file::documents(path) {
-            Ok(files) => found.extend(files.iter().filter_map(|file| file::read_document(file, report))),
-            Err(error) => {
-                report.error("unreadable_file", None, format!("cannot read `{}`: {error}", path.display()));
-            }
-        }
-    }
-    found
 }
 
 /// What the token says, and the key set file of its tenant.

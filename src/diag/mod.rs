@@ -79,12 +79,12 @@ impl Report {
     }
 
     /// Takes a text in. `name` is what diagnostics call it: the path as written.
-    pub fn add_source(&mut self, name: &str, text: &str) -> SourceId {
-        self.sources.add(name, text)
+    pub fn add_source(&mut self, name: &str, text: impl Into<String>) -> SourceId {
+        self.sources.add(name, text.into())
     }
 
     /// The text of a source.
-    pub fn text(&self, source: SourceId) -> Arc<str> {
+    pub fn text(&self, source: SourceId) -> Arc<String> {
         self.sources.text(source)
     }
 

@@ -47,7 +47,8 @@ struct Mark {
 #[derive(Debug)]
 struct File {
     name: Arc<str>,
-    text: Arc<str>,
+    /// As it was handed over: of a large one no copy is made.
+    text: Arc<String>,
     /// Made at the first question: most texts have no fault.
     marks: OnceLock<Vec<Mark>>,
 }
@@ -59,14 +60,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn add(&mut self, name: &str, text: &str) -> SourceId {
+    pub(super) fn add(&mut self, name: &str, text: String) -> SourceId {
         let id = SourceId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(File { name: name.into(), text: text.into(), marks: OnceLock::new() });
+        self.files.push(File { name: name.into(), text: Arc::new(text), marks: OnceLock::new() });
         id
     }
 
-    pub(super) fn text(&self, source: SourceId) -> Arc<str> {
-        self.file(source).map_or_else(|| Arc::from(""), |file| Arc::clone(&file.text))
+    pub(super) fn text(&self, source: SourceId) -> Arc<String> {
+        self.file(source).map(|file| Arc::clone(&file.text)).unwrap_or_default()
     }
 
     pub(super) fn name(&self, source: SourceId) -> Arc<str> {
@@ -179,7 +180,7 @@ mod tests {
             ["", "a", "\n", "\n\n", "a\nb", "a\r\nb\r\n", "\u{feff}a: 1\nb: ü2\n", &long, &format!("x\n{long}\ny")];
         for text in texts {
             let mut sources = Sources::default();
-            let source = sources.add("t", text);
+            let source = sources.add("t", text.to_owned());
             for (at, _) in text.char_indices().chain([(text.len(), ' ')]) {
                 let found = sources.locate(place(source, at));
                 assert_eq!(
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn places_beyond_the_text_inside_a_character_or_of_no_source_do_no_harm() {
         let mut sources = Sources::default();
-        let source = sources.add("t", "aß");
+        let source = sources.add("t", "aß".to_owned());
         assert_eq!(sources.locate(place(source, 2)).column, 2);
         assert_eq!(sources.locate(place(source, 900)).column, 3);
         assert_eq!(sources.locate(place(SourceId(7), 900)).line, 1);
@@ -207,7 +208,7 @@ mod tests {
     fn an_excerpt_stays_in_its_line_and_within_its_bounds() {
         let mut sources = Sources::default();
         let text = "first\nsecond line\nthird";
-        let source = sources.add("t", text);
+        let source = sources.add("t", text.to_owned());
         let cut = |at, before, after| &text[sources.excerpt(place(source, at), before, after)];
         assert_eq!(cut(13, 100, 100), "second line");
         assert_eq!(cut(13, 2, 3), "d lin");

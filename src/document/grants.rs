@@ -1,5 +1,6 @@
 //! `grants.yaml` as written: one domain, its scopes and roles, and who holds what.
 
+use super::people::PeopleFile;
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
 use crate::model::{Level, Status};
@@ -25,6 +26,8 @@ pub struct GrantsDocument {
     pub groups: Vec<GroupDocument>,
     /// Principals.
     pub principals: Vec<PrincipalDocument>,
+    /// Files with more of them.
+    pub principals_from: Vec<PeopleFile>,
     /// Values of a token's `groups` and the groups that they make its principal a member of.
     pub token_groups: Entries<Located<String>>,
     /// The same for values of a token's `roles`.

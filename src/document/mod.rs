@@ -9,6 +9,7 @@ pub mod entrance;
 pub mod gateway;
 pub mod grants;
 mod parse;
+pub mod people;
 mod position;
 pub mod revoked;
 pub mod routes;

@@ -90,11 +90,20 @@ pub(super) struct Entry {
 }
 
 impl Node {
+    pub(super) fn new(place: Place, shape: Shape) -> Self {
+        Self { place, content: Content::Own(shape) }
+    }
+
     pub(super) fn shape(&self) -> &Shape {
         match &self.content {
             Content::Own(shape) => shape,
             Content::Shared(shape) => shape,
         }
+    }
+
+    /// An entry without a value, `~` or `null`.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 }
 
@@ -386,13 +395,6 @@ fn key(node: &Node, entries: &[Entry], keys: &Option<HashMap<Box<str>, Place>>, 
         return Slot::Dropped;
     }
     Slot::Value(node.place, text.clone())
-}
-
-impl Node {
-    /// An entry without a value, `~` or `null`.
-    pub(super) fn is_nothing(&self) -> bool {
-        matches!(self.shape(), Shape::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
-    }
 }
 
 #[cfg(test)]

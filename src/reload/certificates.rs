@@ -1,7 +1,7 @@
 //! Whether the certificates and keys that route maps name can be used, asked of the code that will use them: a fault in
 //! one is a fault of the route map, not of the first request.
 
-use super::load::Named;
+use super::named::Named;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::routes::RoutesDocument;

@@ -1,18 +1,20 @@
 //! Reads all live documents and compiles them; knows from their content whether they say anything new.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
 use super::certificates;
+use super::named::{Digests, Named, Seen};
 use crate::diag::{Report, SourceId};
 use crate::document;
+use crate::document::Limits;
 use crate::document::grants::GrantsDocument;
+use crate::document::people::read_people;
 use crate::document::routes::RoutesDocument;
-use crate::document::{Limits, Located};
 use crate::model::Tenant;
 use crate::policy::Domains;
 use crate::review::Policy;
@@ -30,20 +32,20 @@ pub struct PolicyFiles {
     pub tenants: Vec<Tenant>,
 }
 
-type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 /// What was read for a policy, as SHA-256 of each file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     documents: BTreeMap<PathBuf, Digest>,
     /// Files that the documents name, such as certificate authorities.
-    named: BTreeMap<PathBuf, Digest>,
+    named: Digests,
 }
 
 impl Content {
     /// Files that the documents name.
     pub fn named(&self) -> impl Iterator<Item = PathBuf> {
-        self.named.keys().cloned()
+        self.named.paths().cloned()
     }
 }
 
@@ -60,13 +62,13 @@ pub struct Loaded {
 /// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let fetched = fetch(files, report);
-    compile(files, fetched, report)
+    compile(files, fetched, Seen::default(), report)
 }
 
 /// Reads all documents for their faults of shape only, where not all of them can be read.
 pub fn check_shape(files: &PolicyFiles, report: &mut Report) {
     let fetched = fetch(files, report);
-    decode(fetched, report);
+    decode(fetched, report).with_people(report);
 }
 
 /// As [`load`], for those who want the policy only.
@@ -77,10 +79,18 @@ pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled>
 /// As [`load_policy`], with the documents and the places of everything in them, for operators' tools.
 pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Policy> {
     let fetched = fetch(files, report);
-    let Decoded { routes, grants, directories, complete: true } = decode(fetched, report) else { return None };
-    let named = Named::new(directories);
+    let (decoded, named) = decode(fetched, report).with_people(report);
+    let Decoded { routes, grants, complete: true, .. } = decoded else { return None };
     certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
+}
+
+/// Reads all documents as they are written, with the principals of the files that they name. What cannot be read is
+/// reported and left out.
+pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDocument>, Vec<GrantsDocument>) {
+    let fetched = fetch(files, report);
+    let (decoded, _named) = decode(fetched, report).with_people(report);
+    (decoded.routes, decoded.grants)
 }
 
 /// What a look at the files brought.
@@ -97,10 +107,11 @@ pub(super) enum Change {
 pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
-    if !report.has_errors() && fetched.digests() == known.documents && same(&known.named) {
+    let mut seen = Seen::default();
+    if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;
     }
-    let mut loaded = compile(files, fetched, &mut report);
+    let mut loaded = compile(files, fetched, seen, &mut report);
     let rendered = report.render();
     match loaded.compiled.take() {
         Some(Compiled { routes, domains, .. }) => {
@@ -108,11 +119,6 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
         }
         None => Change::Faulty { errors: report.errors(), report: rendered },
     }
-}
-
-/// Whether all of these files still read so.
-fn same(named: &BTreeMap<PathBuf, Digest>) -> bool {
-    named.iter().all(|(path, known)| file::read(path, file::MAX_SECRET).is_ok_and(|bytes| sha256(&bytes) == *known))
 }
 
 /// The texts of all documents.
@@ -165,6 +171,21 @@ struct Decoded {
     complete: bool,
 }
 
+impl Decoded {
+    /// Puts the principals of files among those of the documents that name the files.
+    fn with_people(mut self, report: &mut Report) -> (Self, Named) {
+        let mut named = Named::new(mem::take(&mut self.directories));
+        named.read_people(&mut self.grants, Seen::default(), report);
+        for document in &mut self.grants {
+            for people in mem::take(&mut document.principals_from) {
+                let read = people.source.map(|source| read_people(source, people.format, report));
+                document.principals.extend(read.into_iter().flatten());
+            }
+        }
+        (self, named)
+    }
+}
+
 fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     let files = fetched.routes.len() + fetched.grants.len();
     let mut decoded = Decoded { routes: Vec::new(), grants: Vec::new(), directories: HashMap::new(), complete: false };
@@ -176,6 +197,7 @@ fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     }
     for (path, bytes) in fetched.grants {
         if let Some(source) = file::add_document(&path, bytes, report) {
+            decoded.directories.insert(source, path.parent().map(Path::to_owned).unwrap_or_default());
             decoded.grants.extend(document::read_grants(source, report));
         }
     }
@@ -183,50 +205,21 @@ fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     decoded
 }
 
-fn compile(files: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Loaded {
+fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> Loaded {
     let documents = fetched.digests();
     let decoded = decode(fetched, report);
     if !decoded.complete {
+        decoded.with_people(report);
         return Loaded::default();
     }
-    let Decoded { routes, grants, directories, complete: _ } = decoded;
-    let named = Named::new(directories);
+    let Decoded { routes, mut grants, directories, complete: _ } = decoded;
+    let mut named = Named::new(directories);
+    named.read_people(&mut grants, seen, report);
     certificates::check(&routes, &named, report);
     let files_named = |name: &_| named.read(name);
     let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
     let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
     Loaded { compiled, content: Content { documents, named: named.digests() } }
-}
-
-/// Reads the files that documents name, relative to the document, each once, so that all who use one see the same.
-pub(super) struct Named {
-    directories: HashMap<SourceId, PathBuf>,
-    read: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
-}
-
-impl Named {
-    fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
-        Self { directories, read: RefCell::default() }
-    }
-
-    /// The content of a file.
-    ///
-    /// # Errors
-    /// Why it cannot be read, as a message.
-    pub(super) fn read(&self, name: &Located<String>) -> Result<Vec<u8>, String> {
-        let directory = self.directories.get(&name.place.source).map(PathBuf::as_path).unwrap_or(Path::new(""));
-        let path = directory.join(&name.value);
-        if let Some(bytes) = self.read.borrow().get(&path) {
-            return Ok(bytes.clone());
-        }
-        let bytes = file::read(&path, file::MAX_SECRET)?;
-        self.read.borrow_mut().insert(path, bytes.clone());
-        Ok(bytes)
-    }
-
-    fn digests(self) -> BTreeMap<PathBuf, Digest> {
-        self.read.into_inner().into_iter().map(|(path, bytes)| (path, sha256(&bytes))).collect()
-    }
 }
 
 /// Computes a SHA-256.

@@ -71,14 +71,14 @@ const EXCERPT: usize = 1_024;
 pub fn add_document(path: &Path, bytes: Vec<u8>, report: &mut Report) -> Option<SourceId> {
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
-        Ok(text) => Some(report.add_source(&name, &text)),
+        Ok(text) => Some(report.add_source(&name, text)),
         Err(fault) => {
             // What precedes the fault is the same in the replaced text, so the place is right for the excerpt.
             let valid = fault.utf8_error().valid_up_to();
             let start = u32::try_from(valid).unwrap_or(u32::MAX);
             let bytes = fault.as_bytes();
             let shown = bytes.get(..valid.saturating_add(EXCERPT)).unwrap_or(bytes);
-            let source = report.add_source(&name, &String::from_utf8_lossy(shown));
+            let source = report.add_source(&name, String::from_utf8_lossy(shown).into_owned());
             let replaced = u32::try_from(char::REPLACEMENT_CHARACTER.len_utf8()).unwrap_or(0);
             let place = Place { source, start, end: start.saturating_add(replaced) };
             report.error("not_utf8", place, "this byte is not UTF-8").help("save the file as UTF-8");

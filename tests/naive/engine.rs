@@ -6,7 +6,9 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 
 use http::request::Parts;
 use portcullis::diag::Report;
-use portcullis::document;
+use portcullis::document::grants::{GrantsDocument, PrincipalDocument};
+use portcullis::document::people::{PeopleFile, PeopleFormat};
+use portcullis::document::{self, Located};
 use portcullis::token::Groups;
 
 use crate::run::SENSELESS;
@@ -37,7 +39,35 @@ pub fn load_beside(world: &World, other: &World) -> Result<Loaded, String> {
     load_texts(&gateway, &[(routes, grants), (rename(other_routes), rename(other_grants))])
 }
 
+/// Loads a world whose principals come from a file, written as `write` says.
+pub fn load_from_file(
+    world: &World,
+    format: PeopleFormat,
+    write: impl Fn(&[PrincipalDocument]) -> String,
+) -> Result<Loaded, String> {
+    let [gateway, routes, grants] = texts(world);
+    load_arranged(&gateway, &[(routes, grants)], |grants, report| {
+        for document in grants {
+            let people = std::mem::take(&mut document.principals);
+            // A file without any is an error.
+            if !people.is_empty() {
+                let source = Some(report.add_source("people", write(&people)));
+                let name = Located::new(document.domain.place, "people".to_owned());
+                document.principals_from.push(PeopleFile { name, format, source });
+            }
+        }
+    })
+}
+
 fn load_texts(gateway: &str, texts: &[(String, String)]) -> Result<Loaded, String> {
+    load_arranged(gateway, texts, |_, _| ())
+}
+
+fn load_arranged(
+    gateway: &str,
+    texts: &[(String, String)],
+    arrange: impl Fn(&mut Vec<GrantsDocument>, &mut Report),
+) -> Result<Loaded, String> {
     // What all worlds share: verified tokens stay verified.
     static EMPTY: OnceLock<Loaded> = OnceLock::new();
     let mut report = Report::new();
@@ -51,8 +81,9 @@ fn load_texts(gateway: &str, texts: &[(String, String)]) -> Result<Loaded, Strin
     if report.has_errors() {
         return Err(report.render());
     }
+    arrange(&mut grants, &mut report);
     let empty = EMPTY.get_or_init(|| Loaded::compile(tenants_of(gateway), Vec::new(), Vec::new()));
-    empty.with(routes, grants).map_err(|faults| {
+    empty.with_sources(routes, grants, &mut report).map_err(|faults| {
         let mut codes = faults.lines().filter_map(|line| line.strip_prefix("error[")?.split(']').next());
         if codes.all(|code| NEVER_APPLIES.contains(&code)) { SENSELESS.to_owned() } else { faults }
     })

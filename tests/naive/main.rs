@@ -17,6 +17,7 @@ mod held;
 mod laws;
 mod member;
 mod membership;
+mod people;
 mod reach;
 mod run;
 mod world;

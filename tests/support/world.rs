@@ -14,6 +14,7 @@ use portcullis::document::routes::{RoutesDocument, TestDocument};
 use portcullis::document::{self, Literal, Located};
 use portcullis::model::{Guid, Tenant};
 use portcullis::pep::{self, Environment, Verdict};
+use portcullis::reload::{PolicyFiles, read_documents};
 use portcullis::route::{self, host::Host, query::encoded};
 use portcullis::snapshot::Snapshot;
 use portcullis::token::mint::{DevelopmentKey, UserToken};
@@ -43,11 +44,15 @@ pub struct World {
 impl World {
     /// Loads `gateway.yaml` of a directory (for its tenants) and the route maps and grants that it names.
     pub fn load(directory: &Path) -> Self {
-        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
-        let gateway = read("gateway.yaml");
+        let gateway = fs::read_to_string(directory.join("gateway.yaml")).unwrap();
         let named = gateway_of(&gateway);
-        let texts = |names: &[Located<String>]| names.iter().map(|name| read(&name.value)).collect::<Vec<_>>();
-        Self::from_many(&gateway, &texts(&named.routes), &texts(&named.grants))
+        let paths = |names: &[Located<String>]| names.iter().map(|name| directory.join(&name.value)).collect();
+        let tenants = tenants_of(&gateway);
+        let files = PolicyFiles { routes: paths(&named.routes), grants: paths(&named.grants), tenants };
+        let mut report = Report::new();
+        let (routes, grants) = read_documents(&files, &mut report);
+        assert!(!report.has_errors(), "{}", report.render());
+        Self::compile(files.tenants, routes, grants)
     }
 
     /// Compiles three texts, which must be without faults.
@@ -93,7 +98,7 @@ impl World {
             algorithms: Algorithms { rs256: true, ps256: false, es256: true },
         };
         let verifier = Arc::new(Verifier::new(Issuers::new(issuers), rules, 10_000));
-        let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier);
+        let made = Self::around(tenants, routes, grants, Arc::new(ring), verifier, &mut Report::new());
         made.unwrap_or_else(|faults| panic!("{faults}"))
     }
 
@@ -103,8 +108,8 @@ impl World {
         grants: Vec<GrantsDocument>,
         keys: Arc<KeyRing>,
         verifier: Arc<Verifier>,
+        report: &mut Report,
     ) -> Result<Self, String> {
-        let mut report = Report::new();
         let inputs = route::Inputs {
             routes: &routes,
             grants: &grants,
@@ -112,7 +117,7 @@ impl World {
             files: &|_| Err("no files here".into()),
             sha256: portcullis::reload::sha256,
         };
-        let compiled = route::compile(inputs, &mut report).ok_or_else(|| report.render())?;
+        let compiled = route::compile(inputs, report).ok_or_else(|| report.render())?;
         let snapshot = Snapshot {
             serial: 1,
             loaded_at: NOW,
@@ -126,8 +131,18 @@ impl World {
 
     /// The same world with other documents, or the faults of these. It knows the tokens that this one knows.
     pub fn with(&self, routes: Vec<RoutesDocument>, grants: Vec<GrantsDocument>) -> Result<Self, String> {
+        self.with_sources(routes, grants, &mut Report::new())
+    }
+
+    /// As [`Self::with`], where the documents name files whose texts are in `report`.
+    pub fn with_sources(
+        &self,
+        routes: Vec<RoutesDocument>,
+        grants: Vec<GrantsDocument>,
+        report: &mut Report,
+    ) -> Result<Self, String> {
         let keys = Arc::clone(&self.snapshot.keys);
-        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier))
+        Self::around(self.tenants.clone(), routes, grants, keys, Arc::clone(&self.verifier), report)
     }
 
     /// The same world with other route maps, or the faults of these.

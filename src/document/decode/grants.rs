@@ -7,6 +7,7 @@ use crate::document::grants::{
     PrincipalName, RightsShape, RoleDocument, StrategyDocument, Within,
 };
 use crate::document::parse::{Entry, Node, Shape};
+use crate::document::people::{Bounds, PeopleFile, PeopleFormat};
 use crate::document::{Entries, Located};
 use crate::model::{Level, Status};
 
@@ -45,6 +46,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         "roles",
         "groups",
         "principals",
+        "principals_from",
         "token_groups",
         "token_roles",
         "objects",
@@ -61,6 +63,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         roles,
         groups,
         principals,
+        principals_from,
         token_groups,
         token_roles,
         objects,
@@ -78,6 +81,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
     let roles = roles.entries(report).iter().filter_map(|entry| role(entry, report)).collect();
     let groups = groups.entries(report).iter().filter_map(|entry| group(entry, report)).collect();
     let principals = principals.items(report).iter().filter_map(|node| principal(node, report)).collect();
+    let principals_from = people_files(principals_from, report);
     let (token_groups, token_roles) = (token_groups.pairs(report), token_roles.pairs(report));
     let objects = objects
         .entries(report)
@@ -98,6 +102,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         roles,
         groups,
         principals,
+        principals_from,
         token_groups,
         token_roles,
         objects,
@@ -176,7 +181,8 @@ fn group(entry: &Entry, report: &mut Report) -> Option<GroupDocument> {
     })
 }
 
-fn principal(node: &Node, report: &mut Report) -> Option<PrincipalDocument> {
+/// Reads an entry of `principals`.
+pub(in crate::document) fn principal(node: &Node, report: &mut Report) -> Option<PrincipalDocument> {
     let keys = ["id", "tenant", "oid", "subject", "status", "flags", "groups", "boundary", "grants"];
     let [id, tenant, oid, subject, status, flags, groups, boundary, grants] =
         fields(node, "this principal", keys, report)?;
@@ -187,6 +193,32 @@ fn principal(node: &Node, report: &mut Report) -> Option<PrincipalDocument> {
     let boundary = boundary.node.map(|_| boundary.texts(report));
     let grants = grants_of(grants, report);
     Some(PrincipalDocument { id: id?, tenant: tenant?, known_by: known_by?, status, flags, groups, boundary, grants })
+}
+
+/// The files of principals, each once.
+fn people_files(field: Field<'_>, report: &mut Report) -> Vec<PeopleFile> {
+    let mut files: Vec<PeopleFile> = Vec::new();
+    for name in field.texts(report) {
+        let Some(format) = PeopleFormat::of(&name.value) else {
+            let message = format!("`{}` is no file of principals", name.value);
+            report.error("unknown_format", name.place, message).help("its name ends in `.tsv` or `.jsonl`");
+            continue;
+        };
+        if let Some(first) = files.iter().find(|known| known.name.value == name.value) {
+            report
+                .error("duplicate_file", name.place, format!("`{}` stands here for the second time", name.value))
+                .help("remove one of the two")
+                .also(first.name.place, "first here");
+            continue;
+        }
+        if files.len() == Bounds::FILES {
+            let message = format!("more than {} files of principals", Bounds::FILES);
+            report.error("too_large", name.place, message).help("join some of them");
+            break;
+        }
+        files.push(PeopleFile { name, format, source: None });
+    }
+    files
 }
 
 /// `oid` or `subject`: one of them, and not both.

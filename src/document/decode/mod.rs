@@ -16,7 +16,7 @@ mod upstream;
 
 pub(super) use cases::tests;
 pub(super) use gateway::gateway;
-pub(super) use grants::grants;
+pub(super) use grants::{grants, principal};
 pub(super) use revoked::{revocations, revoked};
 pub(super) use routes::routes;
 

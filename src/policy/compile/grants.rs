@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use super::doubles::{Stored, one_id};
 use super::entries::{Gives, Group, Lists, Names, Resolver, Vocabulary};
+use super::stream::{self, Gathered, Pace};
 use super::{Builder, roles, unknown};
 use crate::diag::Report;
 use crate::document::Located;
@@ -13,7 +15,7 @@ use crate::model::{Status, Tenant};
 use crate::policy::domain::{FlagId, RightId, ScopeId};
 use crate::policy::hierarchy::Interval;
 use crate::policy::origins::{GrantOrigin, GroupOrigin, Origins, PrincipalOrigin};
-use crate::policy::people::{BundleId, Chunk, Doubles, People, Tables};
+use crate::policy::people::{BundleId, Chunk, People, Tables};
 use crate::policy::precedence::Grant;
 
 /// The most groups that one may inherit from: each is looked at in every decision about its members.
@@ -72,31 +74,38 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
     }
     builder.members(document, &vocabulary, &mut lists, report);
 
-    let resolver = Resolver { names: &mut *builder, tables: &mut tables, lists: &mut lists, vocabulary: &vocabulary };
-    let (chunk, stored) = principals(resolver, document, report);
+    let mut resolver =
+        Resolver { names: &mut *builder, tables: &mut tables, lists: &mut lists, vocabulary: &vocabulary };
+    let (files, keeps_origins) = (document.principals_from.as_slice(), resolver.names.keeps_origins());
+    // Operators' tools look at each entry, so there is one for each line.
+    let of_lines = if keeps_origins { stream::entries(files, report) } else { Vec::new() };
+    let (chunk, entries) = principals(&mut resolver, document.principals.iter().chain(&of_lines), report);
+    let (mut chunks, mut stored) = (vec![chunk], Stored { entries, lines: Vec::new(), files });
+    if !keeps_origins {
+        for Gathered { chunk, places } in stream::read(&mut resolver, files, Pace::default(), report) {
+            chunks.push(chunk);
+            stored.lines.push(places);
+        }
+    }
     let threads = available_parallelism().map_or(1, usize::from);
-    let (people, doubles) = People::build(&[chunk], &tables, threads);
-    report_doubles(&doubles, &stored, report);
+    let (people, doubles) = People::build(&chunks, &tables, threads);
+    stored.report(&doubles, report);
     builder.people = people;
     builder.tables = tables;
     builder.domain.vocabulary = vocabulary;
 }
 
-/// Gathers the principals of a document, and says which entries these are.
+/// Gathers principals, and says which entries these are.
 fn principals<'d>(
-    mut resolver: Resolver<'_, Builder>,
-    document: &'d GrantsDocument,
+    resolver: &mut Resolver<'_, Builder>,
+    entries: impl Iterator<Item = &'d PrincipalDocument>,
     report: &mut Report,
 ) -> (Chunk, Vec<&'d PrincipalDocument>) {
     let (mut chunk, mut stored) = (Chunk::default(), Vec::new());
-    let mut ids: HashMap<&str, &Located<String>> = HashMap::new();
-    for written in &document.principals {
-        if let Some(first) = ids.insert(&written.id.value, &written.id) {
-            let message = format!("two principals have the id `{}`", written.id.value);
-            report
-                .error("duplicate_principal", written.id.place, message)
-                .help("give each principal its own id")
-                .also(first.place, "the other one");
+    let mut ids: HashMap<&str, &PrincipalDocument> = HashMap::new();
+    for written in entries {
+        if let Some(first) = ids.insert(&written.id.value, written) {
+            one_id(first, written, report);
         }
         let resolved = resolver.principal(written, report);
         let Some((key, profile)) = resolved.stored else { continue };
@@ -118,15 +127,6 @@ fn principals<'d>(
         }
     }
     (chunk, stored)
-}
-
-fn report_doubles(doubles: &Doubles, stored: &[&PrincipalDocument], report: &mut Report) {
-    for written in doubles.keys.iter().filter_map(|(_, later)| stored.get(*later)) {
-        let (key, text) = (written.known_by.key(), written.known_by.text());
-        let what = if key == "oid" { "object id" } else { key };
-        let message = format!("another principal has the {what} of `{}` in this tenant", written.id.value);
-        report.error("duplicate_principal", text.place, message).help(format!("give each principal its own {key}"));
-    }
 }
 
 /// Entries as they are written: one grant for each right at each node. Until [`seal`], its right is a number and not

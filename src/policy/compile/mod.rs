@@ -8,6 +8,7 @@ mod asked;
 mod change;
 mod condition;
 mod declared;
+mod doubles;
 mod entries;
 mod grants;
 mod implications;
@@ -18,6 +19,7 @@ mod requirement;
 mod reserved;
 mod roles;
 mod rules;
+mod stream;
 mod text;
 mod values;
 

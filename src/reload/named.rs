@@ -1,0 +1,124 @@
+//! Files that documents name, relative to the document. Each is read once, so that all who use one see the same.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::load::{Digest, sha256};
+use crate::diag::{Report, SourceId};
+use crate::document::Located;
+use crate::document::grants::GrantsDocument;
+use crate::document::people::Bounds;
+use crate::source::file;
+
+/// What was read of named files, as SHA-256 of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digests {
+    /// Certificates and the like.
+    small: BTreeMap<PathBuf, Digest>,
+    /// Files of principals.
+    people: BTreeMap<PathBuf, Digest>,
+}
+
+impl Digests {
+    /// The files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.small.keys().chain(self.people.keys())
+    }
+
+    /// Whether all files still read so. What had to be read of files of principals, which are large, goes to `seen`: for
+    /// whoever reads on.
+    pub(super) fn still_hold(&self, seen: &mut Seen) -> bool {
+        let small = |(path, known): (&PathBuf, &Digest)| {
+            file::read(path, file::MAX_SECRET).is_ok_and(|bytes| sha256(&bytes) == *known)
+        };
+        let people = |(path, known): (&PathBuf, &Digest)| {
+            let Ok(bytes) = file::read(path, MOST_OF_PEOPLE) else { return false };
+            let digest = sha256(&bytes);
+            seen.0.insert(path.clone(), (bytes, digest));
+            digest == *known
+        };
+        self.small.iter().all(small) && self.people.iter().all(people)
+    }
+}
+
+/// The content of files that were read to see whether they changed.
+#[derive(Default)]
+pub(super) struct Seen(BTreeMap<PathBuf, (Vec<u8>, Digest)>);
+
+const MOST_OF_PEOPLE: u64 = Bounds::FILE as u64;
+
+/// Reads named files.
+pub(super) struct Named {
+    directories: HashMap<SourceId, PathBuf>,
+    read: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
+    people: BTreeMap<PathBuf, Digest>,
+}
+
+impl Named {
+    /// `directories` is where relative paths of each document start.
+    pub(super) fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
+        Self { directories, read: RefCell::default(), people: BTreeMap::new() }
+    }
+
+    fn path(&self, name: &Located<String>) -> PathBuf {
+        let directory = self.directories.get(&name.place.source).map(PathBuf::as_path).unwrap_or(Path::new(""));
+        directory.join(&name.value)
+    }
+
+    /// The content of a small file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a message.
+    pub(super) fn read(&self, name: &Located<String>) -> Result<Vec<u8>, String> {
+        let path = self.path(name);
+        if let Some(bytes) = self.read.borrow().get(&path) {
+            return Ok(bytes.clone());
+        }
+        let bytes = file::read(&path, file::MAX_SECRET)?;
+        self.read.borrow_mut().insert(path, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Takes the texts of all files of principals into `report`, and tells the documents which they are. One that cannot
+    /// be read is reported and left out.
+    pub(super) fn read_people(&mut self, grants: &mut [GrantsDocument], mut seen: Seen, report: &mut Report) {
+        let mut read: BTreeMap<PathBuf, Option<SourceId>> = BTreeMap::new();
+        for document in grants {
+            for named in &mut document.principals_from {
+                let path = self.path(&named.name);
+                let known = read.get(&path).copied();
+                named.source = known.unwrap_or_else(|| self.read_one(&path, &named.name, seen.0.remove(&path), report));
+                read.insert(path, named.source);
+            }
+            document.principals_from.retain(|named| named.source.is_some());
+        }
+    }
+
+    fn read_one(
+        &mut self,
+        path: &Path,
+        name: &Located<String>,
+        seen: Option<(Vec<u8>, Digest)>,
+        report: &mut Report,
+    ) -> Option<SourceId> {
+        let read = || file::read(path, MOST_OF_PEOPLE).map(|bytes| (sha256(&bytes), bytes));
+        let (digest, bytes) = match seen.map_or_else(read, |(bytes, digest)| Ok((digest, bytes))) {
+            Ok(read) => read,
+            Err(error) => {
+                let message = format!("cannot read `{}`: {error}", path.display());
+                let help = "it must be a file that this process may read; its path starts at this document";
+                report.error("unreadable_file", name.place, message).help(help);
+                return None;
+            }
+        };
+        self.people.insert(path.to_owned(), digest);
+        file::add_document(path, bytes, report)
+    }
+
+    /// What was read.
+    pub(super) fn digests(self) -> Digests {
+        let small = self.read.into_inner().into_iter().map(|(path, bytes)| (path, sha256(&bytes))).collect();
+        Digests { small, people: self.people }
+    }
+}
