@@ -1,5 +1,6 @@
-//! A decision needs no memory: a counting allocator sees none asked for in `policy::decide`, whether it allows or denies,
-//! whatever kind of denial it is and wherever the values come from. What a request brings is decoded before.
+//! Neither finding a route nor a decision needs memory: a counting allocator sees none asked for on the way from a target
+//! to its route, nor in `policy::decide`, whether it allows or denies, whatever kind of denial it is and wherever the values
+//! come from. What a request brings is decoded before.
 
 mod support;
 
@@ -12,9 +13,9 @@ use http::request::Parts;
 use portcullis::model::{Guid, PrincipalKey};
 use portcullis::pep::{RequestFacts, authorize};
 use portcullis::policy::{Claimed, decide};
-use portcullis::route::Access;
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::host::Host;
+use portcullis::route::{Access, Readings};
 use support::world::{ENVIRONMENT, World};
 
 const GATEWAY: &str = "
@@ -174,6 +175,70 @@ fn decision(world: &World, principal: &str, claimed: Claimed<'_>, head: &Parts) 
 fn the_counter_sees_an_allocation() {
     assert_eq!(measure(|| drop(black_box(Box::new(1)))).count_total, 1);
     assert_eq!(measure(|| ()).count_total, 0);
+}
+
+#[test]
+fn no_route_is_looked_for_with_memory() {
+    let routes = r#"
+version: 1
+upstreams: {app: {servers: ["http://127.0.0.1:1"]}}
+applications:
+  - name: app
+    hosts: [app.example.org, "app.example.org:8443", "*.app.example.org"]
+    domain: d
+    upstream: app
+    gate: {tenants: [t], audiences: [api://app]}
+    routes:
+      - {id: item, match: {methods: [GET], path: "/orders/{order}/items/{item}"}, public: true}
+      - {id: new, match: {methods: [GET], path: /orders/new}, public: true}
+      - {id: old, match: {methods: [GET], path: /orders/old/}, public: true}
+      - {id: all, match: {methods: [GET, DELETE], path: "/orders/{all...}"}, public: true}
+      - {id: a, match: {methods: [GET], path: /orders/a}, public: true}
+      - {id: b, match: {methods: [GET], path: /orders/b}, public: true}
+      - {id: deep, match: {methods: [GET], path: "/{x}/{y}"}, public: true}
+"#;
+    let world = World::from_texts(GATEWAY, routes, GRANTS);
+    let deep = format!("/orders{}", "/a".repeat(63));
+    for (host, path, expected) in [
+        ("app.example.org", "/orders/1/items/2", Some("item")),
+        ("app.example.org:8443", "/orders/new", Some("new")),
+        ("x.app.example.org:81", "/orders/a", Some("a")),
+        ("app.example.org.", "/orders/old/", Some("old")),
+        ("app.example.org", "/orders/old", None),
+        ("app.example.org", "/Orders/new", None),
+        ("app.example.org", "/orders/New", None),
+        ("app.example.org", "/orders/x.y/v1.2/index.php", Some("all")),
+        ("app.example.org", "/x:y/~z(*)", Some("deep")),
+        ("app.example.org", "/", None),
+        ("app.example.org", "/nowhere/to/be/found", None),
+        ("app.example.org", deep.as_str(), Some("all")),
+    ] {
+        let mut found = None;
+        let counted = measure(|| {
+            let host = Host::parse(black_box(host)).unwrap();
+            let application = world.snapshot.routes.application(&host).unwrap();
+            let path = Readings::new(black_box(path), application.backend).unwrap();
+            found = application.route(&path.first, &http::Method::GET).map(|route| &*route.id);
+        });
+        assert_eq!((found, counted.count_total), (expected, 0), "{host}{path}");
+    }
+}
+
+#[test]
+fn a_public_route_is_permitted_without_memory() {
+    let routes = ROUTES.replace(
+        "      - {id: any, match",
+        "      - {id: open, match: {methods: [GET], path: \"/open/{x}\"}, public: true}\n      - {id: any, match",
+    );
+    let world = World::from_texts(GATEWAY, &routes, GRANTS);
+    for target in ["GET /open/1", "GET /open/1?page=2&sort=name", "HEAD /open/1?x=%20"] {
+        let head = head(target, &[("accept", "*/*"), ("cookie", "a=b"), ("via", "1.1 x")]);
+        let counted = measure(|| {
+            let verdict = authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT);
+            assert!(matches!(black_box(&verdict), portcullis::pep::Verdict::Permitted(_)));
+        });
+        assert_eq!(counted.count_total, 0, "{target}");
+    }
 }
 
 #[test]

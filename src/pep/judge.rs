@@ -47,6 +47,7 @@ pub(super) fn judge(
     canonical::check_target(&head.uri).map_err(bad_target)?;
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
     let host = target::host(head)?;
+    grounds.settled = target::is_settled(head, &host);
     target::check_framing(head)?;
     target::check_blanks(head)?;
     target::check_expectation(head)?;

@@ -197,7 +197,9 @@ pub fn simulate(
 /// one that is judged once more stays as it came.
 fn settle(head: &mut Parts, grounds: &mut Grounds, outcome: Outcome) -> Result<Outcome, Refusal> {
     let (Outcome::Permitted, Some(application)) = (&outcome, &grounds.application) else { return Ok(outcome) };
-    target::settle(head)?;
+    if !grounds.settled {
+        target::settle(head)?;
+    }
     match target::forwards_left(head)? {
         None => {}
         Some(0) => {

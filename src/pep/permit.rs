@@ -61,6 +61,8 @@ pub struct Grounds {
     pub trailers: Trailers,
     /// The target as it was judged, where its upstream wants another one.
     pub(super) target: Option<Uri>,
+    /// Whether the head came with the `Host` that was judged in its canonical form.
+    pub(super) settled: bool,
     /// Whether it is the handshake of a WebSocket that the route lets pass.
     pub websocket: bool,
     /// What the token says, once verified.
@@ -86,6 +88,7 @@ impl Grounds {
             application: None,
             route: None,
             trailers: Trailers::default(),
+            settled: false,
             websocket: false,
             target: None,
             token: None,

@@ -131,8 +131,11 @@ pub(super) fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
 /// # Errors
 /// A value that is no number, or more than one.
 pub(super) fn forwards_left(head: &Parts) -> Result<Option<u64>, Refusal> {
+    if head.method != Method::OPTIONS {
+        return Ok(None);
+    }
     let mut lines = head.headers.get_all(MAX_FORWARDS).iter();
-    let Some(line) = lines.next().filter(|_| head.method == Method::OPTIONS) else { return Ok(None) };
+    let Some(line) = lines.next() else { return Ok(None) };
     let number = line.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match (number.and_then(|text| text.parse().ok()), lines.next()) {
         (Some(number), None) => Ok(Some(number)),
@@ -145,11 +148,16 @@ pub(super) fn count_forward(head: &mut Parts, left: u64) {
     head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
 }
 
+/// Whether the head has this host already, as it goes on.
+pub(super) fn is_settled(head: &Parts, judged: &Host<'_>) -> bool {
+    head.headers.get(HOST).is_some_and(|written| judged.is_written(written.as_bytes()))
+}
+
 /// Gives the head the one `Host` that was judged, in its canonical form: a backend that knows another host by the same
 /// name with a final dot would serve that one.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Refusal> {
     let judged = host(head)?;
-    if head.headers.get(HOST).is_some_and(|written| judged.is_written(written.as_bytes())) {
+    if is_settled(head, &judged) {
         return Ok(());
     }
     let value = HeaderValue::from_str(&judged.to_string()).map_err(|_| Refusal::about(Reason::BadHeader, "host"))?;

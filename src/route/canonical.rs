@@ -7,13 +7,17 @@
 use http::Method;
 use http::uri::Uri;
 
-use super::segment;
+use super::{plain, segment};
 
 /// The most path segments of a request.
 pub const MAX_SEGMENTS: usize = 64;
 /// The longest path, and the longest query, in bytes: what the offsets of segments can count. The gateway's own limit
 /// is `limits.target_bytes`.
 pub const MAX_TARGET: usize = 60 * 1024;
+
+/// Where each segment ends, as an offset into the path. It begins one byte behind the end of the one before, the first
+/// behind the slash that every path begins with.
+pub(super) type Ends = [u16; MAX_SEGMENTS];
 
 /// Why a target is refused; the word is the subject of the reason `bad_target`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub struct CanonicalPath<'r> {
     raw: &'r str,
     /// The path as it is read, where that is not as it came.
     read: Option<Box<str>>,
-    segments: [(u16, u16); MAX_SEGMENTS],
+    ends: Ends,
     count: usize,
 }
 
@@ -72,8 +76,18 @@ impl<'r> CanonicalPath<'r> {
     /// # Errors
     /// The path could be read in two ways.
     pub fn new(raw: &'r str) -> Result<Self, BadTarget> {
+        if let Some(path) = Self::plain(raw) {
+            return Ok(path);
+        }
         let path = Self::read(raw, Form::default())?;
         if path.script()?.is_some() { Err(BadTarget("path_info")) } else { Ok(path) }
+    }
+
+    /// Checks and splits a path that every server reads alike; `None` says only that it may be another one.
+    pub(super) fn plain(raw: &'r str) -> Option<Self> {
+        let mut path = Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 };
+        path.count = plain::split(raw, &mut path.ends)?;
+        Some(path)
     }
 
     /// Checks and splits the path of a request, read in this form.
@@ -85,7 +99,7 @@ impl<'r> CanonicalPath<'r> {
             return Err(BadTarget("too_long"));
         }
         let Some(inner) = raw.strip_prefix('/') else { return Err(BadTarget("no_slash")) };
-        let mut path = Self { raw, read: None, segments: [(0, 0); MAX_SEGMENTS], count: 0 };
+        let mut path = Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 };
         let cuts = matches!(form.parameters, Parameters::Cut | Parameters::CutToEnd);
         let changes = raw.bytes().any(|byte| byte == b'%' || (cuts && byte == b';'));
         let mut text = String::new();
@@ -127,7 +141,7 @@ impl<'r> CanonicalPath<'r> {
     fn take(&mut self, decoded: &str, from: usize, form: Form) -> Result<(), BadTarget> {
         if form.slash == EncodedSlash::Refused {
             segment::check_name(decoded, form.windows)?;
-            return self.push(from, from + decoded.len());
+            return self.push(from + decoded.len());
         }
         let several = decoded.contains('/');
         let mut start = from;
@@ -137,17 +151,16 @@ impl<'r> CanonicalPath<'r> {
             }
             segment::check_name(name, form.windows)?;
             if form.slash == EncodedSlash::Splits {
-                self.push(start, start + name.len())?;
+                self.push(start + name.len())?;
             }
             start += name.len() + 1;
         }
-        if form.slash == EncodedSlash::Splits { Ok(()) } else { self.push(from, from + decoded.len()) }
+        if form.slash == EncodedSlash::Splits { Ok(()) } else { self.push(from + decoded.len()) }
     }
 
-    fn push(&mut self, from: usize, to: usize) -> Result<(), BadTarget> {
-        let slot = self.segments.get_mut(self.count).ok_or(BadTarget("too_many_segments"))?;
-        let short = |offset| u16::try_from(offset).map_err(|_| BadTarget("too_long"));
-        *slot = (short(from)?, short(to)?);
+    fn push(&mut self, end: usize) -> Result<(), BadTarget> {
+        let slot = self.ends.get_mut(self.count).ok_or(BadTarget("too_many_segments"))?;
+        *slot = u16::try_from(end).map_err(|_| BadTarget("too_long"))?;
         self.count += 1;
         Ok(())
     }
@@ -187,15 +200,53 @@ impl<'r> CanonicalPath<'r> {
 
     /// A segment, decoded.
     pub fn segment(&self, index: usize) -> Option<&str> {
-        let (from, to) = self.segments.get(..self.count)?.get(index)?;
-        self.text().get(usize::from(*from)..usize::from(*to))
+        self.text().get(self.start(index)?..usize::from(*self.ends().get(index)?))
     }
 
     /// Everything from a segment to the end, decoded.
     pub fn rest(&self, index: usize) -> Option<&str> {
-        let segments = self.segments.get(..self.count)?;
-        let ((from, _), (_, to)) = (segments.get(index)?, segments.last()?);
-        self.text().get(usize::from(*from)..usize::from(*to))
+        self.ends().get(index)?;
+        self.text().get(self.start(index)?..usize::from(*self.ends().last()?))
+    }
+
+    fn start(&self, index: usize) -> Option<usize> {
+        match index.checked_sub(1) {
+            None => Some(1),
+            Some(before) => Some(usize::from(*self.ends().get(before)?) + 1),
+        }
+    }
+
+    fn ends(&self) -> &[u16] {
+        self.ends.get(..self.count).unwrap_or_default()
+    }
+
+    /// Whether all of it is ASCII, decoded: what is written is nothing else.
+    pub(super) fn is_ascii(&self) -> bool {
+        self.read.as_ref().is_none_or(|read| read.is_ascii())
+    }
+
+    /// All segments, decoded, in order.
+    pub(super) fn segments(&self) -> Segments<'_> {
+        Segments { text: self.text().as_bytes(), start: 1, ends: self.ends().iter() }
+    }
+}
+
+/// Goes through the segments of a path; a copy goes on from the same place.
+#[derive(Clone, Debug)]
+pub(super) struct Segments<'p> {
+    text: &'p [u8],
+    start: usize,
+    ends: std::slice::Iter<'p, u16>,
+}
+
+impl<'p> Iterator for Segments<'p> {
+    type Item = &'p [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = usize::from(*self.ends.next()?);
+        let segment = self.text.get(self.start..end);
+        self.start = end + 1;
+        segment
     }
 }
 
@@ -225,7 +276,9 @@ pub fn check_target(uri: &Uri) -> Result<(), BadTarget> {
     if query.len() > MAX_TARGET {
         return Err(BadTarget("too_long"));
     }
-    if query.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'#')) {
+    // Without a way out in the middle, so that many bytes are looked at at once.
+    let refused = |byte: u8| byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'#');
+    if query.bytes().fold(false, |found, byte| found | refused(byte)) {
         return Err(BadTarget("query_character"));
     }
     Ok(())

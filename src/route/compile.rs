@@ -8,7 +8,7 @@ use http::Method;
 use super::host::Host;
 use super::pattern::Pattern;
 use super::reachable;
-use super::table::Table;
+use super::tree::Tree;
 use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap};
 use super::{METADATA_PATH, cors, gate, places, trailers, upstream};
 use crate::diag::{Place, Report, suggest};
@@ -66,8 +66,7 @@ pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> O
     for file in inputs.routes {
         compiler.file(file, &mut builders, report);
     }
-    let mut routes = compiler.map;
-    routes.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+    let routes = compiler.map;
     let (domains, origins) = builders.finish(report);
     if report.has_errors() { None } else { Some(Compiled { routes, domains, origins }) }
 }
@@ -102,7 +101,7 @@ impl<'i> Compiler<'i> {
             let gate = gate::compile(&application.gate, self.inputs.tenants, report);
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
             let backend = Backend::of(&application.backend);
-            let mut table = Table::new(backend.case_insensitive);
+            let mut tree = Tree::new(backend.case_insensitive);
             let mut routes = Vec::new();
             let mut patterns = Vec::new();
             let mut ids: HashMap<&str, Place> = HashMap::new();
@@ -128,7 +127,7 @@ impl<'i> Compiler<'i> {
                     }
                 };
                 if let Some(pattern) = &pattern {
-                    enter(&mut table, pattern, routes.len(), application, route, report);
+                    enter(&mut tree, pattern, routes.len(), application, route, report);
                 }
                 patterns.push(pattern);
                 let levels = levels(route, report);
@@ -136,6 +135,7 @@ impl<'i> Compiler<'i> {
                 let websocket = route.websocket.unwrap_or(application.websocket);
                 routes.push(Route { id: route.id.value.as_str().into(), access, trailers, websocket, levels });
             }
+            let table = tree.table();
             reachable::check(application, backend, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
             allowed_headers(application, &routes, report);
@@ -166,13 +166,8 @@ impl<'i> Compiler<'i> {
                 routes,
                 table,
             });
-            for host in hosts {
-                match host.strip_prefix('*') {
-                    Some(suffix) => self.map.suffixes.push((suffix.into(), Arc::clone(&application))),
-                    None => {
-                        self.map.hosts.insert(host.into(), Arc::clone(&application));
-                    }
-                }
+            for (name, port) in hosts {
+                self.map.name(&name, port, &application);
             }
             self.map.applications.push(application);
         }
@@ -194,20 +189,17 @@ impl<'i> Compiler<'i> {
         upstreams
     }
 
-    /// The hosts of an application in canonical form; wildcards as `*.suffix`.
-    fn hosts(&mut self, application: &'i ApplicationDocument, report: &mut Report) -> Vec<String> {
+    /// The hosts of an application in canonical form, wildcards as `*.suffix`, and their ports where those matter.
+    fn hosts(&mut self, application: &'i ApplicationDocument, report: &mut Report) -> Vec<(String, Option<u16>)> {
         let mut hosts = Vec::new();
         for written in &application.hosts {
             let (wildcard, name) = match written.value.strip_prefix("*.") {
                 Some(name) => ("*.", name),
                 None => ("", written.value.as_str()),
             };
-            let canonical = match Host::parse(name) {
-                Ok(Host { name, port: None | Some(80 | 443) }) => format!("{wildcard}{name}"),
-                Ok(Host { name, port: Some(port) }) if wildcard.is_empty() => {
-                    self.map.names_ports = true;
-                    format!("{name}:{port}")
-                }
+            let (name, port) = match Host::parse(name) {
+                Ok(Host { name, port: None | Some(80 | 443) }) => (format!("{wildcard}{name}"), None),
+                Ok(Host { name, port }) if wildcard.is_empty() => (name.into_owned(), port),
                 Ok(_) | Err(_) => {
                     let message = format!("`{}` is no host", written.value);
                     let help = "write `app.example.org`, `app.example.org:8443` or `*.example.org`";
@@ -215,6 +207,7 @@ impl<'i> Compiler<'i> {
                     continue;
                 }
             };
+            let canonical = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
             if canonical.strip_prefix("*.").is_some_and(|suffix| !reachable::wildcard(suffix)) {
                 let message = format!("no request can name a host of `{}`", written.value);
                 let help =
@@ -228,7 +221,7 @@ impl<'i> Compiler<'i> {
                     .help("leave it to one of them")
                     .also(first, "the other one");
             }
-            hosts.push(canonical);
+            hosts.push((name, port));
         }
         hosts
     }
@@ -290,7 +283,7 @@ fn pattern(route: &RouteDocument, report: &mut Report) -> Option<Pattern> {
 }
 
 fn enter(
-    table: &mut Table,
+    tree: &mut Tree,
     pattern: &Pattern,
     number: usize,
     application: &ApplicationDocument,
@@ -299,10 +292,10 @@ fn enter(
 ) {
     for written in &route.methods {
         let Some(method) = method(written, report) else { continue };
-        let Err(other) = table.insert(pattern, &method, number) else { continue };
+        let Err(other) = tree.insert(pattern, &method, number) else { continue };
         let message = format!("two routes take the same requests: {method} {}", route.path.value);
         let found = report.error("ambiguous_route", route.path.place, message);
-        found.help(if table.folds() {
+        found.help(if tree.folds() {
             "make one path more specific (letter case makes no difference to this backend), or give each its own methods"
         } else {
             "make one path more specific, or give each its own methods"

@@ -61,6 +61,10 @@ pub fn resembles(written: &[u8], name: &str) -> bool {
 
 /// The same for a parameter of a query, where readers also drop blanks, brackets and control characters around a name.
 pub fn resembles_parameter(written: &[u8], name: &str) -> bool {
+    // Decoding only ever shortens.
+    if written.len() < name.len() {
+        return false;
+    }
     let mut written = folded(written).skip_while(|byte| *byte == b'-');
     folded(name.as_bytes()).all(|byte| written.next() == Some(byte)) && written.all(|byte| byte == b'-')
 }

@@ -88,6 +88,14 @@ impl<'r> Readings<'r> {
     /// # Errors
     /// The path has a form that the application does not admit, or in one of its readings one that nobody may send.
     pub fn new(raw: &'r str, backend: Backend) -> Result<Self, BadTarget> {
+        match CanonicalPath::plain(raw) {
+            Some(first) => Ok(Self { first, others: Vec::new() }),
+            None => Self::careful(raw, backend),
+        }
+    }
+
+    /// Reads the path of a request in every way in which such a backend may read it.
+    pub(super) fn careful(raw: &'r str, backend: Backend) -> Result<Self, BadTarget> {
         let windows = backend.dialect == Dialect::Iis;
         let slashes: &[EncodedSlash] = match backend.encoded_slash && has_encoded_slash(raw) {
             true => &[EncodedSlash::Kept, EncodedSlash::Splits],

@@ -31,8 +31,8 @@ impl<'r> Host<'r> {
                 let port = if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(BadHost)?) };
                 (Self::address(text.get(..address.len() + 2).ok_or(BadHost)?, address)?, port)
             }
-            None => match text.split_once(':') {
-                Some((name, port)) => (Self::name(name)?, Some(port)),
+            None => match text.bytes().position(|byte| byte == b':').and_then(|colon| text.split_at_checked(colon)) {
+                Some((name, port)) => (Self::name(name)?, port.strip_prefix(':')),
                 None => (Self::name(text)?, None),
             },
         };
@@ -48,15 +48,25 @@ impl<'r> Host<'r> {
 
     fn name(written: &'r str) -> Result<Cow<'r, str>, BadHost> {
         let name = written.strip_suffix('.').unwrap_or(written);
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > 253 || !name.bytes().all(letters) || name.split('.').any(str::is_empty) {
+        if name.len() > 253 {
             return Err(BadHost);
         }
-        Ok(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(name.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(name)
-        })
+        let (mut last, mut capitals) = (b'.', false);
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+                b'A'..=b'Z' => capitals = true,
+                // No label is empty.
+                b'.' if last != b'.' => {}
+                _ => return Err(BadHost),
+            }
+            last = byte;
+        }
+        match last {
+            b'.' => Err(BadHost),
+            _ if capitals => Ok(Cow::Owned(name.to_ascii_lowercase())),
+            _ => Ok(Cow::Borrowed(name)),
+        }
     }
 
     /// An address in the one spelling of RFC 5952, with its brackets. `written` has them too.

@@ -8,17 +8,20 @@ mod compile;
 pub mod cookies;
 pub mod cors;
 mod dialect;
+mod edges;
 pub mod fields;
 pub mod form;
 mod gate;
 pub mod host;
 mod pattern;
 mod places;
+mod plain;
 pub mod query;
 mod reachable;
 mod segment;
 mod table;
 mod trailers;
+mod tree;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -44,27 +47,35 @@ pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 /// Applications by host.
 #[derive(Debug, Default)]
 pub struct RouteMap {
-    hosts: Map<Box<str>, Arc<Application>>,
-    /// `.suffix` of hosts written `*.suffix`, the longest first.
-    suffixes: Vec<(Box<str>, Arc<Application>)>,
+    hosts: Map<Box<str>, Named>,
+    /// `.suffix` of hosts written `*.suffix`.
+    wildcards: Map<Box<str>, Arc<Application>>,
+    /// How long those are, each length once, the longest first.
+    lengths: Vec<usize>,
     applications: Vec<Arc<Application>>,
-    /// Whether any host is written with a port of its own.
-    names_ports: bool,
+}
+
+/// What a name stands for: with each of these ports an application of its own, with all others one.
+#[derive(Debug, Default)]
+struct Named {
+    ports: Vec<(u16, Arc<Application>)>,
+    any: Option<Arc<Application>>,
 }
 
 impl RouteMap {
     /// The application of a host: an entry with the request's port, then one without, then the longest wildcard.
     pub fn application(&self, host: &Host<'_>) -> Option<&Arc<Application>> {
-        if let (true, Some(port)) = (self.names_ports, host.port)
-            && let Some(found) = self.hosts.get(format!("{}:{port}", host.name).as_str())
-        {
-            return Some(found);
+        if let Some(named) = self.hosts.get(&*host.name) {
+            let own = named.ports.iter().find(|(port, _)| Some(*port) == host.port).map(|(_, application)| application);
+            if let Some(found) = own.or(named.any.as_ref()) {
+                return Some(found);
+            }
         }
-        if let Some(found) = self.hosts.get(&*host.name) {
-            return Some(found);
-        }
-        let fits = |suffix: &str| host.name.len() > suffix.len() && host.name.ends_with(suffix);
-        self.suffixes.iter().find(|(suffix, _)| fits(suffix)).map(|(_, application)| application)
+        let ends = self.lengths.iter().filter_map(|length| {
+            let at = host.name.len().checked_sub(*length).filter(|at| *at > 0)?;
+            host.name.get(at..).filter(|end| end.starts_with('.'))
+        });
+        ends.into_iter().find_map(|end| self.wildcards.get(end))
     }
 
     /// Whether a connection that was made for the host `name` may carry a request to `host` of this application: not if
@@ -77,13 +88,24 @@ impl RouteMap {
         if let Some(found) = self.application(&Host { name: name.into(), port: host.port }) {
             return own(found);
         }
-        if !self.names_ports {
-            return true;
-        }
         // Written with other ports only, whichever of them the connection was made to.
-        let is_named = |written: &str| written.rsplit_once(':').is_some_and(|(host, _)| host == name);
-        let mut found = self.hosts.iter().filter(|(written, _)| is_named(written)).peekable();
-        found.peek().is_none() || found.any(|(_, found)| own(found))
+        let ports = self.hosts.get(name).map(|named| &*named.ports).unwrap_or_default();
+        ports.is_empty() || ports.iter().any(|(_, found)| own(found))
+    }
+
+    /// Gives a host to an application; `name` may be `*.suffix`.
+    fn name(&mut self, name: &str, port: Option<u16>, application: &Arc<Application>) {
+        let application = Arc::clone(application);
+        match (name.strip_prefix('*'), port) {
+            (Some(suffix), _) => {
+                if let Err(place) = self.lengths.binary_search_by(|length| suffix.len().cmp(length)) {
+                    self.lengths.insert(place, suffix.len());
+                }
+                self.wildcards.insert(suffix.into(), application);
+            }
+            (None, Some(port)) => self.hosts.entry(name.into()).or_default().ports.push((port, application)),
+            (None, None) => self.hosts.entry(name.into()).or_default().any = Some(application),
+        }
     }
 
     /// All applications, in the order of the files.

@@ -36,6 +36,9 @@ impl<'r> Parameters<'r> {
     }
 
     fn spelt<'n>(spelling: Spelling, text: &'r str, names: impl Iterator<Item = &'n str> + Clone) -> Self {
+        if text.is_empty() || names.clone().next().is_none() {
+            return Self { pairs: "", spelling, decoded: None };
+        }
         let read = || pairs(text).filter(|(found, _)| names.clone().any(|name| spelling(found, name)));
         let plain = read().all(|(_, value)| is_plain(value));
         let decoded = || read().filter_map(|(name, value)| Some((name, decode(value)?))).collect();
@@ -87,15 +90,41 @@ pub fn check<'n>(
 /// # Errors
 /// One does.
 pub fn check_method(query: &str) -> Result<(), BadTarget> {
+    // Every one of those names has the letters of this word, written or encoded.
+    if !could_spell(query, "method") {
+        return Ok(());
+    }
     if query.split(['&', ';']).any(|pair| names_method(pair.split('=').next().unwrap_or_default())) {
         return Err(BadTarget("method_override"));
     }
     Ok(())
 }
 
+/// Whether a text has all letters of a word, in whatever case and order, or an encoding that could be any of them. One
+/// quick pass: where the answer is no, no name in it resembles the word.
+pub fn could_spell(text: &str, word: &str) -> bool {
+    let wanted = letters_of(word);
+    letters_of(text) & wanted == wanted
+}
+
+/// One bit for each letter, in either case. Some marks share a bit with a letter or have one of their own, which makes
+/// no letter go unseen; `%` may stand for any.
+fn letters_of(text: &str) -> u32 {
+    text.bytes().fold(0, |seen, byte| {
+        seen | match byte {
+            b'%' => u32::MAX,
+            0x40.. => 1 << (byte & 0x1f),
+            _ => 0,
+        }
+    })
+}
+
 /// Whether a name, as it is written, is one under which some backend reads the method of the request.
 pub(super) fn names_method(written: &str) -> bool {
     let bytes = written.as_bytes();
+    if bytes.len() <= "method".len() {
+        return false;
+    }
     // `method` alone is an ordinary name; a blank before it is dropped, any other mark may be read as `_`.
     let mut rest = Decoded(bytes).skip_while(|byte| *byte == b'+' || byte.is_ascii_whitespace());
     let marked = rest.next().is_some_and(|first| !first.is_ascii_alphanumeric());
@@ -298,6 +327,35 @@ mod tests {
         {
             assert!(!cookies_alike(line.as_bytes(), "territory"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_text_that_could_not_spell_a_word_has_no_name_like_it() {
+        for (text, could) in [
+            ("", false),
+            ("page=2&sort=name", false),
+            ("the=dom", true),
+            ("THE_DOM", true),
+            ("thedo", false),
+            ("m%65thod", true),
+            ("%", true),
+            ("[]^_@{|}~", false),
+        ] {
+            assert_eq!(could_spell(text, "method"), could, "{text}");
+        }
+        let pieces =
+            ["method", "_", "METHOD", "%6D", "ethod", "x-http-", "m", "=", "&", ";", "+", "x", "[", "override", "-"];
+        let texts = proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..8);
+        let config = proptest::test_runner::Config { failure_persistence: None, ..Default::default() };
+        let outcome = proptest::test_runner::TestRunner::new(config).run(&texts, |pieces| {
+            let text = pieces.concat();
+            let named = text.split(['&', ';']).any(|pair| names_method(pair.split('=').next().unwrap_or_default()));
+            proptest::prop_assert_eq!(check_method(&text).is_err(), named, "{}", text);
+            let alike = cookies::resembles_parameter(text.as_bytes(), "access_token");
+            proptest::prop_assert!(!alike || could_spell(&text, "access_token"), "{}", text);
+            Ok(())
+        });
+        assert!(outcome.is_ok(), "{outcome:?}");
     }
 
     fn checked(query: &str, names: &[&str]) -> Result<(), BadTarget> {

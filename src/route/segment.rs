@@ -41,6 +41,10 @@ pub(super) fn has_encoded_slash(raw: &str) -> bool {
 /// # Errors
 /// Such an encoding, and `%2F` unless `slash` says that it is one of the segment's letters or ends.
 pub(super) fn decode(written: &str, slash: bool, out: &mut String) -> Result<(), BadTarget> {
+    if !written.contains('%') {
+        out.push_str(written);
+        return Ok(());
+    }
     let mut bytes = Vec::with_capacity(written.len());
     let mut rest = written.bytes();
     while let Some(byte) = rest.next() {
@@ -116,7 +120,9 @@ pub(super) fn check_name(name: &str, windows: bool) -> Result<(), BadTarget> {
 
 /// Whether servers run what has such a name.
 pub(super) fn is_script(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(_, end)| SCRIPTS.iter().any(|script| end.eq_ignore_ascii_case(script)))
+    let Some((_, end)) = name.rsplit_once('.') else { return false };
+    // Versions, as in `v1.2`, and long words leave here.
+    (2..=6).contains(&end.len()) && SCRIPTS.iter().any(|script| end.eq_ignore_ascii_case(script))
 }
 
 /// Characters that show nothing and that some readers drop: zero-width, joiners, direction marks, byte order mark.
@@ -169,6 +175,13 @@ mod tests {
         ] {
             assert_eq!(check_name(name, false).err(), anywhere.map(BadTarget), "{name}");
             assert_eq!(check_name(name, true).err(), windows.map(BadTarget), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_end_of_a_script_is_looked_for() {
+        for end in SCRIPTS {
+            assert!(is_script(&format!("a.{end}")), "{end}");
         }
     }
 

@@ -1,71 +1,49 @@
 //! Which route a path and method take: a tree of segments. Literal beats variable beats rest, segment by segment from
 //! the left; the method is part of the match; the order of the file never matters.
+//!
+//! The tree lies flat: one list of nodes, one of their literals ([`super::edges`]), one of the routes that end somewhere,
+//! so that finding a route touches little memory and asks for none.
 
 use http::Method;
 
-use super::canonical::{CanonicalPath, MAX_SEGMENTS};
+use super::canonical::{CanonicalPath, MAX_SEGMENTS, Segments};
+use super::edges::{self, Edges, Found, NodeId, number, slice};
 use super::pattern::{Pattern, Segment};
-use crate::policy::Map;
+use super::tree::Tree;
 
 /// The routes of one application, by path and method.
 #[derive(Debug)]
 pub struct Table {
-    nodes: Vec<Node>,
-    /// Whether letter case makes no difference to literals.
-    folds: bool,
+    nodes: Box<[Node]>,
+    edges: Edges,
+    takers: Box<[Taker]>,
+    /// Every method that a route has.
+    methods: Box<[Method]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Node {
-    /// As they are written, or in lower case where case makes no difference.
-    literals: Map<Box<str>, usize>,
-    /// The same without letter case, for look-alikes.
-    folded: Map<Box<str>, usize>,
-    variable: Option<usize>,
+    literals: edges::Range,
+    /// The empty literal.
+    slash: Option<NodeId>,
+    variable: Option<NodeId>,
     /// Routes that end here.
-    ends: Vec<(Method, usize)>,
+    ends: Range,
     /// Routes that take the rest from here.
-    rests: Vec<(Method, usize)>,
+    rests: Range,
 }
 
-impl Node {
-    /// What a literal leads to.
-    fn literal(&self, segment: &str, folds: bool) -> Option<usize> {
-        if !folds || segment.bytes().all(is_folded) {
-            return self.literals.get(segment).copied();
-        }
-        let lower = lower(segment);
-        // A letter that only some foldings turn into one of ASCII is another letter to the others.
-        let agreed = segment.chars().map(|c| c.is_ascii()).eq(lower.chars().map(|c| c.is_ascii()));
-        self.literals.get(lower.as_str()).copied().filter(|_| agreed)
-    }
-
-    fn is_look_alike(&self, segment: &str, folds: bool) -> bool {
-        if self.folded.is_empty() {
-            return false;
-        }
-        let folded = if segment.bytes().all(is_folded) {
-            self.folded.contains_key(segment)
-        } else {
-            self.folded.contains_key(folded(segment).as_str())
-        };
-        folded && self.literal(segment, folds).is_none()
-    }
+#[derive(Clone, Copy, Debug, Default)]
+struct Range {
+    first: u32,
+    count: u32,
 }
 
-/// Whether this letter is its own folded form for sure.
-const fn is_folded(byte: u8) -> bool {
-    byte.is_ascii() && !byte.is_ascii_uppercase()
-}
-
-/// Without letter case, as readers fold it that know more than ASCII: some letters beyond it fold to letters of it.
-fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
-}
-
-/// In lower case, letter by letter.
-fn lower(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+/// A route, by its number, and the method, by its place in the list of them, with which it takes a request.
+#[derive(Clone, Copy, Debug)]
+struct Taker {
+    method: u32,
+    route: u32,
 }
 
 /// What came of a visit.
@@ -80,114 +58,83 @@ enum Visit {
 }
 
 impl Table {
-    /// A table without routes. `folds`: letter case makes no difference to literals.
-    pub fn new(folds: bool) -> Self {
-        Self { nodes: vec![Node::default()], folds }
-    }
-
-    /// Whether letter case makes no difference to literals.
-    pub const fn folds(&self) -> bool {
-        self.folds
-    }
-
-    /// Adds a route by its number.
-    ///
-    /// # Errors
-    /// The number of the route that takes the very same requests.
-    pub fn insert(&mut self, pattern: &Pattern, method: &Method, route: usize) -> Result<(), usize> {
-        let mut at = 0;
-        let mut rest = false;
-        for segment in &pattern.segments {
-            let next = self.nodes.len();
-            let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
-            at = match segment {
-                Segment::Literal(text) if self.folds => {
-                    let one = *node.folded.entry(folded(text).into()).or_insert(next);
-                    *node.literals.entry(lower(text).into()).or_insert(one)
-                }
-                Segment::Literal(text) => {
-                    node.folded.insert(folded(text).into(), next);
-                    *node.literals.entry(text.clone()).or_insert(next)
-                }
-                Segment::Variable(_) => *node.variable.get_or_insert(next),
-                Segment::Rest(_) => {
-                    rest = true;
-                    break;
-                }
-            };
-            if at == next {
-                self.nodes.push(Node::default());
+    /// The table of these routes.
+    pub(super) fn of(tree: &Tree) -> Self {
+        let mut edges = edges::Builder::default();
+        let (mut takers, mut methods) = (Vec::new(), Vec::new());
+        let mut list = |ends: &[(Method, usize)]| {
+            let first = takers.len();
+            for (method, route) in ends {
+                let known = methods.iter().position(|known| known == method);
+                let place = known.unwrap_or_else(|| {
+                    methods.push(method.clone());
+                    methods.len() - 1
+                });
+                takers.push(Taker { method: number(place), route: number(*route) });
             }
-        }
-        let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
-        let ends = if rest { &mut node.rests } else { &mut node.ends };
-        match find(ends, method) {
-            Some(other) => Err(other),
-            None => {
-                ends.push((method.clone(), route));
-                Ok(())
-            }
-        }
+            Range { first: number(first), count: number(ends.len()) }
+        };
+        let nodes = tree.nodes.iter().map(|node| Node {
+            literals: edges.add(&node.literals),
+            slash: node.literals.slash,
+            variable: node.variable,
+            ends: list(&node.ends),
+            rests: list(&node.rests),
+        });
+        let nodes = nodes.collect();
+        Self { nodes, edges: edges.finish(tree.folds), takers: takers.into(), methods: methods.into() }
     }
 
     /// The route of a request. HEAD takes the route of GET.
     pub fn find(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<usize> {
-        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let method = self.number_of(method)?;
         let mut found = None;
-        let done = &mut |ends: &[(Method, usize)]| {
+        let done = &mut |ends: &[Taker]| {
             found = find(ends, method);
             found.is_some()
         };
-        self.walk(0, path, 0, (done, &|ends| find(ends, method).is_some()));
+        self.visit(path, (done, &|ends| find(ends, method).is_some()));
         found
     }
 
     /// The methods that routes of this path have, sorted; empty if no route has it.
     pub fn methods<'t>(&'t self, path: &CanonicalPath<'_>) -> Vec<&'t str> {
-        let mut methods: Vec<&str> = Vec::new();
-        let done = &mut |ends: &'t [(Method, usize)]| {
-            let taken = ends.iter().filter(|(method, _)| self.find(path, method).is_some());
-            methods.extend(taken.map(|(method, _)| method.as_str()));
+        let mut named = Vec::new();
+        let done = &mut |ends: &'t [Taker]| {
+            named.extend(ends.iter().map(|taker| taker.method));
             false
         };
-        self.walk(0, path, 0, (done, &|_| false));
-        if methods.contains(&"GET") {
-            methods.push("HEAD");
-        }
-        methods.sort_unstable();
-        methods.dedup();
-        methods
+        self.visit(path, (done, &|_| false));
+        named.sort_unstable();
+        named.dedup();
+        let named = named.into_iter().filter_map(|method| self.methods.get(usize::try_from(method).ok()?));
+        sorted(named.filter(|method| self.find(path, method).is_some()))
     }
 
     /// The methods that any route has, sorted.
     pub fn all_methods(&self) -> Vec<&str> {
-        let ends = self.nodes.iter().flat_map(|node| node.ends.iter().chain(&node.rests));
-        let mut methods: Vec<&str> = ends.map(|(method, _)| method.as_str()).collect();
-        if methods.contains(&"GET") {
-            methods.push("HEAD");
-        }
-        methods.sort_unstable();
-        methods.dedup();
-        methods
+        sorted(self.methods.iter())
     }
 
     /// The routes that together take every request that the pattern, a rest, would take with this method; empty if it
-    /// has requests of its own. To be asked once all routes are in the table.
+    /// has requests of its own.
     pub fn takers(&self, pattern: &Pattern, method: &Method) -> Vec<usize> {
-        let mut at = 0;
+        let (mut at, Some(method)) = (self.nodes.first(), self.number_of(method)) else { return Vec::new() };
         for segment in &pattern.segments {
-            let Some(node) = self.nodes.get(at) else { return Vec::new() };
-            let next = match segment {
-                Segment::Literal(text) => node.literal(text, self.folds),
-                Segment::Variable(_) => node.variable,
+            let Some(node) = at else { return Vec::new() };
+            at = match segment {
+                Segment::Literal(text) if text.is_empty() => self.node(node.slash),
+                Segment::Literal(text) => match self.literal(node, text.as_bytes(), text.is_ascii()) {
+                    Found::Literal(to) => self.node(Some(to)),
+                    Found::LookAlike | Found::Nothing => None,
+                },
+                Segment::Variable(_) => self.node(node.variable),
                 Segment::Rest(_) => {
                     let mut takers = Vec::new();
                     let index = pattern.segments.len() - 1;
-                    return if self.takes_all(at, index, method, &mut takers) { takers } else { Vec::new() };
+                    return if self.takes_all(node, index, method, &mut takers) { takers } else { Vec::new() };
                 }
             };
-            let Some(next) = next else { return Vec::new() };
-            at = next;
         }
         Vec::new()
     }
@@ -195,11 +142,11 @@ impl Table {
     /// Whether routes with a variable at this node leave nothing of what a rest could take: one segment, one segment
     /// and a slash (which nobody takes if there is a route for the other of the two), and more segments. What they take
     /// of names that nobody has thought of yet, they take of literals too.
-    fn takes_all(&self, at: usize, index: usize, method: &Method, takers: &mut Vec<usize>) -> bool {
-        let variable = self.nodes.get(at).and_then(|node| node.variable);
-        let Some((variable, node)) = variable.and_then(|at| Some((at, self.nodes.get(at)?))) else { return false };
-        let slash = node.literals.get("").and_then(|end| self.nodes.get(*end));
-        let one = [find(&node.ends, method), slash.and_then(|end| find(&end.ends, method))];
+    fn takes_all(&self, node: &Node, index: usize, method: u32, takers: &mut Vec<usize>) -> bool {
+        let Some(node) = self.node(node.variable) else { return false };
+        let slash = self.node(node.slash);
+        let one =
+            [find(self.takers_in(node.ends), method), slash.and_then(|end| find(self.takers_in(end.ends), method))];
         if one == [None, None] {
             return false;
         }
@@ -207,62 +154,119 @@ impl Table {
         if index + 1 >= MAX_SEGMENTS {
             return true;
         }
-        match find(&node.rests, method) {
+        match find(self.takers_in(node.rests), method) {
             Some(more) => {
                 takers.push(more);
                 true
             }
-            None => self.takes_all(variable, index + 1, method, takers),
+            None => self.takes_all(node, index + 1, method, takers),
         }
+    }
+
+    /// The place of a method in the list; that of GET for HEAD.
+    fn number_of(&self, method: &Method) -> Option<u32> {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.methods.iter().position(|known| known == method).map(number)
+    }
+
+    fn node(&self, id: Option<NodeId>) -> Option<&Node> {
+        self.nodes.get(usize::try_from(id?.get()).ok()?)
+    }
+
+    fn takers_in(&self, range: Range) -> &[Taker] {
+        slice(&self.takers, range.first, range.count)
+    }
+
+    /// What a segment that is not empty is among the literals of a node.
+    fn literal(&self, node: &Node, segment: &[u8], is_ascii: bool) -> Found {
+        if is_ascii {
+            return self.edges.find(node.literals, segment);
+        }
+        // Decoding saw to it that a path is text.
+        std::str::from_utf8(segment).map_or(Found::Nothing, |segment| self.edges.find_folding(node.literals, segment))
     }
 
     /// Visits the ends that a path reaches, the most specific first, until `done`; `takes` says whether routes that end
-    /// somewhere would take the request. The depth is that of the path, which is bounded, and no node is visited twice,
-    /// since each has one parent.
+    /// somewhere would take the request.
+    fn visit<'t>(
+        &'t self,
+        path: &CanonicalPath<'_>,
+        visitor: (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
+    ) {
+        if let Some(root) = self.nodes.first() {
+            self.walk(root, path.segments(), path.is_ascii(), visitor);
+        }
+    }
+
+    /// Goes on from a node with the segments that are left. The depth is that of the path, which is bounded, and no node
+    /// is visited twice, since each has one parent.
     fn walk<'t>(
         &'t self,
-        at: usize,
-        path: &CanonicalPath<'_>,
-        index: usize,
-        (done, takes): (&mut impl FnMut(&'t [(Method, usize)]) -> bool, &impl Fn(&'t [(Method, usize)]) -> bool),
+        mut node: &'t Node,
+        mut segments: Segments<'_>,
+        is_ascii: bool,
+        (done, takes): (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
     ) -> Visit {
-        let Some(node) = self.nodes.get(at) else { return Visit::Missed };
         // A path that differs from a more specific route in its final slash only is not taken for less specific ones: a
         // backend that makes nothing of that slash would serve the route's page under another rule.
-        let twin = |ends: &'t [(Method, usize)]| if takes(ends) { Visit::LookAlike } else { Visit::Missed };
-        let Some(segment) = path.segment(index) else {
-            if done(&node.ends) {
-                return Visit::Done;
-            }
-            let slash = node.literals.get("").and_then(|end| self.nodes.get(*end));
-            return slash.map_or(Visit::Missed, |slash| twin(&slash.ends));
+        let twin = |node: &Node| match takes(self.takers_in(node.ends)) {
+            true => Visit::LookAlike,
+            false => Visit::Missed,
         };
-        if let Some(next) = node.literal(segment, self.folds) {
-            match self.walk(next, path, index + 1, (done, takes)) {
-                Visit::Missed => {}
-                found => return found,
+        loop {
+            let Some(segment) = segments.next() else {
+                if done(self.takers_in(node.ends)) {
+                    return Visit::Done;
+                }
+                return self.node(node.slash).map_or(Visit::Missed, twin);
+            };
+            if segment.is_empty() {
+                let visit = self.node(node.slash).map(|next| self.walk(next, segments, is_ascii, (&mut *done, takes)));
+                return match visit {
+                    None | Some(Visit::Missed) => twin(node),
+                    Some(found) => found,
+                };
+            }
+            let variable = self.node(node.variable);
+            let next = match self.literal(node, segment, is_ascii) {
+                // A segment that differs from a literal in letter case only is not taken for a value, here or further
+                // up: a backend that folds case would serve the literal's page under another rule.
+                Found::LookAlike => return Visit::LookAlike,
+                Found::Literal(to) => self.node(Some(to)),
+                Found::Nothing => None,
+            };
+            // Nothing is left to be tried here after the last of these, so that one is gone on with.
+            let rests = self.takers_in(node.rests);
+            match (next, variable) {
+                (Some(only), None) | (None, Some(only)) if rests.is_empty() => node = only,
+                choices => {
+                    for choice in [choices.0, choices.1].into_iter().flatten() {
+                        match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
+                            Visit::Missed => {}
+                            found => return found,
+                        }
+                    }
+                    return if done(rests) { Visit::Done } else { Visit::Missed };
+                }
             }
         }
-        // A segment that differs from a literal in letter case only is not taken for a value, here or further up: a
-        // backend that folds case would serve the literal's page under another rule.
-        if node.is_look_alike(segment, self.folds) {
-            return Visit::LookAlike;
-        }
-        if segment.is_empty() {
-            return twin(&node.ends);
-        }
-        if let Some(next) = node.variable {
-            match self.walk(next, path, index + 1, (done, takes)) {
-                Visit::Missed => {}
-                found => return found,
-            }
-        }
-        if done(&node.rests) { Visit::Done } else { Visit::Missed }
     }
 }
 
-fn find(ends: &[(Method, usize)], method: &Method) -> Option<usize> {
-    ends.iter().find(|(known, _)| known == method).map(|(_, route)| *route)
+fn find(ends: &[Taker], method: u32) -> Option<usize> {
+    let taker = ends.iter().find(|taker| taker.method == method)?;
+    usize::try_from(taker.route).ok()
+}
+
+/// The names of methods, and HEAD where there is GET.
+fn sorted<'m>(methods: impl Iterator<Item = &'m Method>) -> Vec<&'m str> {
+    let mut names: Vec<&str> = methods.map(Method::as_str).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
@@ -280,13 +284,16 @@ mod tests {
         ("GET", "/a/"),
     ];
 
-    fn table() -> Table {
-        let mut table = Table::new(false);
-        for (number, (method, path)) in ROUTES.iter().enumerate() {
-            let pattern = Pattern::parse(path).unwrap();
-            table.insert(&pattern, &method.parse().unwrap(), number).unwrap();
+    fn tree(folds: bool, routes: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::new(folds);
+        for (number, (method, path)) in routes.iter().enumerate() {
+            tree.insert(&Pattern::parse(path).unwrap(), &method.parse().unwrap(), number).unwrap();
         }
-        table
+        tree
+    }
+
+    fn table() -> Table {
+        tree(false, &ROUTES).table()
     }
 
     #[test]
@@ -335,10 +342,7 @@ mod tests {
             ("GET", "/both/{x}/"),
             ("GET", "/both/{x...}"),
         ];
-        let mut table = Table::new(false);
-        for (number, (method, path)) in routes.iter().enumerate() {
-            table.insert(&Pattern::parse(path).unwrap(), &method.parse().unwrap(), number).unwrap();
-        }
+        let table = tree(false, &routes).table();
         for (method, path, expected) in [
             ("GET", "/files/secret", Some(1)),
             ("GET", "/files/secret/", None),
@@ -374,16 +378,13 @@ mod tests {
 
     #[test]
     fn two_routes_for_the_same_requests_clash() {
-        let mut table = table();
-        let clash = table.insert(&Pattern::parse("/a/{other}").unwrap(), &Method::GET, 9);
+        let clash = tree(false, &ROUTES).insert(&Pattern::parse("/a/{other}").unwrap(), &Method::GET, 9);
         assert_eq!(clash, Err(1));
     }
+
     #[test]
     fn where_case_makes_no_difference_literals_take_every_spelling_and_variables_keep_theirs() {
-        let mut table = Table::new(true);
-        for (number, path) in ["/Admin/{x}", "/gr%C3%B6%C3%9Fe", "/{x}"].iter().enumerate() {
-            table.insert(&Pattern::parse(path).unwrap(), &Method::GET, number).unwrap();
-        }
+        let table = tree(true, &["/Admin/{x}", "/gr%C3%B6%C3%9Fe", "/{x}"].map(|path| ("GET", path))).table();
         for (path, expected) in [
             ("/Admin/a", Some(0)),
             ("/admin/a", Some(0)),
@@ -405,8 +406,8 @@ mod tests {
 
     #[test]
     fn where_case_makes_no_difference_two_spellings_clash() {
-        let mut table = Table::new(true);
-        let mut insert = |path, number| table.insert(&Pattern::parse(path).unwrap(), &Method::GET, number);
+        let mut tree = Tree::new(true);
+        let mut insert = |path, number| tree.insert(&Pattern::parse(path).unwrap(), &Method::GET, number);
         assert_eq!(insert("/a/B", 0), Ok(()));
         assert_eq!(insert("/A/b", 1), Err(0));
         assert_eq!(insert("/A/{x}", 2), Ok(()));
