@@ -76,9 +76,9 @@ pub(super) fn read(
         let mut pieces = reader.lines().pieces(pace.piece).into_iter().peekable();
         while pieces.peek().is_some() && report.errors() <= Bounds::FAULTS {
             let round = pieces.by_ref().take(ROUND).collect();
-            let taken = side_by_side(pace.threads, round, |piece| Taken::apart(&reader, &piece));
+            let taken = side_by_side(pace.threads, round, &|piece| Taken::apart(&reader, &piece));
             let known = taken.into_iter().map(|taken| memory.resolve(taken, resolver)).collect();
-            for (mut gathered, left) in side_by_side(pace.threads, known, Known::gather) {
+            for (mut gathered, left) in side_by_side(pace.threads, known, &Known::gather) {
                 read_again(&reader, &left, &mut gathered, resolver, report);
                 count += gathered.places.len();
                 all.push(gathered);
@@ -116,16 +116,14 @@ pub(super) fn entry_at(files: &[PeopleFile], place: Place, report: &Report) -> O
 }
 
 /// What becomes of each item, in their order, on so many threads.
-fn side_by_side<T: Send, R: Send>(threads: usize, mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let share = items.len().div_ceil(threads.max(1));
-    let others = items.split_off(share);
-    let (own, work) = (items, &work);
+fn side_by_side<T: Send, R: Send, F: Fn(T) -> R + Sync>(threads: usize, mut items: Vec<T>, work: &F) -> Vec<R> {
+    let others = items.split_off(items.len().div_ceil(threads.max(1)));
     if others.is_empty() {
-        return own.into_iter().map(work).collect();
+        return items.into_iter().map(work).collect();
     }
     thread::scope(|scope| {
         let others = scope.spawn(move || side_by_side(threads.saturating_sub(1), others, work));
-        let mut done: Vec<R> = own.into_iter().map(work).collect();
+        let mut done: Vec<R> = items.into_iter().map(work).collect();
         done.extend(others.join().unwrap_or_else(|panic| resume_unwind(panic)));
         done
     })
