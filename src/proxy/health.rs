@@ -27,7 +27,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 /// By what part of it an interval is longer or shorter by chance, so that gateways do not ask in step.
 const JITTER: u32 = 10;
 
-/// Keeps the fleet in step with the route map and asks its servers. Runs on a thread's `LocalSet` and never ends.
+/// Keeps the fleet in step with the route map and asks its servers. Runs among a thread's local tasks and never ends.
 pub async fn keep(gateway: Arc<Gateway>) {
     let connector = Connector::new(Arc::clone(&gateway.telemetry), &gateway.settings.timeouts);
     let tools = Rc::new(Tools { connector, fleet: Arc::clone(&gateway.fleet), numbers: Numbers::seeded() });

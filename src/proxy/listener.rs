@@ -71,7 +71,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Runs one worker on the current thread's runtime, inside a `LocalSet`: accepts from `listeners` until `drain` turns
+/// Runs one worker on the current thread's runtime, inside a `LocalRuntime` or `LocalSet`: accepts from `listeners` until `drain` turns
 /// true, then lets running requests end, for `timeouts.drain` at most. Returns before a drain only if a listener cannot
 /// be registered with the runtime, which the process log then says.
 pub async fn serve(

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Ended, Running, workers};
+use super::{Ended, Running};
 
 /// The signals that the process listens to. Watched from before anything is said to be ready, since whoever reads that
 /// may send one at once.
@@ -22,7 +22,7 @@ impl Signals {
     /// # Errors
     /// When the system does not let them be watched.
     pub fn watch() -> io::Result<Self> {
-        let runtime = workers::runtime()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let hang_up = signal(SignalKind::hangup())?;
         let ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];

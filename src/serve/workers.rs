@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::Ended;
 use super::control::Control;
 use crate::proxy::Gateway;
 use crate::proxy::listener::{self, Terms};
 
-/// A runtime for one thread.
-pub(super) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+/// A runtime for the thread that makes it: its tasks are run as they are, with no set of tasks in between.
+pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 type Listening = Vec<(TcpListener, Terms)>;
@@ -27,8 +26,8 @@ type Listening = Vec<(TcpListener, Terms)>;
 pub(super) struct Crew {
     drain: watch::Sender<bool>,
     broken: Arc<AtomicBool>,
-    /// Everything that may fail is made before the first thread starts.
-    workers: Vec<(Runtime, Arc<Gateway>, Listening)>,
+    /// What may fail of them is made before the first thread starts, or told by the threads before they begin.
+    workers: Vec<(Arc<Gateway>, Listening)>,
 }
 
 impl Crew {
@@ -49,7 +48,7 @@ impl Crew {
         for _ in 0..number.max(1) {
             let shared = sockets.iter().zip(terms).map(|(socket, terms)| Ok((socket.try_clone()?, terms.clone())));
             let listening = shared.collect::<io::Result<Listening>>()?;
-            self.workers.push((runtime()?, Arc::clone(gateway), listening));
+            self.workers.push((Arc::clone(gateway), listening));
         }
         Ok(())
     }
@@ -58,14 +57,13 @@ impl Crew {
     pub(super) fn start(self, control: Control, end: watch::Sender<Option<Ended>>) -> io::Result<Vec<JoinHandle<()>>> {
         let (working, mut workers_gone) = mpsc::channel::<()>(1);
         let mut threads = Vec::with_capacity(self.workers.len() + 1);
-        let control_runtime = runtime()?;
-        for (number, (runtime, gateway, listening)) in self.workers.into_iter().enumerate() {
+        for (number, (gateway, listening)) in self.workers.into_iter().enumerate() {
             let watchdog = Watchdog::new(format!("worker-{number}"), &self.drain, &self.broken);
             let (working, draining) = (working.clone(), self.drain.subscribe());
-            threads.push(watchdog.spawn(move || {
+            threads.push(watchdog.spawn(move |runtime| {
                 // Held until the thread ends, however it ends.
                 let _working = working;
-                LocalSet::new().block_on(&runtime, listener::serve(gateway, listening, draining));
+                runtime.block_on(listener::serve(gateway, listening, draining));
                 // The resolution of a name cannot be broken off; nobody waits for it.
                 runtime.shutdown_background();
             })?);
@@ -73,13 +71,13 @@ impl Crew {
         drop(working);
         let watchdog = Watchdog::new("control".to_owned(), &self.drain, &self.broken);
         let broken = Arc::clone(&self.broken);
-        threads.push(watchdog.spawn(move || {
+        threads.push(watchdog.spawn(move |runtime| {
             let all_done = async move { while workers_gone.recv().await.is_some() {} };
-            if !LocalSet::new().block_on(&control_runtime, control.run(all_done)) {
+            if !runtime.block_on(control.run(all_done)) {
                 broken.store(true, Ordering::Release);
             }
             // Nobody waits for a load or a look-up that is still going on.
-            control_runtime.shutdown_background();
+            runtime.shutdown_background();
             let how = if broken.load(Ordering::Acquire) { Ended::Failed } else { Ended::Drained };
             end.send_replace(Some(how));
         })?);
@@ -99,13 +97,24 @@ impl Watchdog {
         Self { name, drain: drain.clone(), broken: Arc::clone(broken) }
     }
 
-    fn spawn(self, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    /// Starts a thread with a runtime of its own.
+    fn spawn(self, work: impl FnOnce(LocalRuntime) + Send + 'static) -> io::Result<JoinHandle<()>> {
         let name = self.name.clone();
+        let (ready, made) = std::sync::mpsc::sync_channel(1);
         // If there is no thread to be had, the watchdog is dropped here, and the threads before it are drained.
-        thread::Builder::new().name(name).spawn(move || {
+        let thread = thread::Builder::new().name(name).spawn(move || {
             let _watchdog = self;
-            work();
-        })
+            match runtime() {
+                Ok(runtime) => {
+                    // Whoever started this thread waits for it.
+                    let _ = ready.send(Ok(()));
+                    work(runtime);
+                }
+                Err(fault) => drop(ready.send(Err(fault))),
+            }
+        })?;
+        made.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended at once")))?;
+        Ok(thread)
     }
 }
 
