@@ -41,7 +41,7 @@ impl Ledger {
         let mut record = worker.telemetry.record();
         record.figures.at = at;
         record.figures.client = caller.client;
-        record.name(&caller.id);
+        record.set_id(&caller.id);
         record.set(Text::Method, method.as_str());
         record.set(Text::Host, host(target, headers));
         record.set(Text::Path, target.path());

@@ -2,6 +2,10 @@
 
 /// Appends a number in decimal digits.
 pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    if number < 10 {
+        // As most are.
+        return out.push(ones(number));
+    }
     let mut digits = [b'0'; 20];
     let mut begin = digits.len();
     for digit in digits.iter_mut().rev() {

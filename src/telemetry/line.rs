@@ -42,7 +42,7 @@ impl Lines {
     }
 
     /// Appends one record as one line.
-    pub(super) fn push(&mut self, figures: &Figures, spans: Spans, texts: &str) {
+    pub(super) fn push(&mut self, figures: &Figures, spans: Spans, texts: &[u8]) {
         let Self { out, second, written } = self;
         let (now, thousandths) = (figures.at / 1000, figures.at % 1000);
         if *second != now {
@@ -70,7 +70,7 @@ impl Lines {
         text(out, key!("path"), Some(of(Text::Path).unwrap_or_default()));
         text(out, key!("tenant"), of(Text::Tenant));
         text(out, key!("principal"), of(Text::Principal));
-        text(out, key!("caller"), figures.caller);
+        word(out, key!("caller"), figures.caller);
         text(out, key!("client_id"), of(Text::ClientId));
         text(out, key!("token_id"), of(Text::TokenId));
         text(out, key!("client_certificate"), of(Text::ClientCertificate));
@@ -106,16 +106,32 @@ fn number(out: &mut Vec<u8>, key: &'static [u8], value: u64) {
 }
 
 #[inline(always)]
-fn text(out: &mut Vec<u8>, key: Key, value: Option<&str>) {
+fn text(out: &mut Vec<u8>, key: Key, value: Option<&[u8]>) {
     let Some(value) = value else {
         out.extend_from_slice(key.null);
         return;
     };
     out.extend_from_slice(key.text);
-    if value.len() <= TEXT_BYTES && is_plain(value.as_bytes()) {
-        out.extend_from_slice(value.as_bytes());
+    value_of(out, value);
+}
+
+/// A word of a closed list, which needs no escape.
+#[inline(always)]
+fn word(out: &mut Vec<u8>, key: Key, value: Option<&'static str>) {
+    let Some(value) = value else {
+        out.extend_from_slice(key.null);
+        return;
+    };
+    out.extend_from_slice(key.text);
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+fn value_of(out: &mut Vec<u8>, value: &[u8]) {
+    if value.len() <= TEXT_BYTES && is_plain(value) {
+        out.extend_from_slice(value);
     } else {
-        escaped(out, value);
+        escaped(out, &String::from_utf8_lossy(value));
     }
     out.push(b'"');
 }
@@ -135,13 +151,11 @@ fn is_plain(text: &[u8]) -> bool {
 /// above 127; where a neighbour's carry sets it too, that neighbour is not plain itself.
 const fn are_plain(bytes: u64) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    const fn is(bytes: u64, byte: u8) -> u64 {
-        let zero = bytes ^ (EACH * byte as u64);
-        zero.wrapping_sub(EACH) & !zero
-    }
-    let control = bytes.wrapping_sub(EACH * 0x20) & !bytes;
-    let odd = control | is(bytes, b'"') | is(bytes, b'\\') | is(bytes, 0x7f) | bytes;
-    odd & (EACH * 0x80) == 0
+    let quote = (bytes ^ (EACH * b'"' as u64)).wrapping_sub(EACH);
+    let backslash = (bytes ^ (EACH * b'\\' as u64)).wrapping_sub(EACH);
+    let control = bytes.wrapping_sub(EACH * 0x20);
+    let delete = bytes.wrapping_add(EACH);
+    (quote | backslash | control | delete | bytes) & (EACH * 0x80) == 0
 }
 
 #[cold]
@@ -193,7 +207,7 @@ mod tests {
 
     fn record(texts: &[(Text, &str)]) -> RequestRecord {
         let mut record = RequestRecord::new(true);
-        record.name(&RequestId::Made(0xab));
+        record.set_id(&RequestId::Made(0xab));
         record.set(Text::Method, "GET");
         texts.iter().for_each(|(which, text)| record.set(*which, text));
         record

@@ -19,6 +19,7 @@ pub struct Local {
     index: Index,
     pen: Option<Pen>,
     /// Records that are not used at the moment.
+    #[expect(clippy::vec_box, reason = "requests hold them by their pointer, and large values are not moved about")]
     spare: RefCell<Vec<Box<RequestRecord>>>,
 }
 
@@ -65,5 +66,48 @@ impl Local {
     /// A client's connection is gone; it was opened on this thread.
     pub fn connection_closed(&self) {
         self.index.connection_closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::record::Text;
+
+    #[test]
+    fn records_are_used_again_and_not_more_of_them_than_needed_are_kept() {
+        let local = Telemetry::new("0", false).local();
+        let first = local.record();
+        let address = std::ptr::from_ref(&*first);
+        local.emit(first);
+        assert_eq!(std::ptr::from_ref(&*local.record()), address);
+        let many: Vec<_> = (0..2 * KEPT_RECORDS).map(|_| local.record()).collect();
+        many.into_iter().for_each(|record| local.emit(record));
+        assert_eq!(local.spare.borrow().len(), KEPT_RECORDS);
+    }
+
+    #[test]
+    fn requests_in_flight_are_those_of_all_threads() {
+        let telemetry = Telemetry::new("0", false);
+        let (one, other) = (telemetry.local(), telemetry.local());
+        assert_eq!([one.request_started(), other.request_started(), other.request_started()], [1, 2, 3]);
+        one.request_finished();
+        assert_eq!(telemetry.in_flight(), 2);
+        assert!(telemetry.render().contains("portcullis_requests_in_flight 2"));
+    }
+
+    #[test]
+    fn a_request_is_counted_with_and_without_a_log() {
+        for telemetry in [Telemetry::new("0", false), Telemetry::writing_to("0", Box::new(std::io::sink()))] {
+            let local = telemetry.local();
+            let mut record = local.record();
+            record.set(Text::Application, "app");
+            record.set(Text::Route, "read");
+            record.figures.status = 200;
+            local.emit(record);
+            let series = "portcullis_requests_total{application=\"app\",route=\"read\",decision=\"deny\",reason=\"\",\
+                          status=\"2xx\"} 1";
+            assert!(telemetry.render().contains(series));
+        }
     }
 }

@@ -491,9 +491,8 @@ mod tests {
                 let now = count(&text, even);
                 assert!(before <= now && now <= THREADS * EACH / 2, "{before} {now}");
                 before = now;
-                let buckets =
-                    text.lines().filter(|line| line.starts_with("portcullis_request_duration_seconds_bucket"));
-                if let Some(last) = buckets.last() {
+                let bucket = "portcullis_request_duration_seconds_bucket";
+                if let Some(last) = text.lines().rfind(|line| line.starts_with(bucket)) {
                     assert_eq!(last.rsplit(' ').next(), Some(&*count(&text, durations).to_string()), "{text}");
                 }
             }

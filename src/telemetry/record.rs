@@ -148,7 +148,7 @@ impl Span {
     /// Outside of all texts.
     const NONE: Self = Self { begin: u32::MAX, end: u32::MAX };
 
-    fn of(self, all: &str) -> Option<&str> {
+    fn of(self, all: &[u8]) -> Option<&[u8]> {
         all.get(self.begin as usize..self.end as usize)
     }
 }
@@ -160,7 +160,7 @@ pub(super) struct Spans([Span; Text::COUNT]);
 impl Spans {
     /// One text out of all of its record's; `None` if it was not told.
     #[inline]
-    pub(super) fn text(self, which: Text, all: &str) -> Option<&str> {
+    pub(super) fn text(self, which: Text, all: &[u8]) -> Option<&[u8]> {
         self.0.get(which as usize)?.of(all)
     }
 }
@@ -176,7 +176,7 @@ pub struct RequestRecord {
     /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
     pub token_fault: Option<&'static str>,
     spans: Spans,
-    texts: String,
+    texts: Vec<u8>,
     /// Whether a line is made of it, and not only counters.
     has_line: bool,
 }
@@ -189,29 +189,28 @@ impl RequestRecord {
             reason_code: None,
             token_fault: None,
             spans: Spans([Span::NONE; Text::COUNT]),
-            texts: String::new(),
+            texts: Vec::new(),
             has_line,
         }
     }
 
     /// Keeps a text, in place of what it was before. Long ones are cut, at a little more than a line shows.
+    #[inline]
     pub fn set(&mut self, which: Text, text: &str) {
-        let text = if which.is_label() {
-            text
+        if which.is_label() || (self.has_line && text.len() <= KEPT_BYTES) {
+            self.keep(which, text.as_bytes());
         } else if self.has_line {
-            cut(text)
-        } else {
-            return;
-        };
-        let begin = self.texts.len();
-        self.texts.push_str(text);
-        // Texts are bounded, so that all of a record stay far below this; what did not would not be shown.
-        let span = match (u32::try_from(begin), u32::try_from(self.texts.len())) {
-            (Ok(begin), Ok(end)) => Span { begin, end },
-            _ => Span::NONE,
-        };
+            self.keep(which, cut(text).as_bytes());
+        }
+    }
+
+    fn keep(&mut self, which: Text, text: &[u8]) {
+        // Beyond this end there is no text, so nothing would be shown; no record gets near it.
+        let end = |texts: &Vec<u8>| u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let begin = end(&self.texts);
+        self.texts.extend_from_slice(text);
         if let Some(place) = self.spans.0.get_mut(which as usize) {
-            *place = span;
+            *place = Span { begin, end: end(&self.texts) };
         }
     }
 
@@ -223,20 +222,20 @@ impl RequestRecord {
     }
 
     /// Keeps the request's name.
-    pub fn name(&mut self, id: &RequestId) {
+    pub fn set_id(&mut self, id: &RequestId) {
         match id {
             RequestId::Made(number) => self.figures.made_id = Some(*number),
             RequestId::Given(text) => self.set(Text::RequestId, text),
         }
     }
 
-    /// A text; `None` if it was not told.
-    pub(super) fn text(&self, which: Text) -> Option<&str> {
+    /// A text, in UTF-8; `None` if it was not told.
+    pub(super) fn text(&self, which: Text) -> Option<&[u8]> {
         self.spans.text(which, &self.texts)
     }
 
     /// The parts from which a line is made: the numbers, where each text stands, and all texts.
-    pub(super) fn parts(&mut self) -> (&Figures, &Spans, &str) {
+    pub(super) fn parts(&mut self) -> (&Figures, &Spans, &[u8]) {
         if self.text(Text::Reason).is_none()
             && let Some(code) = self.reason_code.take()
         {
@@ -259,11 +258,9 @@ impl RequestRecord {
     }
 }
 
-/// The beginning of a text, at most as much as is kept.
+/// The beginning of a long text, as much as is kept.
+#[cold]
 fn cut(text: &str) -> &str {
-    if text.len() <= KEPT_BYTES {
-        return text;
-    }
     let end = (0..=KEPT_BYTES).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
@@ -280,10 +277,10 @@ mod tests {
         record.set(Text::Path, "/");
         record.set(Text::Upstream, "http://two:2");
         record.set_some(Text::Upstream, None);
-        assert_eq!(record.text(Text::Upstream), Some("http://two:2"));
-        assert_eq!(record.text(Text::Path), Some("/"));
+        assert_eq!(record.text(Text::Upstream), Some(&b"http://two:2"[..]));
+        assert_eq!(record.text(Text::Path), Some(&b"/"[..]));
         record.set(Text::Path, "");
-        assert_eq!(record.text(Text::Path), Some(""));
+        assert_eq!(record.text(Text::Path), Some(&b""[..]));
     }
 
     #[test]
@@ -291,7 +288,7 @@ mod tests {
         let mut record = RequestRecord::new(true);
         record.set(Text::Principal, &"olga".repeat(300));
         record.set(Text::Route, &"route".repeat(3000));
-        record.name(&RequestId::Made(7));
+        record.set_id(&RequestId::Made(7));
         record.figures.status = 200;
         record.reason_code = Some("no_token".into());
         record.token_fault = Some("expired");
@@ -307,7 +304,7 @@ mod tests {
         for (which, kept) in [(Text::Path, KEPT_BYTES), (Text::Reason, KEPT_BYTES), (Text::Route, long.len())] {
             let mut record = RequestRecord::new(true);
             record.set(which, &long);
-            assert_eq!(record.text(which).map(str::len), Some(kept), "{which:?}");
+            assert_eq!(record.text(which), Some(&long.as_bytes()[..kept]), "{which:?}");
         }
         let mut record = RequestRecord::new(false);
         for which in [Text::Path, Text::Reason, Text::Application, Text::Route] {

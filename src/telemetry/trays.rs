@@ -18,7 +18,7 @@ const KEPT_BYTES: usize = 512 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     entries: Vec<Entry>,
-    texts: String,
+    texts: Vec<u8>,
 }
 
 /// One record, its texts aside.
@@ -41,7 +41,7 @@ impl Batch {
 
     /// Writes all records as lines and forgets them; `full` is asked after each line and may take the lines.
     pub(super) fn drain(&mut self, lines: &mut Lines, mut full: impl FnMut(&mut Lines)) {
-        let mut rest = self.texts.as_str();
+        let mut rest = self.texts.as_slice();
         for entry in self.entries.drain(..) {
             let (texts, others) = rest.split_at_checked(entry.bytes).unwrap_or_default();
             rest = others;
@@ -132,7 +132,8 @@ impl Waiting {
     /// wakes the writer.
     pub(super) fn take_all(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch)) -> bool {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.iter().fold(false, |some, trays| trays.exchange(empty, &mut take) || some)
+        // All of them are looked at, whatever the first ones held.
+        all.iter().filter(|trays| trays.exchange(empty, &mut take)).count() > 0
     }
 }
 
@@ -167,10 +168,10 @@ impl Outbox {
     pub(super) fn lay_down(&self, record: &mut RequestRecord) -> Laid {
         self.tray().map_or(Laid::Lost, |mut tray| {
             let (figures, spans, texts) = record.parts();
-            if tray.batch.bytes() + texts.len() > self.waiting.share.load(Ordering::Relaxed) {
+            if tray.batch.bytes() + size_of::<Entry>() + texts.len() > self.waiting.share.load(Ordering::Relaxed) {
                 return Laid::Lost;
             }
-            tray.batch.texts.push_str(texts);
+            tray.batch.texts.extend_from_slice(texts);
             tray.batch.entries.push(Entry { figures: *figures, spans: *spans, bytes: texts.len() });
             if mem::take(&mut tray.writer_sleeps) { Laid::DownForSleeper } else { Laid::Down }
         })
@@ -194,3 +195,84 @@ impl Outbox {
 /// How often a thread turns to its other tray before it gives its record up. Once is enough unless the writer moves on to
 /// just that one in the same moment.
 const TRIES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::record::Text;
+
+    fn asked(path: &str) -> RequestRecord {
+        let mut record = RequestRecord::new(true);
+        record.set(Text::Path, path);
+        record
+    }
+
+    /// The paths of all records that wait.
+    fn taken(waiting: &Waiting) -> Vec<String> {
+        let mut lines = Lines::new();
+        waiting.take_all(&mut Batch::default(), |batch| batch.drain(&mut lines, |_| {}));
+        let text = String::from_utf8(lines.out).unwrap();
+        text.lines().map(|line| line.split('"').skip_while(|part| *part != "path").nth(2).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn only_the_first_record_after_the_writer_found_nothing_wakes_it() {
+        let waiting = Arc::default();
+        let outbox = Outbox::new(&waiting);
+        let lay = || outbox.lay_down(&mut asked("/"));
+        assert_eq!([lay(), lay()], [Laid::DownForSleeper, Laid::Down]);
+        assert_eq!(taken(&waiting).len(), 2);
+        assert_eq!(lay(), Laid::Down, "the writer looks once more before it sleeps");
+        assert_eq!(taken(&waiting).len(), 1);
+        assert_eq!(taken(&waiting).len(), 0);
+        assert_eq!([lay(), lay()], [Laid::DownForSleeper, Laid::Down]);
+    }
+
+    #[test]
+    fn a_tray_that_the_writer_holds_is_passed_by_and_the_order_stays() {
+        let waiting = Arc::default();
+        let outbox = Outbox::new(&waiting);
+        for (held, path) in [(&outbox.trays.one, "/1"), (&outbox.trays.other, "/3"), (&outbox.trays.one, "/5")] {
+            {
+                // As it is while the writer empties it.
+                let _held = lock(held);
+                assert_ne!(outbox.lay_down(&mut asked(path)), Laid::Lost);
+            }
+            assert_ne!(outbox.lay_down(&mut asked("/then")), Laid::Lost);
+            assert_eq!(taken(&waiting), [path, "/then"]);
+        }
+        let _both = (lock(&outbox.trays.one), lock(&outbox.trays.other));
+        assert_eq!(outbox.lay_down(&mut asked("/")), Laid::Lost, "never waited for");
+    }
+
+    #[test]
+    fn all_threads_together_leave_no_more_than_there_is_room_for() {
+        let waiting = Arc::default();
+        let text = "x".repeat(1000);
+        let most = |outbox: &Outbox| {
+            let laid = std::iter::repeat_with(|| outbox.lay_down(&mut asked(&text))).take(MOST_BYTES / 1000);
+            laid.take_while(|laid| *laid != Laid::Lost).count()
+        };
+        let alone = most(&Outbox::new(&waiting));
+        assert!(alone * 1000 > MOST_BYTES / 2 && alone * (1000 + size_of::<Entry>()) <= MOST_BYTES, "{alone}");
+        assert_eq!(taken(&waiting).len(), alone);
+        // The first of them has ended and left nothing.
+        let outboxes = [Outbox::new(&waiting), Outbox::new(&waiting), Outbox::new(&waiting)];
+        for outbox in &outboxes {
+            assert_eq!(most(outbox), alone / 3);
+        }
+    }
+
+    #[test]
+    fn a_burst_does_not_hold_its_memory_for_ever() {
+        let mut batch = Batch::default();
+        let mut long = asked(&"x".repeat(1000));
+        for _ in 0..KEPT_BYTES / 1000 {
+            let (figures, spans, texts) = long.parts();
+            batch.texts.extend_from_slice(texts);
+            batch.entries.push(Entry { figures: *figures, spans: *spans, bytes: texts.len() });
+        }
+        batch.drain(&mut Lines::new(), |_| {});
+        assert_eq!(batch.entries.capacity() + batch.texts.capacity(), 0);
+    }
+}

@@ -12,11 +12,14 @@ use super::cells::{Cells, DECIDE_MICROS, Durations, REQUEST_MICROS, Refusals, Re
 use super::labels::Outcome;
 use crate::telemetry::record::{RequestRecord, Text};
 
+/// Cells by names in UTF-8.
+type ByName<T> = RefCell<HashMap<Box<[u8]>, T, RandomState>>;
+
 /// The cells of the thread that has it.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Index {
     cells: Arc<Cells>,
-    applications: RefCell<HashMap<Arc<str>, Rc<Application>, RandomState>>,
+    applications: ByName<Rc<Application>>,
     refused: RefCell<Vec<Arc<Refusals>>>,
 }
 
@@ -25,7 +28,7 @@ pub(in crate::telemetry) struct Index {
 struct Application {
     durations: Arc<Durations>,
     /// By route; each has few outcomes, the usual ones seen first.
-    routes: RefCell<HashMap<Arc<str>, Vec<Arc<Requests>>, RandomState>>,
+    routes: ByName<Vec<Arc<Requests>>>,
 }
 
 impl Index {
@@ -64,16 +67,15 @@ impl Index {
         }
     }
 
-    fn application(&self, name: &str) -> Rc<Application> {
+    fn application(&self, name: &[u8]) -> Rc<Application> {
         if let Some(known) = self.applications.borrow().get(name) {
             return Rc::clone(known);
         }
-        let name: Arc<str> = name.into();
-        let durations =
-            Durations { application: Arc::clone(&name), whole: Default::default(), upstream: Default::default() };
+        let application = label(name);
+        let durations = Durations { application, whole: Default::default(), upstream: Default::default() };
         let durations = self.cells.durations.tell(durations);
         let new = Rc::new(Application { durations, routes: RefCell::default() });
-        self.applications.borrow_mut().insert(name, Rc::clone(&new));
+        self.applications.borrow_mut().insert(name.into(), Rc::clone(&new));
         new
     }
 
@@ -98,18 +100,18 @@ impl Application {
             }
         } else {
             let first = self.tell(cells, route, (allowed, reason, class));
-            routes.insert(Arc::clone(&first.outcome.route), vec![first]);
+            routes.insert(route.into(), vec![first]);
         }
     }
 
     fn tell(
         &self,
         cells: &Cells,
-        route: &str,
+        route: &[u8],
         (allowed, reason, class): (bool, Option<&Cow<'static, str>>, u16),
     ) -> Arc<Requests> {
         let application = Arc::clone(&self.durations.application);
-        let outcome = Outcome { application, route: route.into(), allowed, reason: reason.cloned(), class };
+        let outcome = Outcome { application, route: label(route), allowed, reason: reason.cloned(), class };
         cells.requests.tell(Requests { outcome, count: first() })
     }
 }
@@ -119,4 +121,8 @@ fn first() -> Tally {
     let tally = Tally::default();
     tally.add(1);
     tally
+}
+
+fn label(name: &[u8]) -> Arc<str> {
+    String::from_utf8_lossy(name).into()
 }
