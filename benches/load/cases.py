@@ -107,7 +107,8 @@ def http2(bench, tls):
 def refusals(bench):
     """What a refusal costs beside a forwarded request of the same size, for those that refuse."""
     servers = [server for server in bench.servers if server.checks]
-    kinds = ["realistic", "no token", "expired", "no role", "no right"]
+    # Expired ones last: who sends many bad tokens may be refused more shortly after that.
+    kinds = ["realistic", "no token", "no role", "no right", "expired"]
     found = {}
     for kind in kinds:
         those = [server for server in servers if server.decides or kind != "no right"]
@@ -165,9 +166,9 @@ def latency(bench):
 
 
 def flood(bench):
-    """Good traffic at a fifth of what the core can do, quiet and beside floods of forged tokens from the same address. A
-    refused token is never remembered, so each costs what a first sight costs; whether it is answered 401 or 429 is the
-    server's choice."""
+    """Good traffic at a fifth of what the core can do, quiet and beside floods of forged tokens: at given rates from 64
+    other addresses, and as fast as they come from its own. A refused token is never remembered, so each costs what a first
+    sight costs; whether it is answered 401 or 429 is the server's choice."""
     good, bad = bench.world.requests("realistic"), bench.world.requests("flood")
     seconds = max(2, bench.options.seconds)
     found = {}
@@ -181,22 +182,25 @@ def flood(bench):
                 port = server.ports[peers.PLAIN]
                 other = None
                 if level:
-                    other = bench.clients.beside(bench.clients.pace_command(port, bad, level, seconds + 1, status=401, warm=0.5))
+                    other = bench.clients.beside(bench.clients.pace_command(port, bad, level, seconds + 1, status=401, warm=0.5, sources=64))
                 elif level is None:
                     other = bench.clients.beside(["wrk", "-t1", f"-c{generators.CONNECTIONS}", f"-d{generators.whole(seconds + 2)}s", "-s",
                                                   bench.clients.script, f"http://127.0.0.1:{port}/", "--", bad])
                 meter = process.Meter(server.process)
                 one = bench.clients.pace(port, good, rate, seconds)
                 user, system, wall = meter.read()
-                floods = 0
+                floods, refused = 0, {}
                 if other:
                     said, errors = other.communicate(timeout=120)
                     if other.returncode:
                         raise process.Failed(f"flood, {server.name}: {errors[-400:]}")
                     last = json.loads(said.strip().splitlines()[-1])
                     floods = (last["answered"] + last["other_status"]) / (seconds + 1) if level else last["requests"] / (last["micros"] / 1e6)
+                    if level:
+                        refused = {"answered_401": last["answered"], "answered_else": last["other_status"],
+                                   "flood_unanswered": last["unanswered"]}
                 _answered(f"flood, {server.name}", one)
-                figures = {"rate": rate, "flood": floods, "unanswered": one["unanswered"], "busy": (user + system) / wall,
+                figures = {"rate": rate, "flood": floods, **refused, "unanswered": one["unanswered"], "busy": (user + system) / wall,
                            **{key: one[key] for key in ("p50", "p99", "p99_9")}}
                 if level == 0:
                     quiet_cpu = user + system
