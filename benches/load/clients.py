@@ -114,12 +114,14 @@ class Clients:
             raise process.Failed(f"pace cannot be built: {done.stderr[-1500:]}")
         self.pace_program = os.path.join(self.target, "release", "pace")
 
-    def pace_command(self, port, requests, rate, seconds, connections=CONNECTIONS, warm=1.0, status=200, window=100):
+    def pace_command(self, port, requests, rate, seconds, connections=CONNECTIONS, warm=1.0, status=200, window=100,
+                     sources=0):
         """The command of `pace`, for those that run it beside something else."""
         if not self.pace_program:
             self.build_pace()
         return [self.pace_program, f"127.0.0.1:{port}", requests, "--rate", f"{rate:.0f}", "--connections", str(connections),
-                "--seconds", f"{seconds:g}", "--warm", f"{warm:g}", "--status", str(status), "--window", str(window)]
+                "--seconds", f"{seconds:g}", "--warm", f"{warm:g}", "--status", str(status), "--window", str(window),
+                "--sources", str(sources)]
 
     def pace(self, *arguments, **named):
         """Requests at a constant rate; times count from the moment a request was due."""

@@ -7,13 +7,14 @@ from xml.sax.saxutils import escape
 COLOURS = ["#3b82c4", "#8a8f98", "#d98324", "#b3446c", "#7a5ea8", "#2f9e6e", "#c9a227", "#5fa8d3"]
 
 STYLE = """
+.ground { fill: #ffffff }
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 15px; font-weight: 600 }
 .small { font-size: 11px; fill: #57606a }
 .axis { stroke: #8c959f; stroke-width: 1 }
 .grid { stroke: #8c959f; stroke-opacity: .25; stroke-width: 1 }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .small { fill: #9198a1 } }
+@media (prefers-color-scheme: dark) { .ground { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9198a1 } }
 """
 
 
@@ -73,7 +74,9 @@ class Picture:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height:.0f}" '
             f'viewBox="0 0 {self.width} {self.height:.0f}" role="img" aria-label="{escape(self.title, {chr(34): "&quot;"})}">'
         )
-        return "\n".join([head, f"<title>{escape(self.title)}</title>", f"<style>{STYLE}</style>", *self.shapes, "</svg>", ""])
+        # A ground of its own: the page may be light where the reader's system is dark.
+        ground = f'<rect class="ground" width="{self.width}" height="{self.height:.0f}"/>'
+        return "\n".join([head, f"<title>{escape(self.title)}</title>", f"<style>{STYLE}</style>", ground, *self.shapes, "</svg>", ""])
 
 
 def mark_of(value):

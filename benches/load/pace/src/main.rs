@@ -2,7 +2,7 @@
 //! from the moment it could be sent. A server that stalls therefore shows the stall in every request that fell due
 //! meanwhile ("coordinated omission" is not left out).
 //!
-//! `pace ADDRESS REQUESTS-FILE --rate PER-SECOND --connections N --seconds N [--warm N] [--window MILLISECONDS] [--status N]`
+//! `pace ADDRESS REQUESTS-FILE --rate PER-SECOND --connections N --seconds N [--warm N] [--window MILLISECONDS] [--status N] [--sources N]`
 //!
 //! The file holds requests without bodies, one after the other as they go over the wire; they are sent in turn. The result
 //! is one JSON object on standard output; times are in microseconds.

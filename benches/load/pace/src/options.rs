@@ -12,6 +12,8 @@ pub struct Options {
     pub rate: f64,
     /// Connections.
     pub connections: usize,
+    /// From how many addresses of loopback they come, 127.0.1.1 and following; 0 leaves it to the kernel.
+    pub sources: u8,
     /// How long is sent before anything is counted.
     pub warm: Duration,
     /// How long is counted.
@@ -50,6 +52,7 @@ impl Options {
             requests: requests(&std::fs::read(file).map_err(|error| format!("{file}: {error}"))?)?,
             rate: number("rate", None)?,
             connections: number("connections", None)? as usize,
+            sources: number("sources", Some(0.0))? as u8,
             counted: Duration::from_secs_f64(number("seconds", None)?),
             warm: Duration::from_secs_f64(number("warm", Some(1.0))?),
             window: Duration::from_secs_f64(number("window", Some(100.0))? / 1000.0),

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use rustix::{
         Timespec,
         epoll::{self, CreateFlags, EventData, EventFlags},
     },
+    net,
 };
 
 use crate::{histogram::Histogram, options::Options};
@@ -98,7 +99,7 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
     let poll = epoll::create(CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
     let mut connections = Vec::new();
     for at in 0..options.connections {
-        let stream = TcpStream::connect(options.address).map_err(said("connect"))?;
+        let stream = connect(options, at).map_err(said("connect"))?;
         stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).map_err(said("socket"))?;
         epoll::add(&poll, &stream, EventData::new_u64(at as u64), EventFlags::IN)
             .map_err(|error| format!("epoll: {error}"))?;
@@ -180,6 +181,18 @@ pub fn run(options: &Options) -> Result<Outcome, String> {
         outcome.count(due, counted_from);
     }
     Ok(outcome)
+}
+
+/// Opens the connection of this number.
+fn connect(options: &Options, at: usize) -> std::io::Result<TcpStream> {
+    if options.sources == 0 {
+        return TcpStream::connect(options.address);
+    }
+    let last = (at % usize::from(options.sources)) as u8;
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from(([127, 0, 1, last.saturating_add(1)], 0)))?;
+    net::connect(&socket, &options.address)?;
+    Ok(TcpStream::from(socket))
 }
 
 /// Reads what is there; the status once the whole answer has come.
