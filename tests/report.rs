@@ -121,7 +121,7 @@ impl Asking {
     }
 
     /// What decisions say: the level up to which they permit, or why they do not.
-    fn decided(&self, principal: &Principal, right: &str, scope: &str) -> State {
+    fn decided(&self, principal: Principal<'_>, right: &str, scope: &str) -> State {
         let applications = self.policy.snapshot.routes.applications();
         let law = applications.iter().find(|application| &*application.name == "law").unwrap();
         let number = self.rights.iter().position(|known| known == right).unwrap();
