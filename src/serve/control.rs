@@ -154,3 +154,40 @@ pub(super) fn tell_ends(tls: &ServerTls, telemetry: &Telemetry) {
         telemetry.certificate_ends(&path.display().to_string(), end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::snapshot::Snapshot;
+    use crate::token::KeyRing;
+
+    #[test]
+    fn what_was_replaced_and_is_no_longer_used_is_freed_without_another_publication() {
+        let live = Arc::new(Live::new(Snapshot {
+            serial: 1,
+            loaded_at: 0,
+            routes: Arc::default(),
+            domains: Arc::default(),
+            keys: Arc::new(KeyRing::empty(0)),
+            revoked: Arc::default(),
+        }));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let used = live.load();
+            live.publish_policy(Arc::default(), Arc::default(), 1);
+            let old = Arc::downgrade(&used);
+            tokio::task::spawn_local(sweep(Arc::clone(&live)));
+            tokio::time::sleep(SWEEP / 4).await;
+            drop(used);
+            assert!(old.upgrade().is_some(), "whoever used it does not free it");
+            let freed = async {
+                while old.upgrade().is_some() {
+                    tokio::time::sleep(SWEEP / 10).await;
+                }
+            };
+            tokio::time::timeout(10 * SWEEP, freed).await.unwrap();
+        });
+    }
+}

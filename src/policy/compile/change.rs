@@ -217,7 +217,7 @@ mod tests {
             let written = document(&change).principals.remove(0);
             let mut report = Report::new();
             let changed = domain.with_principal(&written, &mut report).unwrap();
-            let kept = [&one, &other].into_iter().filter(|entry| entry[..10] != change[..10]).map(String::as_str);
+            let kept = [&one, &other].into_iter().filter(|entry| entry[..11] != change[..11]).map(String::as_str);
             let whole = compiled(&format!("{}{change}", kept.collect::<String>()));
             assert_eq!(everything(&changed), everything(&whole), "{change}");
             assert_eq!(changed.counts(), whole.counts(), "{change}");

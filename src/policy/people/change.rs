@@ -48,7 +48,7 @@ impl People {
         Self {
             rows: self.rows_with(number, replaced),
             len: self.len - left + usize::from(newcomer.is_some()),
-            grants: (self.grants - gone).saturating_add(came),
+            grants: self.grants.saturating_sub(gone).saturating_add(came),
             ..self.clone()
         }
     }
