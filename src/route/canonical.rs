@@ -84,6 +84,7 @@ impl<'r> CanonicalPath<'r> {
     }
 
     /// Checks and splits a path that every server reads alike; `None` says only that it may be another one.
+    #[inline]
     pub(super) fn plain(raw: &'r str) -> Option<Self> {
         let mut path = Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 };
         path.count = plain::split(raw, &mut path.ends)?;

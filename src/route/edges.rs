@@ -80,6 +80,9 @@ const EMPTY: Slot = Slot { tag: 0, edge: 0 };
 impl Edges {
     /// What a segment of ASCII is among these literals.
     pub(super) fn find(&self, range: Range, segment: &[u8]) -> Found {
+        if range.count == 0 {
+            return Found::Nothing;
+        }
         let mut alike = false;
         for edge in self.candidates(range, |seed| hash(segment, seed)) {
             let text = self.text(edge);
@@ -116,7 +119,7 @@ impl Edges {
 
     /// The literals that a text of this hash can be; others may be among them.
     fn candidates(&self, range: Range, hash: impl Fn(u64) -> u64) -> impl Iterator<Item = &Edge> {
-        let index = usize::try_from(range.index).ok().and_then(|index| self.indexes.get(index.checked_sub(1)?));
+        let index = range.index.checked_sub(1).and_then(|index| self.indexes.get(index as usize));
         let (slots, wanted, few) = match index {
             None => (&[][..], 0, slice(&self.edges, range.first, range.count)),
             Some(index) => {
@@ -125,7 +128,7 @@ impl Edges {
             }
         };
         let met = slots.iter().take_while(|slot| **slot != EMPTY).filter(move |slot| slot.tag == wanted);
-        few.iter().chain(met.filter_map(|slot| self.edges.get(usize::try_from(slot.edge).ok()?.checked_sub(1)?)))
+        few.iter().chain(met.filter_map(|slot| self.edges.get(slot.edge.checked_sub(1)? as usize)))
     }
 
     fn text(&self, edge: &Edge) -> &[u8] {
@@ -137,18 +140,19 @@ impl Index {
     /// The slots from the place of a hash on. Behind the last place there are as many more as a look takes steps.
     fn from<'s>(&self, slots: &'s [Slot], hash: u64) -> &'s [Slot] {
         let place = u64::from(self.first) + (hash & u64::from(self.mask));
-        usize::try_from(place).ok().and_then(|place| slots.get(place..)).unwrap_or_default()
+        slots.get(place as usize..).unwrap_or_default()
     }
 }
 
-fn tag(hash: u64) -> u32 {
-    u32::try_from(hash >> 32).unwrap_or_default()
+const fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// A part of a list, by where it begins and its length.
+#[inline]
 pub(super) fn slice<T>(all: &[T], first: u32, count: u32) -> &[T] {
-    let part = usize::try_from(first).ok().zip(usize::try_from(count).ok());
-    part.and_then(|(first, count)| all.get(first..)?.get(..count)).unwrap_or_default()
+    let first = first as usize;
+    all.get(first..first.saturating_add(count as usize)).unwrap_or_default()
 }
 
 /// Puts the literals of nodes together.
@@ -254,10 +258,10 @@ fn hash(text: &[u8], seed: u64) -> u64 {
     // Any odd number with its bits well spread.
     const SPREAD: u128 = 0xa076_1d64_78bd_642f;
     let mix = |state: u64, word: u64| {
-        let [low, high] = halves(u128::from(state ^ (word | LOWER)) * SPREAD);
-        low ^ high
+        let product = u128::from(state ^ (word | LOWER)) * SPREAD;
+        (product as u64) ^ ((product >> 64) as u64)
     };
-    let mut state = seed ^ u64::try_from(text.len()).unwrap_or_default().wrapping_mul(0xe703_7ed1_a0b4_28db);
+    let mut state = seed ^ (text.len() as u64).wrapping_mul(0xe703_7ed1_a0b4_28db);
     let mut rest = text;
     while let Some((word, more)) = rest.split_first_chunk::<8>() {
         state = mix(state, u64::from_le_bytes(*word));
@@ -270,10 +274,6 @@ fn hash(text: &[u8], seed: u64) -> u64 {
         _ => four(rest.first_chunk()) | four(rest.last_chunk()) << 32,
     };
     mix(mix(state, last), 0)
-}
-
-fn halves(product: u128) -> [u64; 2] {
-    [product, product >> 64].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or_default())
 }
 
 /// Without letter case, as readers fold it that know more than ASCII: some letters beyond it fold to letters of it.

@@ -48,10 +48,8 @@ pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 #[derive(Debug, Default)]
 pub struct RouteMap {
     hosts: Map<Box<str>, Named>,
-    /// `.suffix` of hosts written `*.suffix`.
-    wildcards: Map<Box<str>, Arc<Application>>,
-    /// How long those are, each length once, the longest first.
-    lengths: Vec<usize>,
+    /// `.suffix` of hosts written `*.suffix`, by their length, the longest first.
+    wildcards: Vec<(usize, Map<Box<str>, Arc<Application>>)>,
     applications: Vec<Arc<Application>>,
 }
 
@@ -71,11 +69,10 @@ impl RouteMap {
                 return Some(found);
             }
         }
-        let ends = self.lengths.iter().filter_map(|length| {
+        self.wildcards.iter().find_map(|(length, suffixes)| {
             let at = host.name.len().checked_sub(*length).filter(|at| *at > 0)?;
-            host.name.get(at..).filter(|end| end.starts_with('.'))
-        });
-        ends.into_iter().find_map(|end| self.wildcards.get(end))
+            suffixes.get(host.name.get(at..).filter(|end| end.starts_with('.'))?)
+        })
     }
 
     /// Whether a connection that was made for the host `name` may carry a request to `host` of this application: not if
@@ -98,10 +95,14 @@ impl RouteMap {
         let application = Arc::clone(application);
         match (name.strip_prefix('*'), port) {
             (Some(suffix), _) => {
-                if let Err(place) = self.lengths.binary_search_by(|length| suffix.len().cmp(length)) {
-                    self.lengths.insert(place, suffix.len());
+                let found = self.wildcards.binary_search_by(|(length, _)| suffix.len().cmp(length));
+                let place = found.unwrap_or_else(|place| {
+                    self.wildcards.insert(place, (suffix.len(), Map::default()));
+                    place
+                });
+                if let Some((_, suffixes)) = self.wildcards.get_mut(place) {
+                    suffixes.insert(suffix.into(), application);
                 }
-                self.wildcards.insert(suffix.into(), application);
             }
             (None, Some(port)) => self.hosts.entry(name.into()).or_default().ports.push((port, application)),
             (None, None) => self.hosts.entry(name.into()).or_default().any = Some(application),

@@ -7,7 +7,7 @@ use super::canonical::{Ends, MAX_TARGET};
 use super::segment;
 
 /// What a byte of a path is to the quick pass.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// A letter to everybody.
     Letter,
@@ -30,23 +30,31 @@ const fn class(byte: u8) -> Class {
     }
 }
 
+/// The same, to be looked up.
+#[allow(clippy::indexing_slicing, reason = "worked out by the compiler, which would stop at a place outside")]
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Doubtful; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        classes[byte as usize] = class(byte);
+        byte += 1;
+    }
+    classes
+};
+
 /// Splits a path: how many segments it has, and in `ends` where each of them ends. `None` if anything in it is in
 /// doubt: a character, a place of a dot, an empty segment, a script with more of the path behind it, its size.
 pub(super) fn split(raw: &str, ends: &mut Ends) -> Option<usize> {
     let inner = raw.strip_prefix('/').filter(|_| raw.len() <= MAX_TARGET)?;
     let mut slots = ends.iter_mut();
-    let mut count = 0;
-    let (mut start, mut dotted, mut last) = (1, false, b'/');
+    let (mut count, mut start, mut dotted) = (0, 1, false);
     for (end, byte) in (1..).zip(inner.bytes()) {
-        match class(byte) {
+        match *CLASSES.get(usize::from(byte))? {
             Class::Letter => {}
             Class::Dot => dotted = true,
             Class::Slash => {
-                // An empty segment, or one that ends in a dot.
-                if matches!(last, b'/' | b'.') {
-                    return None;
-                }
-                if dotted && segment::is_script(raw.get(start..end)?) {
+                let segment = raw.get(start..end)?;
+                if segment.is_empty() || (dotted && (segment.ends_with('.') || segment::is_script(segment))) {
                     return None;
                 }
                 *slots.next()? = u16::try_from(end).ok()?;
@@ -55,9 +63,8 @@ pub(super) fn split(raw: &str, ends: &mut Ends) -> Option<usize> {
             }
             Class::Doubtful => return None,
         }
-        last = byte;
     }
-    if last == b'.' {
+    if dotted && raw.ends_with('.') {
         return None;
     }
     *slots.next()? = u16::try_from(raw.len()).ok()?;

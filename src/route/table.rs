@@ -169,8 +169,9 @@ impl Table {
         self.methods.iter().position(|known| known == method).map(number)
     }
 
+    #[inline]
     fn node(&self, id: Option<NodeId>) -> Option<&Node> {
-        self.nodes.get(usize::try_from(id?.get()).ok()?)
+        self.nodes.get(id?.get() as usize)
     }
 
     fn takers_in(&self, range: Range) -> &[Taker] {
@@ -178,6 +179,7 @@ impl Table {
     }
 
     /// What a segment that is not empty is among the literals of a node.
+    #[inline]
     fn literal(&self, node: &Node, segment: &[u8], is_ascii: bool) -> Found {
         if is_ascii {
             return self.edges.find(node.literals, segment);
