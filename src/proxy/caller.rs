@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use http::header::{HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
@@ -199,6 +200,14 @@ impl Connection {
             None => self.quiet_since.get() + idle,
         };
         due.min(now + head.min(idle))
+    }
+
+    /// For how long nothing has come on it and no request has run.
+    pub(super) fn quiet_for(&self) -> Duration {
+        match self.requests.get() > 0 || self.head_since.get().is_some() {
+            true => Duration::ZERO,
+            false => self.quiet_since.get().elapsed(),
+        }
     }
 
     /// Whether no request runs on it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -21,6 +21,8 @@ use super::seldom::Seldom;
 use super::settings::{ClientNetwork, Timeouts};
 use super::{client_certificate, layers, now_ms, sni};
 
+/// How long a connection of HTTP/1 is idle until it rests: its buffers are given up until the client stirs.
+const REST: Duration = Duration::from_secs(5);
 /// How long an idle HTTP/2 client may take to leave once it is told to.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,7 @@ impl Guest {
             return Box::pin(self.http1(io, connection)).await;
         };
         let made = tokio::select! {
-            made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
+            made = Box::pin(timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream))) => made,
             () = house.drained() => return,
             () = self.seat.occupant().must_leave() => return,
         };
@@ -99,23 +101,39 @@ impl Guest {
 
     async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
         let house = &self.house;
-        let service = layers::service(&house.worker, Rc::clone(&connection));
         let kept = Kept(&connection);
-        let mut served = house.http1.serve_connection(TokioIo::new(io.watching_http1()), service);
-        let mut serving = Pin::new(&mut served);
         let mut dismissed = pin!(Seldom::new(self.dismissed(&connection)));
         let mut drained = pin!(Seldom::new(house.drained()));
-        let ended = tokio::select! {
-            biased;
-            ended = serving.as_mut() => ended,
-            () = dismissed.as_mut() => return,
-            () = drained.as_mut() => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = serving => ended,
-                    () = dismissed => return,
+        let mut io = io.watching_http1();
+        let (served, ended) = loop {
+            let service = layers::service(&house.worker, Rc::clone(&connection));
+            let mut served = Box::new(house.http1.serve_connection(TokioIo::new(io), service));
+            let mut serving = Pin::new(&mut *served);
+            let mut rests = pin!(Seldom::new(rests(&connection)));
+            tokio::select! {
+                biased;
+                ended = serving.as_mut() => break (served, ended),
+                () = dismissed.as_mut() => return,
+                () = drained.as_mut() => {
+                    serving.as_mut().graceful_shutdown();
+                    let ended = tokio::select! {
+                        biased;
+                        ended = serving => ended,
+                        () = dismissed => return,
+                    };
+                    break (served, ended);
                 }
+                () = rests.as_mut() => {}
+            }
+            // hyper keeps its buffers for as long as its connection lives; at rest, there is nothing in them.
+            let parts = served.into_parts();
+            io = parts.io.into_inner();
+            io.put_back(parts.read_buf);
+            tokio::select! {
+                biased;
+                () = io.stirs() => {}
+                () = dismissed.as_mut() => return,
+                () = drained.as_mut() => return,
             }
         };
         match kept.0.take_tunnel().filter(|_| ended.is_ok()) {
@@ -216,6 +234,13 @@ fn session(stream: &TlsStream<TcpStream>) -> Option<Session> {
             tracing::warn!("a client's certificate is refused: {}", unreadable.0);
             None
         }
+    }
+}
+
+/// Waits until nothing has happened on a connection of HTTP/1 for a while.
+async fn rests(connection: &Connection) {
+    while let Some(left) = REST.checked_sub(connection.quiet_for()).filter(|left| !left.is_zero()) {
+        sleep(left).await;
     }
 }
 

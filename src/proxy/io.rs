@@ -2,12 +2,14 @@
 //! its answer is cut off, an answer that broke off never ends like a complete one, a client that still sends when its
 //! answer ends gets to read it, and what the client sends is read beside hyper ([`Watch`], [`Flood`]).
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -49,6 +51,9 @@ pub(super) fn write_pieces(
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Makes the coming close a reset.
     fn reset_on_close(&self);
+
+    /// Ready once bytes, or the end, have come on the socket since they were last read to the end.
+    fn poll_stirs(&self, context: &mut Context<'_>) -> Poll<()>;
 }
 
 impl Socket for TcpStream {
@@ -56,11 +61,19 @@ impl Socket for TcpStream {
         // If the system refuses, the close stays an orderly one; there is nobody to tell.
         let _ = self.set_zero_linger();
     }
+
+    fn poll_stirs(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(context).map(|_| ())
+    }
 }
 
 impl Socket for TlsStream<TcpStream> {
     fn reset_on_close(&self) {
         self.get_ref().0.reset_on_close();
+    }
+
+    fn poll_stirs(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.get_ref().0.poll_stirs(context)
     }
 }
 
@@ -72,6 +85,8 @@ pub(super) struct ClientIo<S: Socket> {
     connection: Rc<Connection>,
     beside: Beside,
     lingering: Option<Lingering>,
+    /// What was read already, by whoever had the stream before.
+    before: Bytes,
 }
 
 /// An ended connection that takes in what still comes.
@@ -94,7 +109,14 @@ enum Beside {
 impl<S: Socket> ClientIo<S> {
     /// Guards a stream whose client may keep us waiting for `limit` with each write.
     pub(super) fn new(stream: S, limit: Duration, connection: Rc<Connection>) -> Self {
-        Self { stream, stalled: Idle::new(limit), connection, beside: Beside::Nobody, lingering: None }
+        Self {
+            stream,
+            stalled: Idle::new(limit),
+            connection,
+            beside: Beside::Nobody,
+            lingering: None,
+            before: Bytes::new(),
+        }
     }
 
     /// With an eye on HTTP/1 messages: faults of heads are noted with the connection, those of bodies end its bytes.
@@ -113,6 +135,18 @@ impl<S: Socket> ClientIo<S> {
     pub(super) fn unwatched(mut self) -> Self {
         self.beside = Beside::Nobody;
         self
+    }
+
+    /// Gives bytes back that were read and not used; they come first when it is read again.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.before = bytes;
+    }
+
+    /// Waits until there is something to read.
+    pub(super) async fn stirs(&self) {
+        if self.before.is_empty() {
+            poll_fn(|context| self.stream.poll_stirs(context)).await;
+        }
     }
 
     /// Looks at what has come since `before`: the bytes that go no further are taken out again.
@@ -208,6 +242,13 @@ impl<S: Socket> AsyncRead for ClientIo<S> {
     ) -> Poll<io::Result<()>> {
         if matches!(self.beside, Beside::Ended) {
             return Poll::Ready(Err(ended()));
+        }
+        if !self.before.is_empty() {
+            // Looked at when it came.
+            let fits = self.before.len().min(buffer.remaining());
+            let part = self.before.split_to(fits);
+            buffer.put_slice(&part);
+            return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
