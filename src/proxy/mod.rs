@@ -36,6 +36,7 @@ pub mod tls;
 mod trace;
 mod trailers;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod upload;
 mod upstream;
@@ -67,10 +68,11 @@ use ledger::Ledger;
 use rates::Limiters;
 use running::Running;
 use seats::Seats;
+use turns::Turns;
 use upstream::{Connector, Upstreams};
 
 use crate::model::Reason;
-use crate::pep::{self, Refusal, Verdict};
+use crate::pep::{self, Recalled, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, LocalVerifier, Verifier, WantedKey};
@@ -107,7 +109,7 @@ impl Gateway {
         settings: Settings,
     ) -> Arc<Self> {
         let seats = Seats::new(&settings.limits, &telemetry);
-        let limiters = Limiters::new(settings.rates);
+        let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let live = Arc::clone(live);
         Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, limiters, fleet })
@@ -130,6 +132,7 @@ pub struct Worker {
     gateway: Arc<Gateway>,
     reader: RefCell<Reader>,
     verifier: LocalVerifier,
+    turns: Turns,
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
@@ -152,6 +155,7 @@ impl Worker {
             gateway,
             reader,
             verifier,
+            turns: Turns::default(),
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),
@@ -181,14 +185,20 @@ impl Worker {
         // await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
-        let mut verdict = {
+        let recalled = {
             let mut reader = self.reader.borrow_mut();
             match caller.connection.redirect_to_https() {
-                Some(port) => pep::redirect(reader.load(), head, port),
-                None => pep::authorize(reader.load(), &self.verifier, head, environment),
+                Some(port) => Recalled::Judged(pep::redirect(reader.load(), head, port)),
+                None => pep::recall(reader.load(), &self.verifier, head, environment),
             }
         };
         ledger.judged();
+        let mut verdict = match recalled {
+            Recalled::Judged(verdict) => verdict,
+            Recalled::Unverified { head, grounds } => {
+                turns::judge(&self, (head, grounds), &caller, environment, &mut ledger).await
+            }
+        };
         if let Verdict::FormNeeded { head, grounds } = verdict {
             verdict = form::judge(&self, (head, &mut body), grounds, environment, &mut ledger).await;
             // What was not read of it may still come.
