@@ -87,7 +87,7 @@ fn good(connect: impl Fn() -> Client + Sync, asked: &str) -> [Duration; 2] {
 
 /// Keeps a forged request running on each connection until it is over.
 fn pour(flood: &mut [Client], good: &str, over: &AtomicBool, sent: &AtomicUsize) {
-    let mut next = || get("/things/1", &forged(good, sent.fetch_add(1, Ordering::Relaxed)));
+    let next = || get("/things/1", &forged(good, sent.fetch_add(1, Ordering::Relaxed)));
     flood.iter_mut().for_each(|client| {
         client.send(next());
     });
