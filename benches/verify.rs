@@ -1,5 +1,5 @@
 //! Verification of a token beside what it is made of: the whole of it, `jsonwebtoken` alone with the checks that it can
-//! do, and the bare signature; then a token found in the memory of verified tokens, by one thread and by two.
+//! do, and the bare signature; then a token found among the verified ones, by one thread and by two.
 //!
 //! Run with `cargo bench --bench verify`. Compare figures of one run only.
 
@@ -9,8 +9,9 @@ mod identity_provider;
 mod token_world;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, KeyPair, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
@@ -20,7 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::Criterion;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use portcullis::token::{KeyRing, Verifier};
+use portcullis::token::{KeyRing, LocalVerifier, Verifier, Verify};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -77,26 +78,64 @@ fn main() {
         bencher.iter(|| assert!(black_box(forgetful.verify(&foreign, &world.ring, NOW)).is_err()));
     });
 
-    let token = world.token(&user());
-    criterion.bench_function("verify/remembered", |bencher| {
-        bencher.iter(|| assert!(black_box(world.verify(&token)).is_ok()));
-    });
-    let find = |ring: &KeyRing, times: u64| {
-        for _ in 0..times {
-            assert!(black_box(world.verifier.verify(&token, ring, NOW)).is_ok());
-        }
-    };
-    criterion.bench_function("verify/remembered, two threads", |bencher| {
-        bencher.iter_custom(|times| {
-            let began = Instant::now();
-            thread::scope(|scope| {
-                scope.spawn(|| find(&world.ring, times));
-                scope.spawn(|| find(&world.ring, times));
-            });
-            began.elapsed()
-        });
-    });
+    remembered(&mut criterion, &world);
     criterion.final_summary();
+}
+
+/// How many live tokens there are where there are many.
+const MANY: usize = 10_000;
+
+/// A token found again: by the verifier that all threads share, and by those that threads have in front of it; always the
+/// same one, and a different one out of many each time.
+fn remembered(criterion: &mut Criterion, world: &World) {
+    // An ordinary token of 1.2 KB.
+    let long = with(user(), "aio", json!("A".repeat(320)));
+    let token = |number: usize| {
+        let claims = with(long.clone(), "uti", json!(number.to_string())).to_string();
+        world.p256.sign(r#"{"typ":"JWT","alg":"ES256","kid":"p256"}"#, &claims)
+    };
+    let tokens: Vec<String> = (0..MANY).map(token).collect();
+    for (what, tokens) in [("one token", &tokens[..1]), ("one of 10,000 tokens", &tokens[..])] {
+        for (how, threads) in [("", 1), (", two threads", 2)] {
+            criterion.bench_function(&format!("verify/remembered, {what}{how}"), |bencher| {
+                let shared = Arc::new(Verifier::new(issuers(), RULES, 100_000));
+                bencher.iter_custom(|times| on(threads, || Arc::clone(&shared), tokens, &world.ring, times));
+            });
+            criterion.bench_function(&format!("verify/remembered by the thread, {what}{how}"), |bencher| {
+                let shared = Arc::new(Verifier::new(issuers(), RULES, 100_000));
+                let local = || LocalVerifier::new(Arc::clone(&shared));
+                bencher.iter_custom(|times| on(threads, local, tokens, &world.ring, times));
+            });
+        }
+    }
+}
+
+/// How often more than asked for, so that what is not measured does not take most of the time.
+const MORE: u32 = 100;
+
+/// How long it takes so many threads to verify so many tokens each, in no order, once they have all seen each.
+fn on<V: Verify>(
+    threads: usize,
+    verifier: impl Fn() -> V + Sync,
+    tokens: &[String],
+    ring: &KeyRing,
+    times: u64,
+) -> Duration {
+    let run = || {
+        let verifier = verifier();
+        assert!(tokens.iter().all(|token| verifier.verify(token, ring, NOW).is_ok()));
+        let began = Instant::now();
+        let mut at = 1_usize;
+        for _ in 0..times * u64::from(MORE) {
+            at = at.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            assert!(black_box(verifier.verify(&tokens[(at >> 33) % tokens.len()], ring, NOW)).is_ok());
+        }
+        began.elapsed() / MORE
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    })
 }
 
 fn decoding(signer: &Signer) -> DecodingKey {

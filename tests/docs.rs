@@ -247,6 +247,7 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("limits", "headers", limits.headers.to_string()),
         ("limits", "form_bytes", format!("{}KiB", limits.form_bytes / 1024)),
         ("limits", "streams", limits.streams.to_string()),
+        ("limits", "failed_tokens_per_client", limits.failed_tokens_per_client.to_string()),
         ("limits", "upstream_idle", limits.upstream_idle.to_string()),
         ("timeouts", "handshake", seconds(timeouts.handshake)),
         ("timeouts", "client_head", seconds(timeouts.client_head)),

@@ -39,6 +39,7 @@ fn limits(document: &LimitsDocument) -> Limits {
         headers,
         form_bytes,
         streams,
+        failed_tokens_per_client,
         upstream_idle,
     } = *document;
     Limits {
@@ -50,6 +51,7 @@ fn limits(document: &LimitsDocument) -> Limits {
         headers,
         form_bytes,
         streams,
+        failed_tokens_per_client,
         upstream_idle,
     }
 }

@@ -234,6 +234,8 @@ pub struct LimitsDocument {
     pub form_bytes: usize,
     /// Most streams that one HTTP/2 connection may have open. Default: 128.
     pub streams: u32,
+    /// Most tokens of one address (IPv6: one /64) in a second that turn out to be bad; 0 is no bound. Default: 100.
+    pub failed_tokens_per_client: u32,
     /// Most idle connections kept for each upstream server by each worker thread. Default: 128.
     pub upstream_idle: usize,
 }

@@ -315,8 +315,8 @@ reasons! {
     /// The client or the principal asks too often.
     RateLimited: "rate_limited", 429, "Retry-After",
         title: "Too many requests",
-        cause: "More requests came than `rates.per_client` or `rates.per_principal` allows; the subject is `client` or `principal`.",
-        remedy: "Ask again after `Retry-After` seconds; raise the rate if it was meant to be allowed.";
+        cause: "More requests came than `rates.per_client` or `rates.per_principal` allows; the subject is `client` or `principal`. Or a client sent more bad tokens than `limits.failed_tokens_per_client`; the subject is `bad_tokens`.",
+        remedy: "Ask again after `Retry-After` seconds; raise the rate or limit if it was meant to be allowed.";
     /// The upstream has too many requests running and waiting.
     UpstreamOverloaded: "upstream_overloaded", 503, "Retry-After",
         title: "The application is busy",

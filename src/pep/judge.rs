@@ -24,15 +24,17 @@ pub(super) enum Outcome {
     Answered(Answer),
     /// The form in its body has to be read first.
     FormNeeded,
+    /// Its token has to be verified first.
+    Unverified,
 }
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 /// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be
-/// yes. `identify` says who asks, `current` whether that still holds, `connection` what the request came on.
+/// yes. `identify` says who asks, if that is known already, `current` whether that still holds, `connection` what the request came on.
 pub(super) fn judge(
     snapshot: &Snapshot,
     (identify, current): (
-        impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<(Arc<Verified>, Carrier), Refusal>,
+        impl FnOnce(&Parts, &Application, &Host<'_>) -> Result<Option<(Arc<Verified>, Carrier)>, Refusal>,
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
     connection: Option<Environment<'_>>,
@@ -89,7 +91,8 @@ pub(super) fn judge(
 
     // 4. a token that was not revoked, and only then whether there is a route at all
     let describe = |refusal: Refusal| refusal.describing(own::metadata_url(application, &host));
-    let (verified, carrier) = identify(head, application, &host).map_err(describe)?;
+    let identified = identify(head, application, &host).map_err(describe)?;
+    let Some((verified, carrier)) = identified else { return Ok(Outcome::Unverified) };
     grounds.carrier = Some(carrier);
     let verified: &Verified = grounds.token.insert(verified);
     current(verified).map_err(describe)?;

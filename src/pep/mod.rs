@@ -94,6 +94,20 @@ pub enum Verdict {
     },
 }
 
+/// What came of judging a request without verifying a signature.
+#[derive(Debug)]
+pub enum Recalled {
+    /// The verdict; no signature would change it.
+    Judged(Verdict),
+    /// There is none without.
+    Unverified {
+        /// The head as it came, for [`authorize`].
+        head: Parts,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
+}
+
 /// Judges one request head. `verifier` only remembers: what it answers depends on nothing but the token, the snapshot's
 /// keys and the time.
 pub fn authorize(
@@ -102,7 +116,13 @@ pub fn authorize(
     head: Parts,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, verifier, head, None, environment)
+    authorize_with(snapshot, (verifier, Effort::Verify), head, None, environment).settled()
+}
+
+/// Judges one request head as [`authorize`] does, as far as that takes no signature: who sends a token that nobody
+/// remembers may have to wait for a turn to have it verified.
+pub fn recall(snapshot: &Arc<Snapshot>, verifier: &impl Verify, head: Parts, environment: Environment<'_>) -> Recalled {
+    authorize_with(snapshot, (verifier, Effort::Recall), head, None, environment)
 }
 
 /// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since
@@ -114,16 +134,37 @@ pub fn authorize_form(
     form: Bytes,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, verifier, head, Some(form), environment)
+    authorize_with(snapshot, (verifier, Effort::Verify), head, Some(form), environment).settled()
+}
+
+/// What a token may cost.
+#[derive(Clone, Copy)]
+enum Effort {
+    /// No more than to remember it.
+    Recall,
+    /// A signature.
+    Verify,
+}
+
+impl Recalled {
+    /// The verdict of who may verify signatures, and so always has one.
+    fn settled(self) -> Verdict {
+        match self {
+            Self::Judged(verdict) => verdict,
+            Self::Unverified { head, grounds } => {
+                Verdict::Refused { head, refusal: Refusal::of(Reason::Internal), grounds }
+            }
+        }
+    }
 }
 
 fn authorize_with(
     snapshot: &Arc<Snapshot>,
-    verifier: &impl Verify,
+    (verifier, effort): (&impl Verify, Effort),
     mut head: Parts,
     form: Option<Bytes>,
     environment: Environment<'_>,
-) -> Verdict {
+) -> Recalled {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
@@ -132,7 +173,11 @@ fn authorize_with(
             let cors = application.cors.as_ref();
             origin::check_page(head, host, cors, environment, carrier).map_err(Refusal::of)?;
         }
-        Ok((verifier.verify(token, &snapshot.keys, environment.now)?, carrier))
+        let verified = match effort {
+            Effort::Recall => verifier.recall(token, &snapshot.keys, environment.now),
+            Effort::Verify => Some(verifier.verify(token, &snapshot.keys, environment.now)),
+        };
+        Ok(verified.transpose()?.map(|verified| (verified, carrier)))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
     let body = match &form {
@@ -151,7 +196,8 @@ fn authorize_with(
         _ => Ok(outcome),
     });
     let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
-    match settled {
+    Recalled::Judged(match settled {
+        Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
         Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
         Ok(Outcome::Answered(mut answer)) => {
@@ -161,7 +207,7 @@ fn authorize_with(
             Verdict::Answered { answer, grounds }
         }
         Err(refusal) => Verdict::Refused { head, refusal, grounds },
-    }
+    })
 }
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
@@ -177,7 +223,7 @@ pub fn simulate(
     let identify = |head: &Parts, _: &Application, _: &Host<'_>| {
         let caller = caller.ok_or_else(|| Refusal::of(Reason::NoToken))?;
         credentials::only_one(head).map_err(Refusal::of)?;
-        Ok((Arc::clone(caller), Carrier::Authorization))
+        Ok(Some((Arc::clone(caller), Carrier::Authorization)))
     };
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
@@ -187,8 +233,8 @@ pub fn simulate(
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
         Outcome::Answered(answer) => Ok(Some(answer)),
-        // What was read is never asked for.
-        Outcome::FormNeeded => Err(Refusal::of(Reason::Internal)),
+        // What was read is never asked for, and who asks is known.
+        Outcome::FormNeeded | Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
     });
     (grounds, answer)
 }

@@ -152,7 +152,7 @@ impl Standing {
             if !application.keeps_expired {
                 verifier.check_time(token, now)?;
             }
-            Ok((Arc::clone(token), *carrier))
+            Ok(Some((Arc::clone(token), *carrier)))
         };
         let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, now);
         let body = match &self.form {
@@ -165,6 +165,8 @@ impl Standing {
             Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),
             // The gateway answers for this path itself by now.
             Outcome::Answered(_) => Err(Refusal::of(Reason::NoRoute)),
+            // Its token was verified.
+            Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
             // The policy reads a body by now that went on unread.
             Outcome::FormNeeded => Err(Refusal::about(Reason::ScopeMissing, "form")),
         }

@@ -19,7 +19,7 @@ use super::headers;
 use super::idle::Alarm;
 use super::listener::Terms;
 use super::seats::Occupant;
-use super::settings::Timeouts;
+use super::settings::{Network, Timeouts};
 use super::tunnel::Tunnel;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
@@ -345,6 +345,13 @@ impl Caller {
         let id_header = id_header.unwrap_or_else(|_| HeaderValue::from_static("-"));
         let started = Instant::now();
         Rc::new(Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started })
+    }
+
+    /// The address that has to answer for what is asked; `None` for a trusted proxy that names no client: it speaks for
+    /// many, who must not pay for each other.
+    pub(super) fn account(&self, trusted: &[Network]) -> Option<IpAddr> {
+        let speaks_for_many = self.connection.trusted && trusted.iter().any(|network| network.contains(self.client));
+        (!speaks_for_many).then_some(self.client)
     }
 }
 

@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::answer::Asker;
 use super::body::Body;
-use super::{Arrival, Caller, Connection, Gateway, Settings, Worker};
+use super::{Arrival, Caller, Connection, Gateway, Worker};
 use crate::model::Reason;
 use crate::pep::Refusal;
 
@@ -146,14 +146,13 @@ where
 
 /// Whether a request is within the bounds that concern every request; `taken` are in flight.
 fn bounded(gateway: &Gateway, arrival: &Arrival, taken: usize) -> Result<(), Refusal> {
-    let Settings { limits, trusted_proxies, .. } = &gateway.settings;
+    let limits = &gateway.settings.limits;
     if taken > limits.requests {
         return Err(Refusal::of(Reason::Overloaded));
     }
-    // A trusted proxy that names no client speaks for many, who must not pay for each other.
-    let Caller { connection, client, .. } = &*arrival.caller;
-    let speaks_for_many = connection.trusted && trusted_proxies.iter().any(|network| network.contains(*client));
-    if !speaks_for_many && let Err(seconds) = gateway.limiters.client(*client) {
+    if let Some(client) = arrival.caller.account(&gateway.settings.trusted_proxies)
+        && let Err(seconds) = gateway.limiters.client(client)
+    {
         return Err(Refusal::about(Reason::RateLimited, "client").retrying_after(seconds));
     }
     let (target, headers) = (arrival.request.uri(), arrival.request.headers());
@@ -265,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Domains;
-    use crate::proxy::Limits;
+    use crate::proxy::{Limits, Settings};
     use crate::route::RouteMap;
     use crate::snapshot::{Live, Snapshot};
     use crate::telemetry::Telemetry;

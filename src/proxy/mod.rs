@@ -37,6 +37,7 @@ pub mod tls;
 mod trace;
 mod trailers;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod upload;
 mod upstream;
@@ -71,11 +72,12 @@ use ledger::Ledger;
 use rates::Limiters;
 use running::Running;
 use seats::Seats;
+use turns::Turns;
 use upstream::{Connector, Upstreams};
 use watched::Watched;
 
 use crate::model::Reason;
-use crate::pep::{self, Refusal, Verdict};
+use crate::pep::{self, Recalled, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
 use crate::telemetry::{self, Telemetry};
 use crate::token::{AssertionKey, LocalVerifier, Verifier, WantedKey};
@@ -112,7 +114,7 @@ impl Gateway {
         settings: Settings,
     ) -> Arc<Self> {
         let seats = Seats::new(&settings.limits, &telemetry);
-        let limiters = Limiters::new(settings.rates);
+        let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let live = Arc::clone(live);
         Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, limiters, fleet })
@@ -137,6 +139,7 @@ pub struct Worker {
     verifier: LocalVerifier,
     /// What this thread counts and logs.
     telemetry: telemetry::Local,
+    turns: Turns,
     upstreams: Upstreams,
     numbers: Numbers,
     complained: Cell<Option<Instant>>,
@@ -161,6 +164,7 @@ impl Worker {
             reader,
             verifier,
             telemetry,
+            turns: Turns::default(),
             upstreams,
             numbers: Numbers::seeded(),
             complained: Cell::new(None),
@@ -191,24 +195,35 @@ impl Worker {
         // await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
-        let verdict = {
+        let recalled = {
             let mut reader = self.reader.borrow_mut();
             match caller.connection.redirect_to_https() {
-                Some(port) => pep::redirect(reader.load(), head, port),
-                None => pep::authorize(reader.load(), &self.verifier, head, environment),
+                Some(port) => Recalled::Judged(pep::redirect(reader.load(), head, port)),
+                None => pep::recall(reader.load(), &self.verifier, head, environment),
             }
         };
         ledger.judged();
-        let Verdict::FormNeeded { head, grounds } = verdict else {
-            return self.conclude(verdict, body, (caller, asker), (now, has_body), ledger);
+        let recalled = match recalled {
+            Recalled::Judged(verdict) if !matches!(verdict, Verdict::FormNeeded { .. }) => {
+                return self.conclude(verdict, body, (caller, asker), (now, has_body), ledger);
+            }
+            waiting => waiting,
         };
         let worker = Rc::clone(self);
         Handling::Waiting(Box::pin(async move {
             let environment = caller.connection.environment(now, has_body);
-            let verdict = form::judge(&worker, (head, &mut body), grounds, environment, &mut ledger).await;
-            // What was not read of it may still come.
-            if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {
-                asker = asker.closing();
+            let mut verdict = match recalled {
+                Recalled::Judged(verdict) => verdict,
+                Recalled::Unverified { head, grounds } => {
+                    turns::judge(&worker, (head, grounds), &caller, environment, &mut ledger).await
+                }
+            };
+            if let Verdict::FormNeeded { head, grounds } = verdict {
+                verdict = form::judge(&worker, (head, &mut body), grounds, environment, &mut ledger).await;
+                // What was not read of it may still come.
+                if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {
+                    asker = asker.closing();
+                }
             }
             worker.conclude(verdict, body, (caller, asker), (now, has_body), ledger).await
         }))

@@ -1,4 +1,4 @@
-//! How often anybody may ask: one account for each client and one for each principal, shared by all workers.
+//! How often anybody may ask: accounts for each client and each principal, shared by all workers.
 //!
 //! The arithmetic (GCRA) is that of `governor`; its own tables of keys grow with every key, so the table is ours. It
 //! has a fixed number of slots, and where they are taken, the account with the least debt is forgotten. A flood of
@@ -8,7 +8,8 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -29,12 +30,34 @@ const SETS: usize = 8 * 1024;
 pub(super) struct Limiters {
     client: Option<Limiter<ClientNetwork>>,
     principal: Option<Limiter<PrincipalKey>>,
+    bad_tokens: Option<Limiter<ClientNetwork>>,
 }
 
 impl Limiters {
-    /// All accounts are empty.
-    pub(super) fn new(rates: Rates) -> Self {
-        Self { client: rates.per_client.map(Limiter::new), principal: rates.per_principal.map(Limiter::new) }
+    /// All accounts are empty. `bad_tokens` is how many of one client are looked at in a second, 0 for all.
+    pub(super) fn new(rates: Rates, bad_tokens: u32) -> Self {
+        let bad_tokens = NonZeroU32::new(bad_tokens);
+        let each_second = |requests| Rate { requests, per: Duration::from_secs(1), burst: requests };
+        Self {
+            client: rates.per_client.map(Limiter::new),
+            principal: rates.per_principal.map(Limiter::new),
+            bad_tokens: bad_tokens.map(each_second).map(Limiter::new),
+        }
+    }
+
+    /// Counts a token of a client as a bad one, before anybody looks at it.
+    ///
+    /// # Errors
+    /// It has sent too many; after how many seconds the next is looked at.
+    pub(super) fn bad_token(&self, address: IpAddr) -> Result<(), u64> {
+        self.bad_tokens.as_ref().map_or(Ok(()), |limiter| limiter.count(&ClientNetwork::from(address)))
+    }
+
+    /// Takes back what was counted for a token that was good.
+    pub(super) fn good_token(&self, address: IpAddr) {
+        if let Some(limiter) = &self.bad_tokens {
+            limiter.take_back(&ClientNetwork::from(address));
+        }
     }
 
     /// Counts a request of a client.
@@ -55,22 +78,34 @@ impl Limiters {
 }
 
 /// Accounts by key.
-struct Limiter<K: Copy + Eq + Hash>(RateLimiter<K, Slots<K>, DefaultClock>);
+struct Limiter<K: Copy + Eq + Hash> {
+    arithmetic: RateLimiter<K, Shared<K>, DefaultClock>,
+    slots: Arc<Slots<K>>,
+    /// What one request adds to the debt of an account.
+    each: Duration,
+}
 
 impl<K: Copy + Eq + Hash> Limiter<K> {
     fn new(rate: Rate) -> Self {
         // No rate is so high that this is zero.
         let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).unwrap_or(Quota::per_second(rate.requests)).allow_burst(rate.burst);
-        Self(RateLimiter::new(quota, Slots::new(SETS), DefaultClock::default()))
+        let slots = Arc::new(Slots::new(SETS));
+        let arithmetic = RateLimiter::new(quota, Shared(Arc::clone(&slots)), DefaultClock::default());
+        Self { arithmetic, slots, each }
     }
 
     fn count(&self, key: &K) -> Result<(), u64> {
-        self.0.check_key(key).map_err(|until| {
-            let wait = until.wait_time_from(self.0.clock().now());
+        self.arithmetic.check_key(key).map_err(|until| {
+            let wait = until.wait_time_from(self.arithmetic.clock().now());
             // Rounded up: who comes back then is let in.
             wait.as_secs() + u64::from(wait.subsec_nanos() > 0).max(u64::from(wait.is_zero()))
         })
+    }
+
+    /// Takes one request back that was counted before.
+    fn take_back(&self, key: &K) {
+        self.slots.repay(key, self.each);
     }
 }
 
@@ -96,6 +131,24 @@ impl<K: Copy> Slots<K> {
     }
 }
 
+impl<K: Copy + Eq + Hash> Slots<K> {
+    /// The set of a key. Held for some comparisons; the only foreign code under it is arithmetic.
+    fn set(&self, key: &K) -> Option<MutexGuard<'_, [Slot<K>; WAYS]>> {
+        let hash = usize::try_from(self.hasher.hash_one(key) >> 1).unwrap_or_default();
+        let set = hash.checked_rem(self.sets.len()).and_then(|at| self.sets.get(at))?;
+        Some(set.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes the debt of an account smaller, if it is still remembered.
+    fn repay(&self, key: &K, by: Duration) {
+        let Some(mut set) = self.set(key) else { return };
+        let own = set.iter_mut().flatten().find(|(owner, _)| owner == key);
+        if let Some((_, empty_at)) = own {
+            *empty_at = empty_at.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+}
+
 impl<K: Copy + Eq + Hash> StateStore for Slots<K> {
     type Key = K;
 
@@ -103,12 +156,7 @@ impl<K: Copy + Eq + Hash> StateStore for Slots<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let hash = usize::try_from(self.hasher.hash_one(key) >> 1).unwrap_or_default();
-        let Some(set) = hash.checked_rem(self.sets.len()).and_then(|at| self.sets.get(at)) else {
-            return decide(None).map(|(outcome, _)| outcome);
-        };
-        // Held for some comparisons; the only foreign code under it is arithmetic.
-        let mut set = set.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut set) = self.set(key) else { return decide(None).map(|(outcome, _)| outcome) };
         let own = set.iter_mut().find(|slot| slot.is_some_and(|(owner, _)| owner == *key));
         let debt = |slot: &&mut Slot<K>| slot.map_or(0, |(_, empty_at)| empty_at);
         let (known, slot) = match own {
@@ -123,10 +171,22 @@ impl<K: Copy + Eq + Hash> StateStore for Slots<K> {
     }
 }
 
+/// The same table for the arithmetic.
+struct Shared<K>(Arc<Slots<K>>);
+
+impl<K: Copy + Eq + Hash> StateStore for Shared<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.measure_and_replace(key, decide)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use governor::clock::FakeRelativeClock;
     use governor::middleware::NoOpMiddleware;
 
@@ -150,7 +210,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_next_is_told_when_to_come_back() {
         let rates = Rates { per_client: Some(rate(10, HOUR, 3)), per_principal: None };
-        let limiters = Limiters::new(rates);
+        let limiters = Limiters::new(rates, 0);
         let ask = |address: &str| limiters.client(address.parse().unwrap());
         let asked: Vec<_> = (0..4).map(|_| ask("192.0.2.1")).collect();
         assert_eq!(asked, [Ok(()), Ok(()), Ok(()), Err(360)]);
@@ -165,8 +225,24 @@ mod tests {
 
     #[test]
     fn without_a_rate_nothing_is_counted() {
-        let limiters = Limiters::new(Rates::default());
+        let limiters = Limiters::new(Rates::default(), 0);
         assert!((0..10_000).all(|_| limiters.client("192.0.2.1".parse().unwrap()).is_ok()));
+    }
+
+    #[test]
+    fn good_tokens_are_no_burden_and_bad_ones_are_counted_by_client() {
+        let limiters = Limiters::new(Rates::default(), 3);
+        let [bad, good] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
+        for _ in 0..1000 {
+            assert_eq!(limiters.bad_token(good), Ok(()));
+            limiters.good_token(good);
+        }
+        let asked: Vec<_> = (0..4).map(|_| limiters.bad_token(bad)).collect();
+        assert_eq!(asked, [Ok(()), Ok(()), Ok(()), Err(1)]);
+        limiters.good_token(bad);
+        assert_eq!(limiters.bad_token(bad), Ok(()), "one of them was good");
+        assert_eq!(limiters.bad_token(bad), Err(1));
+        assert_eq!(limiters.bad_token(good), Ok(()), "another client");
     }
 
     #[test]

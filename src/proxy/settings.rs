@@ -40,6 +40,9 @@ pub struct Limits {
     pub form_bytes: usize,
     /// Most streams that one HTTP/2 connection may have open.
     pub streams: u32,
+    /// Most tokens of one [`ClientNetwork`] in a second that turn out to be bad; what it sends beyond is believed only if
+    /// it is remembered. 0 is no bound.
+    pub failed_tokens_per_client: u32,
     /// Most idle connections kept for each upstream server by each worker thread.
     pub upstream_idle: usize,
 }
@@ -55,6 +58,7 @@ impl Default for Limits {
             headers: 100,
             form_bytes: 64 * 1024,
             streams: 128,
+            failed_tokens_per_client: 100,
             upstream_idle: 128,
         }
     }

@@ -11,6 +11,8 @@ use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting of objects and lists that is read, the outermost one included.
 const DEPTH: u8 = 16;
+/// For how many names there is room from the beginning in the outermost object.
+const NAMES: usize = 28;
 /// Largest whole number that every JSON reader agrees on (RFC 8259 section 6): 2^53.
 const LARGEST: u64 = 1 << 53;
 
@@ -166,7 +168,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
-        let mut object = HashMap::default();
+        // A token's payload has some twenty names, what is in it has few.
+        let expected = if self.left == DEPTH { NAMES } else { 0 };
+        let mut object = HashMap::with_capacity_and_hasher(expected, RandomState::default());
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(self.inner()?)?;
             match object.entry(name) {

@@ -28,6 +28,7 @@ mod cors;
 mod destination;
 mod expect;
 mod faults;
+mod floods;
 mod forms;
 mod forward;
 mod framing;

@@ -184,10 +184,21 @@ fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
         "headers",
         "form_bytes",
         "streams",
+        "failed_tokens_per_client",
         "upstream_idle",
     ];
-    let [connections, per_client, requests, head_bytes, target_bytes, headers, form_bytes, streams, upstream_idle] =
-        section.section("`limits`", keys, report);
+    let [
+        connections,
+        per_client,
+        requests,
+        head_bytes,
+        target_bytes,
+        headers,
+        form_bytes,
+        streams,
+        failed_tokens,
+        upstream_idle,
+    ] = section.section("`limits`", keys, report);
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     LimitsDocument {
         connections: count(connections.number(16_384, 1..=1_048_576, report)),
@@ -198,6 +209,7 @@ fn limits(section: Field<'_>, report: &mut Report) -> LimitsDocument {
         headers: count(headers.number(100, 1..=1_024, report)),
         form_bytes: count(form_bytes.size(64 * KIB, 1..=16 * 1024 * KIB, report)),
         streams: u32::try_from(streams.number(128, 1..=65_535, report)).unwrap_or(u32::MAX),
+        failed_tokens_per_client: u32::try_from(failed_tokens.number(100, 0..=1_000_000, report)).unwrap_or(u32::MAX),
         upstream_idle: count(upstream_idle.number(128, 0..=65_535, report)),
     }
 }
@@ -316,6 +328,7 @@ mod tests {
         let limits = &document.limits;
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (16_384, 8_192, 65_536));
         assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (100, 128, 128));
+        assert_eq!(limits.failed_tokens_per_client, 100);
         assert_eq!(limits.form_bytes, 65_536);
         assert_eq!((limits.connections_per_client, limits.target_bytes), (1_024, 16_384));
         assert!(document.rates.per_client.is_none() && document.rates.per_principal.is_none());
@@ -356,7 +369,7 @@ issuers:
   - {name: plain, issuer: i}
 tokens: {leeway: 0s, max_lifetime: 500m, algorithms: ES256, cache_entries: 0, cache_bytes: 1KiB, refresh: 10s, cooldown: 1s, keep: 1m}
 trusted_proxies: [10.0.0.0/8]
-limits: {connections: 1, connections_per_client: 6, requests: 2, head_bytes: 1MiB, target_bytes: 2KiB, headers: 3, form_bytes: 2KiB, streams: 4, upstream_idle: 5}
+limits: {connections: 1, connections_per_client: 6, requests: 2, head_bytes: 1MiB, target_bytes: 2KiB, headers: 3, form_bytes: 2KiB, streams: 4, failed_tokens_per_client: 7, upstream_idle: 5}
 timeouts: {handshake: 1s, client_head: 2s, client_idle: 90s, client_body: 3s, request: 0s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, tunnel_idle: 8m, drain: 0s}
 rates: {per_client: {requests: 200, per: 2s, burst: 400}, per_principal: {requests: 5}}
 log: {decisions: false, level: debug}
@@ -409,6 +422,7 @@ log: {decisions: false, level: debug}
         let limits = &document.limits;
         assert_eq!((limits.connections, limits.requests, limits.head_bytes), (1, 2, 1_048_576));
         assert_eq!((limits.headers, limits.streams, limits.upstream_idle), (3, 4, 5));
+        assert_eq!(limits.failed_tokens_per_client, 7);
         assert_eq!((limits.connections_per_client, limits.target_bytes), (6, 2048));
         let rates = [document.rates.per_client, document.rates.per_principal].map(Option::unwrap);
         let told = rates.map(|rate| (rate.requests, rate.per.as_secs(), rate.burst));
