@@ -139,7 +139,8 @@ impl<S: Socket> ClientIo<S> {
 
     /// Gives bytes back that were read and not used; they come first when it is read again.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.before = bytes;
+        // Of an empty part of it, nothing is kept: it would hold on to the whole buffer.
+        self.before = if bytes.is_empty() { Bytes::new() } else { bytes };
     }
 
     /// Waits until there is something to read.

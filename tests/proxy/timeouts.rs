@@ -91,6 +91,41 @@ fn a_connection_may_idle_longer_than_a_head_may_take() {
 }
 
 #[test]
+fn a_connection_that_has_rested_goes_on_as_before_and_still_has_its_limits() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).timeouts("client_head: 1s, client_idle: 20s").start();
+    let (trust, olga) = (gateway.trust(), token("olga"));
+    let mut clients = vec![gateway.connect(), Client::tls(gateway.tls, &trust).unwrap().0];
+    let mut faulty = gateway.connect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            assert_eq!(client.ask(get("/things/1", &olga)).status, 200);
+        }
+        assert_eq!(faulty.ask(get("/things/1", &olga)).status, 200);
+        // Longer than it takes until a connection rests.
+        std::thread::sleep(Duration::from_millis(6500));
+    }
+    // In pieces, and two requests at once.
+    let (two, rest) = (get("/things/1", &olga).repeat(2), get("/things/2", &olga));
+    let (begin, end) = two.split_at(20);
+    for client in &mut clients {
+        client.send(begin);
+        std::thread::sleep(Duration::from_millis(100));
+        client.send(end);
+        assert_eq!((client.answer().status, client.answer().status), (200, 200));
+        assert_eq!(client.ask(&rest).status, 200);
+    }
+    // What reads beside hyper has not forgotten anything.
+    faulty.send(format!("{}{}", get("/things/1", &olga), rest.replacen("Host", "Content-Length: 5, 5\r\nHost", 1)));
+    assert_eq!(faulty.answer().status, 200);
+    assert_eq!(faulty.answer().status, 400);
+    std::thread::sleep(Duration::from_millis(6500));
+    let mut late = clients.remove(0);
+    late.send("GET /thi");
+    assert!(in_time("a head that begins after a rest", || late.is_ended()));
+}
+
+#[test]
 fn a_connection_that_idles_is_not_cut_in_the_middle_of_a_request() {
     let backend = Backend::start(|_, stream| {
         std::thread::sleep(Duration::from_millis(900));
