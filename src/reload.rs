@@ -237,7 +237,7 @@ impl Reloader {
             Ok(load::Change::None) => ReloadOutcome::Unchanged { serial },
             Ok(load::Change::Good { loaded, routes, domains, report }) => {
                 let serial = self.live.publish_policy(routes, domains, now());
-                self.loaded = loaded;
+                self.loaded = *loaded;
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), report }
             }

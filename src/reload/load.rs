@@ -98,7 +98,7 @@ pub(super) enum Change {
     /// They say what they said.
     None,
     /// They can be published.
-    Good { loaded: Loaded, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
+    Good { loaded: Box<Loaded>, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
     /// They cannot.
     Faulty { errors: usize, report: String },
 }
@@ -115,6 +115,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     let rendered = report.render();
     match loaded.compiled.take() {
         Some(Compiled { routes, domains, .. }) => {
+            let loaded = Box::new(loaded);
             Change::Good { loaded, routes: Arc::new(routes), domains: Arc::new(domains), report: rendered }
         }
         None => Change::Faulty { errors: report.errors(), report: rendered },

@@ -336,7 +336,7 @@ mod tests {
     fn resolved(entries: &[&str]) -> Result<Vec<Revocation>, Vec<&'static str>> {
         let text: String = entries.iter().map(|entry| format!("\n  - {entry}")).collect();
         let mut report = Report::new();
-        let source = report.add_source("revoked.yaml", &format!("version: 1\nrevoked:{text}\n"));
+        let source = report.add_source("revoked.yaml", format!("version: 1\nrevoked:{text}\n"));
         let documents = document::read_revoked(source, &mut report).unwrap();
         let resolved = Revocation::resolve(documents, &issuers(), &mut report);
         resolved.ok_or_else(|| report.diagnostics().iter().map(|found| found.code).collect())

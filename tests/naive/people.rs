@@ -38,5 +38,5 @@ fn alike(world: &World, sketches: &[Sketch]) -> Result<(), String> {
 fn principals_of_files_are_judged_as_those_of_yaml() {
     let case = (world(2), vec(sketch(), A_WORLD));
     let test = |(world, sketches): &(World, Vec<Sketch>)| alike(world, sketches);
-    run(7, 300, &case, |(world, _)| told(world), test);
+    run(7, 100, &case, |(world, _)| told(world), test);
 }

@@ -259,7 +259,7 @@ mod tests {
     /// The requirement without its places.
     fn read(text: &str) -> String {
         let mut report = Report::new();
-        let source = report.add_source("x", &format!("version: 1\ndefine:\n  x: {text}\n"));
+        let source = report.add_source("x", format!("version: 1\ndefine:\n  x: {text}\n"));
         let document = read_routes(source, &mut report).unwrap();
         assert_eq!(report.render(), "", "{text}");
         short(&document.define[0].requirement.value)

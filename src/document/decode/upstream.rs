@@ -196,7 +196,7 @@ mod tests {
 
     fn read(upstream: &str) -> (Vec<UpstreamDocument>, String) {
         let mut report = Report::new();
-        let source = report.add_source("r.yaml", &format!("version: 1\nupstreams:\n  a: {upstream}\n"));
+        let source = report.add_source("r.yaml", format!("version: 1\nupstreams:\n  a: {upstream}\n"));
         let document = read_routes(source, &mut report);
         (document.map(|document| document.upstreams).unwrap_or_default(), report.render())
     }

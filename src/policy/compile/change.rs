@@ -159,7 +159,7 @@ mod tests {
 
     fn document(people: &str) -> GrantsDocument {
         let mut report = Report::new();
-        let source = report.add_source("grants.yaml", &format!("{HEAD}{people}"));
+        let source = report.add_source("grants.yaml", format!("{HEAD}{people}"));
         let document = document::read_grants(source, &mut report);
         assert_eq!(report.render(), "");
         document.unwrap()

@@ -385,9 +385,9 @@ mod tests {
     /// People of several kinds: with escapes, with faults, alone and with much in common.
     fn table() -> String {
         let line = |number: u32| {
-            let id = if number % 7 == 0 { format!("p\\\\{number}") } else { format!("p{number}") };
-            let right = if number % 11 == 0 { format!("c{number}@n") } else { "role=R@m".to_owned() };
-            let group = if number % 13 == 0 { "H" } else { "G" };
+            let id = if number.is_multiple_of(7) { format!("p\\\\{number}") } else { format!("p{number}") };
+            let right = if number.is_multiple_of(11) { format!("c{number}@n") } else { "role=R@m".to_owned() };
+            let group = if number.is_multiple_of(13) { "H" } else { "G" };
             format!("{id}\tt\t00000000-0000-0000-0000-{number:012}\t{group}\t{right},a:read\n")
         };
         format!("id\ttenant\toid\tgroups\tgrants\n{}", (0..200).map(line).collect::<String>())
