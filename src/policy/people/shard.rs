@@ -52,6 +52,7 @@ impl Slot {
     }
 
     /// Its bundles. `more` is what [`Self::new`] was given.
+    #[inline]
     pub(super) fn own<'s>(&'s self, more: &'s [BundleId]) -> &'s [BundleId] {
         match &self.own {
             [ELSEWHERE, start, count] => {
@@ -66,11 +67,13 @@ impl Slot {
         }
     }
 
+    #[inline]
     const fn is_vacant(&self) -> bool {
         self.profile == VACANT
     }
 
     /// The profile, if this is the principal with that key.
+    #[inline]
     fn profile_of<'t>(&self, key: PrincipalKey, tables: &'t Tables) -> Option<&'t Profile> {
         if self.object != key.object.0 {
             return None;
@@ -141,6 +144,7 @@ impl Shard {
     }
 
     /// The slot of this key, with its number and its profile. The hash is that of the key.
+    #[inline]
     pub(super) fn find<'t>(
         &'t self,
         hash: u64,
@@ -171,6 +175,7 @@ impl Shard {
         start.zip(end(place)).and_then(|(start, end)| self.rest.ids.get(start..end)).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn own<'s>(&'s self, slot: &'s Slot) -> &'s [BundleId] {
         slot.own(&self.rest.more)
     }
@@ -196,6 +201,7 @@ fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
     (first..size).chain(0..first)
 }
 
+#[inline]
 fn first_place(hash: u64, size: usize) -> usize {
     u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0)
 }
