@@ -163,6 +163,18 @@ impl Shard {
         search(first, after).or_else(|| search(0, before)).flatten()
     }
 
+    /// The same shard with another profile and other bundles for whoever lies in a slot, where there is no more to
+    /// change: nobody moves, and all but the slots is shared. `None` where the bundles do not fit into the slot.
+    pub(super) fn with_slot(&self, place: usize, profile: ProfileId, own: &[BundleId]) -> Option<Self> {
+        let mut more = Vec::new();
+        let slot = Slot::new(self.slots.get(place)?.object(), profile, own, &mut more);
+        if !more.is_empty() {
+            return None;
+        }
+        let slots = self.slots.iter().enumerate().map(|(other, old)| if other == place { slot } else { *old });
+        Some(Self { slots: slots.collect(), rest: Arc::clone(&self.rest) })
+    }
+
     /// All slots that are taken, with their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_vacant())
