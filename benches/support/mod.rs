@@ -106,8 +106,8 @@ pub const ALIKE: usize = 100;
 /// The key of a principal by number.
 pub const fn key(number: usize) -> PrincipalKey {
     // The digits of `TENANT` and of `object_id`: putting texts together and reading them would be measured too.
-    let tenant = Guid(0x11111111_1111_4111_8111_111111111111);
-    PrincipalKey { tenant, object: Guid(((number as u128) << 96) + 0x4000_8000_000000000000) }
+    let tenant = Guid(0x1111_1111_1111_4111_8111_1111_1111_1111);
+    PrincipalKey { tenant, object: Guid(((number as u128) << 96) + 0x4000_8000_0000_0000_0000) }
 }
 
 /// So many principals as [`grants`] writes them, gathered in two chunks. The domain is one of [`ALIKE`] of them or more.

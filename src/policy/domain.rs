@@ -114,6 +114,7 @@ pub struct Domain {
 impl Deref for Domain {
     type Target = Frame;
 
+    #[inline]
     fn deref(&self) -> &Frame {
         &self.frame
     }
@@ -151,19 +152,23 @@ impl Frame {
     }
 
     /// The caps that a member's flags put on it.
+    #[inline]
     pub(super) fn caps_of(&self, member: Member<'_>) -> impl Iterator<Item = &(FlagId, Level)> {
         self.strategy.caps.iter().filter(move |(flag, _)| Domain::has_flag(member, *flag))
     }
 
     /// A node's name and everything below it.
+    #[inline]
     pub(super) fn scope_entry(&self, scope: ScopeId) -> Option<&(Arc<str>, Interval)> {
         self.scopes.get(usize::try_from(scope.0).ok()?)
     }
 
+    #[inline]
     pub(super) fn right_interval(&self, right: RightId) -> Option<Interval> {
         self.right_intervals.get(usize::try_from(right.0).ok()?).copied()
     }
 
+    #[inline]
     pub(super) fn implied_by(&self, right: RightId) -> &[RightId] {
         usize::try_from(right.0).ok().and_then(|index| self.implied_by.get(index)).map_or(&[], |bringers| bringers)
     }
@@ -189,6 +194,7 @@ impl Domain {
         (self.people.len(), self.people.grants())
     }
 
+    #[inline]
     pub(super) fn has_flag<'m>(member: impl Into<Member<'m>>, flag: FlagId) -> bool {
         member.into().flags & flag.mask() != 0
     }
@@ -204,6 +210,7 @@ impl Domain {
     }
 
     /// What the caps of a member's flags leave of what its sources say.
+    #[inline]
     pub(super) fn lowered(&self, member: Member<'_>, held: Held) -> Held {
         match held {
             Held::Up(level) => Held::Up(self.caps_of(member).fold(level, |level, (_, cap)| level.min(*cap))),
@@ -261,6 +268,7 @@ impl Domain {
     }
 
     /// What a source says of a right at a node by a rule.
+    #[inline]
     pub(super) fn held_of(&self, within: Within, source: &[BundleId], right: RightId, at: Interval) -> Held {
         self.combined(right, |asked| precedence::settle(within, self.tables.covering(within, source, asked, at)))
     }
@@ -271,6 +279,7 @@ impl Domain {
     }
 
     /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
+    #[inline]
     fn combined(&self, right: RightId, says: impl Fn(Interval) -> Held) -> Held {
         let of_right = |right| self.right_interval(right).map_or(Held::Nothing, &says);
         let direct = of_right(right);

@@ -13,6 +13,7 @@ pub struct Interval {
 
 impl Interval {
     /// Whether `other`'s node is this node or below it.
+    #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.first <= other.first && other.first < self.end
     }

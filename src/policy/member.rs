@@ -37,6 +37,7 @@ pub struct Member<'d> {
 }
 
 impl<'d> From<Principal<'d>> for Member<'d> {
+    #[inline]
     fn from(principal: Principal<'d>) -> Self {
         Self { principal, joined: 0, flags: principal.flags(), status: principal.status(), groups_unknown: false }
     }
@@ -196,6 +197,7 @@ impl Domain {
 
     /// The grants of each group of a member. A group that it is in twice over comes twice, which changes nothing: in
     /// every strategy, saying the same once more leaves the outcome as it is.
+    #[inline]
     pub(super) fn group_sources<'d>(&'d self, member: Member<'d>) -> impl Iterator<Item = &'d [BundleId]> {
         let joined = self.mapped(member.joined).flat_map(|group| group.sources.iter());
         member.principal.of_groups().iter().chain(joined).map(|source| &**source)
@@ -203,6 +205,7 @@ impl Domain {
 }
 
 impl Frame {
+    #[inline]
     pub(super) fn mapped(&self, joined: u64) -> impl Iterator<Item = &MappedGroup> {
         numbers(joined).filter_map(|number| self.mapping.groups.get(number))
     }

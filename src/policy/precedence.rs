@@ -59,6 +59,7 @@ pub fn within(rule: Within, grants: &[Grant], right: Interval, scope: Interval) 
 }
 
 /// What one source says where it says these things, each with its nearness; see [`Grant::nearness`].
+#[inline]
 pub fn settle(rule: Within, covering: impl Iterator<Item = ((u32, u32), Effect)>) -> Held {
     let deciding = match rule {
         Within::Union => covering.map(|(_, effect)| effect).max(),

@@ -20,11 +20,13 @@ pub(super) struct Resolved {
 
 impl Resolved {
     /// The nodes of the scope with this number; none if it was skipped.
+    #[inline]
     pub(super) fn nodes(&self, scope: u8) -> &[ScopeId] {
         let (start, end) = self.spans.get(usize::from(scope)).copied().unwrap_or_default();
         self.nodes.get(usize::from(start)..usize::from(end)).unwrap_or_default()
     }
 
+    #[inline]
     fn push(&mut self, node: ScopeId) -> Result<(), Reason> {
         let slot = self.nodes.get_mut(usize::from(self.used)).ok_or(Reason::ScopeAmbiguous)?;
         *slot = node;
@@ -120,6 +122,7 @@ fn absent(missing: Missing, resolved: &mut Resolved) -> Result<(), Reason> {
     }
 }
 
+#[inline]
 fn node(domain: &Domain, kind: KindId, value: &str) -> Result<ScopeId, Reason> {
     domain.scope(kind, value).ok_or(Reason::ScopeUnknown)
 }
@@ -200,6 +203,7 @@ pub(super) fn read<'r>(
 }
 
 /// The value of a path variable.
+#[inline]
 pub(super) fn path(variable: Variable, facts: &impl Facts) -> Option<&str> {
     match variable {
         Variable::Segment(index) => facts.segment(index),

@@ -27,6 +27,15 @@ impl People {
         let Some(shard) = shard.filter(|_| len <= CROWDED * SHARD * usize::try_from(self.shards).unwrap_or(1)) else {
             return self.dealt(key, newcomer, tables);
         };
+        if let (Some(new), Some((place, slot, _))) = (newcomer, shard.find(hash, key, tables))
+            && shard.id(place) == new.id
+            && let Some(replaced) = shard.with_slot(place, new.profile, new.own)
+        {
+            let gone = tables.held_by(slot.profile(), shard.own(slot));
+            let came = tables.held_by(new.profile, new.own);
+            let grants = self.grants.saturating_sub(gone).saturating_add(came);
+            return Self { rows: self.rows_with(number, replaced), grants, ..self.clone() };
+        }
         let stays = shard.iter().filter_map(|(place, slot)| {
             let tenant = tables.profile(slot.profile())?.tenant;
             let key = PrincipalKey { tenant, object: slot.object() };

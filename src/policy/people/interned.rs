@@ -29,6 +29,7 @@ impl<T> Default for Interned<T> {
 
 impl<T> Interned<T> {
     /// The value with this number.
+    #[inline]
     pub fn get(&self, number: u32) -> Option<&T> {
         let index = usize::try_from(number).ok()?;
         let values = &self.base.values;

@@ -99,6 +99,7 @@ impl<'d> Principal<'d> {
     }
 
     /// Its own grants, each bundle once.
+    #[inline]
     pub fn own(self) -> &'d [BundleId] {
         self.shard.own(self.slot)
     }
@@ -121,6 +122,7 @@ impl People {
     }
 
     /// The principal with this key.
+    #[inline]
     pub(super) fn find<'d>(&'d self, key: PrincipalKey, tables: &'d Tables) -> Option<Principal<'d>> {
         let hash = hash(&self.seed, key);
         let shard = self.shard(scaled(hash >> 32, self.shards))?;
@@ -157,6 +159,7 @@ impl People {
         shards.fold((lists, 0), |(all, names), (more, text)| (all + more, names + text))
     }
 
+    #[inline]
     fn shard(&self, number: u32) -> Option<&Shard> {
         let row = self.rows.get(usize::try_from(number >> self.width).ok()?)?;
         row.get(usize::try_from(number & ((1 << self.width) - 1)).ok()?)
@@ -164,11 +167,13 @@ impl People {
 }
 
 /// Where a key lies. Its upper half says in which shard, its lower half where in the shard.
+#[inline]
 fn hash(seed: &RandomState, key: PrincipalKey) -> u64 {
     seed.hash_one(key)
 }
 
 /// A number of 32 bits, scaled to `0..size`.
+#[inline]
 fn scaled(hash: u64, size: u32) -> u32 {
     u32::try_from(((hash & 0xffff_ffff) * u64::from(size)) >> 32).unwrap_or(0)
 }

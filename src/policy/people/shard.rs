@@ -52,6 +52,7 @@ impl Slot {
     }
 
     /// Its bundles. `more` is what [`Self::new`] was given.
+    #[inline]
     pub(super) fn own<'s>(&'s self, more: &'s [BundleId]) -> &'s [BundleId] {
         match &self.own {
             [ELSEWHERE, start, count] => {
@@ -66,11 +67,13 @@ impl Slot {
         }
     }
 
+    #[inline]
     const fn is_vacant(&self) -> bool {
         self.profile == VACANT
     }
 
     /// The profile, if this is the principal with that key.
+    #[inline]
     fn profile_of<'t>(&self, key: PrincipalKey, tables: &'t Tables) -> Option<&'t Profile> {
         if self.object != key.object.0 {
             return None;
@@ -141,6 +144,7 @@ impl Shard {
     }
 
     /// The slot of this key, with its number and its profile. The hash is that of the key.
+    #[inline]
     pub(super) fn find<'t>(
         &'t self,
         hash: u64,
@@ -159,6 +163,18 @@ impl Shard {
         search(first, after).or_else(|| search(0, before)).flatten()
     }
 
+    /// The same shard with another profile and other bundles for whoever lies in a slot, where there is no more to
+    /// change: nobody moves, and all but the slots is shared. `None` where the bundles do not fit into the slot.
+    pub(super) fn with_slot(&self, place: usize, profile: ProfileId, own: &[BundleId]) -> Option<Self> {
+        let mut more = Vec::new();
+        let slot = Slot::new(self.slots.get(place)?.object(), profile, own, &mut more);
+        if !more.is_empty() {
+            return None;
+        }
+        let slots = self.slots.iter().enumerate().map(|(other, old)| if other == place { slot } else { *old });
+        Some(Self { slots: slots.collect(), rest: Arc::clone(&self.rest) })
+    }
+
     /// All slots that are taken, with their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots.iter().enumerate().filter(|(_, slot)| !slot.is_vacant())
@@ -171,6 +187,7 @@ impl Shard {
         start.zip(end(place)).and_then(|(start, end)| self.rest.ids.get(start..end)).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn own<'s>(&'s self, slot: &'s Slot) -> &'s [BundleId] {
         slot.own(&self.rest.more)
     }
@@ -196,6 +213,7 @@ fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
     (first..size).chain(0..first)
 }
 
+#[inline]
 fn first_place(hash: u64, size: usize) -> usize {
     u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0)
 }

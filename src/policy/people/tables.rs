@@ -86,6 +86,7 @@ impl Gift {
     }
 
     /// What it says of a right by a rule, and how near the right that says so is.
+    #[inline]
     pub(in crate::policy) fn says(&self, rule: Within, right: Interval) -> Option<(u32, Effect)> {
         if self.says.is_empty() && !self.rights.is_empty() {
             // What is not sealed says nothing that could be relied on.
@@ -160,14 +161,17 @@ impl Tables {
         self.gifts.values_mut().for_each(|gift| gift.seal(intervals));
     }
 
+    #[inline]
     pub(in crate::policy) fn profile(&self, id: ProfileId) -> Option<&Profile> {
         self.profiles.get(id.0)
     }
 
+    #[inline]
     pub(in crate::policy) fn bundle(&self, id: BundleId) -> Option<&Bundle> {
         self.bundles.get(id.0)
     }
 
+    #[inline]
     pub(in crate::policy) fn gift(&self, id: GiftId) -> Option<&Gift> {
         self.gifts.get(id.0)
     }
@@ -193,6 +197,7 @@ impl Tables {
 
     /// What bundles say of a right at a node by a rule: each one's answer, with its nearness. A number that stands for no
     /// bundle counts as a denial.
+    #[inline]
     pub(in crate::policy) fn covering<'t>(
         &'t self,
         rule: Within,
