@@ -516,7 +516,7 @@ fn a_header_that_backends_fold_into_a_judged_one_cannot_be_allowed() {
 #[test]
 fn a_grant_at_an_empty_list_of_places_is_no_grant_at_the_root() {
     let mut report = Report::new();
-    let source = report.add_source("grants.yaml", &grants(FOREST, "grants: [{rights: [x], at: []}]"));
+    let source = report.add_source("grants.yaml", grants(FOREST, "grants: [{rights: [x], at: []}]"));
     document::read_grants(source, &mut report);
     assert_eq!(report.diagnostics().iter().map(|fault| fault.code).collect::<Vec<_>>(), ["empty_list"]);
 }

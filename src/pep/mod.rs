@@ -190,6 +190,8 @@ fn authorize_with(
     let judged = judged.and_then(|outcome| match outcome {
         // Nobody would know how to read what follows if it were forwarded as a plain GET.
         Outcome::Permitted if grounds.websocket => Ok(outcome),
+        // It is judged again, as a whole.
+        Outcome::Unverified => Ok(outcome),
         _ if websocket::is_extended_connect(&head) => {
             Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
         }

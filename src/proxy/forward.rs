@@ -62,7 +62,7 @@ pub(super) fn prepare(
     incoming: Incoming,
     (caller, environment): (&Rc<Caller>, Environment<'_>),
     mut ledger: Ledger,
-) -> Result<Outbound, Failed> {
+) -> Result<Outbound, Box<Failed>> {
     let (standing, Onward { head, form, grounds }) = Standing::of(permitted, environment);
     let place = worker.running.enter(standing);
     ledger.grounds(&grounds, true);
@@ -77,7 +77,7 @@ pub(super) fn prepare(
             let request = Box::new(request);
             Ok(Outbound { request, terms: Box::new(terms), readers, place, ledger, caller: Rc::clone(caller) })
         }
-        Err(refusal) => Err(Failed { refusal, readers, ledger }),
+        Err(refusal) => Err(Box::new(Failed { refusal, readers, ledger })),
     }
 }
 

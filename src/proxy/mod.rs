@@ -243,7 +243,7 @@ impl Worker {
                 let environment = caller.connection.environment(now, has_body);
                 match forward::prepare(self, permitted, body, (&caller, environment), ledger) {
                     Ok(outbound) => return self.forward(outbound, caller, asker),
-                    Err(failed) => (failed, false),
+                    Err(failed) => (*failed, false),
                 }
             }
             Verdict::Answered { answer, grounds } => {

@@ -44,12 +44,14 @@ pub use upstream::{Server, Upstream};
 /// Where clients find what an application says of itself (RFC 9728 section 3).
 pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 
+type Suffixes = Map<Box<str>, Arc<Application>>;
+
 /// Applications by host.
 #[derive(Debug, Default)]
 pub struct RouteMap {
     hosts: Map<Box<str>, Named>,
     /// `.suffix` of hosts written `*.suffix`, by their length, the longest first.
-    wildcards: Vec<(usize, Map<Box<str>, Arc<Application>>)>,
+    wildcards: Vec<(usize, Suffixes)>,
     applications: Vec<Arc<Application>>,
 }
 
