@@ -46,7 +46,7 @@ fn policy(edits: &[(&str, &str)]) -> (Policy, Report) {
     let defaults = [("STRATEGY", "rights: tree"), ("GROUP", "orders.view"), ("ANNA", "\"orders.pay\""), ("]BEN", "]")];
     let grants = defaults.iter().fold(edited(GRANTS), |text, (from, to)| text.replace(from, to));
     let mut report = Report::new();
-    let source = report.add_source("routes.yaml", &edited(ROUTES));
+    let source = report.add_source("routes.yaml", edited(ROUTES));
     let routes = document::read_routes(source, &mut report);
     let source = report.add_source("grants.yaml", &grants);
     let grants = document::read_grants(source, &mut report);
