@@ -72,13 +72,21 @@ mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
 
+    use tokio::runtime::{Builder, LocalOptions};
     use tokio::sync::Notify;
+    use tokio::task::spawn_local;
 
     use super::*;
 
+    /// As a task of its own, as connections are.
+    fn run(test: impl Future<Output = ()> + 'static) {
+        let runtime = Builder::new_current_thread().build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async { spawn_local(test).await.unwrap() });
+    }
+
     #[test]
     fn it_is_looked_at_when_it_was_woken_and_not_when_the_task_was() {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        run(async {
             let (looks, notify) = (Cell::new(0), Notify::new());
             let mut notified = pin!(notify.notified());
             let mut seldom = pin!(Seldom::new(poll_fn(|context| {
@@ -98,7 +106,7 @@ mod tests {
 
     #[test]
     fn another_task_is_woken_too() {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        run(async {
             let notify = Notify::new();
             let mut seldom = Box::pin(Seldom::new(notify.notified()));
             assert!(seldom.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -65,7 +65,7 @@ impl Columns {
         }
         let mut found = [""; COLUMNS.len()];
         let mut columns = self.order.iter();
-        for cell in line.text.split('\t') {
+        for cell in pieces(line.text, b'\t') {
             *found.get_mut(*columns.next()?)? = trimmed(cell);
         }
         let [id, tenant, oid, subject, status, flags, groups, boundary, held] = found;
@@ -77,7 +77,7 @@ impl Columns {
         };
         let whole = columns.next().is_none() && !id.is_empty() && !tenant.is_empty();
         if !held.is_empty() {
-            grants.extend(held.split(',').map(trimmed));
+            grants.extend(pieces(held, b',').map(trimmed));
         }
         let standing = [tenant, status, flags, groups];
         Some(Person { id: Cow::Borrowed(id), known_by: known_by.filter(|_| whole)?, standing, boundary })
@@ -133,7 +133,26 @@ fn unknown(name: &str, place: Place, report: &mut Report) {
 
 /// Without the spaces around it.
 fn trimmed(text: &str) -> &str {
-    text.trim_matches(' ')
+    match text.as_bytes() {
+        [b' ', ..] | [.., b' '] => text.trim_matches(' '),
+        _ => text,
+    }
+}
+
+/// What stands between marks of one byte each. `str::split` compares each mark that it finds once more, by a call, which
+/// was a third of the time in which a file is read.
+fn pieces(text: &str, mark: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some((piece, behind)) =
+            text.bytes().position(|byte| byte == mark).and_then(|end| text.split_at_checked(end))
+        else {
+            return rest.take();
+        };
+        rest = behind.get(1..);
+        Some(piece)
+    })
 }
 
 /// Whether a line has neither backslashes nor control characters other than tabs.
