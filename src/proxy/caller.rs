@@ -60,6 +60,8 @@ pub(super) struct Connection {
     head_since: Cell<Option<Instant>>,
     /// Whether a request ever ran on it.
     used: Cell<bool>,
+    /// Whether its stream is between two messages.
+    between: Cell<bool>,
     /// Its place among all connections, as other threads see it.
     occupant: OnceCell<Arc<Occupant>>,
     broken: Cell<bool>,
@@ -95,6 +97,7 @@ impl Connection {
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             used: Cell::new(false),
+            between: Cell::new(true),
             occupant: OnceCell::new(),
             broken: Cell::new(false),
             stalled: Cell::new(false),
@@ -202,12 +205,18 @@ impl Connection {
         due.min(now + head.min(idle))
     }
 
-    /// For how long nothing has come on it and no request has run.
+    /// For how long nothing has come on it and no request has run; zero as long as bytes of a message are on their way in
+    /// either direction.
     pub(super) fn quiet_for(&self) -> Duration {
-        match self.requests.get() > 0 || self.head_since.get().is_some() {
-            true => Duration::ZERO,
-            false => self.quiet_since.get().elapsed(),
+        match self.requests.get() == 0 && self.head_since.get().is_none() && self.between.get() {
+            true => self.quiet_since.get().elapsed(),
+            false => Duration::ZERO,
         }
+    }
+
+    /// Whether all that was sent is with the system and all that came is whole messages, of HTTP/1.
+    pub(super) fn is_between_messages(&self, between: bool) {
+        self.between.set(between);
     }
 
     /// Whether no request runs on it.

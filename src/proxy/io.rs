@@ -209,11 +209,20 @@ impl<S: Socket> ClientIo<S> {
         }
     }
 
+    /// Tells the connection whether its stream could be left to another reader of HTTP/1 here: a part of an answer that
+    /// waits, or a part of a request that came, would be lost.
+    fn tell(&self) {
+        let whole = matches!(&self.beside, Beside::Http1(watch) if !watch.is_mid_message());
+        self.connection.is_between_messages(whole && !self.stalled.is_waiting());
+    }
+
     fn guard<T>(&mut self, polled: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.stalled.progressed();
+            self.tell();
             return polled;
         }
+        self.connection.is_between_messages(false);
         self.stalled.poll_expired(context).map(|()| {
             self.connection.stalls();
             Err(io::Error::from(io::ErrorKind::TimedOut))
@@ -256,7 +265,9 @@ impl<S: Socket> AsyncRead for ClientIo<S> {
         if buffer.filled().len() > before {
             self.connection.received();
         }
-        Poll::Ready(self.look(buffer, before))
+        let looked = self.look(buffer, before);
+        self.tell();
+        Poll::Ready(looked)
     }
 }
 
@@ -296,5 +307,77 @@ impl<S: Socket> AsyncWrite for ClientIo<S> {
             self.lingering = Some(Lingering { timer: Idle::new(LINGER), left: LINGER_BYTES });
         }
         self.linger(context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    async fn pair() -> (ClientIo<TcpStream>, Rc<Connection>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let connection = Connection::from(&peer.to_string(), false, |_| false);
+        let io = ClientIo::new(stream, Duration::from_secs(60), Rc::clone(&connection)).watching_http1();
+        (io, connection, client)
+    }
+
+    #[test]
+    fn nothing_is_quiet_while_a_part_of_a_request_has_come() {
+        run(async {
+            let (mut io, connection, mut client) = pair().await;
+            assert!(connection.quiet_for() > Duration::ZERO);
+            let mut room = [0; 1024];
+            for (piece, quiet) in [
+                ("GET / HT", false),
+                ("TP/1.1\r\nHost: a\r\n\r\n", true),
+                ("PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\n", false),
+                ("hel", false),
+                ("lo", true),
+                ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false),
+                ("0\r\n\r\n", true),
+                ("GET / HTTP/1.1\n", false),
+                ("Host: a\r\n\r\n", false),
+            ] {
+                client.write_all(piece.as_bytes()).await.unwrap();
+                let mut left = piece.len();
+                while left > 0 {
+                    left -= io.read(&mut room).await.unwrap();
+                }
+                // The request is answered, as far as anybody knows.
+                connection.request_started();
+                connection.request_finished();
+                assert_eq!(connection.quiet_for() > Duration::ZERO, quiet, "{piece:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_is_quiet_while_a_part_of_an_answer_waits() {
+        run(async {
+            let (mut io, connection, mut client) = pair().await;
+            let piece = [b'a'; 64 * 1024];
+            let mut sent = 0;
+            while let Poll::Ready(wrote) =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut io).poll_write(context, &piece))).await
+            {
+                sent += wrote.unwrap();
+                assert!(connection.quiet_for() > Duration::ZERO, "all of it is with the system");
+            }
+            assert_eq!(connection.quiet_for(), Duration::ZERO);
+            let mut room = vec![0; sent];
+            client.read_exact(&mut room).await.unwrap();
+            assert_eq!(connection.quiet_for(), Duration::ZERO, "it still waits here");
+            io.write_all(b"the rest").await.unwrap();
+            assert!(connection.quiet_for() > Duration::ZERO);
+        });
     }
 }
