@@ -11,11 +11,11 @@ use crate::policy::domain::RightId;
 use crate::policy::hierarchy::Interval;
 use crate::policy::precedence::Grant;
 
-/// What a principal shares with its like; see [`Profile`].
+/// What a principal shares with its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProfileId(pub(super) u32);
 
-/// What one entry of grants gives at one node; see [`Bundle`].
+/// What one entry of grants gives at one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BundleId(pub(super) u32);
 
