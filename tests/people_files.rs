@@ -134,8 +134,10 @@ fn told(domain: &Domain, people: &[PrincipalDocument]) -> Vec<String> {
         let tenant = tenants.iter().find(|tenant| *tenant.name == *written.tenant.value).unwrap();
         let found = domain.principal(tenant.principal(&written.known_by.text().value).unwrap()).unwrap();
         lines.push(format!("{:?} {:?} {:?}", found.id(), found.status(), found.groups()));
-        let flags: Vec<_> =
+        let mut flags: Vec<_> =
             domain.flags().filter(|(flag, _)| domain.bears(found, *flag)).map(|(_, name)| name).collect();
+        // Numbered as they were met, which depends on how lines are written.
+        flags.sort_unstable();
         lines.push(format!("{flags:?}"));
         let mut rights: Vec<_> = domain.rights().collect();
         rights.sort_by_key(|(_, name)| *name);
