@@ -264,7 +264,7 @@ impl Twins {
     fn agree(&self, token: &str, ring: &KeyRing, now: u64) -> Result<(), TestCaseError> {
         let forgetful = told(&self.forgetful.verify(token, ring, now));
         prop_assert_eq!(&told(&self.remembering.verify(token, ring, now)), &forgetful, "{} at {}", token, now);
-        if let Some(recalled) = self.local.recall(token, ring, now) {
+        if let Some(recalled) = self.local.recall(token.as_bytes(), ring, now) {
             prop_assert_eq!(&told(&recalled), &forgetful, "{} recalled at {}", token, now);
         }
         prop_assert_eq!(&told(&self.local.verify(token, ring, now)), &forgetful, "{} locally at {}", token, now);

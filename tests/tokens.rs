@@ -447,10 +447,10 @@ fn what_a_thread_does_not_know_it_learns_from_the_others() {
     let shared = Arc::new(verifier());
     let [one, other] = [(); 2].map(|()| LocalVerifier::new(Arc::clone(&shared)));
     let token = world.token(&user());
-    assert!(other.recall(&token, &world.ring, NOW).is_none());
+    assert!(other.recall(token.as_bytes(), &world.ring, NOW).is_none());
     let verified = one.verify(&token, &world.ring, NOW).unwrap();
     for verifier in [&one, &other, &other] {
-        assert!(Arc::ptr_eq(&verified, &verifier.recall(&token, &world.ring, NOW).unwrap().unwrap()));
+        assert!(Arc::ptr_eq(&verified, &verifier.recall(token.as_bytes(), &world.ring, NOW).unwrap().unwrap()));
     }
     assert_eq!((shared.lookups().hits, shared.lookups().misses), (3, 1));
 }

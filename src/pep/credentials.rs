@@ -20,6 +20,23 @@ pub enum Carrier {
     Header,
 }
 
+/// A token as it was written: its letters are looked at only where nobody remembers to have verified these very bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Written<'h>(pub(super) &'h [u8]);
+
+impl<'h> Written<'h> {
+    /// The same as text, if it is made of what a token may be made of (RFC 6750 section 2.1); quotes are no part of that.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedCredentials`] if it is not.
+    pub(super) fn letters(self) -> Result<&'h str, Reason> {
+        if self.0.is_empty() || !has_only_letters(self.0) {
+            return Err(Reason::MalformedCredentials);
+        }
+        std::str::from_utf8(self.0).map_err(|_| Reason::MalformedCredentials)
+    }
+}
+
 /// The one token of a request, as it came. Headers that carry tokens count if a trusted proxy sent them; of anybody
 /// else they are as if absent. A token in a place where the application does not look counts too: a backend that reads
 /// it would believe another caller than the one who was judged.
@@ -31,7 +48,7 @@ pub(super) fn find<'h>(
     head: &'h Parts,
     places: &TokenPlaces,
     trusted_peer: bool,
-) -> Result<(&'h str, Carrier), Reason> {
+) -> Result<(Written<'h>, Carrier), Reason> {
     let bearer = bearer(&head.headers)?.map(|token| (token, Carrier::Authorization));
     let mut found = bearer;
     for name in places.headers.iter().filter(|_| trusted_peer) {
@@ -44,7 +61,9 @@ pub(super) fn find<'h>(
     }
     match found {
         Some(_) if in_query(head) => Err(Reason::MalformedCredentials),
-        Some((_, Carrier::Authorization)) if !places.bearer => Err(Reason::NoToken),
+        Some((token, Carrier::Authorization)) if !places.bearer => {
+            Err(token.letters().err().unwrap_or(Reason::NoToken))
+        }
         Some(found) => Ok(found),
         None => Err(Reason::NoToken),
     }
@@ -59,7 +78,7 @@ pub(super) fn only_one(head: &Parts) -> Result<(), Reason> {
 }
 
 fn in_query(head: &Parts) -> bool {
-    let query = head.uri.query().unwrap_or_default();
+    let Some(query) = head.uri.query() else { return false };
     // Some readers part pairs at `;`, too.
     query.split(['&', ';']).any(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
@@ -75,33 +94,37 @@ fn one_of<T>(first: Option<T>, second: Option<T>) -> Result<Option<T>, Reason> {
 }
 
 /// The token of `Authorization`; `None` without it or with credentials of another scheme.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
+fn bearer(headers: &HeaderMap) -> Result<Option<Written<'_>>, Reason> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Reason::MalformedCredentials);
     }
-    let text = value.to_str().map_err(|_| Reason::MalformedCredentials)?;
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(None);
+    let mut token = value.as_bytes();
+    let end = token.iter().position(|byte| *byte == b' ').unwrap_or(token.len());
+    let scheme = token.split_off(..end).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return value.to_str().map(|_| None).map_err(|_| Reason::MalformedCredentials);
     }
-    token_of(token.trim_start_matches(' ').as_bytes()).map(Some)
+    while let [b' ', rest @ ..] = token {
+        token = rest;
+    }
+    written(token).map(Some)
 }
 
 /// The token of a header that holds nothing else.
-fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Reason> {
+fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<Written<'h>>, Reason> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Reason::MalformedCredentials);
     }
-    token_of(value.as_bytes()).map(Some)
+    written(value.as_bytes()).map(Some)
 }
 
 /// The token of the one cookie that has one of these names, over all lines. An empty one is what a sign-out leaves
 /// behind: no token, but still the only cookie of its name.
-fn cookie<'h>(headers: &'h HeaderMap, names: &[Box<str>]) -> Result<Option<&'h str>, Reason> {
+fn cookie<'h>(headers: &'h HeaderMap, names: &[Box<str>]) -> Result<Option<Written<'h>>, Reason> {
     let mut found = None;
     for name in names {
         let mut seen = false;
@@ -112,7 +135,7 @@ fn cookie<'h>(headers: &'h HeaderMap, names: &[Box<str>]) -> Result<Option<&'h s
                 Likeness::Same(_) if seen => return Err(Reason::MalformedCredentials),
                 Likeness::Same(value) => {
                     seen = true;
-                    let token = if value.is_empty() { None } else { Some(token_of(value)?) };
+                    let token = if value.is_empty() { None } else { Some(Written(value)) };
                     found = one_of(found, token)?;
                 }
             }
@@ -138,12 +161,9 @@ fn has_only_letters(written: &[u8]) -> bool {
     !strange.contains(&true) && !rest.iter().any(|byte| is_strange(*byte))
 }
 
-/// What a token may be made of (RFC 6750 section 2.1); quotes are no part of that.
-fn token_of(written: &[u8]) -> Result<&str, Reason> {
-    if written.is_empty() || !has_only_letters(written) {
-        return Err(Reason::MalformedCredentials);
-    }
-    std::str::from_utf8(written).map_err(|_| Reason::MalformedCredentials)
+/// Something has to be there.
+const fn written(token: &[u8]) -> Result<Written<'_>, Reason> {
+    if token.is_empty() { Err(Reason::MalformedCredentials) } else { Ok(Written(token)) }
 }
 
 #[cfg(test)]
@@ -156,6 +176,12 @@ mod tests {
 
     const MALFORMED: Found = Err(Reason::MalformedCredentials);
     const NONE: Found = Err(Reason::NoToken);
+
+    /// What is found, and is made of what a token may be made of.
+    fn found<'h>(head: &'h Parts, places: &TokenPlaces, trusted: bool) -> Result<(&'h str, Carrier), Reason> {
+        let (written, carrier) = find(head, places, trusted)?;
+        Ok((written.letters()?, carrier))
+    }
 
     fn head(target: &str, lines: &[(&'static str, &str)]) -> Parts {
         let mut head = Request::get(target).body(()).unwrap().into_parts().0;
@@ -185,7 +211,7 @@ mod tests {
         ];
         for (lines, expected) in cases {
             let lines: Vec<_> = lines.iter().map(|line| ("authorization", *line)).collect();
-            assert_eq!(find(&head("/", &lines), &TokenPlaces::default(), true), expected, "{lines:?}");
+            assert_eq!(found(&head("/", &lines), &TokenPlaces::default(), true), expected, "{lines:?}");
         }
     }
 
@@ -205,7 +231,7 @@ mod tests {
             ("/?access_tokens=x", true),
         ] {
             let head = head(target, &[("authorization", "Bearer a")]);
-            assert_eq!(find(&head, &TokenPlaces::default(), true).is_ok(), one, "{target}");
+            assert_eq!(found(&head, &TokenPlaces::default(), true).is_ok(), one, "{target}");
             assert_eq!(only_one(&head).is_ok(), one, "{target}");
         }
     }
@@ -240,17 +266,17 @@ mod tests {
             (&cookie_only, true, &[], NONE),
         ];
         for (places, trusted, lines, expected) in cases {
-            assert_eq!(find(&head("/", lines), places, trusted), expected, "{trusted} {lines:?}");
+            assert_eq!(found(&head("/", lines), places, trusted), expected, "{trusted} {lines:?}");
         }
     }
 
     #[test]
     fn a_cookie_comes_once_under_its_own_name() {
         let places = TokenPlaces { bearer: false, cookies: vec!["erp_token".into()], headers: Vec::new() };
-        let found = |token| Ok((token, Carrier::Cookie));
+        let token_found = |token| Ok((token, Carrier::Cookie));
         let cases: [(&[&str], Found); 14] = [
-            (&["erp_token=a.b.c"], found("a.b.c")),
-            (&["a=b", "erp_token=a.b.c; c=d"], found("a.b.c")),
+            (&["erp_token=a.b.c"], token_found("a.b.c")),
+            (&["a=b", "erp_token=a.b.c; c=d"], token_found("a.b.c")),
             (&["a=b; erp_token=x; erp_token=x"], MALFORMED),
             (&["erp_token=x", "erp_token=y"], MALFORMED),
             (&["erp_token=x; ERP_Token=y"], MALFORMED),
@@ -266,7 +292,7 @@ mod tests {
         ];
         for (lines, expected) in cases {
             let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
-            assert_eq!(find(&head("/", &lines), &places, true), expected, "{lines:?}");
+            assert_eq!(found(&head("/", &lines), &places, true), expected, "{lines:?}");
         }
     }
 
@@ -277,7 +303,7 @@ mod tests {
             for at in [0, 31, 32, 40] {
                 let mut token = [b'a'; 41];
                 token[at] = byte;
-                assert_eq!(token_of(&token).is_ok(), expected, "{byte:#x}");
+                assert_eq!(Written(&token).letters().is_ok(), expected, "{byte:#x}");
             }
         }
     }

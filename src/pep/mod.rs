@@ -173,9 +173,14 @@ fn authorize_with(
             let cors = application.cors.as_ref();
             origin::check_page(head, host, cors, environment, carrier).map_err(Refusal::of)?;
         }
+        let (keys, now) = (&snapshot.keys, environment.now);
         let verified = match effort {
-            Effort::Recall => verifier.recall(token, &snapshot.keys, environment.now),
-            Effort::Verify => Some(verifier.verify(token, &snapshot.keys, environment.now)),
+            Effort::Recall => match verifier.recall(token.0, keys, now) {
+                // Who wrote no token at all waits for nobody's turn.
+                None => token.letters().map(|_| None).map_err(Refusal::of)?,
+                recalled => recalled,
+            },
+            Effort::Verify => Some(verifier.verify(token.letters().map_err(Refusal::of)?, keys, now)),
         };
         Ok(verified.transpose()?.map(|verified| (verified, carrier)))
     };

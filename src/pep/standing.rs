@@ -10,15 +10,15 @@ use http::request::Parts;
 
 use super::facts::Body;
 use super::{Carrier, Environment, ExtendedConnect, Grounds, Permitted, Refusal};
-use super::{Outcome, judge, judge_again, origin, websocket};
+use super::{Outcome, judge, judge_again, origin, rewrite, websocket};
 use crate::model::{ClientCertificate, Reason};
 use crate::route::Application;
 use crate::route::host::Host;
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
-/// What a permission rested on. It says whether that still holds and lets nothing through: no permission can be made of
-/// it.
+/// What a permission rested on. It says whether that still holds. No other permission can be made of it: it lets
+/// through nothing but the same request once more, and that only judged again.
 pub struct Standing {
     head: Parts,
     form: Option<Bytes>,
@@ -133,6 +133,25 @@ impl Standing {
     /// # Errors
     /// Why it may not go on.
     pub fn judge(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<(), Refusal> {
+        self.grounds(snapshot, verifier, now).map(drop)
+    }
+
+    /// Judges as [`judge`](Self::judge) does, and says what it takes to send the same request once more.
+    ///
+    /// # Errors
+    /// Why it may not be sent by now.
+    pub fn once_more(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Onward, Refusal> {
+        let mut grounds = self.grounds(snapshot, verifier, now)?;
+        let mut head = Request::new(()).into_parts().0;
+        head.method.clone_from(&self.head.method);
+        head.uri.clone_from(&self.head.uri);
+        head.version = self.head.version;
+        let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
+        grounds.target = rewrite::rewrite(&mut head, application)?;
+        Ok(Onward { head, form: self.form.clone(), grounds })
+    }
+
+    fn grounds(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Grounds, Refusal> {
         let mut grounds = Grounds::none(snapshot);
         let environment = self.surroundings.at(now);
         let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
@@ -161,7 +180,7 @@ impl Standing {
             None => Body::None,
         };
         match judge(snapshot, (identify, current), Some(environment), (&self.head, body), &mut grounds)? {
-            Outcome::Permitted if grounds.websocket || !self.websocket => Ok(()),
+            Outcome::Permitted if grounds.websocket || !self.websocket => Ok(grounds),
             Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),
             // The gateway answers for this path itself by now.
             Outcome::Answered(_) => Err(Refusal::of(Reason::NoRoute)),

@@ -247,8 +247,17 @@ fn escape(text: &str) -> String {
 
 /// Browsers name `text/html` and no JSON; API clients name JSON, anything or nothing.
 fn wants_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT);
+    // Clients of APIs name no page at all, and then nothing has to be read.
+    let mentions_html = |line: &[u8]| {
+        let mut marks = memchr::memchr2_iter(b'h', b'H', line).filter_map(|at| line.get(at..at + 4));
+        marks.any(|mark| mark.eq_ignore_ascii_case(b"html"))
+    };
+    if !lines.iter().any(|line| mentions_html(line.as_bytes())) {
+        return false;
+    }
     let mut html = false;
-    for line in headers.get_all(header::ACCEPT) {
+    for line in lines {
         let Ok(line) = line.to_str() else { return false };
         for element in line.split(',') {
             let mut parts = element.split(';').map(str::trim);

@@ -60,17 +60,21 @@ enum Again {
     Elsewhere(Box<Request<RequestBody>>),
     /// The server may have seen it, but twice does no harm: within the budget, at another one if there is one.
     Repeat(Box<Request<RequestBody>>),
+    /// The same, but it has to be written once more.
+    Rewritten,
 }
 
 /// Sends a request to a server of the upstream, and to the next one where the first cannot have begun with it, or where
-/// that does no harm (RFC 9110 section 9.2.2; `repeatable`). Nothing is tried again once an answer began, and none is
-/// when it did not come in time: the server may be at work.
+/// that does no harm (RFC 9110 section 9.2.2; `is_repeatable`) and `once_more` gives it once more. Nothing is tried
+/// again once an answer began, and none is when it did not come in time: the server may be at work.
 pub(super) async fn exchange(
     worker: &Worker,
     (upstream, owner): (&Arc<Upstream>, Option<&Owner>),
     mut request: Box<Request<RequestBody>>,
+    once_more: &dyn Fn() -> Option<Box<Request<RequestBody>>>,
     ledger: &mut Ledger,
 ) -> Result<Box<Answer>, Ended> {
+    let repeatable = is_repeatable(&request);
     let cluster = worker.upstreams.cluster(upstream);
     let place = match cluster.enter_now() {
         Some(place) => place,
@@ -83,19 +87,20 @@ pub(super) async fn exchange(
     {
         ledger.tries(&server.name);
         destination::name_host(request.headers_mut(), upstream, server);
-        let (copy, limit) = (repeatable(&request), patience(worker, upstream));
-        match (attempt(limit, (lease, Some(owner)), request, ledger).await, copy) {
-            (Ok(mut answer), _) => {
+        match attempt(patience(worker, upstream), (lease, Some(owner)), request, ledger).await {
+            Ok(mut answer) => {
                 visit.answered();
                 visit.keep(place);
                 answer.lease.carry(visit);
                 return Ok(answer);
             }
             // The server closed it in the meantime, so whoever it knew must authenticate once more.
-            (Err(Attempt::Unsent(back)), _) => request = back,
-            (Err(Attempt::Lost), Some(copy)) => request = copy,
-            (Err(Attempt::Lost), None) => return Err(Ended::Failed(Reason::UpstreamInvalid)),
-            (Err(Attempt::Failed(reason)), _) => return Err(Ended::Failed(blame(&visit, reason))),
+            Err(Attempt::Unsent(back)) => request = back,
+            Err(Attempt::Lost) => match if repeatable { once_more() } else { None } {
+                Some(again) => request = again,
+                None => return Err(Ended::Failed(Reason::UpstreamInvalid)),
+            },
+            Err(Attempt::Failed(reason)) => return Err(Ended::Failed(blame(&visit, reason))),
         }
     }
     let mut again = 0;
@@ -116,15 +121,14 @@ pub(super) async fn exchange(
         again += 1;
         ledger.tries(&server.name);
         destination::name_host(request.headers_mut(), upstream, server);
-        let missed =
-            match at_server(worker, (upstream, server, owner), &visit, (request, fresh, left > 0), ledger).await {
-                Ok(mut answer) => {
-                    visit.keep(place);
-                    answer.lease.carry(visit);
-                    return Ok(answer);
-                }
-                Err(missed) => missed,
-            };
+        let missed = match at_server(worker, (upstream, server, owner), &visit, (request, fresh), ledger).await {
+            Ok(mut answer) => {
+                visit.keep(place);
+                answer.lease.carry(visit);
+                return Ok(answer);
+            }
+            Err(missed) => missed,
+        };
         reason = missed.reason;
         request = match missed.again {
             Again::Elsewhere(request) if left > 0 => {
@@ -135,18 +139,21 @@ pub(super) async fn exchange(
                 seen.push(visit.index);
                 request
             }
+            Again::Rewritten if left > 0 && repeatable && cluster.may_repeat() => {
+                seen.push(visit.index);
+                once_more().ok_or(Ended::Failed(reason))?
+            }
             _ => return Err(Ended::Failed(reason)),
         };
     }
 }
 
 /// The request at one server: on a pooled connection if there is one and it need not be `fresh`, else on a new one.
-/// `again` says whether there could be another attempt.
 async fn at_server(
     worker: &Worker,
     (upstream, server, owner): (&Upstream, &Server, Option<&Owner>),
     visit: &Visit,
-    (mut request, fresh, again): (Box<Request<RequestBody>>, bool, bool),
+    (mut request, fresh): (Box<Request<RequestBody>>, bool),
     ledger: &Ledger,
 ) -> Result<Box<Answer>, Missed> {
     let never = |reason| Missed { reason, again: Again::Never };
@@ -154,7 +161,6 @@ async fn at_server(
     let limit = patience(worker, upstream);
     let pool = upstreams.pool_of(visit, server, upstream);
     if !fresh && let Some(lease) = pool.check_out() {
-        let copy = if again { repeatable(&request) } else { None };
         match attempt(limit, (lease, owner), request, ledger).await {
             Ok(answer) => {
                 visit.answered();
@@ -164,8 +170,7 @@ async fn at_server(
             Err(Attempt::Unsent(back)) => request = back,
             Err(Attempt::Lost) => {
                 // Servers may close a connection that idles, so this says nothing of the server.
-                let again = copy.map_or(Again::Never, Again::Repeat);
-                return Err(Missed { reason: Reason::UpstreamInvalid, again });
+                return Err(Missed { reason: Reason::UpstreamInvalid, again: Again::Rewritten });
             }
             Err(Attempt::Failed(reason)) => return Err(never(blame(visit, reason))),
         }
@@ -209,19 +214,9 @@ fn blame(visit: &Visit, reason: Reason) -> Reason {
     reason
 }
 
-/// A copy of a request that may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a
-/// body.
-fn repeatable(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
-    let (method, body) = (request.method(), request.body());
-    if !method.is_safe() || !body.is_end_stream() {
-        return None;
-    }
-    let mut copy = Box::new(Request::new(RequestBody::none()));
-    copy.method_mut().clone_from(method);
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.version_mut() = request.version();
-    Some(copy)
+/// Whether a request may be sent twice without harm: safe by its method (RFC 9110 section 9.2.1) and without a body.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_safe() && request.body().is_end_stream()
 }
 
 /// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was

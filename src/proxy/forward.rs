@@ -1,6 +1,7 @@
 //! Sends what was permitted to its upstream. Takes [`Permitted`] by value and accepts nothing else, so what is
 //! forwarded is what was judged.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ use super::trailers::{self, Announced};
 use super::tunnel::Tunnel;
 use super::upgrade::{self, Handshake};
 use super::upload::{RequestBody, Upload};
-use super::{Caller, Worker, destination, grpc, headers};
+use super::{Caller, Worker, destination, grpc, headers, now_ms};
 use crate::model::Reason;
 use crate::pep::{self, Environment, Grounds, Onward, Permitted, Refusal, Standing};
 use crate::route::upstream::Protocol;
@@ -69,8 +70,9 @@ pub(super) fn prepare(
     let readers = Readers::of(&grounds);
     caller.connection.becomes_known();
     // A long exchange must not keep a whole old snapshot alive: the grounds end here.
-    let begun = within_rate(worker, &grounds)
-        .and_then(|()| begin(worker, (place.judged(), head), (incoming, form), &grounds, (caller, environment)));
+    let begun = within_rate(worker, &grounds).and_then(|()| {
+        begin(worker, (place.judged(), head), (Some(incoming), form), &grounds, (caller, environment.now))
+    });
     match begun {
         Ok((request, terms)) => {
             ledger.uploads(terms.upload.clone());
@@ -101,8 +103,8 @@ struct Terms {
     owner: Option<Owner>,
     /// Whether the client speaks HTTP/2.
     multiplexed: bool,
-    /// The WebSocket handshake that was sent on, if it is one.
-    handshake: Option<Handshake>,
+    /// The WebSocket handshake that was sent on last, if it is one.
+    handshake: RefCell<Option<Handshake>>,
     /// Whether the client may speak WebSocket by now, taken for it or not.
     may_speak_websocket: bool,
     /// What may come behind the answer's body.
@@ -122,7 +124,7 @@ impl Terms {
     /// asked for; or seems to: to a client of HTTP/2 every success says that its WebSocket is open (RFC 8441 section 5).
     fn admit(&self, answer: Box<Answer>) -> Result<Box<Answer>, Refusal> {
         let head = &answer.head;
-        let admitted = match (head.status, &self.handshake) {
+        let admitted = match (head.status, &*self.handshake.borrow()) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(handshake)) => handshake.is_accepted(head),
             (StatusCode::SWITCHING_PROTOCOLS, None) => false,
             (status, Some(_)) => !(self.multiplexed && status.is_success()),
@@ -143,9 +145,9 @@ fn within_rate(worker: &Worker, grounds: &Grounds) -> Result<(), Refusal> {
 fn begin(
     worker: &Worker,
     (judged, mut head): (&Parts, Parts),
-    (incoming, form): (Incoming, Option<Bytes>),
+    (incoming, form): (Option<Incoming>, Option<Bytes>),
     grounds: &Grounds,
-    (caller, environment): (&Caller, Environment<'_>),
+    (caller, now): (&Caller, u64),
 ) -> Result<(Request<RequestBody>, Terms), Refusal> {
     // A permission without an application has no way to go; pep never makes one.
     let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
@@ -155,7 +157,7 @@ fn begin(
     let call = (application.upstream.transport.protocol == Protocol::Http2
         && grpc::is_call(judged.version, &judged.headers))
     .then(|| Call::of(&judged.headers));
-    let identity = Identity { key: &worker.gateway.assertions, now: environment.now };
+    let identity = Identity { key: &worker.gateway.assertions, now };
     head.headers = headers::to_backend(judged, grounds, application, caller, identity);
     let owner = bound::owner(head.version, grounds, application, caller);
     let handshake = match grounds.websocket {
@@ -179,13 +181,13 @@ fn begin(
         None => Trailers::default(),
     };
     let timeouts = &worker.gateway.settings.timeouts;
-    let body = (incoming, multiplexed, timeouts.client_body);
+    let body = incoming.map(|incoming| (incoming, multiplexed, timeouts.client_body));
     let (body, upload) = frame(&mut head.headers, body, form, &announced)?;
     let terms = Terms {
         upstream: Arc::clone(&application.upstream),
         owner,
         multiplexed,
-        handshake,
+        handshake: RefCell::new(handshake),
         may_speak_websocket,
         trailers,
         upload,
@@ -199,7 +201,7 @@ fn begin(
 /// The body as it goes on, and in the head the fields that frame it. A `form` is one that was read to be judged.
 fn frame(
     headers: &mut HeaderMap,
-    (incoming, multiplexed, limit): (Incoming, bool, Duration),
+    incoming: Option<(Incoming, bool, Duration)>,
     form: Option<Bytes>,
     announced: &Announced,
 ) -> Result<(RequestBody, Option<Rc<Upload>>), Refusal> {
@@ -209,7 +211,12 @@ fn frame(
         headers.remove(EXPECT);
         return Ok((RequestBody::whole(form), None));
     }
-    let (body, upload) = RequestBody::new((incoming, multiplexed), limit, announced.passing.clone());
+    let (body, upload) = match incoming {
+        Some((incoming, multiplexed, limit)) => {
+            RequestBody::new((incoming, multiplexed), limit, announced.passing.clone())
+        }
+        None => (RequestBody::none(), None),
+    };
     let length = headers.get(CONTENT_LENGTH);
     if upload.is_some() && length.is_none() {
         // hyper would take a GET without either field for one without a body.
@@ -220,6 +227,23 @@ fn frame(
         return Err(Refusal::of(Reason::BadBody));
     }
     Ok((body, upload))
+}
+
+/// The same request once more, without a body, judged again and written by the policy of now; `None` if that would not
+/// send it where it was sent.
+fn once_more(worker: &Worker, place: &Place, caller: &Caller, terms: &Terms) -> Option<Box<Request<RequestBody>>> {
+    let now = now_ms() / 1000;
+    let onward = place.standing().once_more(worker.reader.borrow_mut().load(), worker.verifier.shared(), now);
+    let Onward { head, form, grounds } = onward.ok()?;
+    let application = grounds.application.as_ref().filter(|application| application.upstream == terms.upstream)?;
+    tracing::debug!("request {} is sent once more, to {}", caller.id, application.upstream.name);
+    let (request, again) = begin(worker, (place.judged(), head), (None, form), &grounds, (caller, now)).ok()?;
+    match (&mut *terms.handshake.borrow_mut(), again.handshake.into_inner()) {
+        (Some(handshake), Some(again)) => handshake.asks_again(again),
+        (None, None) => {}
+        _ => return None,
+    }
+    Some(Box::new(request))
 }
 
 /// Sends the request and waits for the head of its answer, no longer than it may go on.
@@ -234,7 +258,8 @@ async fn ask(
     let mut call_ends = Alarm::default();
     // One for all requests of the connection; one that runs beside it has its own.
     let mut whole = caller.connection.alarm.take();
-    let mut exchanging = pin!(exchange(worker, (upstream, terms.owner.as_ref()), request, ledger));
+    let once_more = || once_more(worker, place, caller, terms);
+    let mut exchanging = pin!(exchange(worker, (upstream, terms.owner.as_ref()), request, &once_more, ledger));
     let asked = poll_fn(|context| {
         if let Poll::Ready(refusal) = place.poll_cut(context) {
             return Poll::Ready(Err(refusal));
@@ -275,7 +300,7 @@ fn relay(
     if let Some(upload) = terms.upload.as_ref().filter(|_| terms.is_call) {
         upload.may_pause();
     }
-    let Terms { multiplexed, handshake, .. } = terms;
+    let (multiplexed, handshake) = (terms.multiplexed, terms.handshake.take());
     let Answer { mut head, body: incoming, lease } = *answer;
     let announced = Announced::of(&head.headers, &terms.trailers);
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;

@@ -4,6 +4,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -41,8 +42,8 @@ pub(super) fn write_pieces(
     if pieces.iter().map(|piece| piece.len()).sum::<usize>() > GATHERED {
         return stream.poll_write_vectored(context, pieces);
     }
-    let mut room = [0; GATHERED];
-    let mut gathered = ReadBuf::new(&mut room);
+    let mut room = [const { MaybeUninit::uninit() }; GATHERED];
+    let mut gathered = ReadBuf::uninit(&mut room);
     pieces.iter().for_each(|piece| gathered.put_slice(piece));
     stream.as_mut().poll_write(context, gathered.filled())
 }

@@ -197,9 +197,14 @@ impl Place {
         }
     }
 
-    /// What the exchange was permitted on.
+    /// The head that was judged.
     pub(super) fn judged(&self) -> &Parts {
-        self.exchange.standing.head()
+        self.standing().head()
+    }
+
+    /// What the exchange was permitted on.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.exchange.standing
     }
 
     /// The same for a tunnel, which a drain ends too.

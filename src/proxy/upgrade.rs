@@ -57,6 +57,11 @@ impl Handshake {
         Some(Self { accept, offered, stream })
     }
 
+    /// The backend is asked once more, so its answer is to be that to `again`.
+    pub(super) fn asks_again(&mut self, again: Self) {
+        self.accept = again.accept;
+    }
+
     /// Whether the backend said exactly yes to what was asked.
     pub(super) fn is_accepted(&self, answer: &response::Parts) -> bool {
         let headers = &answer.headers;

@@ -90,8 +90,18 @@ impl Watch {
                 _ => {
                     let end = memchr::memchr(b'\n', rest);
                     let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
-                    self.keep(line);
-                    let seen = if end.is_some() { self.line_ends() } else { self.line_goes_on() };
+                    let seen = match end {
+                        // Most lines come whole, and are read where they are.
+                        Some(_) if self.length == 0 => self.line_comes(line),
+                        Some(_) => {
+                            self.keep(line);
+                            self.line_ends()
+                        }
+                        None => {
+                            self.keep(line);
+                            bounded(self.next, self.length)
+                        }
+                    };
                     match seen {
                         Ok(()) => behind,
                         Err(fault) => {
@@ -144,21 +154,31 @@ impl Watch {
         self.length += part.len();
     }
 
-    fn line_goes_on(&self) -> Result<(), Fault> {
-        let bounded = matches!(self.next, Next::ChunkSize | Next::ChunkEnd | Next::TrailerLine);
-        if bounded && self.length > LONGEST_LINE { Err("chunk") } else { Ok(()) }
-    }
-
+    /// A line that came in pieces has come to its end.
     fn line_ends(&mut self) -> Result<(), Fault> {
-        self.line_goes_on()?;
         let length = std::mem::take(&mut self.length);
+        bounded(self.next, length)?;
         if self.last != b'\r' || length < 2 {
             return Err("line_end");
         }
         self.last = 0;
         let whole = length - 2;
         let kept = self.line;
-        let line = kept.get(..whole.min(KEPT)).unwrap_or_default();
+        self.line(kept.get(..whole.min(KEPT)).unwrap_or_default(), whole)
+    }
+
+    /// A whole line comes at once.
+    fn line_comes(&mut self, line: &[u8]) -> Result<(), Fault> {
+        bounded(self.next, line.len())?;
+        if self.next == Next::RequestLine && memchr::memchr(b'#', line).is_some() {
+            self.head.fault = Some("fragment");
+        }
+        let Some(line) = line.strip_suffix(b"\r\n") else { return Err("line_end") };
+        self.line(line.get(..KEPT).unwrap_or(line), line.len())
+    }
+
+    /// The beginning of a line of so many bytes.
+    fn line(&mut self, line: &[u8], whole: usize) -> Result<(), Fault> {
         match self.next {
             // RFC 9112 section 2.2: an empty line before a request is skipped.
             Next::RequestLine if whole == 0 => {}
@@ -224,6 +244,12 @@ impl Head {
         };
         self.fault.get_or_insert(fault);
     }
+}
+
+/// Whether a line may be so long, its end included.
+fn bounded(next: Next, length: usize) -> Result<(), Fault> {
+    let is_bounded = matches!(next, Next::ChunkSize | Next::ChunkEnd | Next::TrailerLine);
+    if is_bounded && length > LONGEST_LINE { Err("chunk") } else { Ok(()) }
 }
 
 /// `chunk-size [ chunk-ext ] CRLF` (RFC 9112 section 7.1), without the blanks in front of extensions that some allow.

@@ -35,7 +35,7 @@ pub struct Lookups {
 /// Verified tokens by their full text. A hash alone is never trusted: the whole token is compared, so no token can
 /// get the verdict of another. Tokens that were refused are not remembered, so nobody can fill the memory with them.
 pub(super) struct Memory {
-    tokens: moka::sync::Cache<Arc<str>, Arc<Remembered>, RandomState>,
+    tokens: moka::sync::Cache<Arc<[u8]>, Arc<Remembered>, RandomState>,
     room: Room,
     /// What was counted by those who have no count of their own, or no longer.
     counts: Counts,
@@ -46,7 +46,7 @@ pub(super) struct Memory {
 /// One verified token. It is to be believed only while its window is open and the keys are those it was verified with.
 pub(super) struct Remembered {
     /// The token itself.
-    pub(super) token: Arc<str>,
+    pub(super) token: Arc<[u8]>,
     /// What the token says.
     pub(super) verified: Arc<Verified>,
     /// The generation of each source of its issuer's keys, in their order.
@@ -90,7 +90,7 @@ impl Memory {
     pub(super) fn new(room: Room) -> Self {
         let least = room.bytes.checked_div(room.entries).map_or(1, |share| share.max(1));
         let weigh = move |entry: &Remembered| u32::try_from((entry.bytes() as u64).max(least)).unwrap_or(u32::MAX);
-        let tokens = moka::sync::Cache::<Arc<str>, Arc<Remembered>>::builder()
+        let tokens = moka::sync::Cache::<Arc<[u8]>, Arc<Remembered>>::builder()
             .max_capacity(if room.entries == 0 { 0 } else { room.bytes })
             .weigher(move |_, entry| weigh(entry))
             .build_with_hasher(RandomState::default());
@@ -103,7 +103,7 @@ impl Memory {
     }
 
     /// Finds a token without allocating.
-    pub(super) fn find(&self, token: &str) -> Option<Arc<Remembered>> {
+    pub(super) fn find(&self, token: &[u8]) -> Option<Arc<Remembered>> {
         self.tokens.get(token)
     }
 
@@ -126,7 +126,7 @@ impl Memory {
     }
 
     /// Forgets a token.
-    pub(super) fn forget(&self, token: &str) {
+    pub(super) fn forget(&self, token: &[u8]) {
         self.tokens.invalidate(token);
     }
 
@@ -198,7 +198,11 @@ mod tests {
             takes_challenges: false,
             window: Window::default(),
         };
-        Arc::new(Remembered { token: token.into(), verified: Arc::new(verified), generations: Box::new([1]) })
+        Arc::new(Remembered {
+            token: token.as_bytes().into(),
+            verified: Arc::new(verified),
+            generations: Box::new([1]),
+        })
     }
 
     /// Entries and bytes after so many tokens of this length.

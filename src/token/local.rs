@@ -55,7 +55,7 @@ impl LocalVerifier {
 }
 
 impl Verify for LocalVerifier {
-    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
+    fn recall(&self, token: &[u8], keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
         let mut table = self.table.borrow_mut();
         let verdict = table.find(token, keys, now, &self.shared).or_else(|| {
             let known = self.shared.known(token, keys)?;
@@ -68,7 +68,7 @@ impl Verify for LocalVerifier {
     }
 
     fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
-        if let Some(verdict) = self.recall(token, keys, now) {
+        if let Some(verdict) = self.recall(token.as_bytes(), keys, now) {
             return verdict;
         }
         self.counts.count(false);
@@ -145,7 +145,7 @@ impl Table {
     /// What comes of a token at `now`, if it is known and was verified with these keys.
     fn find(
         &mut self,
-        token: &str,
+        token: &[u8],
         keys: &KeyRing,
         now: u64,
         shared: &Verifier,
@@ -202,9 +202,8 @@ impl Table {
         self.bytes -= left.map(|seen| seen.known.bytes()).sum::<usize>();
     }
 
-    fn hash(&self, token: &str) -> u64 {
-        let end = token.as_bytes();
-        let end = end.get(end.len().saturating_sub(HASHED_BYTES)..).unwrap_or_default();
+    fn hash(&self, token: &[u8]) -> u64 {
+        let end = token.get(token.len().saturating_sub(HASHED_BYTES)..).unwrap_or_default();
         self.hasher.hash_one(end)
     }
 }
@@ -244,7 +243,7 @@ mod tests {
             takes_challenges: false,
             window: Window { not_before: 0, issued: 0, until: 1000 },
         };
-        Arc::new(Remembered { token: token.into(), verified: Arc::new(verified), generations: Box::default() })
+        Arc::new(Remembered { token: token.as_bytes().into(), verified: Arc::new(verified), generations: Box::default() })
     }
 
     /// The tokens that a table holds, and the bytes that it counts for them.
@@ -284,11 +283,11 @@ mod tests {
         let end = "e".repeat(HASHED_BYTES);
         let (one, other) = (format!("one{end}"), format!("other{end}"));
         table.keep(known(&one, 0), &keys, 0);
-        assert!(table.find(&other, &keys, 0, &shared).is_none());
-        assert!(table.find(&end, &keys, 0, &shared).is_none());
-        assert!(table.find(&one, &keys, 0, &shared).is_some(), "asking for another takes nothing away");
+        assert!(table.find(other.as_bytes(), &keys, 0, &shared).is_none());
+        assert!(table.find(end.as_bytes(), &keys, 0, &shared).is_none());
+        assert!(table.find(one.as_bytes(), &keys, 0, &shared).is_some(), "asking for another takes nothing away");
         table.keep(known(&other, 0), &keys, 0);
-        assert!(table.find(&other, &keys, 0, &shared).is_some());
+        assert!(table.find(other.as_bytes(), &keys, 0, &shared).is_some());
         assert_eq!(held(&table).0, 1);
     }
 
@@ -301,9 +300,9 @@ mod tests {
         for token in &tokens[..WAYS] {
             table.keep(known(token, 0), &keys, 0);
         }
-        assert!(table.find(&tokens[0], &keys, 0, &shared).is_some());
+        assert!(table.find(tokens[0].as_bytes(), &keys, 0, &shared).is_some());
         table.keep(known(&tokens[WAYS], 0), &keys, 0);
-        let gone: Vec<_> = tokens.iter().filter(|token| table.find(token, &keys, 0, &shared).is_none()).collect();
+        let gone: Vec<_> = tokens.iter().filter(|token| table.find(token.as_bytes(), &keys, 0, &shared).is_none()).collect();
         assert_eq!(gone, [&tokens[1]]);
     }
 
@@ -313,8 +312,8 @@ mod tests {
         let mut table = Table::new(shared.memory.room());
         table.keep(known("used", 0), &keys, 0);
         for (now, told) in [(1, false), (15, false), (16, true)] {
-            assert!(table.find("used", &keys, now, &shared).is_some());
-            assert_eq!(shared.memory.find("used").is_some(), told, "at {now}");
+            assert!(table.find(b"used", &keys, now, &shared).is_some());
+            assert_eq!(shared.memory.find(b"used").is_some(), told, "at {now}");
         }
     }
 

@@ -48,8 +48,8 @@ pub struct Verifier {
 /// Who verifies tokens: a [`Verifier`], or what stands in front of one.
 pub trait Verify {
     /// What comes of a token at `now` (Unix seconds), if it takes no signature to say so; `None` if it must be
-    /// verified.
-    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>>;
+    /// verified. Any bytes may be asked about: none are remembered but those of tokens.
+    fn recall(&self, token: &[u8], keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>>;
 
     /// Verifies a token at `now` (Unix seconds), unless that is remembered.
     ///
@@ -62,7 +62,7 @@ pub trait Verify {
 }
 
 impl Verify for Verifier {
-    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
+    fn recall(&self, token: &[u8], keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
         let known = self.known(token, keys)?;
         self.memory.count(true);
         Some(self.at(&known.verified, now))
@@ -78,7 +78,7 @@ impl Verify for Verifier {
 }
 
 impl<V: Verify> Verify for Arc<V> {
-    fn recall(&self, token: &str, keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
+    fn recall(&self, token: &[u8], keys: &KeyRing, now: u64) -> Option<Result<Arc<Verified>, TokenFault>> {
         V::recall(self, token, keys, now)
     }
 
@@ -119,7 +119,7 @@ impl Verifier {
     /// # Errors
     /// See [`TokenFault`].
     pub fn verify(&self, token: &str, keys: &KeyRing, now: u64) -> Result<Arc<Verified>, TokenFault> {
-        if let Some(known) = self.known(token, keys) {
+        if let Some(known) = self.known(token.as_bytes(), keys) {
             self.memory.count(true);
             return self.at(&known.verified, now);
         }
@@ -130,7 +130,7 @@ impl Verifier {
 
     /// A token that was verified before with these keys; whether its time has come is not looked at. One that was
     /// verified with other keys is forgotten.
-    pub(super) fn known(&self, token: &str, keys: &KeyRing) -> Option<Arc<Remembered>> {
+    pub(super) fn known(&self, token: &[u8], keys: &KeyRing) -> Option<Arc<Remembered>> {
         let known = self.memory.find(token)?;
         if self.holds(&known, keys) {
             return Some(known);
@@ -159,7 +159,7 @@ impl Verifier {
     ) -> Result<(Arc<Remembered>, Result<(), Fault>), TokenFault> {
         let (verified, timely) = self.verify_afresh(token, keys, now)?;
         let generations = self.generations(verified.issuer, keys).collect();
-        let known = Arc::new(Remembered { token: token.into(), verified: Arc::new(verified), generations });
+        let known = Arc::new(Remembered { token: token.as_bytes().into(), verified: Arc::new(verified), generations });
         self.memory.keep(&known);
         Ok((known, timely))
     }
