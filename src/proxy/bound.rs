@@ -75,6 +75,12 @@ pub(super) fn authenticates(request: &HeaderMap) -> bool {
 
 /// Whether an answer says that its connection was or is to be authenticated.
 pub(super) fn is_bound_by(answer: &HeaderMap) -> bool {
+    // Most answers have no field that begins like one of these.
+    let hints = |name: &HeaderName| matches!(name.as_str().as_bytes().first(), Some(b'w' | b'p'));
+    answer.keys().any(hints) && says_so(answer)
+}
+
+fn says_so(answer: &HeaderMap) -> bool {
     answer.get_all(WWW_AUTHENTICATE).iter().any(names_scheme) || SIGNS.iter().any(|sign| answer.contains_key(sign))
 }
 

@@ -304,7 +304,8 @@ fn relay(
     let Answer { mut head, body: incoming, lease } = *answer;
     let announced = Announced::of(&head.headers, &terms.trailers);
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switches || is_stream(&head.headers) {
+    let streams = is_stream(&head.headers);
+    if switches || streams {
         place.lasts();
     }
     let upstream = head.extensions.remove::<OnUpgrade>();
@@ -335,7 +336,7 @@ fn relay(
     }
     ledger.answered(Some(head.status));
     // A stream has no end to wait for.
-    let whole = terms.deadline.filter(|_| !is_stream(&head.headers));
+    let whole = terms.deadline.filter(|_| !streams);
     let piece = terms.upstream.patience.response_body.unwrap_or(timeouts.response_body);
     let within = Within { piece, call: terms.call_ends, whole };
     let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));

@@ -104,14 +104,14 @@ fn via(version: Version) -> HeaderValue {
 /// it is the backend's to say what it is, and the gateway's own answers are known by `X-Portcullis`. hyper adds a
 /// `Date` where none is left (RFC 9110 section 6.6.1), so one that comes twice goes.
 pub(super) fn to_client(headers: &mut HeaderMap, caller: &Caller) {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if strip(headers, |name| name.starts_with("x-portcullis") || name.starts_with("x-auth-request-")) {
         // The body was read by its chunks, so that is how long it is (RFC 9112 section 6.3).
         headers.remove(header::CONTENT_LENGTH);
     }
-    if headers.get_all(header::DATE).iter().nth(1).is_some() {
+    let repeats = headers.len() > headers.keys_len();
+    if repeats && headers.get_all(header::DATE).iter().nth(1).is_some() {
         headers.remove(header::DATE);
     }
-    strip(headers, |name| name.starts_with("x-portcullis") || name.starts_with("x-auth-request-"));
     headers.insert(REQUEST_ID, caller.id_header.clone());
 }
 
@@ -152,22 +152,28 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 }
 
 /// Removes the fields of this connection, all that any `Connection` line names, and what `also` picks, in one pass.
-fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+/// Whether `Transfer-Encoding` was among them.
+fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
     let mut doomed = connection_options(headers);
     doomed.extend(headers.keys().filter(|name| fields::is_hop_by_hop(name.as_str()) || also(name.as_str())).cloned());
+    let coded = doomed.contains(&header::TRANSFER_ENCODING);
     for name in doomed {
         headers.remove(name);
     }
+    coded
 }
 
-/// All that any `Connection` line names. `Host` and `Content-Length` stay whatever it says: without them the message
-/// would be another one.
+/// All that any `Connection` line names, but for what ends at this hop whether it is named or not. `Host` and
+/// `Content-Length` stay whatever it says: without them the message would be another one.
 pub(super) fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // What most lines say.
+        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
         .collect()
 }

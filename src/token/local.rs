@@ -243,7 +243,11 @@ mod tests {
             takes_challenges: false,
             window: Window { not_before: 0, issued: 0, until: 1000 },
         };
-        Arc::new(Remembered { token: token.as_bytes().into(), verified: Arc::new(verified), generations: Box::default() })
+        Arc::new(Remembered {
+            token: token.as_bytes().into(),
+            verified: Arc::new(verified),
+            generations: Box::default(),
+        })
     }
 
     /// The tokens that a table holds, and the bytes that it counts for them.
@@ -302,7 +306,8 @@ mod tests {
         }
         assert!(table.find(tokens[0].as_bytes(), &keys, 0, &shared).is_some());
         table.keep(known(&tokens[WAYS], 0), &keys, 0);
-        let gone: Vec<_> = tokens.iter().filter(|token| table.find(token.as_bytes(), &keys, 0, &shared).is_none()).collect();
+        let gone: Vec<_> =
+            tokens.iter().filter(|token| table.find(token.as_bytes(), &keys, 0, &shared).is_none()).collect();
         assert_eq!(gone, [&tokens[1]]);
     }
 
