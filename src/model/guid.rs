@@ -26,22 +26,32 @@ impl FromStr for Guid {
     /// Accepts exactly the hyphenated form of 36 characters, in either letter case; no braces, no URN prefix.
     fn from_str(text: &str) -> Result<Self, NotAGuid> {
         let bytes = text.as_bytes();
-        if bytes.len() != 36 {
-            return Err(NotAGuid);
-        }
-        let mut value = 0_u128;
-        for (position, byte) in bytes.iter().enumerate() {
-            if matches!(position, 8 | 13 | 18 | 23) {
-                if *byte != b'-' {
-                    return Err(NotAGuid);
-                }
-                continue;
+        let (mut value, mut end) = (0, 0);
+        // A million are read at a load, so groups of digits are read whole, and no digit is asked for its place.
+        for length in GROUPS {
+            let start = if end == 0 { 0 } else { end + 1 };
+            if start > 0 && bytes.get(end) != Some(&b'-') {
+                return Err(NotAGuid);
             }
-            let digit = char::from(*byte).to_digit(16).ok_or(NotAGuid)?;
-            value = (value << 4) | u128::from(digit);
+            end = start + length;
+            let group = bytes.get(start..end).and_then(digits).ok_or(NotAGuid)?;
+            value = (value << (4 * length)) | u128::from(group);
         }
-        Ok(Self(value))
+        if end == bytes.len() { Ok(Self(value)) } else { Err(NotAGuid) }
     }
+}
+
+/// How many digits stand between the hyphens.
+const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
+
+/// The number that up to 16 hexadecimal digits are.
+fn digits(written: &[u8]) -> Option<u64> {
+    let (value, wrong) = written.iter().fold((0, false), |(value, wrong), byte| {
+        let (decimal, letter) = (byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a'));
+        let digit = if decimal < 10 { decimal } else { letter.wrapping_add(10) };
+        ((value << 4) | u64::from(digit), wrong | (decimal >= 10 && letter >= 6))
+    });
+    (!wrong).then_some(value)
 }
 
 impl fmt::Display for Guid {
@@ -87,6 +97,23 @@ mod tests {
             "0186657-3306f-411e-9b7a-1047ad550d48",
         ] {
             assert_eq!(text.parse::<Guid>(), Err(NotAGuid), "{text}");
+        }
+    }
+    #[test]
+    fn each_place_takes_what_belongs_there_and_nothing_else() {
+        const TEXT: &str = "01866573-306f-411e-9b7a-1047ad550d48";
+        let value = TEXT.parse::<Guid>().unwrap().0;
+        let mut shift = 128;
+        for (place, old) in TEXT.char_indices() {
+            shift -= if old == '-' { 0 } else { 4 };
+            for new in (0..=127).map(char::from) {
+                let text = format!("{}{new}{}", &TEXT[..place], &TEXT[place + 1..]);
+                let expected = match (old, new.to_digit(16)) {
+                    ('-', _) => (new == '-').then_some(value),
+                    (_, digit) => digit.map(|digit| (value & !(0xf << shift)) | (u128::from(digit) << shift)),
+                };
+                assert_eq!(text.parse().ok(), expected.map(Guid), "{text}");
+            }
         }
     }
 }

@@ -69,10 +69,10 @@ pub(super) struct Connection {
     severed: Notify,
     heads: Cell<u64>,
     faulty: Cell<Option<(u64, Fault)>>,
-    /// What goes on here once HTTP/1.1 has ended.
-    tunnel: RefCell<Option<Tunnel>>,
+    /// What goes on here once HTTP/1.1 has ended. Few connections have one, or the next: no room is kept for them.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
     /// The upstream connection that was authenticated for this one.
-    bound: RefCell<Option<Bound>>,
+    bound: RefCell<Option<Box<Bound>>>,
     /// For the time that a request may take as a whole.
     pub(super) alarm: RefCell<Alarm>,
 }
@@ -258,22 +258,22 @@ impl Connection {
 
     /// After the answer that is being sent, which switches protocols, this goes on here.
     pub(super) fn switches_to(&self, tunnel: Tunnel) {
-        self.tunnel.replace(Some(tunnel));
+        self.tunnel.replace(Some(Box::new(tunnel)));
     }
 
     /// What goes on here now that HTTP/1.1 has ended.
     pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
-        self.tunnel.take()
+        self.tunnel.take().map(|tunnel| *tunnel)
     }
 
     /// Keeps an authenticated upstream connection, in place of the one before.
     pub(super) fn keep_bound(&self, bound: Bound) {
-        self.bound.replace(Some(bound));
+        self.bound.replace(Some(Box::new(bound)));
     }
 
     /// The authenticated upstream connection, if it fits.
     pub(super) fn take_bound(&self, fits: impl FnOnce(&Bound) -> bool) -> Option<Bound> {
-        self.bound.borrow_mut().take_if(|bound| fits(bound))
+        self.bound.borrow_mut().take_if(|bound| fits(bound)).map(|bound| *bound)
     }
 
     /// Gives up whatever is kept for it. It may hold the connection in turn, so nobody else would.

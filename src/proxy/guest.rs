@@ -40,45 +40,64 @@ impl Guest {
         Self { house: Rc::clone(house), seat }
     }
 
-    /// Serves the connection to its end.
-    pub(super) async fn serve(self, mut stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
+    /// Serves the connection to its end. What is only needed to open it, or by one kind of connection, has memory of its
+    /// own, so that an idle one holds little.
+    pub(super) async fn serve(self, stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
+        let Some((opened, connection)) = Box::pin(self.open(stream, address, terms)).await else { return };
+        match opened {
+            Opened::Plain(io) => Box::pin(self.http1(io, connection)).await,
+            Opened::Tls(io) => Box::pin(self.http1(io, connection)).await,
+            Opened::Http2(io) => Box::pin(self.http2(io, connection)).await,
+        }
+    }
+
+    /// Finds out who is at the other end and in which protocol they speak; `None` if nothing comes of it.
+    async fn open(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        terms: Rc<Terms>,
+    ) -> Option<(Opened, Rc<Connection>)> {
         let (house, timeouts) = (&self.house, &self.house.worker.gateway.settings.timeouts);
         let deadline = Instant::now() + timeouts.handshake;
         // Without it answers would wait for acknowledgements; a socket that refuses it is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let greeted = tokio::select! {
             greeted = timeout_at(deadline, self.greet(&mut stream, address, &terms)) => greeted.ok().flatten(),
-            () = house.drained() => return,
-            () = self.seat.occupant().must_leave() => return,
+            () = house.drained() => return None,
+            () = self.seat.occupant().must_leave() => return None,
         };
-        let Some(peer) = greeted else { return house.worker.gateway.telemetry.proxy_header_rejected() };
+        let Some(peer) = greeted else {
+            house.worker.gateway.telemetry.proxy_header_rejected();
+            return None;
+        };
         // A trusted proxy speaks for many.
         let client = (!peer.trusted).then(|| ClientNetwork::from(peer.address));
         if !self.seat.belongs_to(client) {
-            return house.worker.gateway.telemetry.connection_refused();
+            house.worker.gateway.telemetry.connection_refused();
+            return None;
         }
         let Some(tls) = &terms.tls else {
             let connection = Connection::new(&terms, peer, None);
             connection.takes(self.seat.occupant());
             let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-            return Box::pin(self.http1(io, connection)).await;
+            return Some((Opened::Plain(io), connection));
         };
         let made = tokio::select! {
-            made = Box::pin(timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream))) => made,
-            () = house.drained() => return,
-            () = self.seat.occupant().must_leave() => return,
+            made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
+            () = house.drained() => return None,
+            () = self.seat.occupant().must_leave() => return None,
         };
         let agreed = made.ok().and_then(Result::ok).and_then(|stream| Some((session(&stream)?, stream)));
-        let Some((session, stream)) = agreed else { return house.worker.gateway.telemetry.handshake_failed() };
+        let Some((session, stream)) = agreed else {
+            house.worker.gateway.telemetry.handshake_failed();
+            return None;
+        };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let connection = Connection::new(&terms, peer, Some(session));
         connection.takes(self.seat.occupant());
         let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
-        // With memory of their own, as each connection is of one kind only.
-        match http2 {
-            true => Box::pin(self.http2(io, connection)).await,
-            false => Box::pin(self.http1(io, connection)).await,
-        }
+        Some((if http2 { Opened::Http2(io) } else { Opened::Tls(io) }, connection))
     }
 
     /// Finds out who is at the other end; `None` if somebody speaks for others who may not, or does not speak.
@@ -99,12 +118,12 @@ impl Guest {
         })
     }
 
-    async fn http1<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
+    async fn http1<S: Socket + 'static>(&self, mut io: Box<ClientIo<S>>, connection: Rc<Connection>) {
         let house = &self.house;
         let kept = Kept(&connection);
+        io.watch_http1();
         let mut dismissed = pin!(Seldom::new(self.dismissed(&connection)));
         let mut drained = pin!(Seldom::new(house.drained()));
-        let mut io = io.watching_http1();
         let (served, ended) = loop {
             let service = layers::service(&house.worker, Rc::clone(&connection));
             let mut served = Box::new(house.http1.serve_connection(TokioIo::new(io), service));
@@ -140,7 +159,9 @@ impl Guest {
             Some(tunnel) => {
                 // hyper itself can only hand over streams that may change threads.
                 let parts = served.into_parts();
-                Box::pin(tunnel.run(parts.io.into_inner().unwatched(), parts.read_buf)).await;
+                let mut io = parts.io.into_inner();
+                io.watch_no_more();
+                Box::pin(tunnel.run(io, parts.read_buf)).await;
             }
             None => self.count(ended),
         }
@@ -160,11 +181,12 @@ impl Guest {
         }
     }
 
-    async fn http2<S: Socket + 'static>(&self, io: ClientIo<S>, connection: Rc<Connection>) {
+    async fn http2<S: Socket + 'static>(&self, mut io: Box<ClientIo<S>>, connection: Rc<Connection>) {
+        io.watch_http2();
         let house = &self.house;
         let timeouts = &house.worker.gateway.settings.timeouts;
         let service = layers::service(&house.worker, Rc::clone(&connection));
-        let mut served = pin!(house.http2.serve_connection(TokioIo::new(io.watching_http2()), service));
+        let mut served = pin!(house.http2.serve_connection(TokioIo::new(io), service));
         let mut drained = pin!(Seldom::new(house.drained()));
         let mut must_leave = pin!(Seldom::new(self.seat.occupant().must_leave()));
         let mut overdue = pin!(Seldom::new(overdue(&connection, timeouts, true)));
@@ -198,6 +220,16 @@ impl Guest {
         }
         tracing::debug!("client connection: {fault}");
     }
+}
+
+/// A connection that was opened, by what is spoken on it.
+enum Opened {
+    /// HTTP/1 without TLS.
+    Plain(Box<ClientIo<TcpStream>>),
+    /// HTTP/1 over TLS.
+    Tls(Box<ClientIo<TlsStream<TcpStream>>>),
+    /// HTTP/2, which is spoken over TLS only.
+    Http2(Box<ClientIo<TlsStream<TcpStream>>>),
 }
 
 /// Gives up what a connection keeps for itself, however its task ends.

@@ -108,34 +108,32 @@ enum Beside {
 }
 
 impl<S: Socket> ClientIo<S> {
-    /// Guards a stream whose client may keep us waiting for `limit` with each write.
-    pub(super) fn new(stream: S, limit: Duration, connection: Rc<Connection>) -> Self {
-        Self {
+    /// Guards a stream whose client may keep us waiting for `limit` with each write. It has one place in memory for its
+    /// life: whoever is handed it would otherwise keep room for all of it, in each of their own states.
+    pub(super) fn new(stream: S, limit: Duration, connection: Rc<Connection>) -> Box<Self> {
+        Box::new(Self {
             stream,
             stalled: Idle::new(limit),
             connection,
             beside: Beside::Nobody,
             lingering: None,
             before: Bytes::new(),
-        }
+        })
     }
 
     /// With an eye on HTTP/1 messages: faults of heads are noted with the connection, those of bodies end its bytes.
-    pub(super) fn watching_http1(mut self) -> Self {
+    pub(super) fn watch_http1(&mut self) {
         self.beside = Beside::Http1(Watch::new());
-        self
     }
 
     /// With an eye on floods of HTTP/2 frames, which end the connection.
-    pub(super) fn watching_http2(mut self) -> Self {
+    pub(super) fn watch_http2(&mut self) {
         self.beside = Beside::Http2(Flood::new(Instant::now()));
-        self
     }
 
     /// The stream of a tunnel: what comes is HTTP no more.
-    pub(super) fn unwatched(mut self) -> Self {
+    pub(super) fn watch_no_more(&mut self) {
         self.beside = Beside::Nobody;
-        self
     }
 
     /// Gives bytes back that were read and not used; they come first when it is read again.
@@ -322,12 +320,13 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
     }
 
-    async fn pair() -> (ClientIo<TcpStream>, Rc<Connection>, TcpStream) {
+    async fn pair() -> (Box<ClientIo<TcpStream>>, Rc<Connection>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let connection = Connection::from(&peer.to_string(), false, |_| false);
-        let io = ClientIo::new(stream, Duration::from_secs(60), Rc::clone(&connection)).watching_http1();
+        let mut io = ClientIo::new(stream, Duration::from_secs(60), Rc::clone(&connection));
+        io.watch_http1();
         (io, connection, client)
     }
 

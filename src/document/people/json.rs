@@ -1,6 +1,6 @@
 //! JSON lines: each an object with the keys and shapes of an entry of `principals`.
 //!
-//! The syntax is checked by the library, which also says where each value stands; what a value means is left to the code
+//! The syntax of all but [`plain`] lines is checked by the library, which also says where each value stands; what a value means is left to the code
 //! that reads YAML. Numbers and truth values where a text belongs are texts as they are written, as in YAML.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::lines::Line;
-use super::{KnownBy, Person, scalar};
+use super::{KnownBy, Person, plain, scalar};
 use crate::diag::Report;
 use crate::document::parse::{Entry, Node, Shape};
 
@@ -20,20 +20,30 @@ const DEPTH: usize = 8;
 
 /// See [`super::Reader::quick`].
 pub(super) fn quick<'t>(line: Line<'t>, grants: &mut Vec<&'t str>) -> Option<Person<'t>> {
-    let found: Fields<'t> = serde_json::from_str(line.text).ok()?;
-    let [id, tenant, oid, subject, status, flags, groups, boundary, held] = found.0;
+    let found = plain::read(line.text, grants).or_else(|| {
+        grants.clear();
+        fields(line.text, grants)
+    });
+    let [id, tenant, oid, subject, status, flags, groups, boundary, _] = found?.0;
     let known_by = match (oid, subject) {
         (Some(oid), None) => KnownBy::ObjectId(text(oid)?),
         (None, Some(subject)) => KnownBy::Subject(text(subject)?),
         (Some(_), Some(_)) | (None, None) => return None,
     };
-    if let Some(held) = held {
-        let items: Items<'t> = serde_json::from_str(held).ok()?;
-        grants.extend(items.0);
-    }
     let written = |value: Option<&'t str>| value.unwrap_or_default();
     let standing = [tenant?, written(status), written(flags), written(groups)];
     Some(Person { id: text(id?)?, known_by, standing, boundary: written(boundary) })
+}
+
+/// The fields of a line, and the entries of `grants`, as they are written.
+pub(super) fn fields<'t>(text: &'t str, held: &mut Vec<&'t str>) -> Option<Fields<'t>> {
+    let found: Fields<'t> = serde_json::from_str(text).ok()?;
+    let [.., grants] = found.0;
+    if let Some(grants) = grants {
+        let items: Items<'t> = serde_json::from_str(grants).ok()?;
+        held.extend(items.0);
+    }
+    Some(found)
 }
 
 /// What is in quotes.
@@ -112,10 +122,12 @@ fn unquoted(raw: &str, line: Line<'_>, report: &mut Report) -> Option<String> {
 }
 
 /// The values of the keys that a principal has, as they are written.
-#[derive(Default)]
-struct Fields<'t>([Option<&'t str>; 9]);
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Fields<'t>(pub(super) [Option<&'t str>; 9]);
 
-const KEYS: [&str; 9] = ["id", "tenant", "oid", "subject", "status", "flags", "groups", "boundary", "grants"];
+/// The keys, in the order of [`Fields`].
+pub(super) const KEYS: [&str; 9] =
+    ["id", "tenant", "oid", "subject", "status", "flags", "groups", "boundary", "grants"];
 
 impl<'t> Deserialize<'t> for Fields<'t> {
     fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,6 +8,7 @@
 
 mod json;
 mod lines;
+mod plain;
 mod tsv;
 
 use std::borrow::Cow;

@@ -70,6 +70,13 @@ pub struct Doubles {
     pub ids: Vec<(usize, usize)>,
 }
 
+/// Where a principal is among all chunks.
+#[derive(Clone, Copy, Default)]
+struct At {
+    chunk: u32,
+    position: u32,
+}
+
 /// All chunks, as one list.
 struct Gathered<'c> {
     chunks: &'c [Chunk],
@@ -90,9 +97,27 @@ impl<'c> Gathered<'c> {
         Self { chunks, starts, len, tables }
     }
 
-    fn get(&self, number: usize) -> Option<Newcomer<'c>> {
-        let chunk = self.starts.partition_point(|start| *start <= number).checked_sub(1)?;
-        self.chunks.get(chunk)?.newcomer(number - self.starts.get(chunk)?, self.tables)
+    /// Where those with these numbers are, in turn.
+    fn places(&self, numbers: Range<usize>) -> impl Iterator<Item = At> {
+        let chunks = self.chunks.iter().zip(&self.starts).zip(0..);
+        chunks.flat_map(move |((chunk, start), number)| {
+            let within = |end: usize| end.saturating_sub(*start).min(chunk.len());
+            let position = |position| u32::try_from(position).unwrap_or(u32::MAX);
+            let positions = position(within(numbers.start))..position(within(numbers.end));
+            positions.map(move |position| At { chunk: number, position })
+        })
+    }
+
+    fn get(&self, at: At) -> Option<Newcomer<'c>> {
+        self.chunks.get(usize::try_from(at.chunk).ok()?)?.newcomer(usize::try_from(at.position).ok()?, self.tables)
+    }
+
+    fn number(&self, at: At) -> Option<usize> {
+        Some(self.starts.get(usize::try_from(at.chunk).ok()?)? + usize::try_from(at.position).ok()?)
+    }
+
+    fn id(&self, number: usize) -> Option<&'c str> {
+        self.get(self.places(number..number + 1).next()?).map(|newcomer| newcomer.id)
     }
 }
 
@@ -103,8 +128,8 @@ pub(super) fn build(chunks: &[Chunk], tables: &Tables, threads: usize) -> (Peopl
     let threads = threads.min(all.len / WORTH_A_THREAD).max(1);
 
     let hashes: Vec<(u64, u64)> = each_part(all.len, threads, |part| {
-        let both = |number| all.get(number).map_or((0, 0), |new| (hash(&seed, new.key), seed.hash_one(new.id)));
-        part.map(both).collect::<Vec<_>>()
+        let both = |at| all.get(at).map_or((0, 0), |new| (hash(&seed, new.key), seed.hash_one(new.id)));
+        all.places(part).map(both).collect::<Vec<_>>()
     })
     .concat();
     let filled = each_part(usize::try_from(shards).unwrap_or(usize::MAX), threads, |part| {
@@ -153,7 +178,7 @@ struct Filled {
 }
 
 fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64)], seed: &RandomState) -> Filled {
-    // Numbers of principals by shard: first how many each shard has, then each at its place.
+    // Principals by shard: first how many each shard has, then each at its place.
     let shard_of = |key: u64| {
         let shard = usize::try_from(scaled(key >> 32, shards)).unwrap_or(usize::MAX);
         shard.checked_sub(part.start).filter(|_| shard < part.end)
@@ -169,22 +194,23 @@ fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64
         total += *end;
         *end = total;
     }
-    let mut numbers = vec![0_usize; total];
-    for (number, (key, _)) in hashes.iter().enumerate() {
-        let Some(at) = shard_of(*key).and_then(|shard| next.get_mut(shard)) else { continue };
-        numbers.get_mut(*at).into_iter().for_each(|slot| *slot = number);
-        *at += 1;
+    let mut sorted = vec![At::default(); total];
+    for (at, (key, _)) in all.places(0..all.len).zip(hashes) {
+        let Some(next) = shard_of(*key).and_then(|shard| next.get_mut(shard)) else { continue };
+        sorted.get_mut(*next).into_iter().for_each(|slot| *slot = at);
+        *next += 1;
     }
     let mut filled = Filled { shards: Vec::with_capacity(part.len()), doubles: Vec::new(), grants: 0 };
     let mut start = 0;
     let mut newcomers = Vec::new();
     for end in ends {
-        let members = numbers.get(start..end).unwrap_or_default();
+        let members = sorted.get(start..end).unwrap_or_default();
         start = end;
         newcomers.clear();
-        newcomers.extend(members.iter().filter_map(|number| all.get(*number)));
+        newcomers.extend(members.iter().filter_map(|at| all.get(*at)));
+        let number = |position: usize| members.get(position).and_then(|at| all.number(*at));
         let shard = Shard::new(&newcomers, seed, |first, later| {
-            filled.doubles.extend(members.get(first).copied().zip(members.get(later).copied()));
+            filled.doubles.extend(number(first).zip(number(later)));
         });
         filled.grants +=
             shard.iter().map(|(_, slot)| all.tables.held_by(slot.profile(), shard.own(slot))).sum::<usize>();
@@ -202,10 +228,9 @@ fn same_ids(part: usize, parts: usize, all: &Gathered<'_>, hashes: &[(u64, u64)]
     ids.sort_unstable();
     let mut same = Vec::new();
     for alike in ids.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
-        let id = |number: usize| all.get(number).map(|newcomer| newcomer.id);
         for (position, (_, later)) in alike.iter().enumerate().skip(1) {
             let mut before = alike.iter().take(position).map(|(_, number)| *number);
-            same.extend(before.find(|first| id(*first) == id(*later)).map(|first| (first, *later)));
+            same.extend(before.find(|first| all.id(*first) == all.id(*later)).map(|first| (first, *later)));
         }
     }
     same
