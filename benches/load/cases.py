@@ -176,6 +176,8 @@ def flood(bench):
                 figures = {"rate": rate, "unanswered": one["unanswered"], "busy": (user + system) / wall, "late_p99": one["late_p99"],
                            **{key: one[key] for key in ("p50", "p99", "p99_9")}}
                 figures |= _poured(f"flood, {server.name}", other, level, seconds)
+                # Half a flood shows nothing of a whole one.
+                figures["came"] = figures["flood"] >= 0.5 * (max(bench.options.floods) if level is None else level)
                 generators.answered(f"flood, {server.name}", one)
                 if level == 0:
                     quiet_cpu = user + system
@@ -187,7 +189,9 @@ def flood(bench):
         for name, those in rounds.items():
             middle = lambda key, those=those: stats.median(one.get(key, 0) for one in those)
             say(f"  {server.name:<12} {name:<9} {middle('flood'):6.0f} forged a second, core {middle('busy'):.0%} busy, good p50 "
-                f"{middle('p50'):.0f} us, p99 {middle('p99'):.0f} us ({stats.ratio(those, rounds['quiet'], 'p99'):.1f} of quiet)")
+                f"{middle('p50'):.0f} us, p99 {middle('p99'):.0f} us ({stats.ratio(those, rounds['quiet'], 'p99'):.1f} of quiet)"
+                + (f", {middle('forged_cpu'):.0f} us of CPU a forged one" if levels[name] else "")
+                + ("" if all(one["came"] for one in those) else ": the machine was too busy for a flood of that rate, not judged"))
     return found
 
 
