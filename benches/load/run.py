@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 import cases
 import clients
 import peers
-import plots
 import plan
+import plots
 import process
 import stats
 import targets
@@ -193,6 +193,9 @@ def main():
     all_cores = process.cores()
     proxy = options.proxy_core if options.proxy_core is not None else all_cores[0]
     others = set(all_cores) - {proxy} or {proxy}
+    busy = os.getloadavg()[0]
+    if busy > 0.5:
+        say(f"The machine is busy (load {busy:.1f}): latencies and throughput will be those of a busy machine.")
     if len(all_cores) < 2:
         say("There is one core: the generator takes time from the proxies; only CPU per request means something.")
 
