@@ -36,7 +36,7 @@ def draw(results, folder):
     if "flood" in found:
         rounds = found["flood"]["rounds"]
         groups = [(level, {titles[name]: stats.median(one["p99"] for one in levels[level]) / 1000
-                           for name, levels in rounds.items() if level in levels})
+                           for name, levels in rounds.items() if all(one["came"] for one in levels[level])})
                   for level in dict.fromkeys(level for levels in rounds.values() for level in levels)]
         save("load-flood.svg", svg.bars("p99 of good requests beside a flood of forged tokens", "milliseconds", groups, names, _note(results)))
     if "workers" in found:
