@@ -1,25 +1,20 @@
 """What is measured. Each case gets the running servers and gives figures, most of them a list of rounds for each server."""
 
 import json
-import os
-import shutil
 import socket
 import ssl
 import time
 
 import clients as generators
 import peers
+import policies
 import process
 import stats
 import world as worlds
-
+from process import say
 
 # Rounds of cases whose differences are large.
 FEW = 3
-
-
-def say(text):
-    print(text, flush=True)
 
 
 class Bench:
@@ -127,93 +122,101 @@ def capacity(bench, server):
     if bench.options.warm:
         bench.clients.wrk(server.ports[peers.PLAIN], file, bench.options.warm)
     meter = process.Meter(server.process)
-    one = bench.clients.wrk(server.ports[peers.PLAIN], file, bench.options.seconds)
+    one = bench.clients.wrk(server.ports[peers.PLAIN], file, min(2, bench.options.seconds))
     user, system, _ = meter.read()
     server.cut_log()
     return one["requests"] / max(user + system, 0.01)
 
 
-def _answered(what, one):
-    """Good requests at a constant rate must be answered as such; what a busy machine left unanswered is said."""
-    if one["other_status"]:
-        raise process.Failed(f"{what}: {one['other_status']} good requests were refused")
-    if one["unanswered"]:
-        say(f"  {what}: {one['unanswered']} requests were still waiting when the run was over; they count with the time until then")
-
-
 def latency(bench):
-    """Latency at half load over a direct connection to the backend at the same rate. nginx and Portcullis get the same rate,
-    half of what the slower of the two can do; slower peers get half of what they can do themselves."""
+    """Latency at half of what each server's own core can do, over a direct connection to the backend at the same rate."""
     file = bench.world.requests("realistic")
-    able = {server.name: capacity(bench, server) for server in bench.servers}
-    common = min(able.get(name, float("inf")) for name in ("nginx", "portcullis"))
-    rates = {name: 0.5 * min(most, common) for name, most in able.items()}
+    rates = {server.name: 0.5 * capacity(bench, server) for server in bench.servers}
     say("  half load: " + ", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     found = {server.name: [] for server in bench.servers}
-    seconds = bench.options.seconds * 2
     for _, server in bench.in_turn(bench.servers, FEW):
-        direct = bench.clients.pace(bench.options.backend, file, rates[server.name], seconds)
-        one = bench.clients.pace(server.ports[peers.PLAIN], file, rates[server.name], seconds)
+        direct = bench.clients.pace(bench.options.backend, file, rates[server.name], bench.options.seconds)
+        meter = process.Meter(server.process)
+        one = bench.clients.pace(server.ports[peers.PLAIN], file, rates[server.name], bench.options.seconds)
+        user, system, wall = meter.read()
         server.cut_log()
-        _answered(f"latency, {server.name}", one)
+        generators.answered(f"latency, {server.name}", one)
         # How late the generator itself was counts in both: it says how far small differences can be believed.
-        figures = {"rate": rates[server.name], "late_p99": one["late_p99"], "direct_late_p99": direct["late_p99"]}
+        figures = {"rate": rates[server.name], "busy": (user + system) / wall,
+                   "late_p99": one["late_p99"], "direct_late_p99": direct["late_p99"]}
         for name in ("p50", "p99", "p99_9"):
             figures |= {name: one[name], f"direct_{name}": direct[name], f"added_{name}": one[name] - direct[name]}
         found[server.name].append(figures)
-        say(f"  {server.name:<12} p50 {one['p50']:.0f} us (direct {direct['p50']:.0f}), p99 {one['p99']:.0f} (direct {direct['p99']:.0f})")
+        say(f"  {server.name:<12} p50 {one['p50']:.0f} us (direct {direct['p50']:.0f}), p99 {one['p99']:.0f} (direct "
+            f"{direct['p99']:.0f}), core {figures['busy']:.0%} busy")
     return found
 
 
 def flood(bench):
     """Good traffic at a fifth of what the core can do, quiet and beside floods of forged tokens: at given rates from 64
     other addresses, and as fast as they come from its own. A refused token is never remembered, so each costs what a first
-    sight costs; whether it is answered 401 or 429 is the server's choice."""
+    sight costs; whether it is answered 401 or 429 is the server's choice. The flood has what the generators' cores have
+    left: were it to delay the good client there, that would not be the server's doing."""
     good, bad = bench.world.requests("realistic"), bench.world.requests("flood")
     seconds = max(2, bench.options.seconds)
     found = {}
     for server in [server for server in bench.servers if server.checks]:
         rate = 0.2 * capacity(bench, server)
-        levels = [0, *[level for level in bench.options.floods], None]
-        rounds = {name: [] for name in ("quiet", *[f"{level}/s" for level in bench.options.floods], "unbounded")}
-        quiet_cpu = None
+        levels = {"quiet": 0, **{f"{level}/s": level for level in bench.options.floods}, "unbounded": None}
+        rounds = {name: [] for name in levels}
         for _ in range(min(FEW, bench.options.rounds)):
-            for name, level in zip(rounds, levels):
-                port = server.ports[peers.PLAIN]
+            quiet_cpu = None
+            for name, level in levels.items():
                 other = None
-                if level:
-                    other = bench.clients.beside(bench.clients.pace_command(port, bad, level, seconds + 1, status=401, warm=0.5, sources=64))
-                elif level is None:
-                    other = bench.clients.beside(["wrk", "-t1", f"-c{generators.CONNECTIONS}", f"-d{generators.whole(seconds + 2)}s", "-s",
-                                                  bench.clients.script, f"http://127.0.0.1:{port}/", "--", bad])
+                if level != 0:
+                    other = bench.clients.beside(_pour(bench, server.ports[peers.PLAIN], bad, level, seconds), yielding=True)
                 meter = process.Meter(server.process)
-                one = bench.clients.pace(port, good, rate, seconds)
+                one = bench.clients.pace(server.ports[peers.PLAIN], good, rate, seconds)
                 user, system, wall = meter.read()
-                floods, refused = 0, {}
-                if other:
-                    said, errors = other.communicate(timeout=120)
-                    if other.returncode:
-                        raise process.Failed(f"flood, {server.name}: {errors[-400:]}")
-                    last = json.loads(said.strip().splitlines()[-1])
-                    floods = (last["answered"] + last["other_status"]) / (seconds + 1) if level else last["requests"] / (last["micros"] / 1e6)
-                    if level:
-                        refused = {"answered_401": last["answered"], "answered_else": last["other_status"],
-                                   "flood_unanswered": last["unanswered"]}
-                _answered(f"flood, {server.name}", one)
-                figures = {"rate": rate, "flood": floods, **refused, "unanswered": one["unanswered"], "busy": (user + system) / wall,
+                figures = {"rate": rate, "unanswered": one["unanswered"], "busy": (user + system) / wall, "late_p99": one["late_p99"],
                            **{key: one[key] for key in ("p50", "p99", "p99_9")}}
+                figures |= _poured(f"flood, {server.name}", other, level, seconds)
+                # Half a flood shows nothing of a whole one.
+                figures["came"] = figures["flood"] >= 0.5 * (max(bench.options.floods) if level is None else level)
+                generators.answered(f"flood, {server.name}", one)
                 if level == 0:
                     quiet_cpu = user + system
-                elif level and floods:
-                    figures["forged_cpu"] = max(0.0, (user + system - quiet_cpu) / (floods * wall) * 1e6)
+                elif level and figures["flood"]:
+                    figures["forged_cpu"] = max(0.0, (user + system - quiet_cpu) / (figures["flood"] * wall) * 1e6)
                 rounds[name].append(figures)
                 server.cut_log()
         found[server.name] = rounds
-        quiet = stats.median(one["p99"] for one in rounds["quiet"])
-        say(f"  {server.name:<12} good p99 " + ", ".join(
-            f"{name} {stats.median(one['p99'] for one in those):.0f} us "
-            f"({stats.ratio(those, rounds['quiet'], 'p99'):.1f}x)" for name, those in rounds.items()) + f"; quiet {quiet:.0f}")
+        for name, those in rounds.items():
+            middle = lambda key, those=those: stats.median(one.get(key, 0) for one in those)
+            say(f"  {server.name:<12} {name:<9} {middle('flood'):6.0f} forged a second, core {middle('busy'):.0%} busy, good p50 "
+                f"{middle('p50'):.0f} us, p99 {middle('p99'):.0f} us ({stats.ratio(those, rounds['quiet'], 'p99'):.1f} of quiet)"
+                + (f", {middle('forged_cpu'):.0f} us of CPU a forged one" if levels[name] else "")
+                + ("" if all(one["came"] for one in those) else ": the machine was too busy for a flood of that rate, not judged"))
     return found
+
+
+def _pour(bench, port, bad, level, seconds):
+    """The command of a flood that lasts as long as the good client's run: at a rate from many addresses, or without bound."""
+    if level:
+        return bench.clients.pace_command(port, bad, level, seconds + 1, status=401, warm=0.5, sources=64)
+    return ["wrk", "-t1", f"-c{generators.CONNECTIONS}", f"-d{generators.whole(seconds + 1)}s", "-s", bench.clients.script,
+            f"http://127.0.0.1:{port}/", "--", bad]
+
+
+def _poured(what, other, level, seconds):
+    """What came of a flood: how many forged tokens were answered a second and, where it had a rate, how."""
+    if not other:
+        return {"flood": 0}
+    said, errors = other.communicate(timeout=120)
+    if other.returncode:
+        raise process.Failed(f"{what}: {errors[-400:]}")
+    last = json.loads(said.strip().splitlines()[-1])
+    if level:
+        return {"flood": (last["answered"] + last["other_status"]) / (seconds + 1), "answered_401": last["answered"],
+                "answered_else": last["other_status"], "flood_unanswered": last["unanswered"]}
+    if last["refused"] != last["requests"]:
+        raise process.Failed(f"{what}: {last['requests'] - last['refused']} forged tokens were not refused")
+    return {"flood": last["requests"] / (last["micros"] / 1e6)}
 
 
 def _connect(port, wire, tls):
@@ -281,102 +284,31 @@ def idle(bench):
 
 
 def workers(bench):
-    """One worker and two. With fewer than four cores the generator shares cores with the proxy, so throughput understates
-    both; CPU per request says what a second worker costs in contention: twice the cores at the same CPU is twice the
-    throughput."""
+    """One worker and two. With fewer than four cores the generator and the backend take time from the second worker, so
+    throughput says more about them; what can be told everywhere is how many requests a second of each core's own time is
+    worth, and how evenly the two share the work: the busier one is the first that has no more to give."""
     file = bench.world.requests("realistic")
     shared = len(bench.all_cores) < 4
-    two_cores = set(bench.all_cores[:2])
-    ports = [port + 10 for port in next(server for server in bench.servers if server.name == "portcullis").ports]
-    two = peers.PortcullisTwo(bench.world, ports, bench.options.backend)
     one = next(server for server in bench.servers if server.name == "portcullis")
-    load_cores = set(bench.all_cores) if shared else set(bench.all_cores[2:])
-    load = generators.Clients(bench.world.folder, load_cores, bench.clients.target)
-    two.start(two_cores)
+    two = peers.PortcullisTwo(bench.world, [port + 10 for port in one.ports], bench.options.backend)
+    load = generators.Clients(bench.world.folder, set(bench.all_cores if shared else bench.all_cores[2:]), bench.clients.target)
+    two.start(set(bench.all_cores[:2]))
+
+    def run(server, seconds):
+        before = process.threads(server.process.pid, "worker-")
+        found = load.wrk(server.ports[peers.PLAIN], file, seconds, connections=128)
+        after = process.threads(server.process.pid, "worker-")
+        spent = [after[thread] - before.get(thread, 0) for thread in after]
+        return {**found, "busiest": max(spent) / max(0.01, sum(spent))}
+
     try:
-        run = lambda server, seconds: load.wrk(server.ports[peers.PLAIN], file, seconds, connections=128)
-        found = bench.interleaved("workers", [one, two], run)
+        found = bench.interleaved("workers", [one, two], run, most=FEW)
     finally:
         two.stop()
-    return {**found, "shared_cores": shared,
-            "capacity_ratio": 2 / stats.ratio(found["portcullis-2"], found["portcullis"], "cpu"),
+    cost = stats.ratio(found["portcullis-2"], found["portcullis"], "cpu")
+    busiest = stats.median(each["busiest"] for each in found["portcullis-2"])
+    return {**found, "shared_cores": shared, "cost_ratio": cost, "busiest": busiest, "capacity_ratio": 1 / (cost * busiest),
             "throughput_ratio": stats.ratio(found["portcullis-2"], found["portcullis"], "rps")}
-
-
-def _alone(bench, name):
-    """A Portcullis of its own, not yet started."""
-    class Alone(peers.Portcullis):
-        pass
-
-    Alone.name = name
-    base = next((server for server in bench.servers if server.name == "portcullis"), None)
-    ports = [port + 20 for port in base.ports]
-    return Alone(bench.world, ports, bench.options.backend)
-
-
-def reload(bench):
-    """Latency while the whole policy is read again once a second, and without: many routes and principals. The process may
-    use all cores here, since a reload has threads of its own."""
-    scale = bench.scale
-    server = _alone(bench, "portcullis-reload")
-    wide = worlds.path(worlds.ONE, scale.reload_routes)
-    file = worlds.write(bench.world.folder, "reload.requests", worlds.request(wide, bench.world.tokens["good"]))
-    server.policy = (scale.reload_routes, scale.reload_principals)
-    found = {}
-    server.start(set(bench.all_cores))
-    try:
-        seconds = bench.options.reload_seconds
-        serial = lambda: json.loads(server.ask("/status")[1])["serial"]
-        # Two versions of the route map and of the principals, each renamed over the live ones in its turn.
-        for version in (1, 2):
-            names = server.write_policy(*server.policy, mark=version, suffix=f".{version}")
-        for kind in ("quiet", "reloads"):
-            before = serial()
-            other = bench.clients.beside(bench.clients.pace_command(server.ports[peers.PLAIN], file, bench.options.reload_rate,
-                                                                     seconds, warm=2))
-            end, number = time.monotonic() + seconds + 2, 0
-            while other.poll() is None and time.monotonic() < end:
-                if kind == "reloads":
-                    for name in names:
-                        worlds.install(server.config, f"{name}.{number % 2 + 1}", name)
-                    number += 1
-                time.sleep(1)
-            said, errors = other.communicate(timeout=120)
-            if other.returncode:
-                raise process.Failed(f"reload: {errors[-400:]}")
-            one = json.loads(said)
-            _answered("reload", one)
-            found[kind] = {**one, "written": number, "published": serial() - before, **server.memory()}
-            say(f"  {kind:<8} p50 {one['p50']:.0f} us, p99 {one['p99']:.0f} us, p99.9 {one['p99_9']:.0f} us, "
-                f"{number} files written, {found[kind]['published']} policies published")
-            time.sleep(2)
-    finally:
-        server.stop()
-    return {**found, "routes": scale.reload_routes, "principals": scale.reload_principals, "people": scale.people,
-            "p99_ratio": found["reloads"]["p99"] / found["quiet"]["p99"]}
-
-
-def memory(bench):
-    """Memory of the gateway against the number of principals, and the time until it is ready."""
-    points = []
-    for count in bench.scale.memory:
-        server = _alone(bench, "portcullis-memory")
-        server.policy = (bench.scale.routes, count)
-        command = server.prepare()
-        server.prepare = lambda command=command: command
-        began = time.monotonic()
-        server.start(set(bench.all_cores))
-        ready = time.monotonic() - began
-        try:
-            time.sleep(3)
-            points.append({"principals": count, "ready_seconds": ready, **server.memory()})
-        finally:
-            server.stop()
-        shutil.rmtree(server.config, ignore_errors=True)
-        last = points[-1]
-        say(f"  {count:>9} principals: {last['pss'] / 1024:.1f} MiB, at most {last['peak'] / 1024:.1f}, ready after {ready:.2f} s")
-    each = stats.slope([(point["principals"], point["pss"] * 1024) for point in points])
-    return {"points": points, "people": bench.scale.people, "bytes_each": each}
 
 
 # Name, what it is, how it is measured; those with rounds of CPU figures come first.
@@ -395,7 +327,7 @@ OTHER_CASES = {
     "latency": ("latency at half load", latency),
     "idle": ("idle connections", idle),
     "workers": ("one worker and two", workers),
-    "reload": ("latency under reload", reload),
-    "memory": ("memory against principals", memory),
+    "reload": ("latency under reload", policies.reload),
+    "memory": ("memory against principals", policies.memory),
 }
 CASES = {**CPU_CASES, **OTHER_CASES}

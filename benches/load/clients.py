@@ -54,6 +54,15 @@ def whole(seconds):
     return max(1, round(seconds))
 
 
+def answered(what, one):
+    """Good requests at a constant rate must be answered as such; what a busy machine left unanswered is said."""
+    if one["other_status"]:
+        raise process.Failed(f"{what}: {one['other_status']} good requests were refused")
+    if one["unanswered"]:
+        process.say(f"  {what}: {one['unanswered']} requests were still waiting when the run was over; they count with the time "
+                    "until then")
+
+
 class Clients:
     """The generators on their core."""
 
@@ -127,10 +136,11 @@ class Clients:
         """Requests at a constant rate; times count from the moment a request was due."""
         return json.loads(self._run(self.pace_command(*arguments, **named)))
 
-    def beside(self, command):
-        """Starts a generator in the background."""
+    def beside(self, command, yielding=False):
+        """Starts a generator in the background. One that yields runs when nobody else on its cores wants to: what it sends
+        then costs the server, and not those who measure the server."""
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                preexec_fn=process.on(self.core_set))
+                                preexec_fn=process.on(self.core_set, yielding))
 
     def versions(self):
         """What is used, for the record."""

@@ -113,16 +113,24 @@ def _integers(der):
             yield from _integers(body)
 
 
-def make_key(folder):
-    """A new key; its public half stands in `token.pub.pem`."""
-    private = os.path.join(folder, "token.key.pem")
+def make_key(folder, name):
+    """A new key, in `NAME.key.pem`."""
+    private = os.path.join(folder, f"{name}.key.pem")
     subprocess.run(["openssl", "genrsa", "-out", private, "2048"], check=True, capture_output=True)
-    subprocess.run(["openssl", "rsa", "-in", private, "-pubout", "-out", os.path.join(folder, "token.pub.pem")],
-                   check=True, capture_output=True)
     with open(private, encoding="ascii") as file:
         der = base64.b64decode("".join(line for line in file.read().splitlines() if not line.startswith("-")))
     n, e, d, p, q = [number for number in _integers(der) if number > 1][:5]
     return Key(n, e, d, p, q)
+
+
+def make_keys(folder):
+    """The issuers' key, whose public half stands in `token.pub.pem`, and one that nobody trusts. The second has the smaller
+    modulus: each of its signatures is a number that the first can be asked about, so the verification runs to its end."""
+    made = {name: make_key(folder, name) for name in ("one", "two")}
+    trusted, other = sorted(made, key=lambda name: made[name].n, reverse=True)
+    subprocess.run(["openssl", "rsa", "-in", os.path.join(folder, f"{trusted}.key.pem"), "-pubout",
+                    "-out", os.path.join(folder, "token.pub.pem")], check=True, capture_output=True)
+    return made[trusted], made[other]
 
 
 def make_certificate(folder, host):
@@ -175,12 +183,3 @@ def tokens(key, numbers):
     shares = [(key, numbers[at : at + 250]) for at in range(0, len(numbers), 250)]
     with ProcessPoolExecutor() as pool:
         return [one for share in pool.map(_tokens, shares) for one in share]
-
-
-def forged(good, number):
-    """A token with the claims of a good one and a signature that nobody made, a different one for each number."""
-    head, claims, signature = good.split(".")
-    size = len(base64.urlsafe_b64decode(signature + "=="))
-    # The first byte is 0, so that the number is below every modulus and the verification runs to its end.
-    noise = b"\0" + hashlib.shake_256(f"forged {number}".encode()).digest(size - 1)
-    return f"{head}.{claims}.{encoded(noise)}"

@@ -33,6 +33,17 @@ def draw(results, folder):
             groups.append(("forwarded" if kind == "realistic" else kind,
                            {titles[name]: stats.median(one["cpu"] for one in those) for name, those in rounds.items()}))
         save("load-refusals.svg", svg.bars("Processor time of a refusal", "microseconds", groups, names, _note(results)))
+    if "flood" in found:
+        rounds = found["flood"]["rounds"]
+        groups = [(level, {titles[name]: stats.median(one["p99"] for one in levels[level]) / 1000
+                           for name, levels in rounds.items() if all(one["came"] for one in levels[level])})
+                  for level in dict.fromkeys(level for levels in rounds.values() for level in levels)]
+        save("load-flood.svg", svg.bars("p99 of good requests beside a flood of forged tokens", "milliseconds", groups, names, _note(results)))
+    if "workers" in found:
+        one = found["workers"]["rounds"]
+        groups = [("CPU a request", {"one": 1, "two": one["cost_ratio"]}), ("capacity", {"one": 1, "two": one["capacity_ratio"]}),
+                  ("throughput", {"one": 1, "two": one["throughput_ratio"]})]
+        save("load-workers.svg", svg.bars("One worker and two", "one worker = 1", groups, ["one", "two"], _note(results)))
     if "latency" in found:
         groups = []
         for figure, label in (("added_p50", "p50"), ("added_p99", "p99"), ("added_p99_9", "p99.9")):

@@ -14,6 +14,11 @@ class Failed(Exception):
     """A program did not do what the comparison needs."""
 
 
+def say(text):
+    """Tells whoever watches the run, at once."""
+    print(text, flush=True)
+
+
 def cores():
     """The cores that this process may use."""
     return sorted(os.sched_getaffinity(0))
@@ -31,9 +36,16 @@ def many_files(wanted=65_536):
     return most
 
 
-def on(core_set):
-    """What a child does before it becomes another program: it stays on these cores."""
-    return lambda: os.sched_setaffinity(0, core_set)
+def on(core_set, yielding=False):
+    """What a child does before it becomes another program: it stays on these cores, and one that yields leaves them to any
+    other that is ready."""
+
+    def before():
+        os.sched_setaffinity(0, core_set)
+        if yielding:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    return before
 
 
 def start(command, core_set, out, err, folder):
@@ -120,6 +132,21 @@ def cpu(pids):
             fields = file.read().rpartition(")")[2].split()
         user, system = user + int(fields[11]), system + int(fields[12])
     return user / TICK, system / TICK
+
+
+def threads(pid, prefix):
+    """Seconds of processor time of each thread of a process whose name begins so, by its number."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii", errors="replace") as file:
+                name, _, rest = file.read().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name.startswith(prefix):
+            fields = rest.split()
+            found[int(thread)] = (int(fields[11]) + int(fields[12])) / TICK
+    return found
 
 
 def memory(pids):

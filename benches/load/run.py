@@ -8,6 +8,7 @@ README.md beside this file says what is measured and how."""
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -20,15 +21,19 @@ from dataclasses import asdict, dataclass
 import cases
 import clients
 import peers
+import plan
 import plots
 import process
 import stats
 import targets
 import verify
 import world as worlds
+from process import say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+# Those that the targets speak of.
+USUAL = ("nginx", "haproxy", "envoy-cache", "portcullis")
 KEPT = ("cpu", "user", "system", "rps", "p50", "p99", "p99_9", "rss", "pss", "busy")
 
 
@@ -42,7 +47,7 @@ class Scale:
     idle: int = 10_000
     reload_routes: int = 10_000
     reload_principals: int = 1_000_000
-    memory: tuple = (1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+    memory: tuple = (10_000, 100_000, 1_000_000)
     # How the gateway gets its principals: `yaml` or `tsv` (principals_from).
     people: str = "tsv"
 
@@ -56,11 +61,12 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="a smoke run of some two minutes; its figures mean nothing")
     parser.add_argument("--cases", default="all", help=f"comma-separated: {', '.join(cases.CASES)}; or `all` (without "
                         f"`h2`, which the gateway does not speak without TLS), or `cpu` for the first {len(cases.CPU_CASES)}")
-    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peer.name for peer in peers.COMPARED)}")
+    parser.add_argument("--peers", default=",".join(USUAL), help="comma-separated, or `all`: "
+                        f"{', '.join(peer.name for peer in peers.COMPARED)} (those of the targets: {', '.join(USUAL)})")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of each case (5)")
-    parser.add_argument("--seconds", type=float, help="length of each measurement (4)")
-    parser.add_argument("--warm", type=float, help="what is not counted before it, in seconds (2)")
-    parser.add_argument("--reload-seconds", type=float, help="length of each half of `reload` (30)")
+    parser.add_argument("--seconds", type=float, help="length of each measurement (3)")
+    parser.add_argument("--warm", type=float, help="what is not counted before it, in seconds (1)")
+    parser.add_argument("--reload-seconds", type=float, help="length of each half of `reload` (20)")
     parser.add_argument("--reload-rate", type=int, help="requests a second in `reload` (2000)")
     parser.add_argument("--floods", default=None, help="forged tokens a second in `flood` (1000,5000,10000)")
     parser.add_argument("--people", choices=("yaml", "tsv"), default="tsv", help="how the gateway reads its principals")
@@ -77,9 +83,9 @@ def arguments():
     options = parser.parse_args()
     quick = options.quick
     options.rounds = options.rounds or (1 if quick else 5)
-    options.seconds = options.seconds or (1 if quick else 4)
-    options.warm = options.warm or (0 if quick else 2)
-    options.reload_seconds = options.reload_seconds or (3 if quick else 30)
+    options.seconds = options.seconds or (1 if quick else 3)
+    options.warm = options.warm or (0 if quick else 1)
+    options.reload_seconds = options.reload_seconds or (3 if quick else 20)
     options.reload_rate = options.reload_rate or (500 if quick else 2000)
     options.floods = [int(one) for one in (options.floods or ("500" if quick else "1000,5000,10000")).split(",")]
     usual = {"all": cases.CASES, "cpu": cases.CPU_CASES}.get(options.cases)
@@ -89,8 +95,7 @@ def arguments():
         parser.error(f"no such case: {', '.join(unknown)}")
     options.cases = [case for case in cases.CASES if case in chosen]
     names = [peer.name for peer in peers.COMPARED]
-    few = [name for name in names if name not in ("nginx-nolog", "envoy")]
-    wanted = {"all": few if quick else names}.get(options.peers) or options.peers.split(",")
+    wanted = names if options.peers == "all" else options.peers.split(",")
     unknown = [one for one in wanted if one not in names]
     if unknown:
         parser.error(f"no such peer: {', '.join(unknown)}")
@@ -183,13 +188,16 @@ def main():
         scale.memory = tuple(int(one) for one in options.memory.split(","))
     files = process.many_files()
     if files < 1.25 * scale.idle:
-        cases.say(f"Only {files} files may be open (ulimit -n): `idle` takes fewer connections.")
+        say(f"Only {files} files may be open (ulimit -n): `idle` takes fewer connections.")
         scale.idle = int(files / 1.5)
     all_cores = process.cores()
     proxy = options.proxy_core if options.proxy_core is not None else all_cores[0]
     others = set(all_cores) - {proxy} or {proxy}
+    busy = os.getloadavg()[0]
+    if busy > 0.5:
+        say(f"The machine is busy (load {busy:.1f}): latencies and throughput will be those of a busy machine.")
     if len(all_cores) < 2:
-        cases.say("There is one core: the generator takes time from the proxies; only CPU per request means something.")
+        say("There is one core: the generator takes time from the proxies; only CPU per request means something.")
 
     # Being told to end is no reason to leave servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
@@ -199,7 +207,7 @@ def main():
     left_out = {}
     options.backend = options.port_base
     try:
-        cases.say("keys, tokens and configuration ...")
+        say("keys, tokens and configuration ...")
         world = worlds.World(folder, scale)
         backend = peers.Backend(world, [options.backend] * 4, options.backend)
         backend.start(others)
@@ -210,7 +218,7 @@ def main():
                 continue
             if not kind.found():
                 left_out[kind.name] = f"not installed: {kind.package}"
-                cases.say(f"{kind.name} is left out, {left_out[kind.name]}")
+                say(f"{kind.name} is left out, {left_out[kind.name]}")
                 continue
             # The gateways of some cases come 10 and 20 above those of the one that always runs.
             ports = [options.port_base + 40 * (at + 1) + offset for offset in range(4)]
@@ -231,50 +239,59 @@ def main():
         }
         for server in servers:
             results["verified"][server.name] = verify.checked(server, world)
-            cases.say(f"verified: {server.name} ({len(results['verified'][server.name])} answers)")
+            say(f"verified: {server.name} ({len(results['verified'][server.name])} answers)")
 
         generator = clients.Clients(folder, others, os.path.join(ROOT, "target", "load-pace"))
         bench = cases.Bench(options, world, servers, generator, {proxy}, all_cores)
         own = any(server.name == "portcullis" for server in servers)
+        say(f"some {math.ceil(plan.seconds(options, scale, servers) / 60)} minutes")
         for case in options.cases:
             title, measure = cases.CASES[case]
             if case in ("workers", "reload", "memory") and not own:
                 continue
-            cases.say(f"\n## {title}")
+            say(f"\n## {title}")
             at = time.monotonic()
             try:
                 rounds = measure(bench)
             except process.Failed as failed:
                 results["cases"][case] = {"title": title, "failed": str(failed)}
-                cases.say(f"FAILED: {failed}")
+                say(f"FAILED: {failed}")
                 continue
             entry = {"title": title, "rounds": rounds, "took_seconds": round(time.monotonic() - at, 1)}
             if case in cases.CPU_CASES:
                 entry["summary"] = summary(rounds, rounds.get("nginx"))
-                cases.say("\n" + table(entry["summary"]))
+                say("\n" + table(entry["summary"]))
             elif case == "refusals":
                 for kind in rounds:
                     if kind != "realistic":
-                        cases.say(f"  {kind}: " + ", ".join(f"{name} {stats.ratio(those, rounds['realistic'][name], 'cpu'):.2f}"
+                        say(f"  {kind}: " + ", ".join(f"{name} {stats.ratio(those, rounds['realistic'][name], 'cpu'):.2f}"
                                                             for name, those in rounds[kind].items()) + " of a forwarded request")
             elif case == "workers":
-                cases.say(f"  two workers: {rounds['capacity_ratio']:.2f} times the requests a second of CPU that one has, "
-                          f"{rounds['throughput_ratio']:.2f} times in throughput")
+                shared = " (the generator shared their cores)" if rounds["shared_cores"] else ""
+                say(f"  two workers: a request costs {rounds['cost_ratio']:.2f} times that of one, the busier has "
+                    f"{rounds['busiest']:.0%} of the work: two cores do {rounds['capacity_ratio']:.2f} times what one does; "
+                    f"throughput {rounds['throughput_ratio']:.2f} times{shared}")
+            elif case == "reload":
+                say(f"  p99 {rounds['p99_ratio']:.2f} times, {rounds['lost']} requests lost, memory afterwards "
+                    f"{rounds['memory_ratio']:.2f} times")
             elif case == "memory":
-                cases.say(f"  {rounds['bytes_each'] or 0:.0f} bytes a principal")
+                say(f"  {rounds['bytes_each'] or 0:.0f} bytes a principal, names and all")
             results["cases"][case] = entry
+            reached = targets.judged({case: entry})
+            if reached:
+                say("\n" + targets.table(reached))
             save(results, options, folder)
         results["commands"] |= generator.commands
         results["log_lines_dropped"] = {server.name: server.dropped() for server in servers if isinstance(server, peers.Portcullis)}
         results["targets"] = targets.judged(results["cases"])
         for name, lines in results["log_lines_dropped"].items():
             if lines:
-                cases.say(f"{name} dropped {lines} lines of its decision log")
+                say(f"{name} dropped {lines} lines of its decision log")
         if results["targets"]:
-            cases.say("\n## targets\n\n" + targets.table(results["targets"]))
+            say("\n## all targets\n\n" + targets.table(results["targets"]))
         results["took_seconds"] = round(time.monotonic() - begun)
         made = save(results, options, folder)
-        cases.say(f"\n{results['took_seconds']} s; results.json, {', '.join(made)}")
+        say(f"\n{results['took_seconds']} s; results.json, {', '.join(made)}")
         failed = [case for case, entry in results["cases"].items() if "failed" in entry]
         if failed:
             sys.exit(f"failed: {', '.join(failed)}")
@@ -284,7 +301,7 @@ def main():
         for server in reversed(started):
             server.stop()
         if options.keep:
-            cases.say(f"kept: {folder}")
+            say(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -35,9 +35,9 @@ def medians(rounds):
 
 def ratio(rounds, base, name):
     """The median over rounds of one figure against that of the base in the same round: what slowed both down in a round
-    does not count."""
+    does not count. A base that is not above 0 (a difference lost in noise) is no base."""
     pairs = zip(rounds, base)
-    return median(one[name] / other[name] for one, other in pairs if one.get(name) is not None and other.get(name))
+    return median(one[name] / other[name] for one, other in pairs if one.get(name) is not None and (other.get(name) or 0) > 0)
 
 
 def slope(points):

@@ -23,6 +23,10 @@ class Figures(unittest.TestCase):
         base = [{"cpu": 20}, {"cpu": 60}, {"cpu": 20}]
         self.assertEqual(stats.ratio(ours, base, "cpu"), 0.5)
 
+    def test_what_is_not_above_nothing_is_no_base_of_a_ratio(self):
+        self.assertEqual(stats.ratio([{"p": 3}, {"p": 4}, {"p": 5}], [{"p": 2}, {"p": 0}, {"p": -5}], "p"), 1.5)
+        self.assertIsNone(stats.ratio([{"p": 3}], [{"p": -1}], "p"))
+
     def test_medians_leave_out_what_is_no_number(self):
         self.assertEqual(stats.medians([{"a": 1, "b": "x"}, {"a": 3, "b": "y"}]), {"a": 2})
 
