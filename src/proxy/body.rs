@@ -107,7 +107,7 @@ impl Body {
             place: RefCell::new(None),
             client: Rc::clone(client),
             // The client's side has not asked for anything yet.
-            waits_since: Cell::new(Some(Instant::now())),
+            waits_since: Cell::new(multiplexed.then(Instant::now)),
             cut: Cell::new(None),
             multiplexed,
             deadline: within.whole,
@@ -202,7 +202,7 @@ pub(super) struct Held {
     permit: RefCell<Option<Permit>>,
     place: RefCell<Option<Place>>,
     client: Rc<Connection>,
-    /// Since when a piece waits for the client; `None` while the upstream is to send one.
+    /// Since when a piece waits for the client, of HTTP/2; `None` while the upstream is to send one.
     waits_since: Cell<Option<Instant>>,
     /// Why the answer was ended from outside, if it was.
     cut: Cell<Option<BrokenBody>>,
@@ -226,7 +226,7 @@ impl Held {
             self.cut.set(Some(BrokenBody::Late));
             self.let_go(|ledger| ledger.broken(Reason::RequestTimeout));
             self.client.sever();
-        } else if self.multiplexed && self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
+        } else if self.waits_since.get().is_some_and(|since| since.elapsed() > limit) {
             self.cut.set(Some(BrokenBody::Slow));
             self.let_go(|ledger| ledger.broken(Reason::BodyTimeout));
         }
@@ -326,7 +326,7 @@ impl Relay {
                     if let Some((_, ledger)) = held.exchange.borrow_mut().as_mut() {
                         ledger.sent(data.len());
                     }
-                    held.waits_since.set(Some(Instant::now()));
+                    held.waits_since.set(held.multiplexed.then(Instant::now));
                     // hyper does not ask again after the last piece, so the end must be noticed with it.
                     if ended {
                         held.complete();

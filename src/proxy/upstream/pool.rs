@@ -115,7 +115,7 @@ impl ServerPool {
         let ready = idle.iter().rposition(takes)?;
         let Idle { connection, since } = idle.remove(ready)?;
         // The sweep comes only once a second, and the oldest are in front: if this one is too old, all are.
-        (since.elapsed() <= self.longest.get()).then_some(connection)
+        (now.saturating_duration_since(since) <= self.longest.get()).then_some(connection)
     }
 
     fn check_out_shared(self: &Rc<Self>) -> Option<Lease> {
