@@ -44,14 +44,31 @@ impl FromStr for Guid {
 /// How many digits stand between the hyphens.
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
+/// By byte: the value of the hexadecimal digit that it is, or [`NO_DIGIT`].
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let (mut rest, mut byte): (&mut [u8], u8) = (&mut digits, 0);
+    while let [digit, behind @ ..] = rest {
+        *digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => NO_DIGIT,
+        };
+        byte = byte.wrapping_add(1);
+        rest = behind;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
+
 /// The number that up to 16 hexadecimal digits are.
 fn digits(written: &[u8]) -> Option<u64> {
-    let (value, wrong) = written.iter().fold((0, false), |(value, wrong), byte| {
-        let (decimal, letter) = (byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a'));
-        let digit = if decimal < 10 { decimal } else { letter.wrapping_add(10) };
-        ((value << 4) | u64::from(digit), wrong | (decimal >= 10 && letter >= 6))
+    let (value, seen) = written.iter().fold((0, 0), |(value, seen), byte| {
+        let digit = DIGITS.get(usize::from(*byte)).copied().unwrap_or(NO_DIGIT);
+        ((value << 4) | u64::from(digit), seen | digit)
     });
-    (!wrong).then_some(value)
+    (seen < 16).then_some(value)
 }
 
 impl fmt::Display for Guid {

@@ -139,20 +139,33 @@ fn trimmed(text: &str) -> &str {
     }
 }
 
-/// What stands between marks of one byte each. `str::split` compares each mark that it finds once more, by a call, which
-/// was a third of the time in which a file is read.
+/// What stands between marks of one byte each. `str::split` compares each mark that it finds once more, by a call.
 fn pieces(text: &str, mark: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some((piece, behind)) =
-            text.bytes().position(|byte| byte == mark).and_then(|end| text.split_at_checked(end))
-        else {
+        let Some((piece, behind)) = first(text.as_bytes(), mark).and_then(|end| text.split_at_checked(end)) else {
             return rest.take();
         };
         rest = behind.get(1..);
         Some(piece)
     })
+}
+
+/// Where a byte comes first. Eight are looked at in one step: those that are sought become zero, and only where a zero is
+/// does the subtraction borrow a highest bit that was not there, at the first one before any other.
+fn first(bytes: &[u8], sought: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHEST: u64 = u64::from_le_bytes([0x80; 8]);
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (number, eight) in eights.iter().enumerate() {
+        let apart = u64::from_le_bytes(*eight) ^ u64::from_le_bytes([sought; 8]);
+        let zeros = apart.wrapping_sub(ONES) & !apart & HIGHEST;
+        if zeros != 0 {
+            return Some(8 * number + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|byte| *byte == sought).map(|at| bytes.len() - rest.len() + at)
 }
 
 /// Whether a line has neither backslashes nor control characters other than tabs.
@@ -254,4 +267,22 @@ fn grant(written: &str, line: Line<'_>, report: &mut Report) -> Option<Node> {
 
 fn entry(key: &str, written: &str, line: Line<'_>, report: &mut Report) -> Option<Entry> {
     Some(Entry { place: line.place_of(written), key: key.into(), value: text(written, line, report)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_of_a_byte_is_found_wherever_it_is(
+            // Bytes that differ in one bit, or by one, are the ones to be taken for each other.
+            bytes in prop::collection::vec(prop::sample::select(vec![b',', b',' + 1, b',' - 1, b',' | 0x80, 0, 0xff]), 0..40),
+            sought in prop::sample::select(vec![b',', 0, 0xff, b'\t']),
+        ) {
+            prop_assert_eq!(first(&bytes, sought), bytes.iter().position(|byte| *byte == sought));
+        }
+    }
 }

@@ -136,12 +136,14 @@ fn side_by_side<T: Send, R: Send, F: Fn(T) -> R + Sync>(threads: usize, mut item
 struct Written<'t>(&'t str);
 
 impl PartialEq for Written<'_> {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && (self.0.is_empty() || self.0 == other.0)
     }
 }
 
 impl Hash for Written<'_> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
