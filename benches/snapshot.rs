@@ -11,6 +11,7 @@ mod world;
 
 use std::fs;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,9 @@ use portcullis::policy::{Domain, DomainId};
 use portcullis::reload::{self, PolicyFiles};
 use portcullis::snapshot::{Live, Reader, Snapshot};
 use world::World;
+
+/// Principals of one file: one may have 1 GiB at most.
+const EACH_FILE: usize = 2_500_000;
 
 /// A world whose principals are to be many.
 fn small() -> World {
@@ -59,22 +63,26 @@ fn read(criterion: &mut Criterion, principals: usize) {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("routes.yaml"), support::routes(1, "http://127.0.0.1:1")).unwrap();
-    for (name, people) in [
-        ("p.tsv", support::people_tsv as fn(usize) -> String),
-        ("p.jsonl", support::people_jsonl as fn(usize) -> String),
+    for (kind, people) in [
+        ("tsv", support::people_tsv as fn(Range<usize>) -> String),
+        ("jsonl", support::people_jsonl as fn(Range<usize>) -> String),
     ] {
-        fs::write(at(name), people(principals)).unwrap();
-        fs::write(at("grants.yaml"), support::grants_from(name)).unwrap();
+        let parts = (0..principals).step_by(EACH_FILE).map(|first| first..principals.min(first + EACH_FILE));
+        let names: Vec<String> = (0..parts.len()).map(|number| format!("p{number}.{kind}")).collect();
+        parts.zip(&names).for_each(|(numbers, name)| fs::write(at(name), people(numbers)).unwrap());
+        fs::write(at("grants.yaml"), support::grants_from(&names)).unwrap();
         let tenants = vec![Tenant::of_objects("t", support::TENANT.parse().unwrap())];
         let files = PolicyFiles { routes: vec![at("routes.yaml")], grants: vec![at("grants.yaml")], tenants };
-        criterion.bench_function(&format!("snapshot/read {principals} from {name}"), |bencher| {
+        criterion.bench_function(&format!("snapshot/read {principals} from {kind}"), |bencher| {
             bencher.iter_with_large_drop(|| {
-                let loaded = reload::load(&files, &mut Report::new());
-                assert_eq!(loaded.compiled.as_ref().unwrap().domains.counts().1, principals);
+                let mut report = Report::new();
+                let loaded = reload::load(&files, &mut report);
+                let read = loaded.compiled.as_ref().map(|compiled| compiled.domains.counts().1);
+                assert_eq!(read, Some(principals), "{report:?}");
                 loaded
             });
         });
-        fs::remove_file(at(name)).unwrap();
+        names.iter().for_each(|name| fs::remove_file(at(name)).unwrap());
     }
 }
 

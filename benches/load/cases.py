@@ -31,7 +31,7 @@ class Bench:
     def in_turn(self, servers, most=None):
         """Rounds in which every server has its turn, the first one a different one each time."""
         for number in range(min(self.options.rounds, most or self.options.rounds)):
-            at = number % len(servers)
+            at = number % max(1, len(servers))
             for server in servers[at:] + servers[:at]:
                 yield number, server
 

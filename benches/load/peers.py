@@ -328,9 +328,11 @@ class Portcullis(Server):
         """The route map and the grants; with a suffix beside the live ones, to be renamed over them. Gives their names."""
         worlds.write(self.config, "routes.yaml" + suffix, worlds.routes(routes, self.backend, mark))
         if self.world.scale.people == "tsv":
-            worlds.write_people(self.config, "people.tsv" + suffix, principals, mark)
-            worlds.write(self.config, "grants.yaml", worlds.grants(0, "people.tsv"))
-            return ["routes.yaml", "people.tsv"]
+            files = worlds.people_files(principals)
+            for name, numbers in files.items():
+                worlds.write_people(self.config, name + suffix, numbers, principals, mark)
+            worlds.write(self.config, "grants.yaml", worlds.grants(0, list(files)))
+            return ["routes.yaml", *files]
         worlds.write(self.config, "grants.yaml" + suffix, worlds.grants(principals, mark=mark))
         return ["routes.yaml", "grants.yaml"]
 

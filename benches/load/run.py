@@ -272,7 +272,7 @@ def main():
                     f"{rounds['busiest']:.0%} of the work: two cores do {rounds['capacity_ratio']:.2f} times what one does; "
                     f"throughput {rounds['throughput_ratio']:.2f} times{shared}")
             elif case == "reload":
-                say(f"  p99 {rounds['p99_ratio']:.2f} times, {rounds['lost']} requests lost, memory afterwards "
+                say(f"  p99 {rounds['p99_ratio']:.2f} times, {rounds['unanswered']} requests without an answer, memory afterwards "
                     f"{rounds['memory_ratio']:.2f} times")
             elif case == "memory":
                 say(f"  {rounds['bytes_each'] or 0:.0f} bytes a principal, names and all")

@@ -7,6 +7,8 @@ import keys
 
 HOST = "app.example.org"
 PLACES = 100
+# Principals of one file, at some 140 bytes each.
+EACH_FILE = 5_000_000
 # Different forged tokens of a flood. No proxy remembers one that it refused, so more would cost the same.
 FORGED = 4000
 # The request of the cases with one token: principal 7, its route, its territory.
@@ -96,7 +98,7 @@ def grants(principals, people=None, mark=0):
     text += [f"    \"territory:T{place}\": root\n" for place in range(PLACES)]
     text.append(f"groups: {{NoAdmin: {{grants: [\"admin:deny\"], flags: [mark{mark}]}}}}\n")
     if people:
-        text.append(f"principals_from: [{people}]\n")
+        text.append(f"principals_from: [{', '.join(people)}]\n")
     text.append("principals:\n")
     short = ", ".join(json.dumps(grant) for grant in rights(ONE))
     text.append(f"  - {{id: short, tenant: s, subject: s{ONE}, flags: [app.user], grants: [{short}]}}\n")
@@ -107,11 +109,17 @@ def grants(principals, people=None, mark=0):
     return "".join(text)
 
 
-def write_people(folder, name, principals, mark=0):
-    """The principals as tab-separated lines, streamed. The last one holds another right in each version."""
+def people_files(principals):
+    """The names of the files of so many principals, and whom each holds: one has at most 1 GiB."""
+    parts = [range(first, min(first + EACH_FILE, principals)) for first in range(0, principals, EACH_FILE)]
+    return {f"people{number or ''}.tsv": numbers for number, numbers in enumerate(parts)}
+
+
+def write_people(folder, name, numbers, principals, mark=0):
+    """The principals of these numbers as tab-separated lines, streamed. The last of all holds another right in each version."""
     with open(os.path.join(folder, name + ".new"), "w", encoding="utf-8") as file:
         file.write("id\ttenant\toid\tflags\tgroups\tgrants\n")
-        for n in range(principals):
+        for n in numbers:
             listed = ",".join(grant.replace(" @", "@") for grant in rights(n))
             if n == principals - 1:
                 listed += f",mark{mark}:read"

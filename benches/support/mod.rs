@@ -1,6 +1,7 @@
 //! What the benchmarks share: a world of a chosen size, made as text and compiled by the real compilers.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use portcullis::model::{Guid, PrincipalKey};
 use portcullis::policy::{Chunk, Domain};
@@ -55,15 +56,15 @@ pub fn grants(principals: usize) -> String {
     text
 }
 
-/// The same document with its principals in a file of this name.
-pub fn grants_from(file: &str) -> String {
-    format!("{}principals_from: [{file}]\n", world())
+/// The same document with its principals in files of these names.
+pub fn grants_from(files: &[String]) -> String {
+    format!("{}principals_from: [{}]\n", world(), files.join(", "))
 }
 
-/// The same principals as a table.
-pub fn people_tsv(principals: usize) -> String {
+/// The same principals, those of these numbers, as a table.
+pub fn people_tsv(numbers: Range<usize>) -> String {
     let mut text = String::from("id\ttenant\toid\tflags\tgroups\tgrants\n");
-    for number in 0..principals {
+    for number in numbers {
         let groups = if number % 10 == 0 { "NoAdmin" } else { "" };
         let (oid, here, there) = (object_id(number), number % 100, (number + 7) % 100);
         writeln!(
@@ -76,9 +77,9 @@ pub fn people_tsv(principals: usize) -> String {
 }
 
 /// The same principals as JSON lines.
-pub fn people_jsonl(principals: usize) -> String {
+pub fn people_jsonl(numbers: Range<usize>) -> String {
     let mut text = String::new();
-    for number in 0..principals {
+    for number in numbers {
         let groups = if number % 10 == 0 { "[\"NoAdmin\"]" } else { "[]" };
         let (oid, here, there) = (object_id(number), number % 100, (number + 7) % 100);
         writeln!(

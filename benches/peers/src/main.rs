@@ -16,6 +16,8 @@ use world::{Case, World};
 
 /// Questions in each world.
 const CASES: usize = 20_000;
+/// Principals about whom everything is asked first.
+const FEW: usize = 10;
 /// Each engine is measured so often, in turn with the others.
 const ROUNDS: usize = 3;
 /// How long a round of one engine takes at most, beyond the least number of questions.
@@ -52,6 +54,7 @@ fn main() {
         [] => vec![1_000, 100_000],
         sizes => sizes.iter().map(|size| size.parse().expect("numbers of principals")).collect(),
     };
+    matrix();
     let mut results = Vec::new();
     for principals in sizes {
         let world = World::new(principals);
@@ -75,25 +78,28 @@ fn main() {
     std::fs::write("results.json", serde_json::to_string_pretty(&results).unwrap() + "\n").unwrap();
 }
 
+/// Asks every engine every question that there is about a few principals.
+fn matrix() {
+    let world = World::new(FEW);
+    let cases = world.matrix();
+    let expected: Vec<bool> = cases.iter().map(|case| world.expected(*case)).collect();
+    let allowed = expected.iter().filter(|allowed| **allowed).count();
+    assert!((1..cases.len()).contains(&allowed), "{allowed} of {} are allowed", cases.len());
+    for mut engine in engines(&world, &cases) {
+        for (number, case) in cases.iter().enumerate() {
+            assert_eq!(engine.allows(number), expected[number], "{}: {case:?}", engine.name());
+        }
+    }
+    println!("All engines answer all {} questions about {FEW} principals alike; {allowed} are allowed.", cases.len());
+}
+
 /// Prepares all engines, holds their answers to the expected ones, and measures them.
 fn compare(world: &World, cases: &[Case]) -> Vec<Row> {
     let expected: Vec<bool> = cases.iter().map(|case| world.expected(*case)).collect();
     let allowed = expected.iter().filter(|allowed| **allowed).count();
     assert!((CASES / 5..CASES * 4 / 5).contains(&allowed), "{allowed} of {CASES} are allowed");
     eprintln!("{allowed} of {CASES} questions are to be allowed");
-    let (decision, from_path) = prepared("Portcullis", || engines::portcullis::both(world, cases));
-    let (cedar, sliced) = prepared("Cedar", || engines::cedar::both(world, cases));
-    let (bytecode, interpreter) = prepared("regorus", || engines::rego::both(world, cases));
-    let casbin = prepared("casbin", || engines::casbin::Casbin::new(world, cases));
-    let mut engines: Vec<Box<dyn Engine>> = vec![
-        Box::new(decision),
-        Box::new(from_path),
-        Box::new(cedar),
-        Box::new(sliced),
-        Box::new(bytecode),
-        Box::new(interpreter),
-        Box::new(casbin),
-    ];
+    let mut engines = engines(world, cases);
     let check = |engine: &mut Box<dyn Engine>| {
         let began = Instant::now();
         let due = |number: &usize| *number < LEAST || began.elapsed() < CHECK;
@@ -111,6 +117,23 @@ fn compare(world: &World, cases: &[Case]) -> Vec<Row> {
     }
     rows.iter_mut().for_each(|row| row.measured.sort_unstable());
     rows
+}
+
+/// All engines with the same world and the same questions, ours first.
+fn engines(world: &World, cases: &[Case]) -> Vec<Box<dyn Engine>> {
+    let (decision, from_path) = prepared("Portcullis", || engines::portcullis::both(world, cases));
+    let (cedar, sliced) = prepared("Cedar", || engines::cedar::both(world, cases));
+    let (bytecode, interpreter) = prepared("regorus", || engines::rego::both(world, cases));
+    let casbin = prepared("casbin", || engines::casbin::Casbin::new(world, cases));
+    vec![
+        Box::new(decision),
+        Box::new(from_path),
+        Box::new(cedar),
+        Box::new(sliced),
+        Box::new(bytecode),
+        Box::new(interpreter),
+        Box::new(casbin),
+    ]
 }
 
 fn prepared<T>(name: &str, prepare: impl FnOnce() -> T) -> T {

@@ -169,6 +169,17 @@ impl World {
         (0..number).map(|_| case()).collect()
     }
 
+    /// Every question that there is.
+    pub fn matrix(&self) -> Vec<Case> {
+        let about = |principal| {
+            (0..RIGHTS * TERRITORIES).flat_map(move |at| {
+                let (right, territory) = (at / TERRITORIES, at % TERRITORIES);
+                [Level::Read, Level::Write].map(|level| Case { principal, right, level, territory })
+            })
+        };
+        (0..self.principals.len()).flat_map(about).collect()
+    }
+
     /// The answer by the plainest reading of the rule above, to hold the engines to.
     pub fn expected(&self, case: Case) -> bool {
         let principal = &self.principals[case.principal];
