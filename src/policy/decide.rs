@@ -33,7 +33,9 @@ pub fn decide<'c>(
     facts: &'c impl Facts,
     by_method: Level,
 ) -> Result<(), Denial> {
-    Case::open(domain, rules, member.into(), facts, by_method)?.run(|_| ())
+    let mut case = Case::new(domain, rules, member.into(), facts, by_method);
+    case.resolve()?;
+    case.run(|_| ())
 }
 
 impl<'c, F: Facts> Case<'c, F> {
@@ -45,22 +47,37 @@ impl<'c, F: Facts> Case<'c, F> {
         facts: &'c F,
         by_method: Level,
     ) -> Result<Self, Denial> {
+        let mut case = Self::new(domain, rules, member, facts, by_method);
+        case.resolve()?;
+        Ok(case)
+    }
+
+    #[inline]
+    fn new(domain: &'c Domain, rules: &'c Rules, member: Member<'c>, facts: &'c F, by_method: Level) -> Self {
+        Self { domain, rules, member, facts, object: None, resolved: Resolved::new(), by_method }
+    }
+
+    /// Looks at the account, then resolves all scopes of the route; in place, since a case is large.
+    #[inline]
+    fn resolve(&mut self) -> Result<(), Denial> {
         let about_nothing = |reason| Err(Denial::new(reason, Subject::Principal));
-        if let Some(reason) = member.barred() {
+        if let Some(reason) = self.member.barred() {
             return about_nothing(reason);
         }
-        let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
-        let object = key.and_then(|(kind, key)| domain.object(kind, key));
-        if let (Some((kind, key)), None) = (key, object)
-            && domain.resembles_an_object(kind, key)
+        let (domain, facts) = (self.domain, self.facts);
+        if let Some(rule) = &self.rules.object
+            && let Some(key) = scopes::path(rule.key, facts)
         {
-            return about_nothing(Reason::ScopeAmbiguous);
+            self.object = domain.object(rule.kind, key);
+            if self.object.is_none() && domain.resembles_an_object(rule.kind, key) {
+                return about_nothing(Reason::ScopeAmbiguous);
+            }
         }
-        let resolved = scopes::resolve(domain, rules, object, facts)?;
-        Ok(Self { domain, rules, member, facts, object, resolved, by_method })
+        self.resolved.resolve(domain, self.rules, self.object, facts)
     }
 
     /// Checks one step after the other; `holds` is told of every check that holds.
+    #[inline]
     pub(super) fn run(&self, mut holds: impl FnMut(&'c Check)) -> Result<(), Denial> {
         let mut next = 0_usize;
         // Jumps only lead forward, so this ends after at most one visit of each step.
@@ -82,11 +99,12 @@ impl<'c, F: Facts> Case<'c, F> {
         Err(Denial::new(Reason::Internal, Subject::Principal))
     }
 
+    #[inline]
     pub(super) fn check(&self, check: &Check) -> Result<(), Denial> {
         match check {
-            Check::Flag(flag) if Domain::has_flag(self.member, *flag) => Ok(()),
+            Check::Flag(flag) if self.member.has_flag(*flag) => Ok(()),
             Check::Flag(flag) => Err(Denial::new(Reason::FlagMissing, Subject::Flag(*flag))),
-            Check::NotFlag(flag) if Domain::has_flag(self.member, *flag) => {
+            Check::NotFlag(flag) if self.member.has_flag(*flag) => {
                 Err(Denial::new(Reason::FlagForbids, Subject::Flag(*flag)))
             }
             Check::NotFlag(_) => Ok(()),
@@ -96,25 +114,29 @@ impl<'c, F: Facts> Case<'c, F> {
             }
             Check::UnlessDenied { right, at } => {
                 let right = self.right(right)?;
-                self.at_each(*at, |node| match self.domain.held(self.member, right, node) {
+                self.at_each(*at, |node| match self.domain.held_by(&self.member, right, node) {
                     Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, Level::Read)),
                     Held::Nothing | Held::Up(_) => Ok(()),
                 })
             }
             Check::Compare { comparison, left, right, code } => self.compare(*comparison, left, right, *code),
             Check::Bit { of, bits, mask, code } => {
-                let bit = self.value(of).and_then(|value| bits.iter().find(|(name, _)| value.equals(name)));
-                if bit.is_some_and(|(_, bit)| mask & bit != 0) { Ok(()) } else { Err(unmet(*code)) }
+                if self.has_bit(of, bits, *mask) {
+                    Ok(())
+                } else {
+                    Err(unmet(*code))
+                }
             }
             Check::Never { code } => Err(unmet(*code)),
         }
     }
 
+    #[inline]
     fn holds(&self, right: RightId, asked: Level, node: ScopeId, below: bool) -> Result<(), Denial> {
         let held = if below {
             self.domain.held_below(self.member, right, node)
         } else {
-            self.domain.held(self.member, right, node)
+            self.domain.held_by(&self.member, right, node)
         };
         match held {
             Held::Up(level) if level >= asked => Ok(()),
@@ -125,6 +147,7 @@ impl<'c, F: Facts> Case<'c, F> {
     }
 
     /// Every node of the scope must pass; a scope that was skipped has none, and then nothing is permitted there.
+    #[inline]
     fn at_each(&self, at: At, pass: impl Fn(ScopeId) -> Result<(), Denial>) -> Result<(), Denial> {
         match at {
             At::Root => pass(ScopeId::ROOT),
@@ -145,6 +168,7 @@ impl<'c, F: Facts> Case<'c, F> {
         }
     }
 
+    #[inline]
     pub(super) fn right(&self, right: &RightRef) -> Result<RightId, Denial> {
         match right {
             RightRef::Fixed(right) => Ok(*right),
@@ -162,6 +186,11 @@ impl<'c, F: Facts> Case<'c, F> {
             _ => false,
         };
         if held { Ok(()) } else { Err(unmet(code)) }
+    }
+
+    fn has_bit(&self, of: &Operand, bits: &[(Literal, i64)], mask: i64) -> bool {
+        let bit = self.value(of).and_then(|value| bits.iter().find(|(name, _)| value.equals(name)));
+        bit.is_some_and(|(_, bit)| mask & bit != 0)
     }
 
     fn value<'r>(&'r self, operand: &'r Operand) -> Option<Value<'r>> {

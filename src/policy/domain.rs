@@ -201,20 +201,33 @@ impl Domain {
 
     /// What a member holds of a right at a node: within each source, across sources, then implications and caps.
     pub fn held<'m>(&'m self, member: impl Into<Member<'m>>, right: RightId, scope: ScopeId) -> Held {
-        let member = member.into();
-        let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
-        let (within, across) = (self.strategy.within, self.strategy.across);
-        let of_source = |source| self.held_of(within, source, right, *at);
-        let groups = self.group_sources(member).map(of_source);
-        self.lowered(member, precedence::across(across, of_source(member.principal.own()), groups))
+        self.held_by(&member.into(), right, scope)
+    }
+
+    /// The same, without moving the member.
+    #[inline]
+    pub(super) fn held_by(&self, member: &Member<'_>, right: RightId, scope: ScopeId) -> Held {
+        let Some(&(_, at)) = self.scope_entry(scope) else { return Held::Nothing };
+        let own = self.held_of(self.strategy.within, member.principal.own(), right, at);
+        // Where there is one source, what it says is what all say together, by every strategy.
+        let together = if member.has_groups() { self.with_groups(own, member, right, at) } else { own };
+        self.lowered(member, together)
+    }
+
+    /// What a principal's own result and its groups say together of a right at a node.
+    fn with_groups(&self, own: Held, member: &Member<'_>, right: RightId, at: Interval) -> Held {
+        let groups = self.group_sources(*member).map(|source| self.held_of(self.strategy.within, source, right, at));
+        precedence::across(self.strategy.across, own, groups)
     }
 
     /// What the caps of a member's flags leave of what its sources say.
     #[inline]
-    pub(super) fn lowered(&self, member: Member<'_>, held: Held) -> Held {
+    pub(super) fn lowered(&self, member: &Member<'_>, held: Held) -> Held {
         match held {
-            Held::Up(level) => Held::Up(self.caps_of(member).fold(level, |level, (_, cap)| level.min(*cap))),
-            Held::Nothing | Held::Denied => held,
+            Held::Up(level) if !self.strategy.caps.is_empty() => {
+                Held::Up(self.caps_of(*member).fold(level, |level, (_, cap)| level.min(*cap)))
+            }
+            Held::Up(_) | Held::Nothing | Held::Denied => held,
         }
     }
 
@@ -225,12 +238,12 @@ impl Domain {
 
     /// The same, and the node that it is held at.
     pub(super) fn best_below(&self, member: Member<'_>, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
-        let mut best = (scope, self.held(member, right, scope));
+        let mut best = (scope, self.held_by(&member, right, scope));
         let Some((_, at)) = self.scope_entry(scope) else { return best };
         for granted in self.nodes_about(member, right) {
             if at.contains(granted) && granted.first != at.first {
                 let node = ScopeId(granted.first);
-                let there = self.held(member, right, node);
+                let there = self.held_by(&member, right, node);
                 if there.level() > best.1.level() {
                     best = (node, there);
                 }
@@ -270,7 +283,16 @@ impl Domain {
     /// What a source says of a right at a node by a rule.
     #[inline]
     pub(super) fn held_of(&self, within: Within, source: &[BundleId], right: RightId, at: Interval) -> Held {
-        self.combined(right, |asked| precedence::settle(within, self.tables.covering(within, source, asked, at)))
+        if !self.implied_by(right).is_empty() {
+            return self.held_or_brought(within, source, right, at);
+        }
+        let Some(asked) = self.right_interval(right) else { return Held::Nothing };
+        self.tables.held(within, source, asked, at)
+    }
+
+    /// The same of a right that others bring.
+    fn held_or_brought(&self, within: Within, source: &[BundleId], right: RightId, at: Interval) -> Held {
+        self.combined(right, |asked| self.tables.held(within, source, asked, at))
     }
 
     /// The same of grants that were read off their origins, whether or not anybody holds just these.
@@ -279,7 +301,6 @@ impl Domain {
     }
 
     /// A denial of the right itself counts; a denial of a right that would bring it only withholds what it brings.
-    #[inline]
     fn combined(&self, right: RightId, says: impl Fn(Interval) -> Held) -> Held {
         let of_right = |right| self.right_interval(right).map_or(Held::Nothing, &says);
         let direct = of_right(right);

@@ -50,7 +50,20 @@ impl<'d> From<&Principal<'d>> for Member<'d> {
 }
 
 impl Member<'_> {
+    /// Whether any group may say something of it beside what its own entry says.
+    #[inline]
+    pub(super) const fn has_groups(&self) -> bool {
+        self.joined != 0 || !self.principal.of_groups().is_empty()
+    }
+
+    /// Whether it has a flag.
+    #[inline]
+    pub(super) const fn has_flag(&self, flag: FlagId) -> bool {
+        self.flags & flag.mask() != 0
+    }
+
     /// Why the account may do nothing at all.
+    #[inline]
     pub const fn barred(&self) -> Option<Reason> {
         match self.status {
             Status::Active if self.groups_unknown => Some(Reason::GroupsUnknown),
@@ -133,12 +146,14 @@ pub(super) fn numbers(mut mask: u64) -> impl Iterator<Item = usize> {
 
 impl Domain {
     /// A principal while a token speaks for it.
+    #[inline]
     pub fn member<'d>(&'d self, principal: Principal<'d>, claimed: Claimed<'_>) -> Member<'d> {
-        let mut member = Member::from(principal);
+        let member = Member::from(principal);
+        if self.mapping.groups.is_empty() { member } else { self.mapped_member(member, claimed) }
+    }
+
+    fn mapped_member<'d>(&'d self, mut member: Member<'d>, claimed: Claimed<'_>) -> Member<'d> {
         let mapping = &self.mapping;
-        if mapping.groups.is_empty() {
-            return member;
-        }
         member.joined = mapping.by_role.mask(claimed.roles);
         match claimed.groups {
             Some(groups) => member.joined |= mapping.by_group.mask(groups),

@@ -54,18 +54,44 @@ impl Held {
 
 /// What one source says of `right` at `scope`.
 pub fn within(rule: Within, grants: &[Grant], right: Interval, scope: Interval) -> Held {
-    let covering = grants.iter().filter(|grant| grant.scope.contains(scope) && grant.right.contains(right));
-    settle(rule, covering.map(|grant| (grant.nearness(), grant.effect)))
+    let mut settled = Settled::nothing(rule);
+    for grant in grants.iter().filter(|grant| grant.scope.contains(scope) && grant.right.contains(right)) {
+        settled.add(grant.nearness(), grant.effect);
+    }
+    settled.held()
 }
 
-/// What one source says where it says these things, each with its nearness; see [`Grant::nearness`].
-#[inline]
-pub fn settle(rule: Within, covering: impl Iterator<Item = ((u32, u32), Effect)>) -> Held {
-    let deciding = match rule {
-        Within::Union => covering.map(|(_, effect)| effect).max(),
-        Within::Nearest => covering.max().map(|(_, effect)| effect),
-    };
-    deciding.map_or(Held::Nothing, Held::of)
+/// What one source says, from one thing that it says to the next.
+pub struct Settled {
+    rule: Within,
+    nearness: (u32, u32),
+    deciding: Option<Effect>,
+}
+
+impl Settled {
+    /// Before anything is said.
+    #[inline]
+    pub const fn nothing(rule: Within) -> Self {
+        Self { rule, nearness: (0, 0), deciding: None }
+    }
+
+    /// Takes in one thing that is said, and how near; see [`Grant::nearness`].
+    #[inline]
+    pub fn add(&mut self, nearness: (u32, u32), effect: Effect) {
+        let decides = self.deciding.is_none_or(|known| match self.rule {
+            Within::Union => effect > known,
+            Within::Nearest => (nearness, effect) > (self.nearness, known),
+        });
+        if decides {
+            (self.nearness, self.deciding) = (nearness, Some(effect));
+        }
+    }
+
+    /// What all of it comes to.
+    #[inline]
+    pub fn held(self) -> Held {
+        self.deciding.map_or(Held::Nothing, Held::of)
+    }
 }
 
 /// What all sources together say; `own` is the principal's own result, `groups` those of its groups.

@@ -19,11 +19,55 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
+    /// Before anything is resolved.
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self { nodes: [ScopeId::ROOT; MAX_NODES], used: 0, spans: [(0, 0); MAX_SCOPES] }
+    }
+
     /// The nodes of the scope with this number; none if it was skipped.
     #[inline]
     pub(super) fn nodes(&self, scope: u8) -> &[ScopeId] {
         let (start, end) = self.spans.get(usize::from(scope)).copied().unwrap_or_default();
         self.nodes.get(usize::from(start)..usize::from(end)).unwrap_or_default()
+    }
+
+    /// Resolves all scopes of a route, in the order of the file; the first that cannot be resolved is the denial.
+    #[inline]
+    pub(super) fn resolve(
+        &mut self,
+        domain: &Domain,
+        rules: &Rules,
+        object: Option<&Object>,
+        facts: &impl Facts,
+    ) -> Result<(), Denial> {
+        let mut takes_over = false;
+        for (number, rule) in (0_u8..).zip(&rules.scopes) {
+            let start = self.used;
+            one(domain, rule, object, facts, self).map_err(|reason| Denial::new(reason, Subject::Scope(number)))?;
+            if let Some(span) = self.spans.get_mut(usize::from(number)) {
+                *span = (start, self.used);
+            }
+            takes_over |= matches!(rule.missing, Missing::SameAs(_));
+        }
+        if takes_over {
+            self.take_over(rules);
+        }
+        Ok(())
+    }
+
+    /// Gives every scope without a value that of the scope which it is to be the same as.
+    fn take_over(&mut self, rules: &Rules) {
+        for (index, rule) in rules.scopes.iter().enumerate() {
+            if !matches!(rule.missing, Missing::SameAs(_)) {
+                continue;
+            }
+            let from = source(rules, self, index);
+            let span = self.spans.get(from).copied();
+            if let (Some(slot), Some(span)) = (self.spans.get_mut(index), span) {
+                *slot = span;
+            }
+        }
     }
 
     #[inline]
@@ -33,35 +77,6 @@ impl Resolved {
         self.used += 1;
         Ok(())
     }
-}
-
-/// Resolves all scopes of a route, in the order of the file; the first that cannot be resolved is the denial.
-pub(super) fn resolve(
-    domain: &Domain,
-    rules: &Rules,
-    object: Option<&Object>,
-    facts: &impl Facts,
-) -> Result<Resolved, Denial> {
-    let mut resolved = Resolved { nodes: [ScopeId::ROOT; MAX_NODES], used: 0, spans: [(0, 0); MAX_SCOPES] };
-    for (index, rule) in rules.scopes.iter().enumerate() {
-        let start = resolved.used;
-        one(domain, rule, object, facts, &mut resolved)
-            .map_err(|reason| Denial::new(reason, Subject::Scope(u8::try_from(index).unwrap_or(u8::MAX))))?;
-        if let Some(span) = resolved.spans.get_mut(index) {
-            *span = (start, resolved.used);
-        }
-    }
-    for (index, rule) in rules.scopes.iter().enumerate() {
-        if !matches!(rule.missing, Missing::SameAs(_)) {
-            continue;
-        }
-        let from = source(rules, &resolved, index);
-        let span = resolved.spans.get(from).copied();
-        if let (Some(slot), Some(span)) = (resolved.spans.get_mut(index), span) {
-            *slot = span;
-        }
-    }
-    Ok(resolved)
 }
 
 /// The scope that a scope has its value from: itself, or the first along `same_as` that has one.
@@ -77,6 +92,7 @@ fn source(rules: &Rules, resolved: &Resolved, index: usize) -> usize {
     at
 }
 
+#[inline]
 fn one(
     domain: &Domain,
     rule: &ScopeRule,
@@ -95,6 +111,17 @@ fn one(
             None => absent(rule.missing, resolved),
         };
     }
+    several(domain, kind, (places, rule.missing), (object, facts), resolved)
+}
+
+/// A scope with any number of places.
+fn several(
+    domain: &Domain,
+    kind: KindId,
+    (places, missing): (&[Spot], Missing),
+    (object, facts): (Option<&Object>, &impl Facts),
+    resolved: &mut Resolved,
+) -> Result<(), Reason> {
     let mut said: Option<Values<'_>> = None;
     for place in places {
         let values = read(place, object, facts)?;
@@ -109,7 +136,7 @@ fn one(
     }
     match said {
         Some(values) => values.each(|value| resolved.push(node(domain, kind, value)?)),
-        None => absent(rule.missing, resolved),
+        None => absent(missing, resolved),
     }
 }
 

@@ -23,7 +23,7 @@ impl Domain {
         let Some((_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let of_source = |source| self.held_of(within, source, right, *at);
         let groups = principal.of_groups().iter().map(|group| of_source(&**group));
-        self.lowered(principal.into(), precedence::across(across, of_source(principal.own()), groups))
+        self.lowered(&principal.into(), precedence::across(across, of_source(principal.own()), groups))
     }
 
     /// Whether the grants that bear on a right at a node say different things, so that a strategy has to settle it.

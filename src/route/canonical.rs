@@ -185,6 +185,7 @@ impl<'r> CanonicalPath<'r> {
         Self { count: self.count.min(index + 1), ..self.clone() }
     }
 
+    #[inline]
     fn text(&self) -> &str {
         self.read.as_deref().unwrap_or(self.raw)
     }
@@ -200,8 +201,10 @@ impl<'r> CanonicalPath<'r> {
     }
 
     /// A segment, decoded.
+    #[inline]
     pub fn segment(&self, index: usize) -> Option<&str> {
-        self.text().get(self.start(index)?..usize::from(*self.ends().get(index)?))
+        let end = usize::from(*self.ends().get(index)?);
+        self.text().get(self.start(index)?..end)
     }
 
     /// Everything from a segment to the end, decoded.
@@ -210,6 +213,7 @@ impl<'r> CanonicalPath<'r> {
         self.text().get(self.start(index)?..usize::from(*self.ends().last()?))
     }
 
+    #[inline]
     fn start(&self, index: usize) -> Option<usize> {
         match index.checked_sub(1) {
             None => Some(1),
@@ -217,16 +221,19 @@ impl<'r> CanonicalPath<'r> {
         }
     }
 
+    #[inline]
     fn ends(&self) -> &[u16] {
         self.ends.get(..self.count).unwrap_or_default()
     }
 
     /// Whether all of it is ASCII, decoded: what is written is nothing else.
+    #[inline]
     pub(super) fn is_ascii(&self) -> bool {
         self.read.as_ref().is_none_or(|read| read.is_ascii())
     }
 
     /// All segments, decoded, in order.
+    #[inline]
     pub(super) fn segments(&self) -> Segments<'_> {
         Segments { text: self.text().as_bytes(), start: 1, ends: self.ends().iter() }
     }
@@ -243,6 +250,7 @@ pub(super) struct Segments<'p> {
 impl<'p> Iterator for Segments<'p> {
     type Item = &'p [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let end = usize::from(*self.ends.next()?);
         let segment = self.text.get(self.start..end);

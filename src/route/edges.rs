@@ -77,26 +77,62 @@ struct Slot {
 
 const EMPTY: Slot = Slot { tag: 0, edge: 0 };
 
+impl Slot {
+    #[inline]
+    fn edge(self, edges: &[Edge]) -> Option<&Edge> {
+        edges.get(self.edge.checked_sub(1)? as usize)
+    }
+}
+
 impl Edges {
     /// What a segment of ASCII is among these literals.
+    #[inline]
     pub(super) fn find(&self, range: Range, segment: &[u8]) -> Found {
-        if range.count == 0 {
-            return Found::Nothing;
-        }
         let mut alike = false;
-        for edge in self.candidates(range, |seed| hash(segment, seed)) {
-            let text = self.text(edge);
-            if text.len() != segment.len() {
-                continue;
+        if let Some(index) = self.index(range) {
+            let hash = hash(segment, index.seed);
+            for slot in index.from(&self.slots, hash) {
+                if *slot == EMPTY {
+                    break;
+                }
+                if slot.tag == tag(hash)
+                    && let Some(edge) = slot.edge(&self.edges)
+                    && let Some(to) = self.is(edge, segment, &mut alike)
+                {
+                    return Found::Literal(to);
+                }
             }
-            let same = text == segment;
-            let folded = same || text.eq_ignore_ascii_case(segment);
-            match edge.to {
-                Some(to) if same || (folded && self.folds) => return Found::Literal(to),
-                _ => alike |= folded && edge.alike,
+        } else {
+            for edge in slice(&self.edges, range.first, range.count) {
+                if let Some(to) = self.is(edge, segment, &mut alike) {
+                    return Found::Literal(to);
+                }
             }
         }
         if alike { Found::LookAlike } else { Found::Nothing }
+    }
+
+    /// Where a segment of ASCII leads that is this literal; or else `alike` learns if it is a look-alike.
+    #[inline]
+    fn is(&self, edge: &Edge, segment: &[u8], alike: &mut bool) -> Option<NodeId> {
+        if edge.length as usize != segment.len() {
+            return None;
+        }
+        let text = self.text(edge);
+        if let Some(to) = edge.to
+            && text == segment
+        {
+            return Some(to);
+        }
+        self.is_folded(edge, segment, alike)
+    }
+
+    /// The same of a segment that is not the literal letter by letter.
+    #[cold]
+    fn is_folded(&self, edge: &Edge, segment: &[u8], alike: &mut bool) -> Option<NodeId> {
+        let folded = self.text(edge).eq_ignore_ascii_case(segment);
+        *alike |= folded && edge.alike;
+        edge.to.filter(|_| folded && self.folds)
     }
 
     /// The same for any segment.
@@ -119,8 +155,7 @@ impl Edges {
 
     /// The literals that a text of this hash can be; others may be among them.
     fn candidates(&self, range: Range, hash: impl Fn(u64) -> u64) -> impl Iterator<Item = &Edge> {
-        let index = range.index.checked_sub(1).and_then(|index| self.indexes.get(index as usize));
-        let (slots, wanted, few) = match index {
+        let (slots, wanted, few) = match self.index(range) {
             None => (&[][..], 0, slice(&self.edges, range.first, range.count)),
             Some(index) => {
                 let hash = hash(index.seed);
@@ -128,9 +163,15 @@ impl Edges {
             }
         };
         let met = slots.iter().take_while(|slot| **slot != EMPTY).filter(move |slot| slot.tag == wanted);
-        few.iter().chain(met.filter_map(|slot| self.edges.get(slot.edge.checked_sub(1)? as usize)))
+        few.iter().chain(met.filter_map(|slot| slot.edge(&self.edges)))
     }
 
+    #[inline]
+    fn index(&self, range: Range) -> Option<&Index> {
+        self.indexes.get(range.index.checked_sub(1)? as usize)
+    }
+
+    #[inline]
     fn text(&self, edge: &Edge) -> &[u8] {
         slice(&self.texts, edge.start, edge.length)
     }
@@ -138,6 +179,7 @@ impl Edges {
 
 impl Index {
     /// The slots from the place of a hash on. Behind the last place there are as many more as a look takes steps.
+    #[inline]
     fn from<'s>(&self, slots: &'s [Slot], hash: u64) -> &'s [Slot] {
         let place = u64::from(self.first) + (hash & u64::from(self.mask));
         slots.get(place as usize..).unwrap_or_default()
@@ -253,6 +295,7 @@ pub(super) fn number(count: usize) -> u32 {
 }
 
 /// A hash to which letters of ASCII in either case are the same.
+#[inline]
 fn hash(text: &[u8], seed: u64) -> u64 {
     const LOWER: u64 = 0x2020_2020_2020_2020;
     // Any odd number with its bits well spread.

@@ -159,6 +159,7 @@ pub struct Application {
 
 impl Application {
     /// The route of a request.
+    #[inline]
     pub fn route(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<&Route> {
         self.routes.get(self.table.find(path, method)?)
     }
@@ -221,6 +222,7 @@ pub enum Access {
 
 impl Route {
     /// The level that a method means on this route where the requirement says `by_method`.
+    #[inline]
     pub fn level(&self, method: &Method) -> Level {
         let named = self.levels.iter().find(|(known, _)| known == method).map(|(_, level)| *level);
         named.unwrap_or(match *method {

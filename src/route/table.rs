@@ -164,6 +164,7 @@ impl Table {
     }
 
     /// The place of a method in the list; that of GET for HEAD.
+    #[inline]
     fn number_of(&self, method: &Method) -> Option<u32> {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         self.methods.iter().position(|known| known == method).map(number)
@@ -174,6 +175,7 @@ impl Table {
         self.nodes.get(id?.get() as usize)
     }
 
+    #[inline]
     fn takers_in(&self, range: Range) -> &[Taker] {
         slice(&self.takers, range.first, range.count)
     }
@@ -238,9 +240,8 @@ impl Table {
                 Found::Nothing => None,
             };
             // Nothing is left to be tried here after the last of these, so that one is gone on with.
-            let rests = self.takers_in(node.rests);
             match (next, variable) {
-                (Some(only), None) | (None, Some(only)) if rests.is_empty() => node = only,
+                (Some(only), None) | (None, Some(only)) if node.rests.count == 0 => node = only,
                 choices => {
                     for choice in [choices.0, choices.1].into_iter().flatten() {
                         match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
@@ -248,7 +249,7 @@ impl Table {
                             found => return found,
                         }
                     }
-                    return if done(rests) { Visit::Done } else { Visit::Missed };
+                    return if done(self.takers_in(node.rests)) { Visit::Done } else { Visit::Missed };
                 }
             }
         }

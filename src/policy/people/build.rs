@@ -56,7 +56,7 @@ impl Chunk {
         let id = self.ids.get(start..*self.ends.get(position)?)?;
         let tenant = tables.profile(slot.profile())?.tenant;
         let key = PrincipalKey { tenant, object: slot.object() };
-        Some(Newcomer { key, profile: slot.profile(), own: slot.own(&self.more), id })
+        Some(Newcomer { key, profile: slot.profile(), own: slot.own(|| &self.more), id })
     }
 }
 

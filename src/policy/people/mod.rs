@@ -84,6 +84,7 @@ impl<'d> Principal<'d> {
     }
 
     /// The state of the account, with what its groups make of it.
+    #[inline]
     pub const fn status(self) -> Status {
         self.profile.status
     }
@@ -104,11 +105,13 @@ impl<'d> Principal<'d> {
         self.shard.own(self.slot)
     }
 
+    #[inline]
     pub(super) const fn flags(self) -> u128 {
         self.profile.flags
     }
 
     /// The grants of each of its groups that has any.
+    #[inline]
     pub(super) const fn of_groups(self) -> &'d [Arc<[BundleId]>] {
         &self.profile.of_groups
     }

@@ -51,14 +51,14 @@ impl Slot {
         ProfileId(self.profile)
     }
 
-    /// Its bundles. `more` is what [`Self::new`] was given.
+    /// Its bundles. `more` is where those lie that [`Self::new`] did not fit in.
     #[inline]
-    pub(super) fn own<'s>(&'s self, more: &'s [BundleId]) -> &'s [BundleId] {
+    pub(super) fn own<'s>(&'s self, more: impl FnOnce() -> &'s [BundleId]) -> &'s [BundleId] {
         match &self.own {
             [ELSEWHERE, start, count] => {
                 let number = |id: &BundleId| usize::try_from(id.0).unwrap_or(usize::MAX);
                 let start = number(start);
-                more.get(start..start.saturating_add(number(count))).unwrap_or_default()
+                more().get(start..start.saturating_add(number(count))).unwrap_or_default()
             }
             [own @ .., NONE, NONE, NONE] => own,
             [own @ .., NONE, NONE] => own,
@@ -70,15 +70,6 @@ impl Slot {
     #[inline]
     const fn is_vacant(&self) -> bool {
         self.profile == VACANT
-    }
-
-    /// The profile, if this is the principal with that key.
-    #[inline]
-    fn profile_of<'t>(&self, key: PrincipalKey, tables: &'t Tables) -> Option<&'t Profile> {
-        if self.object != key.object.0 {
-            return None;
-        }
-        tables.profile(self.profile()).filter(|profile| profile.tenant == key.tenant)
     }
 }
 
@@ -151,16 +142,21 @@ impl Shard {
         key: PrincipalKey,
         tables: &'t Tables,
     ) -> Option<(usize, &'t Slot, &'t Profile)> {
-        let first = first_place(hash, self.slots.len());
-        let (before, after) = self.slots.split_at_checked(first)?;
+        let mut place = first_place(hash, self.slots.len());
         // The search ends with the principal or with the first slot that nobody lies in.
-        let search = |from: usize, slots: &'t [Slot]| {
-            slots.iter().enumerate().find_map(|(step, slot)| match slot.profile_of(key, tables) {
-                Some(profile) => Some(Some((from + step, slot, profile))),
-                None => slot.is_vacant().then_some(None),
-            })
-        };
-        search(first, after).or_else(|| search(0, before)).flatten()
+        for _ in 0..self.slots.len() {
+            let slot = self.slots.get(place)?;
+            if slot.object == key.object.0
+                && let Some(profile) = tables.profile(slot.profile()).filter(|profile| profile.tenant == key.tenant)
+            {
+                return Some((place, slot, profile));
+            }
+            if slot.is_vacant() {
+                return None;
+            }
+            place = if place + 1 < self.slots.len() { place + 1 } else { 0 };
+        }
+        None
     }
 
     /// The same shard with another profile and other bundles for whoever lies in a slot, where there is no more to
@@ -189,7 +185,7 @@ impl Shard {
 
     #[inline]
     pub(super) fn own<'s>(&'s self, slot: &'s Slot) -> &'s [BundleId] {
-        slot.own(&self.rest.more)
+        slot.own(|| &self.rest.more)
     }
 
     /// Whether this is the very same shard.
@@ -242,7 +238,7 @@ mod tests {
         let slots: Vec<Slot> =
             (0..20).map(|count| Slot::new(Guid(1), ProfileId(2), &all[..count], &mut more)).collect();
         for (count, slot) in slots.iter().enumerate() {
-            assert_eq!(slot.own(&more), &all[..count], "{count} bundles");
+            assert_eq!(slot.own(|| &more), &all[..count], "{count} bundles");
         }
     }
 

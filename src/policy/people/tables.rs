@@ -9,7 +9,7 @@ use crate::document::grants::Within;
 use crate::model::{Effect, Guid, Status};
 use crate::policy::domain::RightId;
 use crate::policy::hierarchy::Interval;
-use crate::policy::precedence::Grant;
+use crate::policy::precedence::{Grant, Held, Settled};
 
 /// What a principal shares with its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,10 +49,14 @@ pub struct Bundle {
 /// A set of rights with their effects, and what it says of any right, ready to be looked up.
 #[derive(Clone, Debug)]
 pub struct Gift {
-    /// Each with its effect, in order.
-    rights: Box<[(RightId, Effect)]>,
+    /// Of what lies outside it says nothing.
+    hull: Interval,
+    /// What it says of all that lies inside, where that is the same everywhere.
+    throughout: Option<Says>,
     /// By position: what is said from there up to the next one. Known once the gift is sealed.
     says: Box<[Says]>,
+    /// Each with its effect, in order.
+    rights: Box<[(RightId, Effect)]>,
 }
 
 /// What a gift says of some neighbouring rights.
@@ -80,6 +84,14 @@ impl Hash for Gift {
 }
 
 impl Gift {
+    /// Rights in order, each once. What is not sealed says nothing that could be relied on, so it denies everything.
+    fn new(rights: Box<[(RightId, Effect)]>) -> Self {
+        let deny = Some(Effect::Deny);
+        let throughout = Says { from: 0, nearest: (u32::MAX, deny), greatest: deny };
+        let end = if rights.is_empty() { 0 } else { u32::MAX };
+        Self { hull: Interval { first: 0, end }, throughout: Some(throughout), says: Box::default(), rights }
+    }
+
     /// The rights, each with its effect, in order.
     pub(in crate::policy) fn rights(&self) -> &[(RightId, Effect)] {
         &self.rights
@@ -88,12 +100,16 @@ impl Gift {
     /// What it says of a right by a rule, and how near the right that says so is.
     #[inline]
     pub(in crate::policy) fn says(&self, rule: Within, right: Interval) -> Option<(u32, Effect)> {
-        if self.says.is_empty() && !self.rights.is_empty() {
-            // What is not sealed says nothing that could be relied on.
-            return Some((u32::MAX, Effect::Deny));
+        if !self.hull.contains(right) {
+            return None;
         }
-        let after = self.says.partition_point(|says| says.from <= right.first);
-        let says = self.says.get(after.checked_sub(1)?)?;
+        let says = match &self.throughout {
+            Some(says) => says,
+            None => {
+                let after = self.says.partition_point(|says| says.from <= right.first);
+                self.says.get(after.checked_sub(1)?)?
+            }
+        };
         let effect = match rule {
             Within::Union => says.greatest,
             Within::Nearest => says.nearest.1,
@@ -128,6 +144,9 @@ impl Gift {
                 Says { from: turn, ..open.last().map_or(nothing(turn), |(_, says)| *says) }
             })
             .collect();
+        let (Some(first), Some(last)) = (self.says.first(), self.says.last()) else { return };
+        self.hull = Interval { first: first.from, end: last.from };
+        self.throughout = if self.says.len() == 2 { Some(*first) } else { None };
     }
 }
 
@@ -149,7 +168,7 @@ impl Tables {
         let mut rights = rights.to_vec();
         rights.sort_unstable();
         rights.dedup();
-        GiftId(self.gifts.intern(Gift { rights: rights.into(), says: Box::default() }))
+        GiftId(self.gifts.intern(Gift::new(rights.into())))
     }
 
     pub(in crate::policy) fn intern_bundle(&mut self, bundle: Bundle) -> BundleId {
@@ -195,25 +214,25 @@ impl Tables {
         })
     }
 
-    /// What bundles say of a right at a node by a rule: each one's answer, with its nearness. A number that stands for no
-    /// bundle counts as a denial.
+    /// What bundles say together of a right at a node by a rule. A number that stands for no bundle counts as a denial.
     #[inline]
-    pub(in crate::policy) fn covering<'t>(
-        &'t self,
-        rule: Within,
-        bundles: &'t [BundleId],
-        right: Interval,
-        at: Interval,
-    ) -> impl Iterator<Item = ((u32, u32), Effect)> + 't {
-        bundles.iter().filter_map(move |id| {
-            let unknown = Some(((u32::MAX, u32::MAX), Effect::Deny));
-            let Some(bundle) = self.bundle(*id) else { return unknown };
-            if !bundle.scope.contains(at) {
-                return None;
+    pub(in crate::policy) fn held(&self, rule: Within, bundles: &[BundleId], right: Interval, at: Interval) -> Held {
+        let mut settled = Settled::nothing(rule);
+        for id in bundles {
+            let bundle = self.bundle(*id);
+            if bundle.is_some_and(|bundle| !bundle.scope.contains(at)) {
+                continue;
             }
-            let Some(gift) = self.gift(bundle.gift) else { return unknown };
-            gift.says(rule, right).map(|(near, effect)| ((bundle.scope.first, near), effect))
-        })
+            match bundle.and_then(|bundle| Some((bundle.scope.first, self.gift(bundle.gift)?))) {
+                Some((place, gift)) => {
+                    if let Some((near, effect)) = gift.says(rule, right) {
+                        settled.add((place, near), effect);
+                    }
+                }
+                None => settled.add((u32::MAX, u32::MAX), Effect::Deny),
+            }
+        }
+        settled.held()
     }
 
     /// Whether a bundle denies anything.
@@ -238,7 +257,7 @@ mod tests {
     use super::*;
     use crate::model::Level;
     use crate::policy::hierarchy::number;
-    use crate::policy::precedence::{settle, within};
+    use crate::policy::precedence::within;
 
     /// How many scopes and how many rights there are.
     const NODES: usize = 12;
@@ -286,7 +305,7 @@ mod tests {
             for rule in [Within::Union, Within::Nearest] {
                 for at in &scopes {
                     for right in &rights {
-                        let said = settle(rule, tables.covering(rule, &bundles, *right, *at));
+                        let said = tables.held(rule, &bundles, *right, *at);
                         prop_assert_eq!(said, within(rule, &grants, *right, *at), "{:?} {:?} {:?}", rule, right, at);
                     }
                 }
@@ -303,10 +322,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_sealed_denies_everything_by_any_rule() {
+        let mut tables = Tables::default();
+        let gift = tables.intern_gift(&[(RightId(0), Effect::Allow(Level::Read))]);
+        let scope = Interval { first: 0, end: 1 };
+        let bundle = tables.intern_bundle(Bundle { scope, gift });
+        let rights = [0, 1].map(|first| Interval { first, end: first + 1 });
+        let said = |tables: &Tables, rule| rights.map(|right| tables.held(rule, &[bundle], right, scope));
+        for rule in [Within::Union, Within::Nearest] {
+            assert_eq!(said(&tables, rule), [Held::Denied; 2], "{rule:?}");
+        }
+        tables.seal(&rights);
+        for rule in [Within::Union, Within::Nearest] {
+            assert_eq!(said(&tables, rule), [Held::Up(Level::Read), Held::Nothing], "{rule:?}");
+        }
+    }
+
+    #[test]
     fn what_no_table_has_denies() {
         let anywhere = Interval { first: 0, end: 1 };
-        let said = |bundle| Tables::default().covering(Within::Union, &[bundle], anywhere, anywhere).next();
-        assert_eq!(said(BundleId(0)).map(|(_, effect)| effect), Some(Effect::Deny));
+        assert_eq!(Tables::default().held(Within::Union, &[BundleId(0)], anywhere, anywhere), Held::Denied);
         assert!(Tables::default().denies(BundleId(0)));
     }
 }
