@@ -1,11 +1,13 @@
 //! What is tried again and what is not, and servers that are left out because they fail.
 
 use std::net::TcpListener;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::backend::{Backend, Then, reply, until};
-use crate::gateway::{Gateway, Setup, token};
+use crate::gateway::{Gateway, Setup, routes, token};
 use crate::wire::{get, request};
 
 /// A port that nobody listens on.
@@ -55,6 +57,57 @@ fn only_what_does_no_harm_twice_is_sent_again_on_a_pooled_connection_that_ended(
         assert_eq!(metric(&gateway, RETRIES), u64::from(again), "{method} {body}");
         let sent = backend.seen().iter().filter(|seen| seen.target() == "/things/2").count();
         assert_eq!(sent, 1 + usize::from(again), "{method} {body}");
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_what_was_sent_before_byte_for_byte() {
+    let backend = once_each();
+    let keys = "path: {add: /backend}";
+    let gateway = Setup { workers: 1, ..Setup::before(&backend).upstream(keys) }.start();
+    let mut client = gateway.connect();
+    let lines = "Connection: X-Gone\r\nX-Gone: 1\r\nX-Kept: 2\r\nX-Auth-Request-User: root\r\nCookie: a=b\r\n";
+    let ask = |target: &str| request("GET", target, &token("olga"), lines, "");
+    assert_eq!(client.ask(ask("/things/1")).status, 200);
+    assert_eq!(client.ask(ask("/things/2?a=b")).status, 200);
+    let sent: Vec<_> = backend.seen().into_iter().filter(|seen| seen.target() == "/backend/things/2?a=b").collect();
+    let [first, second] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(first.head, second.head);
+    assert_eq!(second.header("x-auth-request-user"), Some("olga"));
+    assert_eq!((second.header("x-gone"), second.header("x-kept")), (None, Some("2")));
+}
+
+#[test]
+fn a_request_is_not_sent_again_under_a_policy_that_refuses_it_by_now() {
+    for refuses in [true, false] {
+        let (lost, is_lost) = channel();
+        let (may_close, close) = channel();
+        let (lost, close) = (Mutex::new(lost), Mutex::new(close));
+        let backend = Backend::start(move |seen, stream| match (seen.target(), seen.connection) {
+            ("/things/2", 0) => {
+                lost.lock().unwrap().send(()).unwrap();
+                close.lock().unwrap().recv().unwrap();
+                Then::Close
+            }
+            _ => reply(stream, "200 OK", b"hello"),
+        });
+        let gateway = Setup { workers: 1, ..Setup::before(&backend) }.spawn();
+        let token = &token("olga");
+        let answer = std::thread::scope(|scope| {
+            let mut client = gateway.connect();
+            assert_eq!(client.ask(get("/things/1", token)).status, 200);
+            let asking = scope.spawn(move || client.ask(get("/things/2", token)));
+            is_lost.recv().unwrap();
+            let flag = if refuses { "staff" } else { "member" };
+            let changed = routes(&[backend.url()]).replace("\"things:by_method\"", &format!("{{flag: {flag}}}"));
+            gateway.replace("routes.yaml", &changed);
+            until(|| gateway.serial() == 2, "the new policy");
+            may_close.send(()).unwrap();
+            asking.join().unwrap()
+        });
+        let sent = backend.seen().iter().filter(|seen| seen.target() == "/things/2").count();
+        let expected = if refuses { ((502, "upstream_invalid".to_owned()), 1) } else { ((200, String::new()), 2) };
+        assert_eq!((answer.verdict(), sent), expected);
     }
 }
 
