@@ -480,6 +480,39 @@ fn an_extended_connect_of_http2_is_an_ordinary_handshake_to_the_backend() {
 }
 
 #[test]
+fn a_handshake_is_sent_again_where_a_pooled_connection_had_ended() {
+    for multiplexed in [false, true] {
+        let backend = Backend::raw(|number, mut stream, record| {
+            let mut buffer = Vec::new();
+            while let Some(seen) = read_head(number, &mut stream, &mut buffer) {
+                record.seen(seen.clone());
+                match (seen.header("upgrade"), number) {
+                    (None, _) => drop(say(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")),
+                    (Some(_), 0) => return,
+                    (Some(_), _) => {
+                        say(&mut stream, yes(&seen, "").as_bytes());
+                        return serve_frames(&mut stream, &mut buffer);
+                    }
+                }
+            }
+        });
+        let gateway = Setup { workers: 1, ..Setup::before(&backend) }.start();
+        let olga = token("olga");
+        assert_eq!(gateway.ask(get("/things/1", &olga)).status, 200);
+        if multiplexed {
+            let asked = async { extended_connect(&gateway, "/things/2", &olga, "websocket", &[]).await.0 };
+            assert_eq!(block_on(asked), 200);
+        } else {
+            echoes(&mut opened(gateway.connect(), "/things/2", &olga), "after all");
+        }
+        let connections: Vec<_> =
+            backend.seen().iter().map(|seen| (seen.target().to_owned(), seen.connection)).collect();
+        let expected = [("/things/1", 0), ("/things/2", 0), ("/things/2", 1)];
+        assert_eq!(connections, expected.map(|(target, number)| (target.to_owned(), number)), "{multiplexed}");
+    }
+}
+
+#[test]
 fn an_extended_connect_is_judged_as_a_get_and_any_other_connect_is_refused() {
     let backend = echo();
     let gateway = Setup::before(&backend).start();
