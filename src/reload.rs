@@ -3,6 +3,7 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
+mod behind;
 mod certificates;
 mod load;
 mod named;
@@ -231,18 +232,18 @@ impl Reloader {
     async fn reload(&mut self, trigger: Trigger) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
         let known = self.loaded.content.clone();
-        let work = tokio::task::spawn_blocking(move || load::load_if_changed(&files, &known));
+        let work = behind::behind(move || load::load_if_changed(&files, &known));
         let serial = self.live.load().serial;
         let outcome = match work.await {
-            Ok(load::Change::None) => ReloadOutcome::Unchanged { serial },
-            Ok(load::Change::Good { loaded, routes, domains, report }) => {
+            Some(load::Change::None) => ReloadOutcome::Unchanged { serial },
+            Some(load::Change::Good { loaded, routes, domains, report }) => {
                 let serial = self.live.publish_policy(routes, domains, now());
                 self.loaded = *loaded;
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), report }
             }
-            Ok(load::Change::Faulty { errors, report }) => ReloadOutcome::Rejected { serial, errors, report },
-            Err(_panicked_or_cancelled) => ReloadOutcome::Broken { serial },
+            Some(load::Change::Faulty { errors, report }) => ReloadOutcome::Rejected { serial, errors, report },
+            None => ReloadOutcome::Broken { serial },
         };
         self.say(trigger, &outcome);
         outcome
