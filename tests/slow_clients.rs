@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backend::{Backend, Then, reply, say};
+use backend::{Backend, Then, reply, say, until};
 use gateway::{Process, Setup, token};
-use wire::{Repeated, block_on, get, h2_request, http2};
+use wire::{Client, Repeated, block_on, get, h2_request, http2, request};
 
 /// Connections that slow clients open.
 const SLOW: usize = 400;
@@ -177,6 +177,30 @@ fn memory_is_bounded_under_floods_of_connections_and_heads() {
     assert!(made > CONNECTIONS as usize, "only {made} big heads");
     memory.grew_less_than(CONNECTIONS * each + SLACK, "connections and big heads");
     is_served(&gateway, "/things/1", &olga);
+}
+
+#[test]
+fn connections_that_rest_give_their_memory_back() {
+    const RESTING: u64 = 400;
+    // Each has a head read for it, and hyper keeps the room of that for the next one.
+    const ROOM: u64 = 16 * 1024;
+    let (_backend, gateway) = gateway("");
+    let olga = token("olga");
+    let long = request("GET", "/things/1", &olga, &format!("X-Long: {}\r\n", "x".repeat(ROOM as usize)), "");
+    assert_eq!(gateway.connect().ask(&long).status, 200);
+    let before = gateway.memory();
+    let mut clients: Vec<Client> = (0..RESTING).map(|_| gateway.connect()).collect();
+    let mut taken = 0;
+    for client in &mut clients {
+        assert_eq!(client.ask(&long).status, 200);
+        taken = taken.max(gateway.memory().saturating_sub(before));
+    }
+    assert!(taken > RESTING * ROOM, "{taken} bytes for what is to be given back");
+    let left = || gateway.memory().saturating_sub(before);
+    until(|| left() < taken / 2, "the memory of connections that rest is given back");
+    eprintln!("{} KiB of {} KiB are left", left() / 1024, taken / 1024);
+    // They are kept.
+    assert!(clients.iter_mut().all(|client| client.ask(&long).status == 200));
 }
 
 #[test]

@@ -445,8 +445,18 @@ impl Process {
 
     /// The largest resident set so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.memory_by("VmHWM:")
+    }
+
+    /// The resident set, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.memory_by("VmRSS:")
+    }
+
+    /// What the system tells under this name.
+    fn memory_by(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
