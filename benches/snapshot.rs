@@ -1,5 +1,5 @@
-//! The state that requests are judged by: filling a store of principals, reading files of them, putting a whole one in the place of another, and
-//! changing what one principal holds while readers go on.
+//! The state that requests are judged by: filling a store of principals, reading files of them, putting a whole one in the
+//! place of another, and changing what one principal holds while readers go on.
 //!
 //! Run with `cargo bench --bench snapshot`. `PORTCULLIS_BENCH_PRINCIPALS=10000000` adds a store of that many.
 
@@ -15,8 +15,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion};
 use portcullis::diag::Report;
+use portcullis::document;
 use portcullis::model::Tenant;
 use portcullis::policy::{Domain, DomainId};
 use portcullis::reload::{self, PolicyFiles};
@@ -131,6 +132,36 @@ fn delta(criterion: &mut Criterion, principals: usize) {
     println!("snapshot/delta, {principals} principals: p50 {} ns, p99 {} ns", times[1_000], times[1_980]);
 }
 
+/// The same from entries as they are written, whose names are looked up and whose grants are found among the known ones.
+fn entry(criterion: &mut Criterion, principals: usize) {
+    let world = small();
+    let (id, small) = domain(&world);
+    let live = live(&world, id, support::peopled(small, principals));
+    let mut report = Report::new();
+    let source = report.add_source("grants.yaml", support::grants(support::ALIKE));
+    let mut entries = document::read_grants(source, &mut report).unwrap().principals;
+    let grants: Vec<_> = entries.iter().map(|entry| entry.grants.clone()).collect();
+    let mut turn = 0;
+    criterion.bench_function(&format!("snapshot/delta from an entry, {principals} principals"), |bencher| {
+        bencher.iter_batched(
+            || {
+                turn += 1;
+                // Everybody in turn gets what somebody else has, each time somebody further away.
+                let number = turn % entries.len();
+                entries[number].grants.clone_from(&grants[(number + turn / entries.len() + 1) % grants.len()]);
+                entries[number].clone()
+            },
+            |entry| {
+                let mut report = Report::new();
+                assert!(live.publish_change(|domains| {
+                    Some(domains.with(id, domains.get(id)?.with_principal(&entry, &mut report)?))
+                }));
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
     for principals in [100_000, 1_000_000].into_iter().chain(support::largest()) {
@@ -138,6 +169,7 @@ fn main() {
         read(&mut criterion, principals);
         swap(&mut criterion, principals);
         delta(&mut criterion, principals);
+        entry(&mut criterion, principals);
     }
     criterion.final_summary();
 }

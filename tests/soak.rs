@@ -241,12 +241,6 @@ impl World<'_> {
     }
 }
 
-fn resident(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 fn count(process: &Process, folder: &str) -> usize {
     fs::read_dir(format!("/proc/{}/{folder}", process.id())).unwrap().count()
 }
@@ -301,13 +295,13 @@ fn everything_at_once_for_a_long_time_loses_nothing_and_grows_nothing() {
             backends[turn % 2] = life(address, &done);
             turn += 1;
             if early == 0 && began.elapsed() > length / 3 {
-                early = resident(&process);
+                early = process.memory();
             }
         }
         world.over.store(true, Ordering::SeqCst);
         assert!(reloading.join().unwrap() > 2);
     });
-    let late = resident(&process);
+    let late = process.memory();
 
     // Nothing is lost and nothing is done twice.
     let outcomes = world.outcomes.into_inner().unwrap();

@@ -80,11 +80,9 @@ const OWN_FIELDS: usize = 10;
 /// The fields that go on: not those of this connection, nor what any `Connection` line names, nor what is `dropped`. A
 /// copy, out of which few are taken: to build it anew would be to find the place of each of them once more.
 fn left(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut doomed = connection_options(headers);
-    doomed.extend(headers.keys().filter(|name| fields::is_hop_by_hop(name.as_str()) || dropped(name)).cloned());
     let mut left = headers.clone();
     left.reserve(OWN_FIELDS);
-    for name in doomed {
+    for name in doomed(headers, dropped) {
         left.remove(name);
     }
     left
@@ -154,13 +152,20 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 /// Removes the fields of this connection, all that any `Connection` line names, and what `also` picks, in one pass.
 /// Whether `Transfer-Encoding` was among them.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
-    let mut doomed = connection_options(headers);
-    doomed.extend(headers.keys().filter(|name| fields::is_hop_by_hop(name.as_str()) || also(name.as_str())).cloned());
+    let doomed = doomed(headers, |name| also(name.as_str()));
     let coded = doomed.contains(&header::TRANSFER_ENCODING);
     for name in doomed {
         headers.remove(name);
     }
     coded
+}
+
+/// What does not go past this hop: the fields of this connection, all that any `Connection` line names, and what `also`
+/// picks.
+fn doomed(headers: &HeaderMap, also: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    let mut doomed = connection_options(headers);
+    doomed.extend(headers.keys().filter(|name| fields::is_hop_by_hop(name.as_str()) || also(name)).cloned());
+    doomed
 }
 
 /// All that any `Connection` line names, but for what ends at this hop whether it is named or not. `Host` and

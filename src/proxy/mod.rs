@@ -225,7 +225,8 @@ impl Worker {
                     asker = asker.closing();
                 }
             }
-            worker.conclude(verdict, body, (caller, asker), (now, has_body), ledger).await
+            // What the backend is told is told as of now: a token or a form may have been waited for.
+            worker.conclude(verdict, body, (caller, asker), (now_ms() / 1000, has_body), ledger).await
         }))
     }
 

@@ -1,9 +1,11 @@
 //! HTTP/2 below any library: malformed requests, lengths that do not fit, and floods (RFC 9113). While one client does
 //! all this, another is served.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, SOON, Seen};
+use crate::backend::{Backend, SOON, Seen, Then, say, until};
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PREFACE, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, section,
@@ -281,6 +283,40 @@ fn a_flood_of_frames_ends_the_connection_and_others_are_served() {
         assert!(matches!(ended, Outcome::GoAway(_) | Outcome::Closed), "{what}: {ended:?}");
         is_served(&gateway);
     }
+}
+
+#[test]
+fn a_client_of_endless_windows_that_reads_nothing_holds_little_memory() {
+    const STREAMS: u32 = 8;
+    let poured = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&poured);
+    let backend = Backend::start(move |_, stream| {
+        say(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        while say(stream, &[0; 64 * 1024]) == Then::Keep {
+            count.fetch_add(64 * 1024, Ordering::SeqCst);
+        }
+        Then::Close
+    });
+    let gateway = Setup::before(&backend).timeouts("client_body: 5m").spawn();
+    is_served(&gateway);
+    let before = gateway.peak_memory();
+    let mut frames = Frames::open(&gateway);
+    // As much as can be said (RFC 9113 section 6.9): no answer is held up by what its client has room for.
+    frames.send(SETTINGS, 0, 0, &[&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat());
+    frames.send(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes());
+    let head = section(&fields("/things/1", &bearer(), &[]));
+    for stream in 0..STREAMS {
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 2 * stream + 1, &head);
+    }
+    // With the one before them.
+    until(|| backend.heads() == 1 + STREAMS as usize, "all of them run");
+    let mut last = 0;
+    while last == 0 || poured.load(Ordering::SeqCst) != last {
+        last = poured.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let grown = gateway.peak_memory() - before;
+    assert!(grown < u64::from(STREAMS) * 4 * 1024 * 1024, "{grown} bytes for {STREAMS} answers that nobody reads");
 }
 
 #[test]
