@@ -1,11 +1,13 @@
 //! What is tried again and what is not, and servers that are left out because they fail.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::backend::{Backend, Then, reply, until};
 use crate::gateway::{Gateway, Setup, token};
+use crate::places;
 use crate::wire::{get, request};
 
 /// A port that nobody listens on.
@@ -55,6 +57,59 @@ fn only_what_does_no_harm_twice_is_sent_again_on_a_pooled_connection_that_ended(
         assert_eq!(metric(&gateway, RETRIES), u64::from(again), "{method} {body}");
         let sent = backend.seen().iter().filter(|seen| seen.target() == "/things/2").count();
         assert_eq!(sent, 1 + usize::from(again), "{method} {body}");
+    }
+}
+
+#[test]
+fn what_is_sent_again_is_what_the_policy_of_now_would_send_the_same_way() {
+    const APPLICATION: &str = "    token: [bearer, {cookie: erp_token}]\n    forward_authorization: true\n";
+    for (was, is, again) in [
+        ("require: [secrets]", "require: [things]", true),
+        ("require: [\"things:by_method\"]", "require: [secrets]", false),
+        ("\"/things/{thing...}\"", "\"/others/{thing...}\"", false),
+        ("tenants: [home]", "tenants: [away]", false),
+        ("  app: {servers: [", "  app: {servers: [\"http://127.0.0.1:9\", ", false),
+        // Nobody may use a connection next that a client authenticated, and the one that is asked now is anybody's.
+        ("forward_authorization: true", "connection_auth: true", false),
+        ("    token: [bearer, {cookie: erp_token}]", "    token: bearer", false),
+    ] {
+        let (asked, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (told, goes_on) = (Arc::clone(&asked), Arc::clone(&go_on));
+        let backend = Backend::raw(move |number, mut stream, record| {
+            let mut buffer = Vec::new();
+            for turn in 0..2 {
+                let read = crate::backend::read_request(number, &mut stream, &mut buffer, record);
+                let Some(seen) = read else { return };
+                record.seen(seen);
+                match turn {
+                    0 => drop(reply(&mut stream, "200 OK", b"hello")),
+                    _ => {
+                        told.store(true, Ordering::SeqCst);
+                        until(|| goes_on.load(Ordering::SeqCst), "the change of the policy");
+                    }
+                }
+            }
+        });
+        let setup = Setup { workers: 1, ..places::with(&backend, APPLICATION, false) };
+        let routes = setup.routes.clone();
+        let gateway = setup.start();
+        let mut client = gateway.connect();
+        let ask = |target| {
+            let lines = format!("Cookie: erp_token={}\r\nAuthorization: NTLM abc\r\n", token("olga"));
+            request("GET", target, "", &lines, "")
+        };
+        assert_eq!(client.ask(ask("/things/1")).status, 200);
+        client.send(ask("/things/2"));
+        until(|| asked.load(Ordering::SeqCst), "the request");
+        let changed = routes.replace(was, is);
+        assert_ne!(changed, routes, "{was}");
+        gateway.replace("routes.yaml", &changed);
+        until(|| gateway.serial() == 2, is);
+        go_on.store(true, Ordering::SeqCst);
+        let expected = if again { (200, String::new()) } else { (502, "upstream_invalid".into()) };
+        assert_eq!(client.answer().verdict(), expected, "{is}");
+        let sent = backend.seen().iter().filter(|seen| seen.target() == "/things/2").count();
+        assert_eq!(sent, 1 + usize::from(again), "{is}");
     }
 }
 
