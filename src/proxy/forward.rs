@@ -235,14 +235,19 @@ fn once_more(worker: &Worker, place: &Place, caller: &Caller, terms: &Terms) -> 
     let now = now_ms() / 1000;
     let onward = place.standing().once_more(worker.reader.borrow_mut().load(), worker.verifier.shared(), now);
     let Onward { head, form, grounds } = onward.ok()?;
-    let application = grounds.application.as_ref().filter(|application| application.upstream == terms.upstream)?;
-    tracing::debug!("request {} is sent once more, to {}", caller.id, application.upstream.name);
+    grounds.application.as_ref().filter(|application| application.upstream == terms.upstream)?;
     let (request, again) = begin(worker, (place.judged(), head), (None, form), &grounds, (caller, now)).ok()?;
+    // The rest of the exchange goes by the terms that it began with: by others, a connection could be left to anybody that
+    // this request authenticates.
+    if (again.owner.is_some(), &again.trailers) != (terms.owner.is_some(), &terms.trailers) {
+        return None;
+    }
     match (&mut *terms.handshake.borrow_mut(), again.handshake.into_inner()) {
         (Some(handshake), Some(again)) => handshake.asks_again(again),
         (None, None) => {}
         _ => return None,
     }
+    tracing::debug!("request {} is sent once more, to {}", caller.id, terms.upstream.name);
     Some(Box::new(request))
 }
 

@@ -153,7 +153,8 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 /// Whether `Transfer-Encoding` was among them.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
     let doomed = doomed(headers, |name| also(name.as_str()));
-    let coded = doomed.contains(&header::TRANSFER_ENCODING);
+    // A field that `Connection` names need not be there.
+    let coded = doomed.contains(&header::TRANSFER_ENCODING) && headers.contains_key(header::TRANSFER_ENCODING);
     for name in doomed {
         headers.remove(name);
     }
@@ -277,6 +278,7 @@ fn protocol(connection: &Connection) -> HeaderValue {
 mod tests {
     use std::rc::Rc;
 
+    use proptest::prelude::*;
     use tokio::time::Instant;
 
     use super::*;
@@ -553,14 +555,6 @@ mod tests {
 
     #[test]
     fn an_answer_keeps_only_what_is_the_backend_s_to_say() {
-        let caller = Caller {
-            connection: connection(false),
-            client: "192.0.2.7".parse().unwrap(),
-            id: RequestId::Made(1),
-            id_header: HeaderValue::from_static("ours"),
-            span: 1,
-            started: Instant::now(),
-        };
         let mut fields = headers(&[
             ("connection", "keep-alive, x-internal"),
             ("keep-alive", "timeout=5"),
@@ -577,7 +571,7 @@ mod tests {
             ("set-cookie", "b=2"),
             ("www-authenticate", "Basic realm=\"theirs\""),
         ]);
-        to_client(&mut fields, &caller);
+        to_client(&mut fields, &caller());
         assert_eq!(
             fields,
             headers(&[
@@ -587,5 +581,112 @@ mod tests {
                 ("www-authenticate", "Basic realm=\"theirs\""),
             ])
         );
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            connection: connection(false),
+            client: "192.0.2.7".parse().unwrap(),
+            id: RequestId::Made(1),
+            id_header: HeaderValue::from_static("ours"),
+            span: 1,
+            started: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn a_length_goes_only_where_chunks_say_how_long_the_answer_is() {
+        for (line, stays) in [
+            (("connection", "close"), true),
+            (("connection", "transfer-encoding"), true),
+            (("transfer-encoding", "chunked"), false),
+        ] {
+            let mut fields = headers(&[("content-length", "5"), line]);
+            to_client(&mut fields, &caller());
+            assert_eq!(fields.contains_key("content-length"), stays, "{line:?}");
+        }
+    }
+
+    /// Any lines of these names, `Connection` naming any of them.
+    fn lines() -> impl Strategy<Value = HeaderMap> {
+        let names = [
+            "host",
+            "content-length",
+            "transfer-encoding",
+            "keep-alive",
+            "te",
+            "trailer",
+            "upgrade",
+            "proxy-connection",
+            "date",
+            "accept",
+            "cookie",
+            "x-portcullis-scopes",
+            "x-auth-request-user",
+            "x-one",
+            "x-two",
+        ];
+        let option = prop_oneof![
+            4 => proptest::sample::select(names.to_vec()),
+            1 => proptest::sample::select(vec!["close", "Keep-Alive", " keep-alive", "", "not a name", "X-ONE", "connection"]),
+        ];
+        let connection = proptest::collection::vec(option, 0..4).prop_map(|options| ("connection", options.join(", ")));
+        let other = (proptest::sample::select(names.to_vec()), "[a-c]{0,2}");
+        let line = prop_oneof![1 => connection, 4 => other];
+        proptest::collection::vec(line, 0..16).prop_map(|lines| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, value.parse().unwrap());
+            }
+            headers
+        })
+    }
+
+    /// Whether any `Connection` line names a field, read one option at a time.
+    fn is_named(headers: &HeaderMap, name: &HeaderName) -> bool {
+        let mut lines = headers.get_all("connection").iter().map(|line| line.to_str().unwrap());
+        *name != "host"
+            && *name != "content-length"
+            && lines.any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str())))
+    }
+
+    fn one_by_one(headers: &HeaderMap, stays: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+        let mut left = HeaderMap::new();
+        for (name, value) in headers.iter().filter(|(name, _)| stays(name)) {
+            left.append(name.clone(), value.clone());
+        }
+        left
+    }
+
+    proptest! {
+        /// What goes on is what is left when each line is looked at by itself.
+        #[test]
+        fn each_line_goes_on_or_ends_by_itself(came in lines(), dropped in "x-one|accept|none") {
+            let is_dropped = |name: &HeaderName| name.as_str() == dropped;
+            let stays = |name: &HeaderName| {
+                !fields::is_hop_by_hop(name.as_str()) && !is_named(&came, name) && !is_dropped(name)
+            };
+            prop_assert_eq!(left(&came, is_dropped), one_by_one(&came, stays));
+
+            let mut answered = came.clone();
+            to_client(&mut answered, &caller());
+            let coded = came.contains_key("transfer-encoding");
+            let dates = came.get_all("date").iter().count();
+            let mut expected = one_by_one(&came, |name| {
+                let ours = name.as_str().starts_with("x-portcullis") || name.as_str().starts_with("x-auth-request-");
+                !(fields::is_hop_by_hop(name.as_str())
+                    || is_named(&came, name)
+                    || ours
+                    || (*name == "content-length" && coded)
+                    || (*name == "date" && dates > 1))
+            });
+            expected.insert(REQUEST_ID, HeaderValue::from_static("ours"));
+            prop_assert_eq!(answered, expected);
+
+            let mut judged = came.clone();
+            drop_connection_options(&mut judged);
+            let stays = |name: &HeaderName| fields::is_hop_by_hop(name.as_str()) || !is_named(&came, name);
+            prop_assert_eq!(judged, one_by_one(&came, stays));
+        }
     }
 }

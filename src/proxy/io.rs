@@ -136,10 +136,16 @@ impl<S: Socket> ClientIo<S> {
         self.beside = Beside::Nobody;
     }
 
-    /// Gives bytes back that were read and not used; they come first when it is read again.
+    /// Gives bytes back that were read and not used; they come first when it is read again. Empty lines are as good as
+    /// nothing (RFC 9112 section 2.2): whoever reads them again would only give them back again.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
+        let is_blank = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
         // Of an empty part of it, nothing is kept: it would hold on to the whole buffer.
-        self.before = if bytes.is_empty() { Bytes::new() } else { bytes };
+        self.before = if is_blank { Bytes::new() } else { bytes };
+        if !self.before.is_empty() {
+            // What is begun does not rest, whatever comes of it.
+            self.connection.is_between_messages(false);
+        }
     }
 
     /// Waits until there is something to read.

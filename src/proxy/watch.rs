@@ -271,6 +271,8 @@ fn digits(text: &[u8], base: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// What is seen when the bytes come at once, and in pieces of each size.
@@ -383,5 +385,90 @@ mod tests {
         assert!(matches!(watch.see(b"\n"), Seen::Head(1, _)));
         assert_eq!(watch.see(GET.as_bytes()), Seen::Fine);
         assert_eq!(watch.heads, 0);
+    }
+
+    /// Lines and parts of lines, such as messages have and such as they must not have.
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let known = [
+            "GET / HTTP/1.1\r\n",
+            "PUT /a#b HTTP/1.1\r\n",
+            "Host: a\r\n",
+            "Content-Length: 5\r\n",
+            "content-length:12\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length : 5\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encodings: gzip\r\n",
+            "\r\n",
+            "\r\n\r\n",
+            "\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "hello",
+            "5\r\n",
+            "0\r\n\r\n",
+            "A;x=1\r\n1234567890\r\n",
+            "fffffffffffffffff\r\n",
+            "X: 1\r\n",
+            "\r",
+            "\n",
+            "#",
+            ":",
+            " ",
+        ];
+        prop_oneof![
+            20 => proptest::sample::select(known.map(|text| text.as_bytes().to_vec()).to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..8),
+            1 => (60_usize..70).prop_map(|length| vec![b'a'; length]),
+            1 => (KEPT - 20..KEPT + 4).prop_map(|length| format!("Content-Length:{:>length$}\r\n", 5).into_bytes()),
+            1 => (LONGEST_LINE - 2..LONGEST_LINE + 2).prop_map(|length| vec![b'0'; length]),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let begin = prop_oneof![
+            Just(""),
+            Just("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Just("PUT / HTTP/1.1\r\nContent-Length: 5\r\n"),
+        ];
+        (begin, proptest::collection::vec(part(), 0..12))
+            .prop_map(|(begin, parts)| [begin.as_bytes(), &parts.concat()].concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// However the bytes are cut into pieces, the same is seen of them: a line that comes whole is read as one of which
+        /// the reader had to keep the beginning.
+        #[test]
+        fn nothing_depends_on_how_the_bytes_come(bytes in message(), cuts in proptest::collection::vec(1_usize..40, 1..9)) {
+            let (mut whole, mut pieces, mut bytewise) = (Watch::new(), Watch::new(), Watch::new());
+            let once = whole.see(&bytes);
+            let state = |watch: &Watch| {
+                let length = if watch.next == Next::Anything { 0 } else { watch.length };
+                (watch.next, length, watch.heads, watch.is_mid_message())
+            };
+            let first = |watch: &mut Watch, sizes: &mut dyn Iterator<Item = usize>| {
+                let (mut rest, mut seen) = (&bytes[..], Seen::Fine);
+                while !rest.is_empty() && seen == Seen::Fine {
+                    let (piece, behind) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                    seen = match watch.see(piece) {
+                        Seen::Body(at) => Seen::Body(bytes.len() - rest.len() + at),
+                        seen => seen,
+                    };
+                    rest = behind;
+                }
+                seen
+            };
+            let by_piece = first(&mut pieces, &mut cuts.iter().copied().cycle());
+            let by_byte = first(&mut bytewise, &mut std::iter::repeat(1));
+            for (seen, watch) in [(by_piece, &pieces), (by_byte, &bytewise)] {
+                match (once, seen) {
+                    // Seen where its line begins, or in a later piece of it.
+                    (Seen::Body(once), Seen::Body(seen)) => prop_assert!(seen >= once),
+                    (once, seen) => prop_assert_eq!(once, seen),
+                }
+                prop_assert_eq!(state(watch), state(&whole));
+            }
+        }
     }
 }

@@ -126,6 +126,28 @@ fn a_connection_that_has_rested_goes_on_as_before_and_still_has_its_limits() {
 }
 
 #[test]
+fn empty_lines_behind_a_request_do_not_keep_a_connection_that_rests_busy() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).timeouts("client_idle: 9s").spawn();
+    let olga = token("olga");
+    let mut clients = [gateway.connect(), Client::tls(gateway.tls, &gateway.trust()).unwrap().0];
+    for client in &mut clients {
+        client.send([get("/things/1", &olga).as_str(), "\r\n\r\n"].concat());
+        assert_eq!(client.answer().status, 200);
+    }
+    // Longer than it takes until a connection rests.
+    std::thread::sleep(Duration::from_millis(6500));
+    let before = gateway.computed();
+    std::thread::sleep(Duration::from_millis(800));
+    let spent = gateway.computed() - before;
+    assert!(spent < Duration::from_millis(400), "{spent:?} of computing for nobody");
+    assert_eq!(gateway.ask(get("/things/1", &olga)).status, 200);
+    let [mut rested, mut left] = clients;
+    assert_eq!(rested.ask(get("/things/1", &olga)).status, 200);
+    assert!(in_time("the end of a connection that rests", || left.is_ended()));
+}
+
+#[test]
 fn a_connection_that_idles_is_not_cut_in_the_middle_of_a_request() {
     let backend = Backend::start(|_, stream| {
         std::thread::sleep(Duration::from_millis(900));

@@ -460,6 +460,16 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// For how long it has computed so far, to the hundredth of a second.
+    pub fn computed(&self) -> Duration {
+        let line = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // Behind the name, which may have blanks, stand the state and more, then the ticks of the program and of the
+        // system for it.
+        let behind = line.rsplit_once(')').unwrap().1;
+        let ticks = behind.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("bash").args(["-c", &format!("kill -{name} {}", self.id())]).status();
