@@ -10,6 +10,7 @@ mod support;
 mod world;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion};
@@ -18,6 +19,7 @@ use portcullis::pep::{self, Verdict};
 use portcullis::policy::{Domain, Facts, HeaderValue, decide};
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::{Access, Application, Route, host::Host};
+use portcullis::token::LocalVerifier;
 use world::{ENVIRONMENT, World};
 
 /// A request that brings path segments and nothing else.
@@ -127,6 +129,7 @@ fn whole_authorization(criterion: &mut Criterion) {
     let world =
         World::from_texts(&support::gateway(), &support::routes(1_000, "http://127.0.0.1:1"), &support::grants(1_000));
     let token = format!("Bearer {}", world.token("p7", "app.example.org", &[]));
+    let local = LocalVerifier::new(Arc::clone(&world.verifier));
     let head = |target: &str| {
         let request = Request::get(target).header("host", "app.example.org").header("authorization", &token);
         request.body(()).unwrap().into_parts().0
@@ -138,7 +141,7 @@ fn whole_authorization(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || head(target),
                 |head| {
-                    let verdict = pep::authorize(&world.snapshot, &world.verifier, head, ENVIRONMENT);
+                    let verdict = pep::authorize(&world.snapshot, &local, head, ENVIRONMENT);
                     assert_eq!(matches!(verdict, Verdict::Permitted(_)), allowed);
                     verdict
                 },

@@ -148,7 +148,8 @@ fn entry(criterion: &mut Criterion, principals: usize) {
                 turn += 1;
                 // Everybody in turn gets what somebody else has, each time somebody further away.
                 let number = turn % entries.len();
-                entries[number].grants.clone_from(&grants[(number + turn / entries.len() + 1) % grants.len()]);
+                let other = (number + turn / entries.len() + 1) % grants.len();
+                entries[number].grants.clone_from(&grants[other]);
                 entries[number].clone()
             },
             |entry| {

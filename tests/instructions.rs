@@ -16,6 +16,7 @@ use std::hint::black_box;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request};
@@ -25,6 +26,7 @@ use portcullis::policy::{Claimed, decide};
 use portcullis::route::canonical::CanonicalPath;
 use portcullis::route::host::Host;
 use portcullis::route::{Access, Application};
+use portcullis::token::{LocalVerifier, Verify};
 use serde::{Deserialize, Serialize};
 use support::world::{ENVIRONMENT, NOW, World};
 
@@ -34,7 +36,14 @@ const TOLERANCE: u64 = 10;
 /// many times, and the lowest one is believed.
 const ATTEMPTS: usize = 3;
 /// What is measured, in this order.
-const CASES: [&str; 5] = ["decide, allowed", "decide, denied", "route", "verify, remembered", "authorize"];
+const CASES: [&str; 6] = [
+    "decide, allowed",
+    "decide, denied",
+    "route",
+    "verify, remembered by all threads",
+    "verify, remembered by the thread",
+    "authorize",
+];
 /// How often each runs; enough that seeds and the housekeeping of the memory of tokens even out.
 const TURNS: usize = 4_000;
 /// Principals and routes of the world.
@@ -121,10 +130,15 @@ fn subject() {
     assert!((0..tokens.len()).all(|number| verify(number).is_ok()));
     run_while_counted(&mut |turn| assert!(black_box(verify(turn % 10)).is_ok()));
 
+    let local = LocalVerifier::new(Arc::clone(&world.verifier));
+    let recall = |number: usize| local.recall(black_box(tokens[number].as_bytes()), &world.snapshot.keys, NOW);
+    assert!((0..tokens.len()).all(|number| recall(number).is_some()));
+    run_while_counted(&mut |turn| assert!(matches!(black_box(recall(turn % 10)), Some(Ok(_)))));
+
     let mut heads =
         (0..TURNS).map(|turn| head(&path(turn % 10, true), &tokens[turn % 10])).collect::<Vec<_>>().into_iter();
     run_while_counted(&mut |_| {
-        let verdict = authorize(&world.snapshot, &world.verifier, heads.next().unwrap(), ENVIRONMENT);
+        let verdict = authorize(&world.snapshot, &local, heads.next().unwrap(), ENVIRONMENT);
         assert!(matches!(black_box(verdict), Verdict::Permitted(_)));
     });
 }
