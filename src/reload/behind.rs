@@ -6,8 +6,8 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// How much less of a busy processor the work gets than a thread that serves requests: the `nice` value of POSIX. At
-/// 10, about a tenth of what that one gets; of an idle processor, all.
-const NICE: i32 = 10;
+/// 5, about a third of what that one gets; of an idle processor, all.
+const NICE: i32 = 5;
 
 /// Does `work` on a thread of its own, which gives way to those that serve requests, as do the threads that it starts.
 /// `None` if the work panicked, or the system has no thread for it.
