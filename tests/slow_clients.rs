@@ -122,9 +122,8 @@ impl<'a> Memory<'a> {
     }
 }
 
-/// What the process may need beside what the limits say: threads' arenas, tables, the log, and what the allocator keeps
-/// for a second of the connections that have just given way.
-const SLACK: u64 = 24 * 1024 * 1024;
+/// What the process may need beside what the limits say: threads' arenas, tables, the log.
+const SLACK: u64 = 16 * 1024 * 1024;
 
 /// Opens connections for some seconds and keeps so many; each does something with its socket. How many were made.
 fn flood(gateway: &Process, connections: usize, each: impl Fn(&mut TcpStream) + Sync) -> usize {
