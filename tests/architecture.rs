@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top. A layer may import only from rows above its own in this list.
 const LAYERS: &[&[&str]] = &[
-    &["diag", "telemetry"],
+    &["courtesy", "diag", "telemetry"],
     &["model"],
     &["document"],
     &["policy", "token"],

@@ -13,6 +13,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::position::Positions;
 use super::syntax;
+use crate::courtesy::Turn;
 use crate::diag::{Place, Report, SourceId};
 
 /// Bounds on a text and what it stands for.
@@ -107,6 +108,9 @@ impl Node {
     }
 }
 
+/// Scalars, keys and brackets that are read in one turn of the thread.
+const EVENTS_A_TURN: u32 = 2_048;
+
 /// Reads one document. Faults that leave a tree (such as duplicate keys) are reported and the tree is returned for
 /// further checks; `None` when the text is no document at all or exceeds a bound.
 pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> Option<Node> {
@@ -135,7 +139,9 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
         root: None,
     };
     let mut parser = Parser::new_from_iter(builder.positions.text().chars());
+    let mut turn = Turn::of(EVENTS_A_TURN);
     while let Some(event) = parser.next_event() {
+        turn.step();
         match event {
             Ok((event, span)) => match builder.take(event, span) {
                 Next::Go => {}

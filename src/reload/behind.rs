@@ -5,6 +5,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use crate::courtesy::leave_a_processor;
+
 /// How much less of a busy processor the work gets than a thread that serves requests: the `nice` value of POSIX. At
 /// 5, about a third of what that one gets; of an idle processor, all.
 const NICE: i32 = 5;
@@ -14,6 +16,7 @@ const NICE: i32 = 5;
 pub(super) async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, told) = oneshot::channel();
     let behind = move || {
+        leave_a_processor();
         give_way();
         // Whoever asked may have gone away.
         let _ = tell.send(work());

@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 
 use super::certificates;
 use super::named::{Digests, Named, Seen};
+use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
 use crate::document::Limits;
@@ -33,6 +34,9 @@ pub struct PolicyFiles {
 }
 
 pub(super) type Digest = [u8; 32];
+
+/// Bytes that are digested in one turn of the thread.
+const TURN: usize = 1 << 20;
 
 /// What was read for a policy, as SHA-256 of each file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,7 +229,11 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
 
 /// Computes a SHA-256.
 pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for piece in in_turns(1, bytes.chunks(TURN)) {
+        context.update(piece);
+    }
     let mut digest = Digest::default();
-    digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    digest.copy_from_slice(context.finish().as_ref());
     digest
 }

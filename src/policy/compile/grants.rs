@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use super::doubles::{Stored, one_id};
 use super::entries::{Gives, Group, Lists, Names, Resolver, Vocabulary};
 use super::stream::{self, Gathered, Pace};
 use super::{Builder, roles, unknown};
+use crate::courtesy::hands;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::grants::{GrantsDocument, PrincipalDocument};
@@ -87,8 +87,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
             stored.lines.push(places);
         }
     }
-    let threads = available_parallelism().map_or(1, usize::from);
-    let (people, doubles) = People::build(&chunks, &tables, threads);
+    let (people, doubles) = People::build(&chunks, &tables, hands());
     stored.report(&doubles, report);
     builder.people = people;
     builder.tables = tables;

@@ -13,6 +13,7 @@ use std::thread;
 
 use super::Builder;
 use super::entries::Resolver;
+use crate::courtesy::{hands, in_turns};
 use crate::diag::{Place, Report, SourceId};
 use crate::document::grants::PrincipalDocument;
 use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader, read_people};
@@ -32,14 +33,17 @@ pub(super) struct Pace {
     most: usize,
 }
 
+/// Lines in one turn of a thread.
+const TURN: u32 = 1_024;
+/// More threads would wait for each other.
+const MOST_THREADS: usize = 2;
 /// How many pieces are read before all that was met in them is resolved. The more, the less the threads wait for each
 /// other, and the more memory is in use meanwhile.
 const ROUND: usize = 4;
 
 impl Default for Pace {
-    /// Two threads: a reload must leave processors to requests.
     fn default() -> Self {
-        Self { threads: 2, piece: 1 << 21, most: Bounds::PRINCIPALS }
+        Self { threads: hands().min(MOST_THREADS), piece: 1 << 21, most: Bounds::PRINCIPALS }
     }
 }
 
@@ -229,7 +233,7 @@ impl<'t> Taken<'t> {
         let (standings, entries) = (Distinct::new(), Distinct::new());
         let mut taken = Self { rows: Vec::new(), held: Vec::new(), standings, entries, left: Vec::new() };
         let mut grants = Vec::new();
-        for line in piece.iter() {
+        for line in in_turns(TURN, piece.iter()) {
             if reader.quick(line, &mut grants).and_then(|person| taken.add(line, person, &grants)).is_none() {
                 taken.left.push(line);
             }
@@ -345,7 +349,7 @@ impl<'t> Known<'t> {
         let (mut gathered, mut left) = (Gathered::default(), taken.left);
         let mut own = Vec::new();
         let mut start = 0;
-        for row in taken.rows {
+        for row in in_turns(TURN, taken.rows) {
             let held = taken.held.get(start..row.end).unwrap_or_default();
             start = row.end;
             own.clear();
@@ -379,7 +383,7 @@ fn read_again(
     resolver: &mut Resolver<'_, Builder>,
     report: &mut Report,
 ) {
-    for line in lines {
+    for line in in_turns(TURN, lines) {
         if report.errors() > Bounds::FAULTS {
             return;
         }

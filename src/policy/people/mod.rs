@@ -178,5 +178,12 @@ fn hash(seed: &RandomState, key: PrincipalKey) -> u64 {
 /// A number of 32 bits, scaled to `0..size`.
 #[inline]
 fn scaled(hash: u64, size: u32) -> u32 {
-    u32::try_from(((hash & 0xffff_ffff) * u64::from(size)) >> 32).unwrap_or(0)
+    split(hash, size).0
+}
+
+/// The same, and another number of 32 bits, of those for which it is the same.
+#[inline]
+fn split(hash: u64, size: u32) -> (u32, u64) {
+    let product = (hash & 0xffff_ffff) * u64::from(size);
+    (u32::try_from(product >> 32).unwrap_or(0), product & 0xffff_ffff)
 }
