@@ -110,14 +110,20 @@ impl<'c, F: Facts> Case<'c, F> {
             Check::NotFlag(_) => Ok(()),
             Check::Right { right, level, at, below } => {
                 let (asked, right) = (self.level(*level), self.right(right)?);
-                self.at_each(*at, |node| self.holds(right, asked, node, *below))
+                for node in self.nodes(*at)? {
+                    self.holds(right, asked, *node, *below)?;
+                }
+                Ok(())
             }
             Check::UnlessDenied { right, at } => {
                 let right = self.right(right)?;
-                self.at_each(*at, |node| match self.domain.held_by(&self.member, right, node) {
-                    Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, Level::Read)),
-                    Held::Nothing | Held::Up(_) => Ok(()),
-                })
+                for node in self.nodes(*at)? {
+                    match self.domain.held_by(&self.member, right, *node) {
+                        Held::Denied => return Err(right_denial(Reason::RightDenied, right, *node, None, Level::Read)),
+                        Held::Nothing | Held::Up(_) => {}
+                    }
+                }
+                Ok(())
             }
             Check::Compare { comparison, left, right, code } => self.compare(*comparison, left, right, *code),
             Check::Bit { of, bits, mask, code } => {
@@ -146,21 +152,19 @@ impl<'c, F: Facts> Case<'c, F> {
         }
     }
 
-    /// Every node of the scope must pass; a scope that was skipped has none, and then nothing is permitted there.
+    /// The nodes that must all pass; a scope that was skipped has none, and then nothing is permitted there.
     #[inline]
-    fn at_each(&self, at: At, pass: impl Fn(ScopeId) -> Result<(), Denial>) -> Result<(), Denial> {
+    fn nodes(&self, at: At) -> Result<&[ScopeId], Denial> {
         match at {
-            At::Root => pass(ScopeId::ROOT),
-            At::Scope(scope) => {
-                let nodes = self.resolved.nodes(scope);
-                if nodes.is_empty() {
-                    return Err(Denial::new(Reason::ScopeMissing, Subject::Scope(scope)));
-                }
-                nodes.iter().try_for_each(|node| pass(*node))
-            }
+            At::Root => Ok(&[ScopeId::ROOT]),
+            At::Scope(scope) => match self.resolved.nodes(scope) {
+                [] => Err(Denial::new(Reason::ScopeMissing, Subject::Scope(scope))),
+                nodes => Ok(nodes),
+            },
         }
     }
 
+    #[inline]
     pub(super) const fn level(&self, asked: Asked) -> Level {
         match asked {
             Asked::Level(level) => level,
@@ -231,6 +235,7 @@ fn is_single(value: &str) -> bool {
     !value.is_empty() && !value.contains(',') && value.trim() == value
 }
 
+#[cold]
 const fn right_denial(reason: Reason, right: RightId, at: ScopeId, held: Option<Level>, asked: Level) -> Denial {
     Denial::new(reason, Subject::Right { right, at, held, asked })
 }

@@ -8,6 +8,7 @@ use super::compile::Vocabulary;
 use super::hierarchy::Interval;
 use super::member::{Mapping, Member};
 use super::names::{Map, Names};
+use super::nodes::NodeNames;
 use super::people::{Bundle, BundleId, People, Principal, Tables};
 use super::precedence::{self, Grant, Held};
 use super::resemble::Folded;
@@ -45,6 +46,7 @@ pub struct FlagId(pub(super) u8);
 pub const MAX_FLAGS: usize = 128;
 
 impl FlagId {
+    #[inline]
     pub(super) const fn mask(self) -> u128 {
         1_u128 << (self.0 & 127)
     }
@@ -84,7 +86,7 @@ pub struct Frame {
     pub(super) strategy: Strategy,
     pub(super) scopes: Vec<(Arc<str>, Interval)>,
     /// By kind and value: the node that a request means. Holds nodes and aliases alike.
-    pub(super) values: Vec<Map<Box<str>, ScopeId>>,
+    pub(super) values: Vec<NodeNames>,
     pub(super) kinds: Names,
     pub(super) rights: Names,
     pub(super) right_intervals: Vec<Interval>,
@@ -132,8 +134,9 @@ impl Frame {
     }
 
     /// The node that a value of this kind names.
+    #[inline]
     pub fn scope(&self, kind: KindId, value: &str) -> Option<ScopeId> {
-        self.values.get(usize::try_from(kind.0).ok()?)?.get(value).copied()
+        self.values.get(usize::try_from(kind.0).ok()?)?.get(value)
     }
 
     /// A node's name, such as `territory:USS`.
@@ -185,6 +188,7 @@ impl Domain {
     }
 
     /// The principal with this tenant and object id.
+    #[inline]
     pub fn principal(&self, key: PrincipalKey) -> Option<Principal<'_>> {
         self.people.find(key, &self.tables)
     }

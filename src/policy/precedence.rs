@@ -36,6 +36,7 @@ pub enum Held {
 }
 
 impl Held {
+    #[inline]
     const fn of(effect: Effect) -> Self {
         match effect {
             Effect::Deny => Self::Denied,
@@ -44,6 +45,7 @@ impl Held {
     }
 
     /// The level, if one is held.
+    #[inline]
     pub const fn level(self) -> Option<Level> {
         match self {
             Self::Up(level) => Some(level),

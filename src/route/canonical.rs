@@ -75,10 +75,16 @@ impl<'r> CanonicalPath<'r> {
     ///
     /// # Errors
     /// The path could be read in two ways.
+    #[inline]
     pub fn new(raw: &'r str) -> Result<Self, BadTarget> {
-        if let Some(path) = Self::plain(raw) {
-            return Ok(path);
+        match Self::plain(raw) {
+            Some(path) => Ok(path),
+            None => Self::careful(raw),
         }
+    }
+
+    /// The same of a path that the quick way leaves in doubt.
+    fn careful(raw: &'r str) -> Result<Self, BadTarget> {
         let path = Self::read(raw, Form::default())?;
         if path.script()?.is_some() { Err(BadTarget("path_info")) } else { Ok(path) }
     }

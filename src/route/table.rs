@@ -86,6 +86,7 @@ impl Table {
     }
 
     /// The route of a request. HEAD takes the route of GET.
+    #[inline]
     pub fn find(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<usize> {
         let method = self.number_of(method)?;
         let mut found = None;
@@ -192,6 +193,7 @@ impl Table {
 
     /// Visits the ends that a path reaches, the most specific first, until `done`; `takes` says whether routes that end
     /// somewhere would take the request.
+    #[inline]
     fn visit<'t>(
         &'t self,
         path: &CanonicalPath<'_>,
@@ -231,19 +233,22 @@ impl Table {
                     Some(found) => found,
                 };
             }
-            let variable = self.node(node.variable);
             let next = match self.literal(node, segment, is_ascii) {
                 // A segment that differs from a literal in letter case only is not taken for a value, here or further
                 // up: a backend that folds case would serve the literal's page under another rule.
                 Found::LookAlike => return Visit::LookAlike,
-                Found::Literal(to) => self.node(Some(to)),
+                Found::Literal(to) => Some(to),
                 Found::Nothing => None,
             };
             // Nothing is left to be tried here after the last of these, so that one is gone on with.
-            match (next, variable) {
-                (Some(only), None) | (None, Some(only)) if node.rests.count == 0 => node = only,
+            match (next, node.variable) {
+                (Some(only), None) | (None, Some(only)) if node.rests.count == 0 => match self.node(Some(only)) {
+                    Some(only) => node = only,
+                    None => return Visit::Missed,
+                },
                 choices => {
-                    for choice in [choices.0, choices.1].into_iter().flatten() {
+                    let choices = [choices.0, choices.1].into_iter().flatten();
+                    for choice in choices.filter_map(|choice| self.node(Some(choice))) {
                         match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
                             Visit::Missed => {}
                             found => return found,
@@ -256,6 +261,7 @@ impl Table {
     }
 }
 
+#[inline]
 fn find(ends: &[Taker], method: u32) -> Option<usize> {
     let taker = ends.iter().find(|taker| taker.method == method)?;
     usize::try_from(taker.route).ok()

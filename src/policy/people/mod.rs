@@ -27,7 +27,7 @@ mod interned;
 mod shard;
 mod tables;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -172,7 +172,10 @@ impl People {
 /// Where a key lies. Its upper half says in which shard, its lower half where in the shard.
 #[inline]
 fn hash(seed: &RandomState, key: PrincipalKey) -> u64 {
-    seed.hash_one(key)
+    let mut hasher = seed.build_hasher();
+    hasher.write_u128(key.tenant.0);
+    hasher.write_u128(key.object.0);
+    hasher.finish()
 }
 
 /// A number of 32 bits, scaled to `0..size`.

@@ -218,19 +218,26 @@ impl Tables {
     #[inline]
     pub(in crate::policy) fn held(&self, rule: Within, bundles: &[BundleId], right: Interval, at: Interval) -> Held {
         let mut settled = Settled::nothing(rule);
+        let mut nonsense = false;
         for id in bundles {
-            let bundle = self.bundle(*id);
-            if bundle.is_some_and(|bundle| !bundle.scope.contains(at)) {
+            let Some(bundle) = self.bundle(*id) else {
+                nonsense = true;
+                continue;
+            };
+            if !bundle.scope.contains(at) {
                 continue;
             }
-            match bundle.and_then(|bundle| Some((bundle.scope.first, self.gift(bundle.gift)?))) {
-                Some((place, gift)) => {
+            match self.gift(bundle.gift) {
+                Some(gift) => {
                     if let Some((near, effect)) = gift.says(rule, right) {
-                        settled.add((place, near), effect);
+                        settled.add((bundle.scope.first, near), effect);
                     }
                 }
-                None => settled.add((u32::MAX, u32::MAX), Effect::Deny),
+                None => nonsense = true,
             }
+        }
+        if nonsense {
+            settled.add((u32::MAX, u32::MAX), Effect::Deny);
         }
         settled.held()
     }
