@@ -16,6 +16,7 @@ mod held;
 mod hierarchy;
 mod member;
 mod names;
+mod near;
 mod nodes;
 mod normal;
 mod origins;

@@ -38,9 +38,8 @@ impl NodeNames {
     /// The node of a name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<ScopeId> {
-        let words = Words::of(name.as_bytes());
-        let slot = self.slots.get(self.place(name, words))?;
-        if slot.node == FREE { None } else { Some(slot.node) }
+        let (_, node) = self.look(name, Words::of(name.as_bytes()));
+        if node == FREE { None } else { Some(node) }
     }
 
     /// Gives a name to a node; the last one who is given a name has it.
@@ -50,9 +49,9 @@ impl NodeNames {
             self.grow();
         }
         let words = Words::of(name.as_bytes());
-        let (place, start) = (self.place(name, words), self.texts.len());
+        let ((place, known), start) = (self.look(name, words), self.texts.len());
         let Some(slot) = self.slots.get_mut(place) else { return };
-        if slot.node == FREE {
+        if known == FREE {
             *slot = Slot { words, node, length, start };
             self.texts.push_str(name);
             self.taken += 1;
@@ -71,20 +70,20 @@ impl NodeNames {
         self.taken == 0
     }
 
-    /// The slot that a name lies in, or else the free one at which looking for it ends.
+    /// The slot that a name lies in, or else the free one at which looking for it ends, and the node there.
     #[inline]
-    fn place(&self, name: &str, words: Words) -> usize {
+    fn look(&self, name: &str, words: Words) -> (usize, ScopeId) {
         let last = self.slots.len().wrapping_sub(1);
         let mut place = self.hash(name, words) as usize & last;
         // Some slot is free.
         while let Some(slot) = self.slots.get(place) {
             let same = slot.words == words && slot.length as usize == name.len();
             if slot.node == FREE || (same && (Words::are_all(name.len()) || self.text(slot) == name)) {
-                break;
+                return (place, slot.node);
             }
             place = (place + 1) & last;
         }
-        place
+        (place, FREE)
     }
 
     #[inline]
@@ -109,7 +108,7 @@ impl NodeNames {
         let old = std::mem::replace(&mut self.slots, vec![free; size]);
         for slot in old.into_iter().filter(|slot| slot.node != FREE) {
             let name = self.texts.get(slot.start..slot.start + slot.length as usize).unwrap_or_default();
-            let place = self.place(name, slot.words);
+            let (place, _) = self.look(name, slot.words);
             if let Some(free) = self.slots.get_mut(place) {
                 *free = slot;
             }

@@ -193,6 +193,7 @@ impl Index {
     }
 }
 
+#[inline]
 const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
@@ -298,6 +299,7 @@ impl Builder {
 }
 
 /// Tables are made of files, which are far shorter; a number beyond leads nowhere.
+#[inline]
 pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

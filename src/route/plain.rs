@@ -46,7 +46,15 @@ pub(super) fn split(raw: &str, ends: &mut Ends) -> Option<usize> {
     let most = ends.len();
     let mut slots = ends.iter_mut();
     let (mut start, mut dots) = (1, 0);
-    let mut take = |at: usize, word: u64| {
+    let (mut at, mut rest) = (1, inner);
+    while !rest.is_empty() {
+        let word = match rest.split_first_chunk() {
+            Some((word, more)) => {
+                rest = more;
+                u64::from_le_bytes(*word)
+            }
+            None => last_word(inner, std::mem::take(&mut rest).len()),
+        };
         if word & HIGHEST != 0 {
             return None;
         }
@@ -65,26 +73,22 @@ pub(super) fn split(raw: &str, ends: &mut Ends) -> Option<usize> {
             start = end + 1;
             slashes &= slashes - 1;
         }
-        Some(())
-    };
-    let (words, rest) = inner.as_chunks();
-    let mut at = 1;
-    for word in words {
-        take(at, u64::from_le_bytes(*word))?;
         at += 8;
-    }
-    if !rest.is_empty() {
-        let bits = 8 * rest.len();
-        let word = match inner.last_chunk() {
-            Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
-            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        // Whatever is not there counts as a letter.
-        take(at, word | (u64::from(b'a') * EACH) << bits)?;
     }
     *slots.next()? = u16::try_from(raw.len()).ok()?;
     let count = most - slots.len();
     if dots != 0 && has_doubtful_dot(raw, ends.get(..count)?) { None } else { Some(count) }
+}
+
+/// The last bytes of a text, so many and less than eight, as a word. Whatever is not there is a letter.
+#[inline]
+fn last_word(text: &[u8], count: usize) -> u64 {
+    let bits = 8 * count;
+    let word = match text.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
+        None => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    word | (u64::from(b'a') * EACH) << bits
 }
 
 /// Whether a segment of a path ends with a dot, or one is a script with more of the path behind it.

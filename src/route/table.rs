@@ -209,7 +209,7 @@ impl Table {
     fn walk<'t>(
         &'t self,
         mut node: &'t Node,
-        mut segments: Segments<'_>,
+        segments: Segments<'_>,
         is_ascii: bool,
         (done, takes): (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
     ) -> Visit {
@@ -219,6 +219,7 @@ impl Table {
             true => Visit::LookAlike,
             false => Visit::Missed,
         };
+        let mut segments = segments;
         loop {
             let Some(segment) = segments.next() else {
                 if done(self.takers_in(node.ends)) {
@@ -246,18 +247,27 @@ impl Table {
                     Some(only) => node = only,
                     None => return Visit::Missed,
                 },
-                choices => {
-                    let choices = [choices.0, choices.1].into_iter().flatten();
-                    for choice in choices.filter_map(|choice| self.node(Some(choice))) {
-                        match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
-                            Visit::Missed => {}
-                            found => return found,
-                        }
-                    }
-                    return if done(self.takers_in(node.rests)) { Visit::Done } else { Visit::Missed };
-                }
+                choices => return self.walk_each(choices, node.rests, (segments, is_ascii), (done, takes)),
             }
         }
+    }
+
+    /// Goes on with a literal and then with a variable, the first that the request belongs to, and else with the rest.
+    fn walk_each<'t>(
+        &'t self,
+        choices: (Option<NodeId>, Option<NodeId>),
+        rests: Range,
+        (segments, is_ascii): (Segments<'_>, bool),
+        (done, takes): (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
+    ) -> Visit {
+        let choices = [choices.0, choices.1].into_iter().flatten();
+        for choice in choices.filter_map(|choice| self.node(Some(choice))) {
+            match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
+                Visit::Missed => {}
+                found => return found,
+            }
+        }
+        if done(self.takers_in(rests)) { Visit::Done } else { Visit::Missed }
     }
 }
 

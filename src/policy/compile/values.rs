@@ -29,9 +29,10 @@ impl Builder {
         for (kind, values) in &document.aliases {
             for (value, node) in values {
                 let Some(scope) = self.node(node, report) else { continue };
-                let known = self.domain.kinds.find(&kind.value).and_then(|kind| {
-                    self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str())
-                });
+                let known =
+                    self.domain.kinds.find(&kind.value).and_then(|kind| {
+                        self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str())
+                    });
                 let key = (kind.value.as_str(), value.value.as_str());
                 if known.is_some_and(|known| known != scope) {
                     let message = format!("`{}:{}` is already the name of another node", kind.value, value.value);

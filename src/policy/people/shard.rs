@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
+use super::hash;
 use super::tables::{BundleId, Profile, ProfileId, Tables};
-use super::{hash, scaled};
 use crate::model::{Guid, PrincipalKey};
 
 /// No profile: nobody lies in the slot.
@@ -213,7 +213,8 @@ fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
 
 #[inline]
 fn first_place(hash: u64, size: usize) -> usize {
-    u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0)
+    // Sizes are far below the number beyond which the product would not fit; then the place would be another.
+    (((hash & 0xffff_ffff).wrapping_mul(size as u64)) >> 32) as usize
 }
 
 /// Sorts bundles and drops what stands there twice.
