@@ -17,11 +17,11 @@ const SMALL: u64 = 0x20 * EACH;
 /// somebody makes something of his own, or nobody may send them: encodings, parameters, streams and short names of
 /// Windows, sessions of ASP.NET, characters that no path has.
 const fn is_plain(byte: u8) -> bool {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'/' | b'.' => true,
-        b'!' | b'$' | b'&' | b'\'' | b')' | b'+' | b',' | b'=' | b'@' => true,
-        _ => false,
-    }
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'/' | b'.'
+            | b'!' | b'$' | b'&' | b'\'' | b')' | b'+' | b',' | b'=' | b'@'
+    )
 }
 
 /// The highest bits of those of eight bytes that are this one. All are ASCII.
