@@ -186,7 +186,7 @@ impl Builder {
     fn name_scope(&mut self, kind: &str, value: &str, scope: ScopeId) {
         let kind = self.kind(kind);
         if let Some(values) = usize::try_from(kind).ok().and_then(|kind| self.domain.values.get_mut(kind)) {
-            values.insert(value.into(), scope);
+            values.insert(value, scope);
         }
     }
 

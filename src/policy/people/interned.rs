@@ -33,7 +33,16 @@ impl<T> Interned<T> {
     pub fn get(&self, number: u32) -> Option<&T> {
         let index = usize::try_from(number).ok()?;
         let values = &self.base.values;
-        if index < values.len() { values.get(index) } else { self.added.get(index - values.len()) }
+        match values.get(index) {
+            Some(value) => Some(value),
+            None => self.get_added(index - values.len()),
+        }
+    }
+
+    /// Few values are kept there.
+    #[cold]
+    fn get_added(&self, index: usize) -> Option<&T> {
+        self.added.get(index)
     }
 
     /// All values, by number.

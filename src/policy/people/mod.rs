@@ -27,13 +27,13 @@ mod interned;
 mod shard;
 mod tables;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
 pub use build::{Chunk, Doubles};
-pub(super) use tables::{Bundle, Profile, Tables};
+pub(super) use tables::{Bundle, Gathered, Profile, Tables};
 pub use tables::{BundleId, ProfileId};
 
 use shard::{Shard, Slot};
@@ -172,7 +172,10 @@ impl People {
 /// Where a key lies. Its upper half says in which shard, its lower half where in the shard.
 #[inline]
 fn hash(seed: &RandomState, key: PrincipalKey) -> u64 {
-    seed.hash_one(key)
+    let mut hasher = seed.build_hasher();
+    hasher.write_u128(key.tenant.0);
+    hasher.write_u128(key.object.0);
+    hasher.finish()
 }
 
 /// A number of 32 bits, scaled to `0..size`.
