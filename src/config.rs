@@ -3,6 +3,7 @@
 mod issuers;
 mod keys;
 mod listeners;
+mod log;
 mod revoked;
 mod settings;
 mod tenants;
@@ -22,6 +23,7 @@ use crate::source::jwks::{Intervals, KeySource};
 use crate::token::{Issuer, Room, Rules};
 
 pub use listeners::{Admin, Listener};
+pub use log::Log;
 
 /// The whole of `gateway.yaml`. Paths are ready for use: relative ones start at the file that named them.
 #[derive(Debug)]
@@ -50,15 +52,6 @@ pub struct Config {
     pub settings: Settings,
     /// What is logged.
     pub log: Log,
-}
-
-/// `log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// Whether each decision is a JSON line on standard output.
-    pub decisions: bool,
-    /// Lowest level of the process log on standard error.
-    pub level: String,
 }
 
 /// Reads and resolves a `gateway.yaml`. Every fault goes to `report`: those of the file itself and of the
@@ -91,6 +84,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
     let rules = tokens::rules(&document.tokens, report);
     let intervals = tokens::intervals(&document.tokens, report);
     let settings = settings::resolve(document, report);
+    let log = log::resolve(document, &base, report);
     if report.has_errors() {
         if policy.routes.len() == document.routes.len() && policy.grants.len() == document.grants.len() {
             let _rejected_anyway = reload::load(&policy, report);
@@ -112,7 +106,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         rules,
         room: Room { entries: document.tokens.cache_entries, bytes: document.tokens.cache_bytes },
         settings,
-        log: Log { decisions: document.log.decisions, level: document.log.level.value.clone() },
+        log,
     })
 }
 

@@ -75,6 +75,7 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     live: Arc<Live>,
+    telemetry: Arc<Telemetry>,
     reload: Handle,
     drain: watch::Sender<bool>,
     ended: watch::Receiver<Option<Ended>>,
@@ -91,7 +92,10 @@ pub struct Running {
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     log::init(&config.log.level).map_err(std::io::Error::other)?;
     let started_at = reload::now();
-    let telemetry = Telemetry::new(VERSION, config.log.decisions);
+    let telemetry = match &config.log.decisions {
+        Some(to) => Telemetry::logging_to(VERSION, to, config.log.required).map_err(StartError::Log)?,
+        None => Telemetry::new(VERSION, false),
+    };
     // Watched before they are read, so that no change falls in between.
     let (changed, changes) = mpsc::channel(CHANGES);
     let watcher = Watcher::start(first::watched(&config), changed)?;
@@ -152,6 +156,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         draining,
         token_file: config.admin.and_then(|admin| admin.token_file),
     };
+    let of_running = Arc::clone(&telemetry);
     let control = Control {
         sources: config.keys,
         intervals: config.intervals,
@@ -166,7 +171,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         drain: drain.clone(),
     };
     let threads = crew.start(control, end)?;
-    Ok(Running { addresses, admin_address, live, reload, drain, ended, threads })
+    Ok(Running { addresses, admin_address, live, telemetry: of_running, reload, drain, ended, threads })
 }
 
 impl Running {
@@ -188,6 +193,11 @@ impl Running {
     /// Asks for a reload of the live documents, as SIGHUP does.
     pub fn reload(&self) {
         self.reload.ask(Trigger::Signal);
+    }
+
+    /// Opens the decision log's destination anew, as SIGUSR1 does.
+    pub fn reopen_log(&self) {
+        self.telemetry.reopen_log();
     }
 
     /// Begins the drain: no connection is accepted any more, requests in flight are answered within

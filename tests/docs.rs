@@ -26,8 +26,8 @@ Every way the gateway says no. Made from `src/model/reason.rs`; a test keeps it 
 Clients get the code without its subject in the member `reason` of the answer (RFC 9457), or the whole reason for an
 application with `detail_to_client: full`; a 401 never says more than `no_token` or `invalid_token`. The decision log has
 the code as `decision` `deny` with `reason` and its subject, such as `right_missing:oms.officer@territory:USS`. Codes are
-stable: alarms and support scripts may rely on them. `body_timeout`, `bad_body`, `request_timeout`, `rate_limited:principal`
-and the `upstream_` codes belong to requests that were permitted and failed later: their `decision` is `allow` (but `deny`
+stable: alarms and support scripts may rely on them. `body_timeout`, `bad_body`, `request_timeout`, `rate_limited:principal`,
+`audit_unavailable` and the `upstream_` codes belong to requests that were permitted and failed later: their `decision` is `allow` (but `deny`
 where a form did not come that the route reads), and a backend that dies in the middle of its answer leaves the status that
 it began with beside `upstream_invalid`. Status 499 means that the client went away, or
 that a drain came to its deadline.
@@ -93,8 +93,11 @@ tokens: {qqq: 1}
 limits: {qqq: 1}
 timeouts: {qqq: 1}
 rates: {qqq: 1, per_client: {requests: 1, qqq: 1}}
-log: {qqq: 1}
+log: {qqq: 1, to: {file: f, qqq: 1, rotate: {qqq: 1}}}
+audit: {qqq: 1}
 ";
+const GATEWAY_TO_SYSLOG: &str =
+    "{version: 1, listeners: [{address: 'a:1'}], routes: [r], grants: [g], log: {to: {syslog: s, qqq: 1}}}";
 const ROUTES: &str = "
 version: 1
 qqq: 1
@@ -158,12 +161,18 @@ revoked: [{uti: x, qqq: 1}, {principal: {tenant: t, oid: o, qqq: 1}}]
 /// Every list of keys that the code knows, with what the keys are in.
 fn known_keys() -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
-    let all = [("gateway.yaml", GATEWAY), ("routes.yaml", ROUTES), ("grants.yaml", GRANTS), ("revoked.yaml", REVOKED)];
+    let all = [
+        ("gateway.yaml", GATEWAY),
+        ("another gateway.yaml", GATEWAY_TO_SYSLOG),
+        ("routes.yaml", ROUTES),
+        ("grants.yaml", GRANTS),
+        ("revoked.yaml", REVOKED),
+    ];
     for (name, text) in all {
         let mut report = Report::new();
         let source = report.add_source(name, text);
         match name {
-            "gateway.yaml" => drop(document::read_gateway(source, &mut report)),
+            "gateway.yaml" | "another gateway.yaml" => drop(document::read_gateway(source, &mut report)),
             "routes.yaml" => drop(document::read_routes(source, &mut report)),
             "grants.yaml" => drop(document::read_grants(source, &mut report)),
             _ => drop(document::read_revoked(source, &mut report)),
@@ -189,6 +198,7 @@ fn heading(what: &str) -> &str {
     match what.trim_start_matches("this ").trim_matches('`') {
         "any" | "when" | "comparison" | "" => "requirement",
         "bit" => "condition",
+        "file log" | "syslog log" | "rotate" => "log",
         "match" | "object" => "route",
         "missing" => "scope",
         "entry of `app_keys" => "app_keys",
@@ -262,6 +272,7 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
         ("timeouts", "drain", seconds(timeouts.drain)),
         ("log", "decisions", read.log.decisions.to_string()),
         ("log", "level", read.log.level.value.clone()),
+        ("audit", "required", read.audit.required.value.to_string()),
     ];
     for (what, keys) in known_keys() {
         for key in keys.iter().filter(|_| ["limits", "timeouts"].contains(&heading(&what))) {

@@ -63,6 +63,6 @@ pub(super) fn start(config: Config, workers: Option<usize>) -> Result<Running, F
     log::init(&config.log.level).map_err(|fault| Failure::new(Exit::Configuration, fault))?;
     serve::start(config, serve::Options { workers }).map_err(|error| match error {
         StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
-        StartError::Bind(_) | StartError::Io(_) => Failure::new(Exit::Findings, error),
+        StartError::Bind(_) | StartError::Log(_) | StartError::Io(_) => Failure::new(Exit::Findings, error),
     })
 }

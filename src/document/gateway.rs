@@ -34,6 +34,8 @@ pub struct GatewayDocument {
     pub rates: RatesDocument,
     /// What is logged.
     pub log: LogDocument,
+    /// What depends on the log.
+    pub audit: AuditDocument,
 }
 
 /// One entry of `listeners`.
@@ -291,8 +293,47 @@ pub struct RateDocument {
 /// `log`.
 #[derive(Clone, Debug)]
 pub struct LogDocument {
-    /// Whether each decision is logged as a JSON line on standard output. Default: true.
+    /// Whether each decision is logged as a JSON line. Default: true.
     pub decisions: bool,
     /// Lowest level of the process log on standard error: `error`, `warn`, `info` (default) or `debug`.
     pub level: Located<String>,
+    /// Where the decisions go. Default: `stdout`.
+    pub to: LogTargetDocument,
+}
+
+/// `log.to`.
+#[derive(Clone, Debug)]
+pub enum LogTargetDocument {
+    /// `stdout`.
+    Stdout,
+    /// `{file: ...}`.
+    File {
+        /// The file.
+        path: Located<String>,
+        /// When it is rotated. Default: by others.
+        rotate: Option<RotateDocument>,
+    },
+    /// `{syslog: ...}`.
+    Syslog {
+        /// The socket of the daemon.
+        socket: Located<String>,
+        /// The number of the facility. Default: that of `local0`.
+        facility: u8,
+    },
+}
+
+/// `log.to.rotate`.
+#[derive(Clone, Copy, Debug)]
+pub struct RotateDocument {
+    /// The most bytes of a file, 1 MiB to 1 TiB. Default: 100 MiB.
+    pub size: u64,
+    /// How many old files are kept. Default: 5.
+    pub keep: u32,
+}
+
+/// `audit`.
+#[derive(Clone, Debug)]
+pub struct AuditDocument {
+    /// Whether a request is refused whose decision cannot be logged. Default: false.
+    pub required: Located<bool>,
 }

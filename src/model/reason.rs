@@ -317,6 +317,11 @@ reasons! {
         title: "Too many requests",
         cause: "More requests came than `rates.per_client` or `rates.per_principal` allows; the subject is `client` or `principal`. Or a client sent more bad tokens than `limits.failed_tokens_per_client`; the subject is `bad_tokens`.",
         remedy: "Ask again after `Retry-After` seconds; raise the rate or limit if it was meant to be allowed.";
+    /// The decision cannot be logged.
+    AuditUnavailable: "audit_unavailable", 503, "Retry-After",
+        title: "The gateway cannot log what it does",
+        cause: "`audit.required` is set, and the decision could not be logged: the disk is full, the file or the daemon is gone, or lines come faster than they are taken. Nothing was forwarded.",
+        remedy: "Make the destination of `log.to` writable; the process log says what is wrong. The gateway goes on by itself.";
     /// The upstream has too many requests running and waiting.
     UpstreamOverloaded: "upstream_overloaded", 503, "Retry-After",
         title: "The application is busy",

@@ -185,7 +185,7 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     let retry = match refusal.reason {
         // Keys are retried every few seconds; overload passes faster.
         Reason::KeysUnavailable => Some(5),
-        Reason::Overloaded | Reason::UpstreamOverloaded => Some(1),
+        Reason::Overloaded | Reason::UpstreamOverloaded | Reason::AuditUnavailable => Some(1),
         _ => refusal.retry_after.map(NonZeroU32::get),
     };
     if let Some(seconds) = retry {
@@ -343,6 +343,7 @@ mod tests {
             (Reason::KeysUnavailable, 503, "www-authenticate", None),
             (Reason::Overloaded, 503, "retry-after", Some("1")),
             (Reason::UpstreamOverloaded, 503, "retry-after", Some("1")),
+            (Reason::AuditUnavailable, 503, "retry-after", Some("1")),
             (Reason::MethodForbidden, 405, "allow", Some(FORWARDED_METHODS)),
             (Reason::BodyTimeout, 408, "connection", Some("close")),
             (Reason::UpstreamTimeout, 504, "retry-after", None),

@@ -70,7 +70,7 @@ pub(super) fn prepare(
     let readers = Readers::of(&grounds);
     caller.connection.becomes_known();
     // A long exchange must not keep a whole old snapshot alive: the grounds end here.
-    let begun = within_rate(worker, &grounds).and_then(|()| {
+    let begun = within_rate(worker, &grounds).and_then(|()| ledger.admit()).and_then(|()| {
         begin(worker, (place.judged(), head), (Some(incoming), form), &grounds, (caller, environment.now))
     });
     match begun {

@@ -98,6 +98,12 @@ impl Ledger {
         });
     }
 
+    /// Asks whether it may be forwarded as far as its line is concerned.
+    pub(super) fn admit(&mut self) -> Result<(), Refusal> {
+        let admitted = self.record.as_mut().is_some_and(|record| self.worker.telemetry.admit(record));
+        if admitted { Ok(()) } else { Err(Refusal::of(Reason::AuditUnavailable)) }
+    }
+
     /// Its body goes to the upstream.
     pub(super) fn uploads(&mut self, upload: Option<Rc<Upload>>) {
         self.upload = upload;

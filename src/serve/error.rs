@@ -13,6 +13,8 @@ pub enum StartError {
     Configuration(Box<Report>),
     /// Addresses cannot be listened on; at least one.
     Bind(Vec<BindFault>),
+    /// The decision log's destination (`log.to`) cannot be opened.
+    Log(io::Error),
     /// The system refuses a thread or a descriptor.
     Io(io::Error),
 }
@@ -33,7 +35,7 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 3,
-            Self::Bind(_) | Self::Io(_) => 1,
+            Self::Bind(_) | Self::Log(_) | Self::Io(_) => 1,
         }
     }
 }
@@ -49,6 +51,7 @@ impl fmt::Display for StartError {
                 }
                 Ok(())
             }
+            Self::Log(error) => write!(out, "the decision log cannot be opened (`log.to`): {error}"),
             Self::Io(error) => write!(out, "the system does not let the gateway start: {error}"),
         }
     }

@@ -13,11 +13,12 @@ use super::{Ended, Running};
 pub struct Signals {
     runtime: Runtime,
     hang_up: Signal,
+    reopen: Signal,
     ends: [Signal; 2],
 }
 
 impl Signals {
-    /// Watches SIGHUP, SIGTERM and SIGINT from now on; what comes before [`serve`](Self::serve) is remembered.
+    /// Watches SIGHUP, SIGUSR1, SIGTERM and SIGINT from now on; what comes before [`serve`](Self::serve) is remembered.
     ///
     /// # Errors
     /// When the system does not let them be watched.
@@ -25,27 +26,33 @@ impl Signals {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let hang_up = signal(SignalKind::hangup())?;
+        let reopen = signal(SignalKind::user_defined1())?;
         let ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         drop(entered);
-        Ok(Self { runtime, hang_up, ends })
+        Ok(Self { runtime, hang_up, reopen, ends })
     }
 
     /// Serves until a signal ends it: SIGTERM and SIGINT begin the drain, a second one of them ends at once; SIGHUP
-    /// reloads the live documents.
+    /// reloads the live documents; SIGUSR1 opens the decision log anew.
     pub fn serve(self, running: Running) -> Ended {
-        let Self { runtime, mut hang_up, mut ends } = self;
-        match runtime.block_on(until_ended(&running, &mut hang_up, &mut ends)) {
+        let Self { runtime, mut hang_up, mut reopen, mut ends } = self;
+        match runtime.block_on(until_ended(&running, (&mut hang_up, &mut reopen), &mut ends)) {
             Ended::Forced => Ended::Forced,
             Ended::Drained | Ended::Failed => running.wait(),
         }
     }
 }
 
-async fn until_ended(running: &Running, hang_up: &mut Signal, ends: &mut [Signal; 2]) -> Ended {
+async fn until_ended(
+    running: &Running,
+    (hang_up, reopen): (&mut Signal, &mut Signal),
+    ends: &mut [Signal; 2],
+) -> Ended {
     let mut ended = running.ended.clone();
     loop {
         tokio::select! {
             _ = hang_up.recv() => running.reload(),
+            _ = reopen.recv() => running.reopen_log(),
             () = either(ends) => {
                 if *running.drain.borrow() {
                     tracing::warn!("told to end a second time: ending at once");

@@ -34,6 +34,18 @@ impl Local {
         self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestRecord::new(self.pen.is_some())))
     }
 
+    /// Whether this request may go on: where `audit.required` is set, only if its line will be written, which is promised
+    /// by that. Never waits.
+    pub fn admit(&self, record: &mut RequestRecord) -> bool {
+        match &self.pen {
+            Some(pen) if self.shared.is_audited => {
+                record.is_owed = pen.has_room();
+                record.is_owed
+            }
+            _ => true,
+        }
+    }
+
     /// Counts a finished request and leaves its values for the writer. Never waits: where the writer cannot keep up, the
     /// line is dropped and counted.
     pub fn emit(&self, mut record: Box<RequestRecord>) {

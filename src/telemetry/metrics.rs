@@ -43,6 +43,10 @@ pub(super) struct Metrics {
     heads_rejected: Family<Refused, Counter>,
     /// Decision lines that were lost.
     pub(super) lines_dropped: Counter,
+    /// Decision lines of which the destination took only the beginning.
+    pub(super) lines_cut: Counter,
+    /// Whether decision lines can be written; 1 without a log.
+    pub(super) log_writable: Gauge,
     upstream_opened: Family<Named, Counter>,
     upstream_failed: Family<Named, Counter>,
     upstream_healthy: Family<ServerOf, Gauge>,
@@ -91,6 +95,8 @@ impl Metrics {
             connections_refused: Counter::default(),
             heads_rejected: Family::default(),
             lines_dropped: Counter::default(),
+            lines_cut: Counter::default(),
+            log_writable: Gauge::default(),
             upstream_opened: Family::default(),
             upstream_failed: Family::default(),
             upstream_healthy: Family::default(),
@@ -118,6 +124,7 @@ impl Metrics {
             token_lookups: Family::default(),
             token_entries: Gauge::default(),
         };
+        metrics.log_writable.set(1);
         metrics.register(version);
         metrics
     }
@@ -149,6 +156,8 @@ impl Metrics {
         let (help, rejected) = ("Request heads that never became a request, by cause", self.heads_rejected.clone());
         all.register("heads_rejected", help, rejected);
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
+        all.register("log_lines_cut", "Decision lines too long for a datagram", self.lines_cut.clone());
+        all.register("log_writable", "Whether decision lines can be written", self.log_writable.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
         all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
         let help = "Whether a server is well by its health checks and not left out";

@@ -11,10 +11,11 @@ mod local;
 pub mod log;
 mod metrics;
 mod record;
+mod sink;
 mod trays;
 mod writer;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,11 @@ pub use calendar::{moment, rfc3339, unix_seconds};
 pub use digits::hexadecimal;
 pub use local::Local;
 pub use record::{Figures, RequestId, RequestRecord, Text};
+pub use sink::{Destination, Rotation};
 
 use metrics::Metrics;
-use writer::DecisionLog;
+use sink::{Sink, Stream};
+use writer::{Counts, DecisionLog};
 
 /// How long [`Telemetry::flush`] waits at most.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
@@ -34,6 +37,8 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 pub struct Telemetry {
     metrics: Metrics,
     decisions: Option<DecisionLog>,
+    /// Whether no request may be forwarded whose line cannot be written.
+    is_audited: bool,
 }
 
 impl Telemetry {
@@ -47,13 +52,28 @@ impl Telemetry {
 
     /// The same with the decision lines going to `out`.
     pub fn writing_to(version: &'static str, out: Box<dyn Write + Send>) -> Arc<Self> {
+        Self::sinking_to(Metrics::new(version), Box::new(Stream::new(out)), false)
+    }
+
+    /// The same with the decision lines going to `destination`. `is_audited`: [`Local::admit`] lets no request in whose
+    /// line cannot be written, and lines that cannot be written now are kept and written later.
+    ///
+    /// # Errors
+    /// The destination cannot be opened.
+    pub fn logging_to(version: &'static str, destination: &Destination, is_audited: bool) -> io::Result<Arc<Self>> {
         let metrics = Metrics::new(version);
-        let decisions = Some(DecisionLog::start(out, metrics.lines_dropped.clone()));
-        Arc::new(Self { metrics, decisions })
+        let sink = destination.open(metrics.lines_cut.clone())?;
+        Ok(Self::sinking_to(metrics, sink, is_audited))
+    }
+
+    fn sinking_to(metrics: Metrics, sink: Box<dyn Sink>, is_audited: bool) -> Arc<Self> {
+        let counts = Counts { dropped: metrics.lines_dropped.clone(), writable: metrics.log_writable.clone() };
+        let decisions = Some(DecisionLog::start(sink, counts, is_audited));
+        Arc::new(Self { metrics, decisions, is_audited })
     }
 
     fn silent(version: &'static str) -> Arc<Self> {
-        Arc::new(Self { metrics: Metrics::new(version), decisions: None })
+        Arc::new(Self { metrics: Metrics::new(version), decisions: None, is_audited: false })
     }
 
     /// The end of the current thread, for its requests and connections.
@@ -204,6 +224,18 @@ impl Telemetry {
     pub fn tunnel_carried(&self, from_client: u64, to_client: u64) {
         self.metrics.tunnel_in.inc_by(from_client);
         self.metrics.tunnel_out.inc_by(to_client);
+    }
+
+    /// Whether requests are refused because decision lines cannot be written.
+    pub fn audit_fails(&self) -> bool {
+        self.is_audited && self.decisions.as_ref().is_some_and(DecisionLog::is_failing)
+    }
+
+    /// Has the decision log open its destination anew, because somebody moved it away.
+    pub fn reopen_log(&self) {
+        if let Some(decisions) = &self.decisions {
+            decisions.reopen();
+        }
     }
 
     /// Waits until every line handed over so far, by any thread, is written, two seconds at most.

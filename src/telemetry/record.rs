@@ -179,6 +179,8 @@ pub struct RequestRecord {
     texts: Vec<u8>,
     /// Whether a line is made of it, and not only counters.
     has_line: bool,
+    /// Whether its request was let in on the promise that its line will be written.
+    pub(super) is_owed: bool,
 }
 
 impl RequestRecord {
@@ -191,6 +193,7 @@ impl RequestRecord {
             spans: Spans([Span::NONE; Text::COUNT]),
             texts: Vec::new(),
             has_line,
+            is_owed: false,
         }
     }
 
@@ -250,6 +253,7 @@ impl RequestRecord {
         self.figures = Figures::default();
         self.reason_code = None;
         self.token_fault = None;
+        self.is_owed = false;
         self.spans = Spans([Span::NONE; Text::COUNT]);
         self.texts.clear();
         if self.texts.capacity() > KEPT_ROOM {

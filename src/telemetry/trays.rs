@@ -3,7 +3,8 @@
 
 use std::cell::Cell;
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::line::Lines;
@@ -68,6 +69,13 @@ impl Default for Tray {
     }
 }
 
+/// What the writer made of the trays of one thread.
+struct Exchanged {
+    some: bool,
+    /// The writer wants no more.
+    enough: bool,
+}
+
 /// The trays of one thread.
 #[derive(Debug, Default)]
 pub(super) struct Trays {
@@ -80,9 +88,9 @@ impl Trays {
         [&self.one, &self.other]
     }
 
-    /// Takes what lies in each tray in exchange for an empty batch, one tray after the other; whether there was something.
-    /// From an empty tray the next record wakes the writer.
-    fn exchange(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch)) -> bool {
+    /// Takes what lies in each tray in exchange for an empty batch, one tray after the other, until `take` says that this
+    /// is enough; whether there was something. From an empty tray the next record wakes the writer.
+    fn exchange(&self, empty: &mut Batch, take: &mut impl FnMut(&mut Batch) -> ControlFlow<()>) -> Exchanged {
         let mut some = false;
         for tray in self.each() {
             {
@@ -95,9 +103,11 @@ impl Trays {
                 mem::swap(&mut tray.batch, empty);
             }
             some = true;
-            take(empty);
+            if take(empty).is_break() {
+                return Exchanged { some, enough: true };
+            }
         }
-        some
+        Exchanged { some, enough: false }
     }
 
     fn are_empty(&self) -> bool {
@@ -115,6 +125,8 @@ pub(super) struct Waiting {
     all: Mutex<Vec<Arc<Trays>>>,
     /// The most bytes that each thread may leave.
     share: AtomicUsize,
+    /// Whether lines cannot be written at the moment.
+    failing: AtomicBool,
 }
 
 impl Waiting {
@@ -128,12 +140,30 @@ impl Waiting {
         trays
     }
 
-    /// Takes everything that waits; whether there was something. If there was nothing, the next record of any thread
-    /// wakes the writer.
-    pub(super) fn take_all(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch)) -> bool {
+    /// Takes everything that waits, or until `take` breaks off; whether there was something. If there was nothing, the
+    /// next record of any thread wakes the writer.
+    pub(super) fn take_all(&self, empty: &mut Batch, mut take: impl FnMut(&mut Batch) -> ControlFlow<()>) -> bool {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut any = false;
         // All of them are looked at, whatever the first ones held.
-        all.iter().filter(|trays| trays.exchange(empty, &mut take)).count() > 0
+        for trays in &all {
+            let Exchanged { some, enough } = trays.exchange(empty, &mut take);
+            any |= some;
+            if enough {
+                break;
+            }
+        }
+        any
+    }
+
+    /// Tells all threads whether lines can be written.
+    pub(super) fn tell_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// Whether lines cannot be written at the moment.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 }
 
@@ -163,12 +193,28 @@ impl Outbox {
         Self { trays: waiting.trays(), waiting: Arc::clone(waiting), other: Cell::new(false) }
     }
 
+    /// Whether a record that is laid down now would find room and be written, as far as anybody knows.
+    pub(super) fn has_room(&self) -> bool {
+        let tray = if self.other.get() { &self.trays.other } else { &self.trays.one };
+        let waiting = match tray.try_lock() {
+            Ok(tray) => tray.batch.bytes(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().batch.bytes(),
+            // The writer is emptying it.
+            Err(TryLockError::WouldBlock) => 0,
+        };
+        !self.waiting.is_failing() && waiting < self.waiting.share.load(Ordering::Relaxed)
+    }
+
     /// Lays a record down. Never waits: the writer holds one tray at a time, and leaves it empty, so whatever is laid into
-    /// the other one then is the oldest there is.
+    /// the other one then is the oldest there is. A record whose line is owed is taken even beyond the room: whoever let
+    /// its request in saw some, and no more requests are in flight than `limits.requests`.
     pub(super) fn lay_down(&self, record: &mut RequestRecord) -> Laid {
-        self.tray().map_or(Laid::Lost, |mut tray| {
+        let owed = record.is_owed;
+        let tray = self.tray().or_else(|| owed.then(|| lock(&self.trays.one)));
+        tray.map_or(Laid::Lost, |mut tray| {
             let (figures, spans, texts) = record.parts();
-            if tray.batch.bytes() + size_of::<Entry>() + texts.len() > self.waiting.share.load(Ordering::Relaxed) {
+            let room = self.waiting.share.load(Ordering::Relaxed);
+            if !owed && tray.batch.bytes() + size_of::<Entry>() + texts.len() > room {
                 return Laid::Lost;
             }
             tray.batch.texts.extend_from_slice(texts);
@@ -210,7 +256,10 @@ mod tests {
     /// The paths of all records that wait.
     fn taken(waiting: &Waiting) -> Vec<String> {
         let mut lines = Lines::new();
-        waiting.take_all(&mut Batch::default(), |batch| batch.drain(&mut lines, |_| {}));
+        waiting.take_all(&mut Batch::default(), |batch| {
+            batch.drain(&mut lines, |_| {});
+            ControlFlow::Continue(())
+        });
         let text = String::from_utf8(lines.out).unwrap();
         text.lines().map(|line| line.split('"').skip_while(|part| *part != "path").nth(2).unwrap().to_owned()).collect()
     }
@@ -261,6 +310,25 @@ mod tests {
         for outbox in &outboxes {
             assert_eq!(most(outbox), alone / 3);
         }
+    }
+
+    #[test]
+    fn a_line_that_is_owed_finds_room_where_others_do_not() {
+        let waiting = Arc::default();
+        let outbox = Outbox::new(&waiting);
+        let text = "x".repeat(1000);
+        assert!(outbox.has_room());
+        while outbox.lay_down(&mut asked(&text)) != Laid::Lost {}
+        // Less than one more record fits; two of a hundred bytes may still have done so.
+        while outbox.lay_down(&mut asked("")) != Laid::Lost {}
+        let mut owed = asked("/owed");
+        owed.is_owed = true;
+        assert_ne!(outbox.lay_down(&mut owed), Laid::Lost);
+        assert!(!outbox.has_room(), "nobody else is let in on it");
+        assert_eq!(taken(&waiting).last().map(String::as_str), Some("/owed"));
+        assert!(outbox.has_room());
+        waiting.tell_failing(true);
+        assert!(!outbox.has_room());
     }
 
     #[test]

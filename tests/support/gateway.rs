@@ -151,6 +151,8 @@ pub struct Setup {
     pub workers: usize,
     /// Whether decisions are logged.
     pub decisions: bool,
+    /// Further keys of `log`, as the inside of a flow map.
+    pub log: String,
 }
 
 impl Setup {
@@ -176,6 +178,7 @@ impl Setup {
             files: Vec::new(),
             workers: 2,
             decisions: false,
+            log: String::new(),
         }
     }
 
@@ -193,14 +196,14 @@ impl Setup {
     /// Writes the configuration into a folder of its own.
     pub fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, .. } = self;
+        let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, log, .. } = self;
         let listeners: String = self.listeners.iter().map(|entry| format!("  - {entry}\n")).collect();
         let gateway = format!(
             "version: 1\nlisteners:\n  - {{address: \"127.0.0.1:0\"}}\n  \
              - {{address: \"127.0.0.1:0\", tls: {{certificate: tls.crt, key: tls.key, {tls}}}, {tls_listener}}}\n{listeners}\
              admin: {{address: \"127.0.0.1:0\", token_file: admin.token}}\n\
              routes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{tenants}]\ntimeouts: {{{timeouts}}}\n\
-             limits: {{{limits}}}\nlog: {{decisions: {decisions}}}\n{more}"
+             limits: {{{limits}}}\nlog: {{decisions: {decisions}, {log}}}\n{more}"
         );
         let (certificate, key) = certificate();
         for (name, text) in [

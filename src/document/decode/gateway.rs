@@ -5,14 +5,12 @@ use super::{Field, fields, file, scalar};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::document::gateway::{
-    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, LogDocument, RateDocument,
-    RatesDocument, RevokedFilesDocument, TenantDocument, TimeoutsDocument, TokensDocument,
+    AdminDocument, AppKeysDocument, GatewayDocument, IssuerDocument, LimitsDocument, RateDocument, RatesDocument,
+    RevokedFilesDocument, TenantDocument, TimeoutsDocument, TokensDocument,
 };
 use crate::document::parse::{Node, Shape};
 
 const CLOUDS: [(&str, ()); 3] = [("global", ()), ("usgov", ()), ("china", ())];
-
-const LOG_LEVELS: [(&str, ()); 4] = [("error", ()), ("warn", ()), ("info", ()), ("debug", ())];
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -36,9 +34,25 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "timeouts",
         "rates",
         "log",
+        "audit",
     ];
-    let [_, listeners, admin, routes, grants, revoked, tenants, issuers, tokens, trusted, limits, timeouts, rates, log] =
-        file(root, keys, report)?;
+    let [
+        _,
+        listeners,
+        admin,
+        routes,
+        grants,
+        revoked,
+        tenants,
+        issuers,
+        tokens,
+        trusted,
+        limits,
+        timeouts,
+        rates,
+        log,
+        audit,
+    ] = file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
     }
@@ -55,7 +69,8 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         limits: self::limits(limits, report),
         timeouts: self::timeouts(timeouts, report),
         rates: self::rates(rates, report),
-        log: self::log(log, report),
+        log: super::log::log(log, report),
+        audit: super::log::audit(audit, report),
     })
 }
 
@@ -121,7 +136,7 @@ fn app_keys(node: &Node, report: &mut Report) -> Option<AppKeysDocument> {
 }
 
 /// A word of a closed list, as text.
-fn word(field: Field<'_>, choices: &[(&'static str, ())], report: &mut Report) -> Option<Located<String>> {
+pub(super) fn word(field: Field<'_>, choices: &[(&'static str, ())], report: &mut Report) -> Option<Located<String>> {
     let node = field.node?;
     scalar::choice(node, field.key, choices, report)?;
     field.text(report)
@@ -284,15 +299,6 @@ fn rate(node: &Node, report: &mut Report) -> Option<RateDocument> {
     Some(RateDocument { requests: count(requests), per, burst: count(burst) })
 }
 
-fn log(section: Field<'_>, report: &mut Report) -> LogDocument {
-    let [decisions, level] = section.section("`log`", ["decisions", "level"], report);
-    let default = || Located::new(level.map, "info".to_owned());
-    LogDocument {
-        decisions: decisions.flag(true, report),
-        level: word(level, &LOG_LEVELS, report).unwrap_or_else(default),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -372,7 +378,8 @@ trusted_proxies: [10.0.0.0/8]
 limits: {connections: 1, connections_per_client: 6, requests: 2, head_bytes: 1MiB, target_bytes: 2KiB, headers: 3, form_bytes: 2KiB, streams: 4, failed_tokens_per_client: 7, upstream_idle: 5}
 timeouts: {handshake: 1s, client_head: 2s, client_idle: 90s, client_body: 3s, request: 0s, connect: 400ms, response: 5m, response_body: 6h, upstream_idle: 7s, tunnel_idle: 8m, drain: 0s}
 rates: {per_client: {requests: 200, per: 2s, burst: 400}, per_principal: {requests: 5}}
-log: {decisions: false, level: debug}
+log: {decisions: false, level: debug, to: {file: d.jsonl, rotate: {size: 1MiB, keep: 2}}}
+audit: {required: true}
 ",
         );
         assert_eq!(report.render(), "");
@@ -434,7 +441,7 @@ log: {decisions: false, level: debug}
         assert_eq!(timeouts.response_body, Duration::from_secs(21_600));
         assert_eq!(timeouts.tunnel_idle, Duration::from_secs(480));
         assert_eq!(timeouts.drain, Duration::ZERO);
-        assert!(!document.log.decisions);
+        assert!(!document.log.decisions && document.audit.required.value);
         assert_eq!(document.log.level.value, "debug");
     }
 }
