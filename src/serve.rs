@@ -154,6 +154,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         reload: reload.clone(),
         revoked,
         draining,
+        ready_needs_upstreams: config.admin.as_ref().is_some_and(|admin| admin.ready_needs_upstreams),
         token_file: config.admin.and_then(|admin| admin.token_file),
     };
     let of_running = Arc::clone(&telemetry);

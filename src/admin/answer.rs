@@ -19,57 +19,6 @@ pub fn version(version: &str) -> Value {
     json!({ "name": "portcullis", "version": version })
 }
 
-/// Whether requests can be served, and the body that says so.
-pub struct Ready {
-    /// 200 or 503.
-    pub ready: bool,
-    /// `{"status": "ready", "serial": 3, "keys": [...]}`, with `"last_reload_failed": {...}` (as `last_reload` of
-    /// [`status`]) while the files differ from what is live, which does not make the process less ready; or
-    /// `{"status": "not_ready", "serial": 3, "keys": [...], "missing": [...]}` with entries of `missing`
-    /// `{"what": "draining"}` and `{"what": "keys", "tenant": "uss", "issuer": "https://..."}`.
-    /// Each entry of `keys` is a set of keys, `{"tenant": "uss", "issuer": "https://...", "age_seconds": 61,
-    /// "stale": false}`: `age_seconds` is null while the keys are missing; `stale` ones should have been fetched again
-    /// since, but are still believed. The keys of a single application have its client id under `"application"`.
-    /// Servers that are unwell or left out are listed as `"upstreams_unfit": [{"upstream": "oms", "server":
-    /// "http://..."}]`, which does not make the process less ready: another one would find them no better.
-    pub body: Value,
-}
-
-/// `GET /readyz`.
-pub fn readyz(admin: &Admin) -> Ready {
-    let snapshot = admin.live.load();
-    let mut missing = Vec::new();
-    if *admin.draining.borrow() {
-        missing.push(json!({ "what": "draining" }));
-    }
-    let sets = key_sets(admin, reload::now());
-    for set in sets.iter().filter(|set| set.age.is_none()) {
-        let mut entry = json!({ "what": "keys" });
-        set.name(&mut entry);
-        missing.push(entry);
-    }
-    let ready = missing.is_empty();
-    let keys: Vec<Value> = sets.iter().map(KeySetState::brief).collect();
-    let status = if ready { "ready" } else { "not_ready" };
-    let mut body = json!({ "status": status, "serial": snapshot.serial, "keys": keys });
-    if !ready {
-        set(&mut body, "missing", Value::Array(missing));
-    }
-    let states = admin.fleet.states();
-    let unfit = states.iter().flat_map(|upstream| {
-        let unfit = upstream.servers.iter().filter(|server| !server.is_fit());
-        unfit.map(|server| json!({ "upstream": &*upstream.name, "server": &*server.name }))
-    });
-    let unfit: Vec<Value> = unfit.collect();
-    if !unfit.is_empty() {
-        set(&mut body, "upstreams_unfit", Value::Array(unfit));
-    }
-    if let Some(last) = admin.reload.last().filter(|last| !last.good) {
-        set(&mut body, "last_reload_failed", last_reload(&last, reload::now()));
-    }
-    Ready { ready, body }
-}
-
 /// `GET /status`:
 /// ```json
 /// {"version": "0.1.0", "started_at": 1, "uptime_seconds": 1, "ready": true, "draining": false,
@@ -83,7 +32,7 @@ pub fn readyz(admin: &Admin) -> Ready {
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
 /// ```
-/// Entries of `keys` are those of [`Ready`] with more; `fetched_at` is null while the keys are missing, `last_reload`
+/// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
 /// while there was none.
 pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
@@ -100,7 +49,7 @@ pub fn status(admin: &Admin) -> Value {
         "version": admin.version,
         "started_at": admin.started_at,
         "uptime_seconds": now.saturating_sub(admin.started_at),
-        "ready": readyz(admin).ready,
+        "ready": super::ready::readyz(admin).ready,
         "draining": *admin.draining.borrow(),
         "serial": snapshot.serial,
         "policy_loaded_at": snapshot.loaded_at,
@@ -146,19 +95,19 @@ pub fn metrics(admin: &Admin) -> String {
 }
 
 /// One set of keys at one moment.
-struct KeySetState<'a> {
+pub(super) struct KeySetState<'a> {
     source: KeySourceId,
     tenant: &'a str,
     issuer: &'a str,
     /// The client id of the application whose keys these are.
     application: Option<&'a str>,
     /// Seconds since they were fetched; `None` while there are none to be believed.
-    age: Option<u64>,
-    stale: bool,
+    pub(super) age: Option<u64>,
+    pub(super) stale: bool,
 }
 
 impl KeySetState<'_> {
-    fn name(&self, entry: &mut Value) {
+    pub(super) fn name(&self, entry: &mut Value) {
         set(entry, "tenant", json!(self.tenant));
         set(entry, "issuer", json!(self.issuer));
         if let Some(application) = self.application {
@@ -166,7 +115,7 @@ impl KeySetState<'_> {
         }
     }
 
-    fn brief(&self) -> Value {
+    pub(super) fn brief(&self) -> Value {
         let mut entry = json!({ "age_seconds": self.age, "stale": self.stale });
         self.name(&mut entry);
         entry
@@ -174,7 +123,7 @@ impl KeySetState<'_> {
 }
 
 /// All sets of keys, issuer by issuer.
-fn key_sets(admin: &Admin, now: u64) -> Vec<KeySetState<'_>> {
+pub(super) fn key_sets(admin: &Admin, now: u64) -> Vec<KeySetState<'_>> {
     let ring = &admin.live.load().keys;
     let mut sets = Vec::new();
     for (_, issuer) in admin.verifier.issuers().iter() {
@@ -224,7 +173,7 @@ pub fn reload(outcome: &ReloadOutcome) -> Value {
     body
 }
 
-fn last_reload(last: &LastReload, now: u64) -> Value {
+pub(super) fn last_reload(last: &LastReload, now: u64) -> Value {
     json!({
         "at": last.at,
         "age_seconds": now.saturating_sub(last.at),
@@ -245,7 +194,7 @@ fn counts_body(counts: Counts) -> Value {
     })
 }
 
-fn set(body: &mut Value, name: &str, value: Value) {
+pub(super) fn set(body: &mut Value, name: &str, value: Value) {
     if let Value::Object(members) = body {
         members.insert(name.to_owned(), value);
     }

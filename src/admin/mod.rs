@@ -16,6 +16,7 @@
 //! document, save the faults of a rejected reload and the list of revocations, which only the holder of the token sees.
 
 pub mod answer;
+mod ready;
 mod revoked;
 pub mod token;
 
@@ -79,6 +80,8 @@ pub struct Admin {
     pub revoked: crate::reload::revoked::Handle,
     /// Whether the process is ending.
     pub draining: watch::Receiver<bool>,
+    /// Whether an upstream without any fit server makes the process unready.
+    pub ready_needs_upstreams: bool,
     /// The file with the token of mutating calls.
     pub token_file: Option<PathBuf>,
 }
@@ -151,7 +154,7 @@ impl Admin {
     }
 
     fn readyz(&self) -> Answer {
-        let ready = answer::readyz(self);
+        let ready = ready::readyz(self);
         if ready.ready {
             return json(StatusCode::OK, &ready.body);
         }
@@ -313,6 +316,7 @@ mod tests {
             reload,
             revoked,
             draining,
+            ready_needs_upstreams: false,
             token_file: Some(dir.path().join("token")),
         };
         Fixture { dir, admin, drain }
@@ -398,6 +402,35 @@ mod tests {
         fixture.drain.send_replace(true);
         let (status, body) = fixture.json("GET", "/readyz", None).await;
         assert_eq!((status, &body["missing"]), (503, &serde_json::json!([{"what": "draining"}])));
+    }
+
+    /// The state of each check, by its name.
+    fn checks(body: &Value) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        body["checks"].as_array().unwrap().iter().map(|one| (text(&one["check"]), text(&one["state"]))).collect()
+    }
+
+    #[tokio::test]
+    async fn each_check_says_how_it_is() {
+        let fixture = fixture();
+        let told = async |expected: [&str; 4]| {
+            let (_, body) = fixture.json("GET", "/readyz", None).await;
+            let states: Vec<_> = checks(&body).into_iter().map(|(_, state)| state).collect();
+            assert_eq!(states, expected, "{body}");
+        };
+        let (_, body) = fixture.json("GET", "/readyz", None).await;
+        let names: Vec<_> = checks(&body).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["draining", "policy", "decision_log", "keys"]);
+        told(["ok", "ok", "ok", "fail"]).await;
+        fixture.give_keys(2 * 3600 + 10);
+        told(["ok", "ok", "ok", "warn"]).await;
+        fixture.give_keys(0);
+        told(["ok", "ok", "ok", "ok"]).await;
+        fs::write(fixture.dir.path().join("routes.yaml"), "version: 1\nbogus: 1\n").unwrap();
+        fixture.ask("POST", "/reload", Some(&format!("Bearer {TOKEN}"))).await;
+        told(["ok", "warn", "ok", "ok"]).await;
+        fixture.drain.send_replace(true);
+        told(["fail", "warn", "ok", "ok"]).await;
     }
 
     #[tokio::test]

@@ -37,6 +37,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The file with the bearer token of calls that change something; without it they are refused.
     pub token_file: Option<PathBuf>,
+    /// Whether an upstream without any fit server makes the process unready.
+    pub ready_needs_upstreams: bool,
 }
 
 /// What `listeners` and `admin` say; complete only if no fault was reported.
@@ -181,7 +183,11 @@ fn admin(written: &AdminDocument, base: &Base, seen: &mut Seen<SocketAddr>, repo
             .error("admin_without_token", written.address.place, message)
             .help("add `token_file`, or listen on 127.0.0.1");
     }
-    Some(Admin { address: address?, token_file: written.token_file.as_ref().map(|name| base.path(name)) })
+    Some(Admin {
+        address: address?,
+        token_file: written.token_file.as_ref().map(|name| base.path(name)),
+        ready_needs_upstreams: written.ready_needs_upstreams,
+    })
 }
 
 fn address(written: &Located<String>, seen: &mut Seen<SocketAddr>, report: &mut Report) -> Option<SocketAddr> {

@@ -120,6 +120,8 @@ pub struct AdminDocument {
     pub address: Located<String>,
     /// File with the bearer token that mutating calls need, relative to this file. Without it they are refused.
     pub token_file: Option<Located<String>>,
+    /// Whether an upstream without any fit server makes the process unready. Default: false.
+    pub ready_needs_upstreams: bool,
 }
 
 /// `revoked`. Both are relative to this file.

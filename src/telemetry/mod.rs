@@ -226,9 +226,14 @@ impl Telemetry {
         self.metrics.tunnel_out.inc_by(to_client);
     }
 
-    /// Whether requests are refused because decision lines cannot be written.
+    /// Whether decision lines cannot be written at the moment.
+    pub fn log_fails(&self) -> bool {
+        self.decisions.as_ref().is_some_and(DecisionLog::is_failing)
+    }
+
+    /// Whether requests are refused because of that.
     pub fn audit_fails(&self) -> bool {
-        self.is_audited && self.decisions.as_ref().is_some_and(DecisionLog::is_failing)
+        self.is_audited && self.log_fails()
     }
 
     /// Has the decision log open its destination anew, because somebody moved it away.

@@ -101,6 +101,8 @@ fn on_a_full_disk_nothing_is_forwarded_that_is_not_logged_and_it_goes_on_by_itse
         };
         assert_eq!(first_refusal, refused());
         assert_eq!(gateway.metric("portcullis_log_writable"), 0);
+        let ready = gateway.admin("GET", "/readyz", "");
+        assert_eq!((ready.status, &ready.json()["missing"]), (503, &serde_json::json!([{"what": "decision_log"}])));
         let reached = backend.seen().len();
         for _ in 0..50 {
             assert_eq!(ask(&gateway, "/things/refused"), refused());

@@ -23,6 +23,34 @@ fn server(name: &'static str) -> (Backend, Arc<AtomicBool>) {
 }
 
 #[test]
+fn an_upstream_without_any_well_server_is_told_and_makes_the_gateway_unready_only_where_that_is_wanted() {
+    for (admin, expected) in [("", (200, "warn")), ("ready_needs_upstreams: true", (503, "fail"))] {
+        let ((one, one_is_well), (other, other_is_well)) = (server("one"), server("other"));
+        let setup = Setup::to(&[one.url(), other.url()]).upstream(OFTEN);
+        let gateway = Setup { admin: admin.to_owned(), ..setup }.spawn();
+        assert_eq!(gateway.ask(get("/things/1", &token("olga"))).status, 200);
+        let check = || {
+            let answer = gateway.admin("GET", "/readyz", "");
+            let checks = answer.json()["checks"].as_array().unwrap().clone();
+            let found = checks.into_iter().find(|check| check["check"] == "upstream").unwrap();
+            assert_eq!(found["upstream"], "app");
+            (answer.status, found)
+        };
+        one_is_well.store(false, Ordering::SeqCst);
+        until(|| check().1["state"] == "warn", "one is unwell");
+        let (status, found) = check();
+        assert_eq!((status, &found["down"], &found["unfit"]), (200, &false.into(), &serde_json::json!([one.url()])));
+        other_is_well.store(false, Ordering::SeqCst);
+        until(|| check().1["down"] == true, "both are unwell");
+        let (status, found) = check();
+        assert_eq!((status, found["state"].as_str().unwrap()), expected);
+        one_is_well.store(true, Ordering::SeqCst);
+        until(|| check().1["down"] == false, "one is well again");
+        assert_eq!(check().0, 200);
+    }
+}
+
+#[test]
 fn an_unwell_server_gets_no_requests_until_it_is_well_again() {
     let ((one, one_is_well), (other, _)) = (server("one"), server("other"));
     let setup = Setup::to(&[one.url(), other.url()]).upstream(&format!("balance: round_robin, {OFTEN}"));

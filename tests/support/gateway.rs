@@ -153,6 +153,8 @@ pub struct Setup {
     pub decisions: bool,
     /// Further keys of `log`, as the inside of a flow map.
     pub log: String,
+    /// Further keys of `admin`, likewise.
+    pub admin: String,
 }
 
 impl Setup {
@@ -179,6 +181,7 @@ impl Setup {
             workers: 2,
             decisions: false,
             log: String::new(),
+            admin: String::new(),
         }
     }
 
@@ -196,12 +199,12 @@ impl Setup {
     /// Writes the configuration into a folder of its own.
     pub fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, log, .. } = self;
+        let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, log, admin, .. } = self;
         let listeners: String = self.listeners.iter().map(|entry| format!("  - {entry}\n")).collect();
         let gateway = format!(
             "version: 1\nlisteners:\n  - {{address: \"127.0.0.1:0\"}}\n  \
              - {{address: \"127.0.0.1:0\", tls: {{certificate: tls.crt, key: tls.key, {tls}}}, {tls_listener}}}\n{listeners}\
-             admin: {{address: \"127.0.0.1:0\", token_file: admin.token}}\n\
+             admin: {{address: \"127.0.0.1:0\", token_file: admin.token, {admin}}}\n\
              routes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{tenants}]\ntimeouts: {{{timeouts}}}\n\
              limits: {{{limits}}}\nlog: {{decisions: {decisions}, {log}}}\n{more}"
         );

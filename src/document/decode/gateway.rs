@@ -98,9 +98,11 @@ fn refuse_variable(text: &str, place: Place, report: &mut Report) {
 }
 
 fn admin(node: &Node, report: &mut Report) -> Option<AdminDocument> {
-    let [address, token_file] = fields(node, "`admin`", ["address", "token_file"], report)?;
+    let keys = ["address", "token_file", "ready_needs_upstreams"];
+    let [address, token_file, needs_upstreams] = fields(node, "`admin`", keys, report)?;
     let (address, token_file) = (address.need_text(report), token_file.text(report));
-    Some(AdminDocument { address: address?, token_file })
+    let ready_needs_upstreams = needs_upstreams.flag(false, report);
+    Some(AdminDocument { address: address?, token_file, ready_needs_upstreams })
 }
 
 fn revoked(section: Field<'_>, report: &mut Report) -> RevokedFilesDocument {
@@ -364,7 +366,7 @@ mod tests {
 listeners:
   - {address: 0.0.0.0:8443, tls: {certificate: a.crt, key: a.key, certificates: [{certificate: b.crt, key: b.key}], min_version: 1.3, client_ca: ca.pem, client_certificate: optional, client_crl: crl.pem}, proxy_protocol: true, hsts: {max_age: 365d, include_subdomains: true, preload: true}}
   - {address: 0.0.0.0:80, insecure_plaintext: true, redirect_to_https: {port: 8443}}
-admin: {address: 127.0.0.1:9901, token_file: admin.token}
+admin: {address: 127.0.0.1:9901, token_file: admin.token, ready_needs_upstreams: true}
 routes: [routes.yaml, maps]
 grants: grants.yaml
 revoked: {files: [a.yaml, b.yaml], store: c.yaml}
@@ -398,6 +400,7 @@ audit: {required: true}
         let admin = document.admin.unwrap();
         assert_eq!(admin.address.value, "127.0.0.1:9901");
         assert_eq!(admin.token_file.unwrap().value, "admin.token");
+        assert!(admin.ready_needs_upstreams);
         let files: Vec<&str> = document.revoked.files.iter().map(|file| file.value.as_str()).collect();
         assert_eq!((files, document.revoked.store.unwrap().value.as_str()), (vec!["a.yaml", "b.yaml"], "c.yaml"));
         let tenant = &document.tenants[0];
