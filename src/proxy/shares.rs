@@ -120,7 +120,9 @@ mod tests {
     /// What is handed over: how it was counted, as in the gateway.
     struct Handed(Counted<Handed>);
 
-    fn workers(number: usize) -> (Arc<Shares<Handed>>, Vec<(Member<Handed>, mpsc::Receiver<Handed>)>) {
+    type Joined = (Member<Handed>, mpsc::Receiver<Handed>);
+
+    fn workers(number: usize) -> (Arc<Shares<Handed>>, Vec<Joined>) {
         let shares = Arc::new(Shares::default());
         let all = (0..number).map(|_| shares.join()).collect();
         (shares, all)
