@@ -1,5 +1,7 @@
 //! The JSON bodies of the operators' listener. Times are seconds since the Unix epoch, ages are seconds.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -55,7 +57,7 @@ pub fn readyz(admin: &Admin) -> Ready {
     if !ready {
         set(&mut body, "missing", Value::Array(missing));
     }
-    let states = admin.fleet.states();
+    let states = upstreams(admin);
     let unfit = states.iter().flat_map(|upstream| {
         let unfit = upstream.servers.iter().filter(|server| !server.is_fit());
         unfit.map(|server| json!({ "upstream": &*upstream.name, "server": &*server.name }))
@@ -109,10 +111,15 @@ pub fn status(admin: &Admin) -> Value {
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },
-        "upstreams": admin.fleet.states().iter().map(upstream).collect::<Vec<_>>(),
+        "upstreams": upstreams(admin).iter().map(upstream).collect::<Vec<_>>(),
         "revoked": super::revoked::summary(admin),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
     })
+}
+
+/// What the upstreams of the routes in force are now.
+fn upstreams(admin: &Admin) -> Vec<UpstreamState> {
+    admin.fleet.states(|| Arc::clone(&admin.live.load().routes))
 }
 
 fn upstream(state: &UpstreamState) -> Value {
@@ -136,7 +143,7 @@ pub fn metrics(admin: &Admin) -> String {
     let Lookups { hits, misses, entries } = admin.verifier.lookups();
     admin.telemetry.token_cache(hits, misses, entries);
     admin.telemetry.forget_upstreams();
-    for upstream in admin.fleet.states() {
+    for upstream in upstreams(admin) {
         admin.telemetry.upstream(&upstream.name, upstream.waiting);
         for server in &upstream.servers {
             admin.telemetry.upstream_server(&upstream.name, &server.name, server.is_fit(), server.running);
