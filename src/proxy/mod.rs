@@ -121,19 +121,8 @@ impl Gateway {
         let seats = Seats::new(&settings.limits, &telemetry);
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
-        let live = Arc::clone(live);
-        Arc::new(Self {
-            live,
-            verifier,
-            assertions,
-            telemetry,
-            wake,
-            settings,
-            seats,
-            shares: Arc::default(),
-            limiters,
-            fleet,
-        })
+        let (live, shares) = (Arc::clone(live), Arc::default());
+        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet })
     }
 
     /// What is known of the upstreams.

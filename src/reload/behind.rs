@@ -25,12 +25,12 @@ pub(super) async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
     told.await.ok()
 }
 
-/// Lowers the priority of this thread. A system that does not allow it has the work done as fast as anything else.
+/// Lowers the priority of this thread below that of the process. A system that does not allow it has the work done as fast as anything else.
 fn give_way() {
     // On Linux, other than POSIX says, the priority is that of one thread (setpriority(2)).
     let thread = Some(rustix::thread::gettid());
     let own = rustix::process::getpriority_process(thread).unwrap_or_default();
-    let _ = rustix::process::setpriority_process(thread, own.max(NICE));
+    let _ = rustix::process::setpriority_process(thread, own.saturating_add(NICE));
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
         let before = priority();
         let (itself, started) =
             block_on(behind(|| (priority(), thread::scope(|scope| scope.spawn(priority).join().unwrap())))).unwrap();
-        assert_eq!((itself, started, priority()), (NICE.max(before), NICE.max(before), before));
+        assert_eq!((itself, started, priority()), (before + NICE, before + NICE, before));
     }
 
     #[test]
