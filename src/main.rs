@@ -15,9 +15,6 @@ const GIVE_BACK: Duration = Duration::from_secs(1);
 const LARGE: usize = 1 << 20;
 
 fn main() -> ExitCode {
-    // The allocator asks for pages of 2 MiB, of which one byte takes the whole: twice the memory of many connections. With
-    // small ones, only what was written to counts. A system that knows none has none to refuse.
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
     // Without it the process only keeps more than it needs. The thread ends with the process.
     let _ = thread::Builder::new().name("memory".to_owned()).spawn(give_back);
     portcullis::cli::run()

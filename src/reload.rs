@@ -3,10 +3,11 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
-mod behind;
+pub mod behind;
 mod certificates;
 mod load;
 mod named;
+mod pages;
 pub mod revoked;
 
 use std::io::{self, Write as _};

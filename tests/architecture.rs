@@ -57,7 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["proxy"]),
     ("memchr", &["proxy"]),
     ("mimalloc", &["main"]),
-    ("rustix", &["reload", "main"]),
+    ("rustix", &["reload"]),
 ];
 /// Lines of a file before its `#[cfg(test)]` part.
 const MAX_LINES: usize = 400;

@@ -13,7 +13,7 @@ const NICE: i32 = 5;
 
 /// Does `work` on a thread of its own, which gives way to those that serve requests, as do the threads that it starts.
 /// `None` if the work panicked, or the system has no thread for it.
-pub(super) async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, told) = oneshot::channel();
     let behind = move || {
         leave_a_processor();

@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 
 use super::certificates;
 use super::named::{Digests, Named, Seen};
+use super::pages::LargePages;
 use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
@@ -65,6 +66,7 @@ pub struct Loaded {
 /// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
 /// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
+    let _large = LargePages::begin();
     let fetched = fetch(files, report);
     compile(files, fetched, Seen::default(), report)
 }
@@ -109,6 +111,7 @@ pub(super) enum Change {
 
 /// Loads, unless everything reads as it did when `known` was loaded.
 pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
+    let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
     let mut seen = Seen::default();

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Gateway, health};
+use crate::reload::behind::behind;
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
@@ -21,7 +22,7 @@ use crate::source::jwks::{self, Intervals, KeySource};
 use crate::telemetry::Telemetry;
 use crate::token::WantedKey;
 
-/// How often replaced snapshots that no request uses any more are freed.
+/// How often replaced snapshots that no request uses any more are freed, on a thread that gives way to requests.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the control thread works with.
@@ -77,7 +78,10 @@ async fn sweep(live: Arc<Live>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        live.sweep();
+        let unused = live.take_unused();
+        if !unused.is_empty() {
+            behind(move || drop(unused)).await;
+        }
     }
 }
 
