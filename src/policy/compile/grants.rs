@@ -46,6 +46,8 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
         group_names: document.groups.iter().map(|group| group.name.value.as_str().into()).collect(),
         tenants: tenants.iter().map(|tenant| (tenant.name.to_string(), tenant.clone())).collect(),
         boundary: document.strategy.boundary,
+        shape: document.strategy.rights,
+        catalogued: document.rights.is_some(),
         ..Vocabulary::default()
     };
     let (mut tables, mut lists) = (Tables::default(), Lists::default());

@@ -18,6 +18,7 @@ mod operand;
 mod requirement;
 mod reserved;
 mod roles;
+mod rows;
 mod rules;
 mod stream;
 mod text;
@@ -38,6 +39,7 @@ use crate::model::Tenant;
 
 pub(super) use entries::{Vocabulary, counts};
 pub use reserved::{Sha256, check_reserved};
+pub use rows::Applied;
 pub use rules::Asking;
 
 /// A domain that is being compiled.
@@ -384,6 +386,6 @@ impl Builders {
     /// Closes the tables of all. The origins are those of each domain in turn; none unless they were to be kept.
     pub fn finish(self, report: &mut Report) -> (Domains, Vec<Origins>) {
         let (domains, origins): (_, Vec<_>) = self.0.into_iter().map(|builder| builder.finish(report)).unzip();
-        (Domains(domains), origins.into_iter().flatten().collect())
+        (Domains(domains, 0), origins.into_iter().flatten().collect())
     }
 }
