@@ -1,5 +1,6 @@
 //! How the process runs: `gateway.yaml`, resolved and checked, fixed until the next start.
 
+mod databases;
 mod issuers;
 mod keys;
 mod listeners;
@@ -86,7 +87,9 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         routes: base.existing(&document.routes, report),
         grants: base.existing(&document.grants, report),
         tenants: believed.tenants,
+        feeds: Vec::new(),
     };
+    let feeds = databases::resolve(document, &base, report);
     let revoked = revoked::resolve(document, &base, report);
     let rules = tokens::rules(&document.tokens, report);
     let intervals = tokens::intervals(&document.tokens, report);
@@ -104,7 +107,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         path: path.to_owned(),
         listeners: listeners.clients,
         admin: listeners.admin,
-        policy,
+        policy: PolicyFiles { feeds, ..policy },
         revoked,
         issuers: believed.issuers,
         keys: believed.keys.list,

@@ -6,6 +6,7 @@
 
 mod decode;
 pub mod entrance;
+pub mod database;
 pub mod gateway;
 pub mod grants;
 mod parse;

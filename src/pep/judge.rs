@@ -112,7 +112,10 @@ pub(super) fn judge(
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
-    let stranger = || Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject));
+    let stranger = || match domain.is_withheld() {
+        true => Refusal::about(Reason::GrantsStale, domain.name()),
+        false => Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject)),
+    };
     let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
     grounds.principal = Some(principal.id().into());
     let member = member(domain, principal, verified);

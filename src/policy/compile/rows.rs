@@ -148,6 +148,11 @@ impl Domain {
         Applied { domain: self.around(tables, people), refused, torn }
     }
 
+    /// The ids of its principals, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.people.iter(&self.tables).map(|principal| principal.id())
+    }
+
     /// The same domain, in which the principals with these ids are what the rows of a source say, and nobody else has
     /// changed. `own` is the domain without any rows: nobody of it gives way to a row.
     pub fn with_changed_rows(
@@ -177,7 +182,7 @@ impl Domain {
             *by_id.entry(&row.id).or_default() += 1;
             *by_key.entry(row.key).or_default() += 1;
         }
-        let own_ids: HashSet<&str> = own.people.iter(&own.tables).map(|principal| principal.id()).collect();
+        let own_ids: HashSet<&str> = own.ids().collect();
         let alone = |row: &Sound| by_id.get(row.id.as_str()) == Some(&1) && by_key.get(&row.key) == Some(&1);
         let free = |row: &Sound| !own_ids.contains(row.id.as_str()) && own.principal(row.key).is_none();
 
