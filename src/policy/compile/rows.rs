@@ -260,3 +260,147 @@ fn together(own: &Domain, gathered: Vec<Gathered>, tables: &Tables, report: &mut
     }
     (People::build(&rest, tables, threads).0, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::{self, grants::GrantsDocument};
+    use crate::model::{Guid, Status, Tenant};
+    use crate::policy::{Builder, Held, Keep};
+
+    const HEAD: &str = "version: 1\ndomain: d\nimplies: {edit: [view]}\nscopes: {forest: {\"n:a\": root, \"n:b\": root}}\n\
+                        roles: {clerk: {rights: [view, edit]}}\ngroups: {g: {flags: [f], grants: [\"view:deny @n:b\"]}}\n\
+                        principals:\n  - {id: own, tenant: t, oid: 00000000-0000-0000-0000-000000000009, grants: [view]}\n";
+
+    fn domain(head: &str) -> Domain {
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", head);
+        let document: GrantsDocument = document::read_grants(source, &mut report).unwrap();
+        let tenants = [Tenant::of_objects("t", Guid(7))];
+        let domain = Builder::new(&document, &tenants, Keep::Decisions, &mut report).finish(&mut report).0;
+        assert_eq!(report.render(), "");
+        domain
+    }
+
+    fn row(id: &str, object: u8, rest: &str) -> String {
+        format!("{{\"id\":\"{id}\",\"tenant\":\"t\",\"oid\":\"00000000-0000-0000-0000-{object:012}\"{rest}}}\n")
+    }
+
+    fn source(text: &str, report: &mut Report) -> Option<SourceId> {
+        (!text.is_empty()).then(|| report.add_source("rows", text))
+    }
+
+    fn with_all(own: &Domain, text: &str) -> (Applied, String) {
+        let mut report = Report::new();
+        let source = source(text, &mut report);
+        let applied = own.with_rows(source, &mut report);
+        assert!(!report.has_errors());
+        (applied, report.render())
+    }
+
+    /// What everybody holds, by key.
+    fn everything(domain: &Domain) -> Vec<(PrincipalKey, String)> {
+        let mut all: Vec<_> = domain
+            .people
+            .iter(&domain.tables)
+            .map(|principal| {
+                let pairs = domain.rights().flat_map(|(right, _)| domain.scopes().map(move |(scope, _)| (right, scope)));
+                let held: Vec<Held> = pairs.map(|(right, scope)| domain.held(principal, right, scope)).collect();
+                let flags: Vec<bool> = domain.flags().map(|(flag, _)| domain.bears(principal, flag)).collect();
+                (principal.key(), format!("{} {:?} {flags:?} {held:?}", principal.id(), principal.status()))
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    const fn key(object: u128) -> PrincipalKey {
+        PrincipalKey { tenant: Guid(7), object: Guid(object) }
+    }
+
+    #[test]
+    fn rows_stand_beside_the_principals_of_the_document() {
+        let own = domain(HEAD);
+        let text = row("p", 1, ",\"status\":\"inactive\"") + &row("q", 2, ",\"grants\":[{\"role\":\"clerk\",\"at\":\"n:a\"}]");
+        let (applied, warnings) = with_all(&own, &text);
+        assert_eq!((warnings.as_str(), applied.refused, applied.torn), ("", 0, false));
+        let found = applied.domain;
+        assert_eq!(found.counts().0, 3);
+        assert_eq!(found.principal(key(1)).unwrap().status(), Status::Inactive);
+        let (view, node) = (found.find_right("view").unwrap(), found.find_scope("n:a").unwrap());
+        assert!(matches!(found.held(found.principal(key(2)).unwrap(), view, node), Held::Up(_)));
+        assert_eq!(with_all(&own, "").0.domain.counts(), own.counts());
+    }
+
+    #[test]
+    fn what_nothing_asks_for_comes_to_nothing_but_is_a_fault_where_there_is_a_catalogue() {
+        let text = row("p", 1, ",\"flags\":[\"odd\"],\"grants\":[\"view\",\"odd\",\"odd.er:deny @n:a\"]");
+        let (applied, warnings) = with_all(&domain(HEAD), &text);
+        assert_eq!((warnings.as_str(), applied.domain.counts()), ("", (2, 2)));
+        let (applied, warnings) = with_all(&domain(&HEAD.replace("domain: d", "domain: d\nrights: [view, edit]")), &text);
+        assert_eq!((applied.refused, applied.domain.counts().0), (1, 1));
+        assert!(warnings.contains("the catalogue has no right `odd`"), "{warnings}");
+    }
+
+    #[test]
+    fn of_rows_that_share_an_id_or_a_key_none_counts_and_nobody_of_the_document_gives_way() {
+        let own = domain(HEAD);
+        for (text, left) in [
+            (row("p", 1, "") + &row("p", 2, "") + &row("q", 3, ""), vec!["own", "q"]),
+            (row("p", 1, "") + &row("q", 1, "") + &row("r", 3, ""), vec!["own", "r"]),
+            (row("p", 1, "") + &row("p", 1, ""), vec!["own"]),
+            (row("own", 1, "") + &row("q", 9, ""), vec!["own"]),
+        ] {
+            let (applied, warnings) = with_all(&own, &text);
+            let mut ids: Vec<&str> = applied.domain.ids().collect();
+            ids.sort_unstable();
+            assert_eq!(ids, left, "{text}");
+            assert!(applied.torn && applied.refused == 2, "{warnings}");
+            assert_eq!(applied.domain.principal(key(9)).unwrap().id(), "own");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn changes_one_after_the_other_never_give_more_than_all_rows_at_once_and_the_same_where_none_share_anything(
+            changes in prop::collection::vec(
+                prop::collection::vec((0..5_u8, prop::option::of((0..6_u8, 0..5_usize))), 1..4),
+                1..12,
+            ),
+        ) {
+            const SAYS: [&str; 5] = [
+                "",
+                ",\"grants\":[\"view @n:a\"]",
+                ",\"grants\":[{\"role\":\"clerk\"}],\"groups\":[\"g\"]",
+                ",\"status\":\"inactive\",\"grants\":[\"edit\"]",
+                ",\"groups\":[\"nobody\"]",
+            ];
+            let own = domain(HEAD);
+            let mut rows: std::collections::BTreeMap<u8, String> = Default::default();
+            let (mut whole, mut torn) = (with_all(&own, "").0.domain, false);
+            for change in changes {
+                let mut changed = std::collections::BTreeMap::new();
+                for (id, to) in change {
+                    let row = to.map(|(object, says)| row(&format!("p{id}"), object, SAYS[says])).unwrap_or_default();
+                    changed.insert(id, row);
+                }
+                let ids: Vec<String> = changed.keys().map(|id| format!("p{id}")).collect();
+                let mut report = Report::new();
+                let text: String = changed.values().map(String::as_str).collect();
+                let source = source(&text, &mut report);
+                let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+                let applied = whole.with_changed_rows(&own, &ids, source, &mut report);
+                torn |= applied.torn;
+                whole = applied.domain;
+                rows.extend(changed);
+                let all: String = rows.values().map(String::as_str).collect();
+                let at_once = everything(&with_all(&own, &all).0.domain);
+                let found = everything(&whole);
+                prop_assert!(found.iter().all(|one| at_once.contains(one)), "{:?}\n{:?}", found, at_once);
+                prop_assert!(torn || found == at_once, "{:?}\n{:?}", found, at_once);
+            }
+        }
+    }
+}

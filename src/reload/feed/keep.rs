@@ -23,8 +23,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two warnings of rows that are too old.
 const WARN: Duration = Duration::from_secs(60);
-/// More changed principals than this are put in all together.
-const FEW: usize = 2_000;
 /// Between two times that all rows are put in because some were left out for others.
 const MEND: Duration = Duration::from_secs(10);
 
@@ -94,7 +92,7 @@ async fn follow(
         let position = feed.lock().position.clone();
         match session.changes(&position).await? {
             Changes::Some { ids, lines, position } => {
-                if ids.len() > FEW {
+                if ids.len() > feed.most_few() {
                     let few = Few { ids, lines: lines.text };
                     if let Some(store) = &mut feed.lock().store {
                         store.put(&few);
@@ -130,7 +128,8 @@ async fn follow(
             feed.rebuild(live).await;
             mended = Instant::now();
         }
-        if reading.is_none() && next <= Instant::now() {
+        // One that was begun over a connection that broke may still wait for its own.
+        if reading.is_none() && next <= Instant::now() && !feed.lock().reading {
             reading = Some((Instant::now(), Box::pin(read_again(feed))));
         }
         let read = async {
@@ -163,11 +162,12 @@ async fn follow(
 
 /// Reads all rows once more, over a connection and on a thread of its own, and finds what differs.
 fn read_again(feed: &Arc<Feed>) -> impl Future<Output = Option<Result<(Rows, All, Few), Fault>>> + use<> {
-    let (database, before) = (Arc::clone(&feed.database), feed.lock().store.as_ref().map(super::Store::rows));
+    let (feed, before) = (Arc::clone(feed), feed.lock().store.as_ref().map(super::Store::rows));
     async move {
         let before = before?;
+        let reading = Underway::new(feed);
         let read = behind(move || {
-            let all = read_all(&database, Duration::ZERO)?;
+            let all = read_all(&reading.0.database, Duration::ZERO)?;
             let few = before.differing(&all.lines.text);
             Ok((before, all, few))
         });
@@ -175,11 +175,28 @@ fn read_again(feed: &Arc<Feed>) -> impl Future<Output = Option<Result<(Rows, All
     }
 }
 
+/// Says that all rows are being read again, for as long as it lives.
+struct Underway(Arc<Feed>);
+
+impl Underway {
+    fn new(feed: Arc<Feed>) -> Self {
+        feed.lock().reading = true;
+        Self(feed)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.lock().reading = false;
+    }
+}
+
 /// Takes over what a second reading brought.
 async fn take(feed: &Arc<Feed>, live: &Live, (before, all, few): (Rows, All, Few)) {
     let is_few = {
         let mut state = feed.lock();
-        let new = state.store.as_mut().and_then(|store| store.replace(&before, all.lines.text, &few, FEW));
+        let most = state.most_few();
+        let new = state.store.as_mut().and_then(|store| store.replace(&before, all.lines.text, &few, most));
         if let Some(new) = new.as_ref().filter(|new| !new.ids.is_empty()) {
             tracing::info!(domain = feed.domain(), principals = new.ids.len(), "changes found by reading all rows");
             feed.change_published(&mut state, live, new);

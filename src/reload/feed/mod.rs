@@ -50,6 +50,8 @@ struct State {
     refused: usize,
     /// The report of refused rows that was printed last.
     told: String,
+    /// Whether all rows are being read again.
+    reading: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,7 @@ struct Worlds {
     own: Domain,
     /// The same with all rows.
     whole: Domain,
-    /// Whether rows were left out because of others.
+    /// Whether all rows are to be put in anew: some were left out, and what becomes of these the others tell.
     torn: bool,
 }
 
@@ -79,7 +81,7 @@ pub struct FeedState {
     pub stale: bool,
     /// Whether everything is denied for that.
     pub withheld: bool,
-    /// How many rows were left out.
+    /// How many rows were left out when all were put in last.
     pub refused: usize,
 }
 
@@ -137,6 +139,10 @@ impl Feed {
         Ok(state.store.insert(Store::new(all.lines.text)).rows())
     }
 
+    fn most_few(&self) -> usize {
+        self.lock().most_few()
+    }
+
     /// The name by which reports call a row.
     fn label(&self) -> String {
         format!("{} (rows of {})", self.database.address, self.database.domain)
@@ -161,7 +167,7 @@ impl Feed {
         let mut report = Report::new();
         let applied = self.with_changed(&worlds.own, &worlds.whole, few, &mut report);
         worlds.whole = applied.domain;
-        worlds.torn |= applied.torn;
+        worlds.torn |= applied.torn || applied.refused > 0;
         self.show(state, live);
         if applied.refused > 0 {
             tracing::warn!(domain = self.domain(), rows = applied.refused, "changed rows are left out");
@@ -224,7 +230,16 @@ impl Feed {
     }
 }
 
+/// More changed principals than this are always put in together with all others.
+const FEW: usize = 2_000;
+
 impl State {
+    /// How many changed principals are put in one by one: so few that it is faster than to put in all.
+    fn most_few(&self) -> usize {
+        let principals = self.worlds.as_ref().map_or(0, |worlds| worlds.whole.counts().0);
+        (principals / 100).clamp(16, FEW)
+    }
+
     fn age(&self) -> Duration {
         self.confirmed.map_or(Duration::ZERO, |at| at.elapsed())
     }
