@@ -284,6 +284,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_database_is_connected_to_only_by_what_makes_sense() {
+        let feed = |keys: &str| {
+            Folder::new(&format!(
+                "listeners: [{{address: 127.0.0.1:0}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml, {keys}]\n"
+            ))
+            .with("url", "postgres://u:p@db.example/x\n")
+        };
+        let config = feed("{postgres: {domain: d, url_file: url}}").good();
+        assert_eq!(config.policy.feeds.iter().map(|feed| feed.domain()).collect::<Vec<_>>(), ["d"]);
+        for (keys, code, message) in [
+            ("{postgres: {domain: d, url: \"http://db\"}}", "bad_url", "cannot be connected to"),
+            ("{postgres: {domain: d, url: \"${PORTCULLIS_NO_SUCH_VARIABLE}\"}}", "environment", "has no variable"),
+            ("{postgres: {domain: d, url_file: none}}", "unreadable_file", "cannot read `none`"),
+            ("{postgres: {domain: d, url_file: url, ca: grants.yaml}}", "bad_url", "has no certificate"),
+            ("{postgres: {domain: d, url_file: url, max_staleness: 5s}}", "bad_value", "more than `poll`"),
+            (
+                "{postgres: {domain: d, url_file: url, max_staleness: 1m, queries: {principals: q}}}",
+                "bad_value",
+                "more than `reconcile`",
+            ),
+            (
+                "{postgres: {domain: d, url_file: url}}, {postgres: {domain: d, url_file: url}}",
+                "duplicate_domain",
+                "two databases feed the domain `d`",
+            ),
+        ] {
+            let faults = feed(keys).faults();
+            assert!(faults.iter().any(|found| found.0 == code && found.1.contains(message)), "{keys}: {faults:?}");
+            assert!(!format!("{faults:?}").contains("u:p@"), "{faults:?}");
+        }
+    }
+
     /// The faults of these lines of gateway.yaml, beside good listeners, routes and grants.
     fn faults_of(lines: &str) -> Vec<(&'static str, String)> {
         Folder::new(&format!("listeners: [{{address: 127.0.0.1:0}}]\n{FILES}{lines}\n"))

@@ -55,7 +55,8 @@ pub(super) fn run(verb: &Verb) -> Result<Exit, Failure> {
     let ca = options.ca.as_ref().map(read).transpose()?;
     let address = Address::parse(&url, (ca.is_some(), ca.as_deref()), options.insecure_plaintext)
         .map_err(|why| Failure::new(Exit::Usage, format_args!("the URL cannot be used: {why}")))?;
-    schema::apply(&address, PATIENCE).map_err(|fault| Failure::new(Exit::Unreachable, format_args!("{address}: {fault}")))?;
+    schema::apply(&address, PATIENCE)
+        .map_err(|fault| Failure::new(Exit::Unreachable, format_args!("{address}: {fault}")))?;
     say(format_args!("{address} has the schema `portcullis`"));
     Ok(Exit::Ok)
 }

@@ -94,7 +94,8 @@ fn database(written: &DatabaseDocument, address: Address) -> Database {
     Database {
         domain: written.domain.value.clone(),
         address,
-        notify: text(&written.notify).or_else(channel),
+        // A standby lets nobody listen, so that it can be said that nobody shall.
+        notify: text(&written.notify).or_else(channel).filter(|channel| !channel.is_empty()),
         queries: queries.unwrap_or_else(schema::queries),
         pace: Pace {
             poll: written.poll,

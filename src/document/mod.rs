@@ -4,9 +4,9 @@
 //! the tree into mirrors of the kinds of file and report every fault of shape at once. Whether names resolve is for the
 //! compilers of `config`, `route` and `policy`.
 
+pub mod database;
 mod decode;
 pub mod entrance;
-pub mod database;
 pub mod gateway;
 pub mod grants;
 mod parse;

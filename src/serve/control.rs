@@ -45,8 +45,20 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, feeds, gateway, admin, drain } =
-            self;
+        let Self {
+            sources,
+            intervals,
+            live,
+            telemetry,
+            woken,
+            changes,
+            reloader,
+            keeper,
+            feeds,
+            gateway,
+            admin,
+            drain,
+        } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
             parts.spawn_local(jwks::keep(intervals, sources, Arc::clone(&live), Arc::clone(&telemetry), woken));

@@ -56,7 +56,9 @@ impl First {
         for feed in &config.policy.feeds {
             if let Err(fault) = feed.await_first() {
                 let message = format!("no rows for the domain `{}`: {fault}", feed.domain());
-                report.error("no_rows", None, message).help("check `postgres` in gateway.yaml, and that the database runs");
+                report
+                    .error("no_rows", None, message)
+                    .help("check `postgres` in gateway.yaml, and that the database runs");
                 return Err(StartError::Configuration(Box::new(report)));
             }
         }

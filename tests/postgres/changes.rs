@@ -167,7 +167,12 @@ fn a_million_principals() {
     database.run("VACUUM ANALYZE");
     let began = Instant::now();
     let gateway = setup(&backend, &database.url(), ", start_timeout: 10m, reconcile: 1h, max_staleness: 2h").spawn();
-    eprintln!("started in {:?}, memory {} MiB, at most {} MiB", began.elapsed(), gateway.memory() >> 20, gateway.peak_memory() >> 20);
+    eprintln!(
+        "started in {:?}, memory {} MiB, at most {} MiB",
+        began.elapsed(),
+        gateway.memory() >> 20,
+        gateway.peak_memory() >> 20
+    );
     let (mut client, ask) = (gateway.connect(), get("/things/1", &token("olga")));
     let mut all = Vec::new();
     for _ in 0..500 {

@@ -78,11 +78,14 @@ fn nobody_of_the_document_gives_way_to_a_row() {
     let mut database = server.database();
     database.run(TABLE);
     let mut setup = setup(&backend, &database.url(), QUERIES);
-    setup.grants += "principals:\n  - {id: admin, tenant: home, oid: 00000000-0000-0000-0000-000000000001, grants: [secrets]}\n";
+    setup.grants +=
+        "principals:\n  - {id: admin, tenant: home, oid: 00000000-0000-0000-0000-000000000001, grants: [secrets]}\n";
     let gateway = setup.start();
     // The row of olga has the admin's object id.
     assert_eq!(["/things/1", "/secrets/1"].map(|target| status(&gateway, "olga", target)), [403, 200]);
-    database.run("INSERT INTO people VALUES ('admin', '00000000-0000-0000-0000-000000000005', 'active', '[\"things\"]', NULL)");
+    database.run(
+        "INSERT INTO people VALUES ('admin', '00000000-0000-0000-0000-000000000005', 'active', '[\"things\"]', NULL)",
+    );
     database.run("UPDATE people SET may = '[\"things\"]' WHERE name = 'nils'");
     until(|| status(&gateway, "nils", "/things/1") == 200, "the change of another row");
     assert_eq!(verdict(&gateway, "nobody", "/things/1").1, "principal_unknown");
@@ -95,7 +98,9 @@ fn names_cannot_turn_into_other_grants() {
     let backend = Backend::hello();
     let mut database = server.database();
     database.run(TABLE);
-    database.run("UPDATE people SET may = jsonb_build_array(jsonb_build_object('role', 'x\", \"things')) WHERE name = 'nils'");
+    database.run(
+        "UPDATE people SET may = jsonb_build_array(jsonb_build_object('role', 'x\", \"things')) WHERE name = 'nils'",
+    );
     database.run("UPDATE people SET name = 'nina\",\"grants\":[\"things\"],\"x\":\"' || E'\\n\\t' WHERE name = 'nils'");
     let gateway = setup(&backend, &database.url(), QUERIES).start();
     assert_eq!(verdict(&gateway, "nils", "/things/1").1, "principal_unknown");
@@ -112,8 +117,16 @@ fn without_a_database_there_is_no_start() {
         ("postgres://test@127.0.0.1:9/x".to_owned(), "", "no connection"),
         (database.url(), "", "portcullis.principals"),
         (database.url(), ", queries: {principals: \"SELECT 1 AS id\"}", "has no column `tenant`"),
-        (database.url(), ", queries: {principals: \"SELECT 1 AS id, 2 AS tenant, 3 AS oid, 4 AS role\"}", "a column `role`"),
-        (database.url(), ", queries: {principals: \"SELECT 1 AS id, 2 AS tenant, 3 AS oid, 'a' AS grants\"}", "must be an array"),
+        (
+            database.url(),
+            ", queries: {principals: \"SELECT 1 AS id, 2 AS tenant, 3 AS oid, 4 AS role\"}",
+            "a column `role`",
+        ),
+        (
+            database.url(),
+            ", queries: {principals: \"SELECT 1 AS id, 2 AS tenant, 3 AS oid, 'a' AS grants\"}",
+            "must be an array",
+        ),
     ] {
         let more = format!(", start_timeout: 100ms{more}");
         let Err(error) = setup(&backend, &url, &more).try_start() else { panic!("started: {why}") };

@@ -12,7 +12,8 @@ fn db_init_makes_the_schema_and_may_be_given_again() {
     let Some(server) = server() else { return };
     let mut database = server.database();
     for _ in 0..2 {
-        let done = Command::new(env!("CARGO_BIN_EXE_portcullis")).args(["db", "init", "--url", &database.url()]).output();
+        let done =
+            Command::new(env!("CARGO_BIN_EXE_portcullis")).args(["db", "init", "--url", &database.url()]).output();
         let done = done.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         database.run("INSERT INTO portcullis.groups VALUES ('staff') ON CONFLICT DO NOTHING");
@@ -60,12 +61,27 @@ fn every_change_of_it_is_noticed() {
     for (change, who, target, expected) in [
         (vera, "vera", THING, "200"),
         ("DELETE FROM portcullis.grants WHERE principal = 'olga'", "olga", THING, "403 right_missing"),
-        ("INSERT INTO portcullis.grants (principal, \"right\", level) VALUES ('olga', 'things', 'read')", "olga", THING, "200"),
+        (
+            "INSERT INTO portcullis.grants (principal, \"right\", level) VALUES ('olga', 'things', 'read')",
+            "olga",
+            THING,
+            "200",
+        ),
         ("UPDATE portcullis.grants SET level = 'deny' WHERE principal = 'olga'", "olga", THING, "403 right_denied"),
         ("UPDATE portcullis.grants SET level = NULL WHERE principal = 'olga'", "olga", THING, "200"),
-        ("UPDATE portcullis.grants SET principal = 'nils' WHERE principal = 'olga'", "olga", THING, "403 right_missing"),
+        (
+            "UPDATE portcullis.grants SET principal = 'nils' WHERE principal = 'olga'",
+            "olga",
+            THING,
+            "403 right_missing",
+        ),
         (vera, "nils", THING, "200"),
-        ("UPDATE portcullis.principals SET status = 'inactive' WHERE id = 'nils'", "nils", THING, "403 principal_inactive"),
+        (
+            "UPDATE portcullis.principals SET status = 'inactive' WHERE id = 'nils'",
+            "nils",
+            THING,
+            "403 principal_inactive",
+        ),
         ("UPDATE portcullis.principals SET status = 'active' WHERE id = 'nils'", "nils", THING, "200"),
         ("UPDATE portcullis.principals SET id = 'nina' WHERE id = 'nils'", "nils", THING, "200"),
         (
@@ -86,10 +102,25 @@ fn every_change_of_it_is_noticed() {
         ("INSERT INTO portcullis.role_rights VALUES ('keeper', 'secrets')", "vera", "/secrets/a", "200"),
         ("TRUNCATE portcullis.role_rights", "vera", "/secrets/a", "403 right_missing"),
         ("DELETE FROM portcullis.roles WHERE name = 'reader'", "vera", THING, "403 right_missing"),
-        ("INSERT INTO portcullis.grants (principal, \"right\", node) VALUES ('vera', 'places', 'place:north')", "vera", "/places/north", "200"),
+        (
+            "INSERT INTO portcullis.grants (principal, \"right\", node) VALUES ('vera', 'places', 'place:north')",
+            "vera",
+            "/places/north",
+            "200",
+        ),
         (vera, "vera", "/places/south", "403 right_missing"),
-        ("UPDATE portcullis.scopes SET node = 'place:north2' WHERE node = 'place:north'", "vera", "/places/north", "403 principal_unknown"),
-        ("UPDATE portcullis.scopes SET node = 'place:north' WHERE node = 'place:north2'", "vera", "/places/north", "200"),
+        (
+            "UPDATE portcullis.scopes SET node = 'place:north2' WHERE node = 'place:north'",
+            "vera",
+            "/places/north",
+            "403 principal_unknown",
+        ),
+        (
+            "UPDATE portcullis.scopes SET node = 'place:north' WHERE node = 'place:north2'",
+            "vera",
+            "/places/north",
+            "200",
+        ),
         ("TRUNCATE portcullis.principals CASCADE", "vera", "/places/north", "403 principal_unknown"),
     ] {
         database.run(change);

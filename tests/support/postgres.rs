@@ -53,7 +53,8 @@ impl Server {
             assert!(Command::new("chown").args(["-R", "nobody"]).arg(&folder).status().unwrap().success());
         }
         let mut server = Self { folder, programs, port, shell: None };
-        let mut made = server.command("\"$1/initdb\" -D \"$2/data\" -U test --auth=trust -E UTF8 --locale=C >\"$2/init.log\"");
+        let mut made =
+            server.command("\"$1/initdb\" -D \"$2/data\" -U test --auth=trust -E UTF8 --locale=C >\"$2/init.log\"");
         assert!(made.status().unwrap().success());
         server.run();
         Some(server)
@@ -257,8 +258,7 @@ impl Relay {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(server) else { continue };
-                for (mut from, mut to) in
-                    [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+                for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
                 {
                     let state = Arc::clone(&state);
                     thread::spawn(move || {

@@ -110,3 +110,88 @@ fn queries(node: &Node, report: &mut Report) -> Option<QueriesDocument> {
         position: position.text(report),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::gateway::GatewayDocument;
+    use crate::document::read_gateway;
+
+    fn read(grants: &str) -> (GatewayDocument, Report) {
+        let mut report = Report::new();
+        let text = format!("version: 1\nlisteners: [{{address: 127.0.0.1:1}}]\nroutes: r\ngrants: {grants}\n");
+        let source = report.add_source("gateway.yaml", text);
+        (read_gateway(source, &mut report).unwrap(), report)
+    }
+
+    #[test]
+    fn a_database_stands_among_the_paths_and_has_defaults() {
+        let (document, report) = read("[a.yaml, {postgres: {domain: d, url: u}}, b]");
+        assert_eq!(report.render(), "");
+        assert_eq!(document.grants.iter().map(|path| path.value.as_str()).collect::<Vec<_>>(), ["a.yaml", "b"]);
+        let [database] = &document.databases[..] else { panic!() };
+        assert_eq!((database.domain.value.as_str(), database.url.as_ref().unwrap().value.as_str()), ("d", "u"));
+        assert!(database.queries.is_none() && database.notify.is_none() && database.ca.is_none());
+        assert!(!(database.tls || database.insecure_plaintext || database.deny_when_stale));
+        let times = [database.poll, database.reconcile, database.max_staleness, database.connect_timeout];
+        assert_eq!(times.map(|time| time.as_secs()), [5, 300, 900, 5]);
+        let times = [database.statement_timeout, database.load_timeout, database.start_timeout];
+        assert_eq!(times.map(|time| time.as_secs()), [10, 300, 30]);
+    }
+
+    #[test]
+    fn every_key_of_it_is_read() {
+        let (document, report) = read(
+            "[{postgres: {domain: d, url_file: f, tls: true, ca: c, insecure_plaintext: true, notify: n, poll: 1s, \
+             reconcile: 2s, max_staleness: 3s, on_stale: deny, connect_timeout: 4s, statement_timeout: 5s, \
+             load_timeout: 6s, start_timeout: 7s, \
+             queries: {principals: a, principals_by_id: b, changes: c, position: d}}}]",
+        );
+        assert_eq!(report.render(), "");
+        let database = &document.databases[0];
+        let texts =
+            [&database.url_file, &database.ca, &database.notify].map(|text| text.as_ref().unwrap().value.as_str());
+        assert_eq!(texts, ["f", "c", "n"]);
+        assert!(database.url.is_none() && database.tls && database.insecure_plaintext && database.deny_when_stale);
+        let times = [
+            database.poll,
+            database.reconcile,
+            database.max_staleness,
+            database.connect_timeout,
+            database.statement_timeout,
+            database.load_timeout,
+            database.start_timeout,
+        ];
+        assert_eq!(times.map(|time| time.as_secs()), [1, 2, 3, 4, 5, 6, 7]);
+        let queries = database.queries.as_ref().unwrap();
+        let others = [&queries.principals_by_id, &queries.changes, &queries.position];
+        assert_eq!(queries.principals.value, "a");
+        assert_eq!(others.map(|query| query.as_ref().unwrap().value.as_str()), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_url_may_be_a_variable_and_nothing_else_may() {
+        assert_eq!(read("[{postgres: {domain: d, url: \"${X}\"}}]").1.render(), "");
+        for grants in
+            ["[{postgres: {domain: \"${X}\", url: u}}]", "[\"${X}\"]", "[{postgres: {domain: d, url_file: \"${X}\"}}]"]
+        {
+            let codes: Vec<_> = read(grants).1.diagnostics().iter().map(|found| found.code).collect();
+            assert_eq!(codes, ["environment"], "{grants}");
+        }
+    }
+
+    #[test]
+    fn what_it_cannot_do_without_is_asked_for() {
+        for (grants, code) in [
+            ("[{postgres: {url: u}}]", "missing_key"),
+            ("[{postgres: {domain: d}}]", "missing_key"),
+            ("[{postgres: {domain: d, url: u, url_file: f}}]", "conflict"),
+            ("[{postgres: {domain: d, url: u, queries: {changes: c}}}]", "missing_key"),
+            ("[{postgresql: {domain: d, url: u}}]", "unknown_key"),
+            ("[]", "empty_list"),
+        ] {
+            let report = read(grants).1;
+            assert!(report.diagnostics().iter().any(|found| found.code == code), "{grants}: {}", report.render());
+        }
+    }
+}

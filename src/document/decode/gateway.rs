@@ -84,9 +84,9 @@ fn refuse_variables(node: &Node, report: &mut Report) {
 
 fn refuse_variable(text: &str, place: Place, report: &mut Report) {
     if text.contains("${") {
-        report
-            .error("environment", place, "`${...}` cannot stand here")
-            .help("variables of the environment may stand in secrets only: as the whole `url` of a database; write the value");
+        report.error("environment", place, "`${...}` cannot stand here").help(
+            "variables of the environment may stand in secrets only: as the whole `url` of a database; write the value",
+        );
     }
 }
 

@@ -306,7 +306,8 @@ mod tests {
             .people
             .iter(&domain.tables)
             .map(|principal| {
-                let pairs = domain.rights().flat_map(|(right, _)| domain.scopes().map(move |(scope, _)| (right, scope)));
+                let pairs =
+                    domain.rights().flat_map(|(right, _)| domain.scopes().map(move |(scope, _)| (right, scope)));
                 let held: Vec<Held> = pairs.map(|(right, scope)| domain.held(principal, right, scope)).collect();
                 let flags: Vec<bool> = domain.flags().map(|(flag, _)| domain.bears(principal, flag)).collect();
                 (principal.key(), format!("{} {:?} {flags:?} {held:?}", principal.id(), principal.status()))
@@ -323,7 +324,8 @@ mod tests {
     #[test]
     fn rows_stand_beside_the_principals_of_the_document() {
         let own = domain(HEAD);
-        let text = row("p", 1, ",\"status\":\"inactive\"") + &row("q", 2, ",\"grants\":[{\"role\":\"clerk\",\"at\":\"n:a\"}]");
+        let text =
+            row("p", 1, ",\"status\":\"inactive\"") + &row("q", 2, ",\"grants\":[{\"role\":\"clerk\",\"at\":\"n:a\"}]");
         let (applied, warnings) = with_all(&own, &text);
         assert_eq!((warnings.as_str(), applied.refused, applied.torn), ("", 0, false));
         let found = applied.domain;
@@ -339,7 +341,8 @@ mod tests {
         let text = row("p", 1, ",\"flags\":[\"odd\"],\"grants\":[\"view\",\"odd\",\"odd.er:deny @n:a\"]");
         let (applied, warnings) = with_all(&domain(HEAD), &text);
         assert_eq!((warnings.as_str(), applied.domain.counts()), ("", (2, 2)));
-        let (applied, warnings) = with_all(&domain(&HEAD.replace("domain: d", "domain: d\nrights: [view, edit]")), &text);
+        let (applied, warnings) =
+            with_all(&domain(&HEAD.replace("domain: d", "domain: d\nrights: [view, edit]")), &text);
         assert_eq!((applied.refused, applied.domain.counts().0), (1, 1));
         assert!(warnings.contains("the catalogue has no right `odd`"), "{warnings}");
     }

@@ -85,9 +85,9 @@ pub(in crate::reload) fn fill(feeds: &[Arc<Feed>], domains: &mut Domains, report
     for feed in feeds {
         let Some((id, own)) = domains.find(feed.domain()) else {
             let message = format!("no grants document has the domain `{}`, which a database feeds", feed.domain());
-            report
-                .error("unknown_domain", None, message)
-                .help("write a grants document with `domain`, `strategy`, `scopes` and so on; principals may be left out");
+            report.error("unknown_domain", None, message).help(
+                "write a grants document with `domain`, `strategy`, `scopes` and so on; principals may be left out",
+            );
             continue;
         };
         if let Some(one) = Fed::new(feed, own.clone(), report) {
@@ -135,7 +135,12 @@ impl Fed {
     }
 }
 
-fn try_publish(live: &Live, fed: &mut [Fed], (routes, domains): (&Arc<RouteMap>, &Arc<Domains>), now: u64) -> Option<u64> {
+fn try_publish(
+    live: &Live,
+    fed: &mut [Fed],
+    (routes, domains): (&Arc<RouteMap>, &Arc<Domains>),
+    now: u64,
+) -> Option<u64> {
     let feeds: Vec<Arc<Feed>> = fed.iter().map(|one| Arc::clone(&one.feed)).collect();
     // In their order, as everywhere: two who wait for each other there are not.
     let mut states: Vec<MutexGuard<'_, State>> = feeds.iter().map(|feed| feed.lock()).collect();

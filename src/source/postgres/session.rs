@@ -90,8 +90,14 @@ impl Session {
             }
             tell.notify_one();
         });
-        let mut session =
-            Self { client, driver, told, database: Arc::clone(&database), by_id: String::new(), shape: Shape::default() };
+        let mut session = Self {
+            client,
+            driver,
+            told,
+            database: Arc::clone(&database),
+            by_id: String::new(),
+            shape: Shape::default(),
+        };
         let settings = format!(
             "SET default_transaction_read_only = on; SET lock_timeout = {}; \
              SET idle_in_transaction_session_timeout = {}",
@@ -112,7 +118,9 @@ impl Session {
                 }
                 query.replacen('*', &selected, 1)
             }
-            None => format!("{} WHERE p.\"id\"::text = ANY($1)", named(&queries.principals).replacen('*', &selected, 1)),
+            None => {
+                format!("{} WHERE p.\"id\"::text = ANY($1)", named(&queries.principals).replacen('*', &selected, 1))
+            }
         };
         if let Some(channel) = &database.notify {
             session.run(statement, &format!("LISTEN \"{}\"", channel.replace('"', "\"\""))).await?;
