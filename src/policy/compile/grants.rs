@@ -80,7 +80,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
         Resolver { names: &mut *builder, tables: &mut tables, lists: &mut lists, vocabulary: &vocabulary };
     let (files, keeps_origins) = (document.principals_from.as_slice(), resolver.names.keeps_origins());
     // Operators' tools look at each entry, so there is one for each line.
-    let of_lines = if keeps_origins { stream::entries(files, report) } else { Vec::new() };
+    let of_lines = if keeps_origins { super::files::entries(files, report) } else { Vec::new() };
     let (chunk, entries) = principals(&mut resolver, document.principals.iter().chain(&of_lines), report);
     let (mut chunks, mut stored) = (vec![chunk], Stored { entries, lines: Vec::new(), files });
     if !keeps_origins {

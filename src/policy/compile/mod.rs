@@ -10,6 +10,7 @@ mod condition;
 mod declared;
 mod doubles;
 mod entries;
+mod files;
 mod grants;
 mod implications;
 mod members;

@@ -154,17 +154,18 @@ impl Domain {
     }
 
     /// The same domain, in which the principals with these ids are what the rows of a source say, and nobody else has
-    /// changed. `own` is the domain without any rows: nobody of it gives way to a row.
+    /// changed. `own` is the domain without any rows: nobody of it gives way to a row. Where the domain was `torn`
+    /// before, it does not tell who shares something with somebody who was left out, so nobody new comes in.
     pub fn with_changed_rows(
         &self,
-        own: &Self,
+        (own, torn): (&Self, bool),
         ids: &HashSet<&str>,
         source: Option<SourceId>,
         report: &mut Report,
     ) -> Applied {
         let mut tables = self.tables.clone();
         let text = source.map(|source| report.text(source)).unwrap_or_default();
-        let (mut rows, mut refused, mut torn) = (Vec::new(), 0, false);
+        let (mut rows, mut refused, was_torn, mut torn) = (Vec::new(), 0, torn, torn);
         if let Some(reader) = reader(source, &text, report) {
             let (names, lists, mut faults) = (&mut Known(self), &mut Lists::default(), Report::new());
             let mut resolver = Resolver { names, tables: &mut tables, lists, vocabulary: &self.vocabulary };
@@ -195,6 +196,11 @@ impl Domain {
         for (row, place) in &rows {
             // Whoever is found now is of another row that has not changed, or of one of these.
             let other = people.find(row.key, &tables).is_some();
+            let is_known = || self.principal(row.key).is_some_and(|known| known.id() == row.id);
+            if was_torn && !other && !is_known() {
+                refused += 1;
+                continue;
+            }
             if free(row) && alone(row) && !other {
                 people = people.with(row.key, Some((row.profile, &row.own, &row.id)), &tables);
                 continue;
@@ -394,8 +400,8 @@ mod tests {
                 let text: String = changed.values().map(String::as_str).collect();
                 let source = source(&text, &mut report);
                 let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
-                let applied = whole.with_changed_rows(&own, &ids, source, &mut report);
-                torn |= applied.torn;
+                let applied = whole.with_changed_rows((&own, torn), &ids, source, &mut report);
+                torn = applied.torn;
                 whole = applied.domain;
                 rows.extend(changed);
                 let all: String = rows.values().map(String::as_str).collect();

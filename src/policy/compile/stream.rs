@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::thread;
 
 use super::entries::{Names, Resolver};
+use super::files::source_of;
 use super::rows;
-use crate::diag::{Place, Report, SourceId};
+use crate::diag::{Place, Report};
 use crate::document::grants::PrincipalDocument;
-use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader, read_people};
+use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader};
 use crate::model::tenant::is_subject;
 use crate::model::{Guid, Tenant};
 use crate::policy::names::Map;
@@ -116,29 +117,6 @@ pub(super) fn read_lines<N: Names>(
         }
     }
     true
-}
-
-/// The entries of all files, for whoever looks at each.
-pub(super) fn entries(files: &[PeopleFile], report: &mut Report) -> Vec<PrincipalDocument> {
-    let read = |file: &PeopleFile| source_of(file, report).map(|source| read_people(source, file.format, report));
-    files.iter().filter_map(read).flatten().collect()
-}
-
-/// The text of a file, which whoever read the document has to have read too.
-fn source_of(file: &PeopleFile, report: &mut Report) -> Option<SourceId> {
-    if file.source.is_none() {
-        let message = format!("`{}` was not read", file.name.value);
-        report.error("unread_file", file.name.place, message).help("read the files of a document with the document");
-    }
-    file.source
-}
-
-/// The entry that stands on a line of one of these files.
-pub(super) fn entry_at(files: &[PeopleFile], place: Place, report: &Report) -> Option<PrincipalDocument> {
-    let file = files.iter().find(|file| file.source == Some(place.source))?;
-    let (text, mut known) = (report.text(place.source), Report::new());
-    let reader = Reader::new(place.source, file.format, &text, &mut known)?;
-    reader.document(reader.lines().line_at(place.start)?, &mut known)
 }
 
 /// What becomes of each item, in their order, on so many threads.

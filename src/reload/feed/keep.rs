@@ -123,8 +123,8 @@ async fn follow(
             tracing::info!(domain = feed.domain(), "the database gives rows again");
             *failures = 0;
         }
-        let torn = feed.lock().worlds.as_ref().is_some_and(|worlds| worlds.torn);
-        if torn && mended.elapsed() >= MEND {
+        let mend = feed.lock().worlds.as_ref().is_some_and(|worlds| worlds.mend);
+        if mend && mended.elapsed() >= MEND {
             feed.rebuild(live).await;
             mended = Instant::now();
         }

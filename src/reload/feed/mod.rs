@@ -60,8 +60,10 @@ struct Worlds {
     own: Domain,
     /// The same with all rows.
     whole: Domain,
-    /// Whether all rows are to be put in anew: some were left out, and what becomes of these the others tell.
+    /// Whether rows were left out because of others.
     torn: bool,
+    /// Whether all rows are to be put in anew: only then it is known what becomes of those that were left out.
+    mend: bool,
 }
 
 /// How a feed is, for operators.
@@ -165,9 +167,10 @@ impl Feed {
     fn change_published(&self, state: &mut State, live: &Live, few: &Few) {
         let Some(worlds) = &mut state.worlds else { return };
         let mut report = Report::new();
-        let applied = self.with_changed(&worlds.own, &worlds.whole, few, &mut report);
+        let applied = self.with_changed(&worlds.whole, (&worlds.own, worlds.torn), few, &mut report);
         worlds.whole = applied.domain;
-        worlds.torn |= applied.torn || applied.refused > 0;
+        worlds.torn = applied.torn;
+        worlds.mend |= applied.torn || applied.refused > 0;
         self.show(state, live);
         if applied.refused > 0 {
             tracing::warn!(domain = self.domain(), rows = applied.refused, "changed rows are left out");
@@ -175,7 +178,7 @@ impl Feed {
         }
     }
 
-    fn with_changed(&self, own: &Domain, whole: &Domain, few: &Few, report: &mut Report) -> Applied {
+    fn with_changed(&self, whole: &Domain, own: (&Domain, bool), few: &Few, report: &mut Report) -> Applied {
         let ids: HashSet<&str> = few.ids.iter().map(String::as_str).collect();
         let source = self.source(Arc::new(few.lines.clone()), report);
         whole.with_changed_rows(own, &ids, source, report)

@@ -21,6 +21,7 @@ pub struct Fed {
     own: Domain,
     whole: Domain,
     torn: bool,
+    mend: bool,
     version: u64,
     refused: usize,
 }
@@ -41,7 +42,15 @@ impl Fed {
         let source = feed.source(rows.text(), report);
         let applied = own.with_rows(source, report);
         let (torn, refused) = (applied.torn, applied.refused);
-        Some(Self { feed: Arc::clone(feed), own, whole: applied.domain, torn, version: rows.version, refused })
+        Some(Self {
+            feed: Arc::clone(feed),
+            own,
+            whole: applied.domain,
+            torn,
+            mend: false,
+            version: rows.version,
+            refused,
+        })
     }
 
     /// The domain.
@@ -66,16 +75,17 @@ impl Fed {
         let Some(store) = &state.store else { return false };
         let Some(few) = store.since(self.version) else { return false };
         if !few.ids.is_empty() {
-            let applied = self.feed.with_changed(&self.own, &self.whole, &few, &mut Report::new());
+            let applied = self.feed.with_changed(&self.whole, (&self.own, self.torn), &few, &mut Report::new());
             self.whole = applied.domain;
-            self.torn |= applied.torn;
+            self.torn = applied.torn;
+            self.mend |= applied.torn || applied.refused > 0;
         }
         self.version = store.version();
         true
     }
 
     fn worlds(&self) -> Worlds {
-        Worlds { own: self.own.clone(), whole: self.whole.clone(), torn: self.torn }
+        Worlds { own: self.own.clone(), whole: self.whole.clone(), torn: self.torn, mend: self.mend }
     }
 }
 
