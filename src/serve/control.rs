@@ -15,6 +15,7 @@ use crate::admin::{self, Admin};
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Gateway, health};
 use crate::reload::behind::behind;
+use crate::reload::feed::{self, Feed};
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
@@ -35,6 +36,7 @@ pub(super) struct Control {
     pub(super) changes: Changes,
     pub(super) reloader: Reloader,
     pub(super) keeper: Keeper,
+    pub(super) feeds: Vec<Arc<Feed>>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
@@ -44,8 +46,20 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, gateway, admin, drain } =
-            self;
+        let Self {
+            sources,
+            intervals,
+            live,
+            telemetry,
+            woken,
+            changes,
+            reloader,
+            keeper,
+            feeds,
+            gateway,
+            admin,
+            drain,
+        } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
             parts.spawn_local(jwks::keep(intervals, sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
@@ -53,6 +67,9 @@ impl Control {
         parts.spawn_local(changes.run());
         parts.spawn_local(reloader.run());
         parts.spawn_local(keeper.run());
+        for feed in feeds {
+            parts.spawn_local(feed::keep(feed, Arc::clone(&live), Arc::clone(&telemetry)));
+        }
         parts.spawn_local(health::keep(gateway));
         parts.spawn_local(sweep(live));
         if let Some((socket, admin)) = admin {
