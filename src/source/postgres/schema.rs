@@ -34,7 +34,7 @@ SELECT p.id, p.tenant, p.oid, p.subject, p.status, p.flags,
     (SELECT array_agg(m.\"group\" ORDER BY m.\"group\") FROM portcullis.memberships m WHERE m.principal = p.id) AS groups,
     p.boundary,
     (SELECT jsonb_agg(ENTRY ORDER BY g.id)
-     FROM portcullis.grants g ROLES WHERE g.principal = p.id AND TELLS) AS grants
+     FROM portcullis.grants g ROLE_OF WHERE g.principal = p.id AND TELLS) AS grants
 FROM portcullis.principals p WHERE p.id = ANY($1)";
 
 const ROLES: &str = "LEFT JOIN (
@@ -44,6 +44,15 @@ const ROLES: &str = "LEFT JOIN (
         FROM portcullis.role_rights GROUP BY role
     ) rights ON rights.role = roles.name
 ) r ON r.name = g.role";
+
+/// The same for few grants: the rights of one role at a time, where all roles would be gathered for each principal.
+const ROLE_OF: &str = "LEFT JOIN LATERAL (
+    SELECT roles.name, roles.in_document, (
+        SELECT jsonb_agg(\"right\" || coalesce(':' || level, '') ORDER BY \"right\")
+        FROM portcullis.role_rights WHERE role = roles.name
+    ) AS given
+    FROM portcullis.roles WHERE roles.name = g.role
+) r ON true";
 
 /// What is left out: a role without rights.
 const TELLS: &str = "(g.role IS NULL OR r.in_document OR r.given IS NOT NULL)";
@@ -65,7 +74,10 @@ UNION ALL SELECT g.principal FROM portcullis.grants g WHERE g.role IN (SELECT ro
 
 /// What reads it.
 pub fn queries() -> Queries {
-    let whole = |query: &str| query.replace("ENTRY", ENTRY).replace("ROLES", ROLES).replace("TELLS", TELLS);
+    let whole = |query: &str| {
+        let roles = query.replace("ROLE_OF", ROLE_OF).replace("ROLES", ROLES);
+        roles.replace("ENTRY", ENTRY).replace("TELLS", TELLS)
+    };
     Queries {
         principals: whole(PRINCIPALS),
         principals_by_id: Some(whole(BY_ID)),
