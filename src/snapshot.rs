@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub revoked: Arc<Revoked>,
 }
 
+/// How many replaced snapshots may wait for being taken; then whoever publishes frees what nobody uses.
+const MOST_RETIRED: usize = 64;
+
 /// The current snapshot.
 #[derive(Debug)]
 pub struct Live {
@@ -82,6 +85,9 @@ impl Live {
         let old = self.current.load_full();
         let new = Arc::new(make(&old)?);
         self.current.store(Arc::clone(&new));
+        if retired.len() >= MOST_RETIRED {
+            retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        }
         retired.push(old);
         Some(new)
     }

@@ -29,7 +29,8 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a worker looks whether running exchanges must be judged again. A fifth of the second within which a
+/// How often a worker looks whether running exchanges must be judged again, and whether another does not come for its
+/// connections. A fifth of the second within which a
 /// revocation is in force: the other parts are for noticing a changed file and reading it.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
@@ -81,7 +82,7 @@ pub async fn serve(
     listeners: Vec<(std::net::TcpListener, Terms)>,
     mut drain: watch::Receiver<bool>,
 ) {
-    let (member, mut inbox) = gateway.shares.join();
+    let member = gateway.shares.join();
     let house = House::new(Worker::new(Arc::clone(&gateway)), member);
     let mut accepting = Vec::new();
     for (listener, terms) in listeners {
@@ -91,14 +92,14 @@ pub async fn serve(
         }
     }
     let ticking = spawn_local(tick(Rc::clone(&house.worker)));
-    let judging = spawn_local(judge_again(Rc::clone(&house.worker)));
+    let judging = spawn_local(look(Rc::clone(&house)));
     {
         let mut asked = pin!(drain.wait_for(|drain| *drain));
         loop {
             tokio::select! {
                 // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
                 _ = asked.as_mut() => break,
-                Some(accepted) = inbox.recv() => house.take_over(accepted),
+                () = house.member.told() => house.take_all_over(house.member.take()),
             }
         }
     }
@@ -107,10 +108,7 @@ pub async fn serve(
     }
     // What is on its way to this worker comes before the end; from then on, it goes back to whoever sends it.
     house.member.leave();
-    inbox.close();
-    while let Some(accepted) = inbox.recv().await {
-        house.take_over(accepted);
-    }
+    house.take_all_over(house.member.take());
     house.drain();
     if timeout(gateway.settings.timeouts.drain, house.emptied()).await.is_err() {
         tracing::warn!("{} connections did not end in time and are closed", house.open.get());
@@ -126,10 +124,11 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn judge_again(worker: Rc<Worker>) {
+async fn look(house: Rc<House>) {
     loop {
         sleep(LOOK).await;
-        worker.judge_again();
+        house.worker.judge_again();
+        house.take_all_over(house.member.take_late().into_iter().map(|late| house.own(late)));
     }
 }
 
@@ -250,8 +249,17 @@ impl House {
         let Ok(stream) = stream.into_std() else { return };
         let handed = counted.hand_over(|counted| Accepted { stream, peer, terms, seat, counted });
         if let Err(accepted) = handed {
-            self.take_over(Accepted { counted: self.member.count_own(), ..accepted });
+            self.take_over(self.own(accepted));
         }
+    }
+
+    /// Counts a connection for this worker.
+    fn own(&self, accepted: Accepted) -> Accepted {
+        Accepted { counted: self.member.count_own(), ..accepted }
+    }
+
+    fn take_all_over(self: &Rc<Self>, all: impl IntoIterator<Item = Accepted>) {
+        all.into_iter().for_each(|accepted| self.take_over(accepted));
     }
 
     /// Serves a connection that another worker has accepted.

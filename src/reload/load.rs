@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+use super::behind::give_way_for;
 use super::certificates;
 use super::feed::{self, Fed, Feed};
 use super::named::{Digests, Named, Seen};
@@ -127,6 +128,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
+    give_way_for(fetched.routes.iter().chain(&fetched.grants).map(|(_, bytes)| bytes.len()).sum());
     let mut seen = Seen::default();
     if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Gateway, health};
-use crate::reload::behind::behind;
+use crate::reload::behind::{behind, give_way_for};
 use crate::reload::feed::{self, Feed};
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
@@ -97,7 +97,11 @@ async fn sweep(live: Arc<Live>) {
         ticks.tick().await;
         let unused = live.take_unused();
         if !unused.is_empty() {
-            behind(move || drop(unused)).await;
+            let free = move || {
+                give_way_for(usize::MAX);
+                drop(unused);
+            };
+            behind(free).await;
         }
     }
 }
