@@ -7,14 +7,12 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 
 use super::entries::{Names, Resolver};
 use super::files::source_of;
 use super::rows;
-use crate::courtesy::{hands, in_turns};
+use crate::courtesy::{hands, in_turns, side_by_side};
 use crate::diag::{Place, Report};
 use crate::document::grants::PrincipalDocument;
 use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader};
@@ -121,20 +119,6 @@ pub(super) fn read_lines<N: Names>(
         }
     }
     true
-}
-
-/// What becomes of each item, in their order, on so many threads.
-fn side_by_side<T: Send, R: Send, F: Fn(T) -> R + Sync>(threads: usize, mut items: Vec<T>, work: &F) -> Vec<R> {
-    let others = items.split_off(items.len().div_ceil(threads.max(1)));
-    if others.is_empty() {
-        return items.into_iter().map(work).collect();
-    }
-    thread::scope(|scope| {
-        let others = scope.spawn(move || side_by_side(threads.saturating_sub(1), others, work));
-        let mut done: Vec<R> = items.into_iter().map(work).collect();
-        done.extend(others.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        done
-    })
 }
 
 /// A text as it is written; many are empty. To compare two empty texts as any others is a call that looks at no byte,
