@@ -80,7 +80,11 @@ impl<'t> Lines<'t> {
             report.error("too_large", lines.at(0..0), message).help("split it into several files");
             return None;
         }
-        lines.expect_one(report)?;
+        if lines.iter().next().is_none() {
+            let help = "write at least one principal, or leave the file out of `principals_from`";
+            report.error("empty", lines.at(0..0), "the file is empty").help(help);
+            return None;
+        }
         if !text.ends_with('\n') {
             let last = text.rfind('\n').map_or(start, |end| end + 1);
             report
@@ -93,16 +97,6 @@ impl<'t> Lines<'t> {
             lines.text = text.get(..last).unwrap_or_default();
         }
         Some(lines)
-    }
-
-    /// There must be a line: a file that was cut off right away would take everybody's rights.
-    pub(super) fn expect_one(&self, report: &mut Report) -> Option<()> {
-        if self.iter().next().is_none() {
-            let help = "write at least one principal, or leave the file out of `principals_from`";
-            report.error("empty", self.at(0..0), "the file has no principal").help(help);
-            return None;
-        }
-        Some(())
     }
 
     /// Takes the first line away.

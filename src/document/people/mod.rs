@@ -96,11 +96,7 @@ impl<'t> Reader<'t> {
     pub fn new(source: SourceId, format: PeopleFormat, text: &'t str, report: &mut Report) -> Option<Self> {
         let mut lines = Lines::new(source, text, report)?;
         let layout = match format {
-            PeopleFormat::Table => {
-                let columns = tsv::Columns::read(lines.take_first()?, report)?;
-                lines.expect_one(report)?;
-                Layout::Table(columns)
-            }
+            PeopleFormat::Table => Layout::Table(tsv::Columns::read(lines.take_first()?, report)?),
             PeopleFormat::JsonLines => Layout::JsonLines,
         };
         Some(Self { lines, layout })
