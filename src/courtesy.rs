@@ -3,6 +3,7 @@
 //! offer it after each turn of about one; and while requests are served, one processor is left to them altogether.
 
 use std::cell::Cell;
+use std::panic::resume_unwind;
 use std::thread;
 
 thread_local! {
@@ -48,6 +49,20 @@ impl Turn {
 pub fn in_turns<I: IntoIterator>(steps: u32, items: I) -> impl Iterator<Item = I::Item> {
     let mut turn = Turn::of(steps);
     items.into_iter().inspect(move |_| turn.step())
+}
+
+/// What becomes of each item, in their order, on so many threads.
+pub fn side_by_side<T: Send, R: Send, F: Fn(T) -> R + Sync>(threads: usize, mut items: Vec<T>, work: &F) -> Vec<R> {
+    let others = items.split_off(items.len().div_ceil(threads.max(1)));
+    if others.is_empty() {
+        return items.into_iter().map(work).collect();
+    }
+    thread::scope(|scope| {
+        let others = scope.spawn(move || side_by_side(threads.saturating_sub(1), others, work));
+        let mut done: Vec<R> = items.into_iter().map(work).collect();
+        done.extend(others.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        done
+    })
 }
 
 #[cfg(test)]

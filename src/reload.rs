@@ -3,10 +3,12 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
-mod behind;
+pub mod behind;
 mod certificates;
+pub mod feed;
 mod load;
 mod named;
+mod pages;
 pub mod revoked;
 
 use std::io::{self, Write as _};
@@ -18,6 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
+
+use feed::{Feed, FeedState};
 
 pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, read_documents, sha256};
 
@@ -168,9 +172,15 @@ struct Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     last: Arc<Mutex<Option<LastReload>>>,
+    feeds: Arc<[Arc<Feed>]>,
 }
 
 impl Handle {
+    /// How the databases are that feed domains.
+    pub fn feeds(&self) -> Vec<FeedState> {
+        self.feeds.iter().map(|feed| feed.state()).collect()
+    }
+
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
         let _due = self.commands.try_send(Command { trigger, answer: None });
@@ -213,7 +223,8 @@ impl Reloader {
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(WAITING);
         let last = Arc::new(Mutex::new(None));
-        let handle = Handle { commands: sender, last: Arc::clone(&last) };
+        let handle = Handle { commands: sender, last: Arc::clone(&last), feeds: files.feeds.clone().into() };
+        feed::begin(&loaded.fed);
         (Self { files: Arc::new(files), loaded, live, telemetry, watcher, commands, last }, handle)
     }
 
@@ -236,8 +247,8 @@ impl Reloader {
         let serial = self.live.load().serial;
         let outcome = match work.await {
             Some(load::Change::None) => ReloadOutcome::Unchanged { serial },
-            Some(load::Change::Good { loaded, routes, domains, report }) => {
-                let serial = self.live.publish_policy(routes, domains, now());
+            Some(load::Change::Good { mut loaded, routes, domains, report }) => {
+                let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
                 self.loaded = *loaded;
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), report }
@@ -351,6 +362,7 @@ mod tests {
             routes: vec![dir.join("routes.yaml")],
             grants: vec![dir.join("grants")],
             tenants: vec![Tenant::of_objects("dev", Guid(1))],
+            feeds: Vec::new(),
         }
     }
 

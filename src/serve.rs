@@ -116,6 +116,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }));
     telemetry.policy_loaded(1, started_at);
 
+    let feeds = config.policy.feeds.clone();
     let (reloader, reload) =
         Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
     let (keeper, revoked) = Keeper::new(
@@ -167,6 +168,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         changes: Changes::new(changes, certificates, config.path, reload.clone(), telemetry),
         reloader,
         keeper,
+        feeds,
         gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),

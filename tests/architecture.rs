@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["proxy", "source", "admin", "cli"]),
     ("h2", &["proxy"]),
     ("prometheus_client", &["telemetry"]),
+    ("tokio_postgres", &["source"]),
     ("tracing_subscriber", &["telemetry"]),
     ("notify", &["source"]),
     ("tower", &["proxy"]),

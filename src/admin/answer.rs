@@ -1,10 +1,13 @@
 //! The JSON bodies of the operators' listener. Times are seconds since the Unix epoch, ages are seconds.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Admin;
 use crate::proxy::{ServerState, UpstreamState};
+use crate::reload::feed::FeedState;
 use crate::reload::{self, Counts, LastReload, ReloadOutcome};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
@@ -30,6 +33,8 @@ pub fn version(version: &str) -> Value {
 ///  "upstreams": [{"upstream": "oms", "running": 2, "waiting": 0, "servers": [
 ///    {"server": "http://...", "running": 2, "healthy": true, "ejected": false}]}],
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
+///  "databases": [{"domain": "iom", "address": "db:5432/iom", "connected": true, "fault": null, "age_seconds": 2,
+///    "stale": false, "withheld": false, "rows_refused": 0}],
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
 /// ```
 /// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
@@ -58,9 +63,28 @@ pub fn status(admin: &Admin) -> Value {
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },
-        "upstreams": admin.fleet.states().iter().map(upstream).collect::<Vec<_>>(),
+        "upstreams": upstreams(admin).iter().map(upstream).collect::<Vec<_>>(),
         "revoked": super::revoked::summary(admin),
+        "databases": admin.reload.feeds().iter().map(database).collect::<Vec<_>>(),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
+    })
+}
+
+/// What the upstreams of the routes in force are now.
+pub(super) fn upstreams(admin: &Admin) -> Vec<UpstreamState> {
+    admin.fleet.states(|| Arc::clone(&admin.live.load().routes))
+}
+
+pub(super) fn database(feed: &FeedState) -> Value {
+    json!({
+        "domain": feed.domain,
+        "address": feed.address,
+        "connected": feed.connected,
+        "fault": feed.fault,
+        "age_seconds": feed.age.as_secs(),
+        "stale": feed.stale,
+        "withheld": feed.withheld,
+        "rows_refused": feed.refused,
     })
 }
 
@@ -85,7 +109,7 @@ pub fn metrics(admin: &Admin) -> String {
     let Lookups { hits, misses, entries } = admin.verifier.lookups();
     admin.telemetry.token_cache(hits, misses, entries);
     admin.telemetry.forget_upstreams();
-    for upstream in admin.fleet.states() {
+    for upstream in upstreams(admin) {
         admin.telemetry.upstream(&upstream.name, upstream.waiting);
         for server in &upstream.servers {
             admin.telemetry.upstream_server(&upstream.name, &server.name, server.is_fit(), server.running);

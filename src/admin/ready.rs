@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::answer::{KeySetState, key_sets, last_reload, set};
+use super::answer::{KeySetState, database, key_sets, last_reload, set, upstreams};
 use crate::proxy::UpstreamState;
 use crate::reload;
 
@@ -16,8 +16,10 @@ pub(super) struct Ready {
     ///
     /// Each check is `{"check": "keys", "state": "ok", ...}` with the state `ok`, `warn` or `fail`; only the last makes
     /// the process unready. There is one of `draining`, `policy` and `decision_log`, one of `keys` for each set, with
-    /// `age_seconds` (null while they are missing) and `stale`, and one of `upstream` for each, with its `unfit` servers,
-    /// and `down` if these are all. `keys`, `upstreams_unfit` and `last_reload_failed` tell the same apart from the checks.
+    /// `age_seconds` (null while they are missing) and `stale`, one of `grants` for each database, with the `domain` that it
+    /// feeds, `age_seconds`, `stale_since` (null while the rows are fresh enough) and `withheld`, and one of `upstream`
+    /// for each, with its `unfit` servers, and `down` if these are all. `keys`, `stale_grants` (as `databases` of
+    /// `/status`), `upstreams_unfit` and `last_reload_failed` tell the same apart from the checks.
     pub(super) body: Value,
 }
 
@@ -88,7 +90,15 @@ pub(super) fn readyz(admin: &Admin) -> Ready {
         let state = State::of(set.age.is_none(), set.stale);
         checks.add("keys", state, names, json!({ "age_seconds": set.age, "stale": set.stale }));
     }
-    let upstreams = admin.fleet.states();
+    let feeds = admin.reload.feeds();
+    for feed in &feeds {
+        // Another process would find the database no better, and what other domains decide goes on: never a failure.
+        let state = State::of(false, feed.stale);
+        let since = feed.stale.then(|| now.saturating_sub(feed.overdue.as_secs()));
+        let more = json!({ "age_seconds": feed.age.as_secs(), "stale_since": since, "withheld": feed.withheld });
+        checks.add("grants", state, json!({ "domain": feed.domain }), more);
+    }
+    let upstreams = upstreams(admin);
     for upstream in &upstreams {
         let unfit = unfit(upstream);
         let down = !unfit.is_empty() && unfit.len() == upstream.servers.len();
@@ -111,6 +121,10 @@ pub(super) fn readyz(admin: &Admin) -> Ready {
     let unfit: Vec<Value> = upstreams.iter().flat_map(named).collect();
     if !unfit.is_empty() {
         set(&mut body, "upstreams_unfit", Value::Array(unfit));
+    }
+    let stale: Vec<Value> = feeds.iter().filter(|feed| feed.stale).map(database).collect();
+    if !stale.is_empty() {
+        set(&mut body, "stale_grants", Value::Array(stale));
     }
     if let Some(failed) = failed {
         set(&mut body, "last_reload_failed", failed);

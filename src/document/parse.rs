@@ -7,13 +7,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::iter;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::position::Positions;
 use super::syntax;
-use crate::courtesy::Turn;
+use crate::courtesy::in_turns;
 use crate::diag::{Place, Report, SourceId};
 
 /// Bounds on a text and what it stands for.
@@ -108,9 +109,6 @@ impl Node {
     }
 }
 
-/// Scalars, keys and brackets that are read in one turn of the thread.
-const EVENTS_A_TURN: u32 = 2_048;
-
 /// Reads one document. Faults that leave a tree (such as duplicate keys) are reported and the tree is returned for
 /// further checks; `None` when the text is no document at all or exceeds a bound.
 pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> Option<Node> {
@@ -118,13 +116,8 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
     let whole = Place { source, start: 0, end: 0 };
     if text.len() > limits.bytes.min(MOST_BYTES) {
         let most = limits.bytes.min(MOST_BYTES) / MIB;
-        report
-            .error(
-                "too_large",
-                whole,
-                format!("the file has {} bytes, of which {most} MiB are read at most", text.len()),
-            )
-            .help("split it into several files");
+        let message = format!("the file has {} bytes, of which {most} MiB are read at most", text.len());
+        report.error("too_large", whole, message).help("split it into several files");
         return None;
     }
     let positions = Positions::new(source, &text);
@@ -139,9 +132,8 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
         root: None,
     };
     let mut parser = Parser::new_from_iter(builder.positions.text().chars());
-    let mut turn = Turn::of(EVENTS_A_TURN);
-    while let Some(event) = parser.next_event() {
-        turn.step();
+    // As many events, such as scalars and brackets, are read in a millisecond.
+    for event in in_turns(2_048, iter::from_fn(|| parser.next_event())) {
         match event {
             Ok((event, span)) => match builder.take(event, span) {
                 Next::Go => {}

@@ -111,6 +111,8 @@ pub struct Domain {
     pub(super) people: People,
     /// Kept for operators' tools only.
     pub(super) order: Option<Arc<Order>>,
+    /// Whether nobody is known because what is known is too old.
+    pub(super) withheld: bool,
 }
 
 impl Deref for Domain {
@@ -179,12 +181,27 @@ impl Frame {
 
 impl Domain {
     pub(super) fn new(frame: Frame, tables: Tables, people: People, order: Option<Order>) -> Self {
-        Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new) }
+        Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new), withheld: false }
     }
 
     /// The same frame around other principals, which are not numbered.
     pub(super) fn around(&self, tables: Tables, people: People) -> Self {
-        Self { frame: Arc::clone(&self.frame), tables, people, order: None }
+        Self { frame: Arc::clone(&self.frame), tables, people, order: None, withheld: false }
+    }
+
+    /// The same domain, in which nobody is known until what is known of them is fresh again.
+    pub fn withhold(&self) -> Self {
+        Self { withheld: true, ..self.around(Tables::default(), People::default()) }
+    }
+
+    /// Whether that was done to it.
+    pub const fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
+    /// Whether both are made of the same documents, whatever their principals are.
+    pub fn shares_frame(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.frame, &other.frame)
     }
 
     /// The principal with this tenant and object id.
@@ -312,9 +329,9 @@ impl Domain {
     }
 }
 
-/// All domains of a snapshot.
+/// All domains of a snapshot, and how often their principals have changed since they were compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Domains(pub(super) Vec<Domain>);
+pub struct Domains(pub(super) Vec<Domain>, pub(super) u64);
 
 /// Which domain of a snapshot an application belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -331,6 +348,11 @@ impl Domains {
     /// The domain that an application of the same snapshot names.
     pub fn get(&self, id: DomainId) -> Option<&Domain> {
         self.0.get(id.0)
+    }
+
+    /// How often principals have changed since all was compiled.
+    pub const fn generation(&self) -> u64 {
+        self.1
     }
 
     /// All of them.

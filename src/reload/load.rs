@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+use super::behind::give_way_for;
 use super::certificates;
+use super::feed::{self, Fed, Feed};
 use super::named::{Digests, Named, Seen};
+use super::pages::LargePages;
 use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
@@ -31,6 +34,8 @@ pub struct PolicyFiles {
     pub grants: Vec<PathBuf>,
     /// The tenants and issuers that gates and principals may name.
     pub tenants: Vec<Tenant>,
+    /// The databases that feed domains, one for a domain.
+    pub feeds: Vec<Arc<Feed>>,
 }
 
 pub(super) type Digest = [u8; 32];
@@ -60,11 +65,14 @@ pub struct Loaded {
     pub compiled: Option<Compiled>,
     /// What it was made of.
     pub content: Content,
+    /// The domains that databases feed, with the rows that they had.
+    pub(super) fed: Vec<Fed>,
 }
 
 /// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
 /// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
+    let _large = LargePages::begin();
     let fetched = fetch(files, report);
     compile(files, fetched, Seen::default(), report)
 }
@@ -82,9 +90,17 @@ pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled>
 
 /// As [`load_policy`], with the documents and the places of everything in them, for operators' tools.
 pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Policy> {
+    let fed = if files.feeds.is_empty() { Vec::new() } else { load(files, report).fed };
+    if fed.len() != files.feeds.len() || report.has_errors() {
+        return None;
+    }
     let fetched = fetch(files, report);
     let (decoded, named) = decode(fetched, report).with_people(report);
-    let Decoded { routes, grants, complete: true, .. } = decoded else { return None };
+    let Decoded { routes, mut grants, complete: true, .. } = decoded else { return None };
+    for one in &fed {
+        let mut written = grants.iter_mut().filter(|document| document.domain.value == one.domain());
+        written.by_ref().for_each(|document| document.principals.extend(one.documents(report)));
+    }
     certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
 }
@@ -109,8 +125,10 @@ pub(super) enum Change {
 
 /// Loads, unless everything reads as it did when `known` was loaded.
 pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
+    let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
+    give_way_for(fetched.routes.iter().chain(&fetched.grants).map(|(_, bytes)| bytes.len()).sum());
     let mut seen = Seen::default();
     if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;
@@ -223,8 +241,19 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
     certificates::check(&routes, &named, report);
     let files_named = |name: &_| named.read(name);
     let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
-    let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
-    Loaded { compiled, content: Content { documents, named: named.digests() } }
+    let mut compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
+    let fed = match &mut compiled {
+        Some(compiled) => {
+            if !files.feeds.is_empty() {
+                // Told before any row was looked at: one of them may have the flag, now or soon.
+                report.retain(|found| found.code != "unknown_flag");
+            }
+            feed::fill(&files.feeds, &mut compiled.domains, report)
+        }
+        None => Vec::new(),
+    };
+    let compiled = compiled.filter(|_| !report.has_errors());
+    Loaded { compiled, content: Content { documents, named: named.digests() }, fed }
 }
 
 /// Computes a SHA-256.

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use super::behind::give_way_for;
 use super::load::{Digest, sha256};
 use crate::courtesy::hands;
 use crate::diag::{Report, SourceId};
@@ -54,6 +55,7 @@ const MOST_OF_PEOPLE: u64 = Bounds::FILE as u64;
 /// The SHA-256 of those of the two halves of a file, since files of principals are large and two threads can share in it.
 /// Files that are alike in it have the same content, as with SHA-256.
 fn digest_of_people(bytes: &[u8]) -> Digest {
+    give_way_for(bytes.len());
     let (first, second) = bytes.split_at(bytes.len() / 2);
     if hands() == 1 {
         return sha256([sha256(first), sha256(second)].as_flattened());

@@ -50,6 +50,7 @@ mod queue;
 mod refuse;
 mod reload;
 mod retries;
+mod shares;
 mod streams;
 mod targets;
 mod timeouts;

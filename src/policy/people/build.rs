@@ -56,6 +56,17 @@ impl Chunk {
         self.slots.is_empty()
     }
 
+    /// Those of them whose position is not told of.
+    pub(in crate::policy) fn without(&self, left_out: impl Fn(usize) -> bool, tables: &Tables) -> Self {
+        let mut rest = Self::default();
+        for kept in (0..self.len()).filter(|position| !left_out(*position)) {
+            if let Some(new) = self.newcomer(kept, tables) {
+                rest.add(new.key.object, new.profile, new.own, new.id);
+            }
+        }
+        rest
+    }
+
     fn newcomer(&self, position: usize, tables: &Tables) -> Option<Newcomer<'_>> {
         let slot = self.slots.get(position)?;
         let start = position.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;

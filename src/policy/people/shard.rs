@@ -146,8 +146,9 @@ impl Shard {
     ) -> Option<(usize, &'t Slot, &'t Profile)> {
         let slots = &*self.slots;
         let mut place = first_place(hash, slots.len());
-        // The search ends with the principal or with the first slot that nobody lies in, and there is one.
-        while let Some(slot) = slots.get(place) {
+        // The search ends with the principal or with the first slot that nobody lies in.
+        for _ in 0..slots.len() {
+            let slot = slots.get(place)?;
             if slot.object == key.object.0
                 && let Some(profile) = tables.profile(slot.profile()).filter(|profile| profile.tenant == key.tenant)
             {

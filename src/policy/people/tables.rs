@@ -184,6 +184,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// A copy that shares nothing, for whoever is going to add many.
+    pub(in crate::policy) fn apart(&self) -> Self {
+        Self { profiles: self.profiles.apart(), bundles: self.bundles.apart(), gifts: self.gifts.apart() }
+    }
+
     pub(in crate::policy) fn intern_profile(&mut self, profile: Profile) -> ProfileId {
         ProfileId(self.profiles.intern(profile))
     }
