@@ -202,7 +202,9 @@ impl Outbox {
             // The writer is emptying it.
             Err(TryLockError::WouldBlock) => 0,
         };
-        !self.waiting.is_failing() && waiting < self.waiting.share.load(Ordering::Relaxed)
+        let share = self.waiting.share.load(Ordering::Relaxed);
+        // The last eighth is for the lines of those that are turned away then.
+        !self.waiting.is_failing() && waiting < share - share / 8
     }
 
     /// Lays a record down. Never waits: the writer holds one tray at a time, and leaves it empty, so whatever is laid into

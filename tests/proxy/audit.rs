@@ -41,13 +41,13 @@ fn forwarded(log: &Path) -> Vec<String> {
     lines.filter(|line| line["status"] == 200).map(|line| line["path"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A disk of a few pages, until it is dropped; `None` where this process may not mount one.
+/// A small disk that has room for all lines of a test, until it is dropped; `None` where this process may not mount one.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder.path()).output();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(folder.path()).output();
         let is_mounted = mount.is_ok_and(|done| done.status.success());
         if !is_mounted {
             eprintln!("no small disk: only root may mount one");

@@ -15,8 +15,12 @@ fn the_admin_listener_answers_its_pages() {
     assert_eq!(gateway.admin("GET", "/livez", "").json(), json!({"status": "alive"}));
     let ready = gateway.admin("GET", "/readyz", "");
     let mut body = ready.json();
-    let keys = body["keys"].take();
-    assert_eq!((ready.status, body), (200, json!({"status": "ready", "serial": 1, "keys": null})));
+    let (keys, checks) = (body["keys"].take(), body["checks"].take());
+    assert_eq!((ready.status, body), (200, json!({"status": "ready", "serial": 1, "keys": null, "checks": null})));
+    let checks: Vec<_> = checks.as_array().unwrap().iter().map(|check| (&check["check"], &check["state"])).collect();
+    let expected = ["draining", "policy", "decision_log", "keys", "keys", "keys", "keys", "upstream"];
+    assert!(checks.iter().all(|(_, state)| **state == json!("ok")), "{checks:?}");
+    assert!(checks.iter().map(|(name, _)| name.as_str()).eq(expected.map(Some)), "{checks:?}");
     let sets: Vec<_> = keys.as_array().unwrap().iter().map(|set| (&set["tenant"], &set["stale"])).collect();
     assert!(sets.iter().all(|(_, stale)| **stale == json!(false)), "{keys}");
     let tenants: Vec<_> = sets.iter().filter_map(|(tenant, _)| tenant.as_str()).collect();
