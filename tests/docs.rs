@@ -198,7 +198,7 @@ fn heading(what: &str) -> &str {
     match what.trim_start_matches("this ").trim_matches('`') {
         "any" | "when" | "comparison" | "" => "requirement",
         "bit" => "condition",
-        "file log" | "syslog log" | "rotate" => "log",
+        "log file" | "syslog" | "rotate" => "log",
         "match" | "object" => "route",
         "missing" => "scope",
         "entry of `app_keys" => "app_keys",

@@ -50,7 +50,7 @@ fn target(node: &Node, report: &mut Report) -> Option<LogTargetDocument> {
         return scalar::choice(node, "to", &[("stdout", ())], report).map(|()| LogTargetDocument::Stdout);
     }
     if names("syslog") && !names("file") {
-        let [socket, facility] = fields(node, "this syslog log", ["syslog", "facility"], report)?;
+        let [socket, facility] = fields(node, "this syslog", ["syslog", "facility"], report)?;
         let facility = facility.node.and_then(|node| scalar::choice(node, "facility", &FACILITIES, report));
         return Some(LogTargetDocument::Syslog { socket: socket.need_text(report)?, facility: facility.unwrap_or(16) });
     }
@@ -58,7 +58,7 @@ fn target(node: &Node, report: &mut Report) -> Option<LogTargetDocument> {
         wrong(node, "`to`", "`stdout`, `{file: ...}` or `{syslog: ...}`", report);
         return None;
     }
-    let [file, rotate] = fields(node, "this file log", ["file", "rotate"], report)?;
+    let [file, rotate] = fields(node, "this log file", ["file", "rotate"], report)?;
     let path = file.need_text(report);
     let rotate = rotate.node.and_then(|node| {
         let [size, keep] = fields(node, "`rotate`", ["size", "keep"], report)?;

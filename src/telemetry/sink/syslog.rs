@@ -44,8 +44,7 @@ impl Syslog {
         write!(self.message, " - portcullis {} decision - ", std::process::id())?;
         self.message.extend_from_slice(line);
         let mut is_cut = false;
-        loop {
-            let Err(fault) = self.hand_over() else { break };
+        while let Err(fault) = self.hand_over() {
             if Errno::from_io_error(&fault) != Some(Errno::MSGSIZE) || self.message.len() <= LEAST {
                 return Err(fault);
             }
