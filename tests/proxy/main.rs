@@ -42,6 +42,7 @@ mod load;
 mod metadata;
 mod mtls;
 mod nginx;
+mod observability;
 mod operators;
 mod peers;
 mod places;
