@@ -8,6 +8,7 @@ mod certificates;
 mod load;
 mod named;
 pub mod revoked;
+mod trials;
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,9 @@ use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
-pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, read_documents, sha256};
+pub use load::{
+    Content, Loaded, PolicyFiles, Why, check_shape, load, load_for_review, load_policy, read_documents, sha256,
+};
 
 /// How many reloads may wait for their turn; more are refused, since each would read the same files.
 const WAITING: usize = 8;
@@ -88,11 +91,13 @@ pub enum ReloadOutcome {
         /// The serial of what is live.
         serial: u64,
     },
-    /// The files have faults; what was live still is.
+    /// The files have faults, or their tests fail; what was live still is.
     Rejected {
         /// The serial of what is live.
         serial: u64,
-        /// How many faults.
+        /// Which of the two.
+        why: Why,
+        /// How many faults, or tests that fail.
         errors: usize,
         /// All of them as people read them, each with file, line, column, excerpt and help.
         report: String,
@@ -242,7 +247,9 @@ impl Reloader {
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), report }
             }
-            Some(load::Change::Faulty { errors, report }) => ReloadOutcome::Rejected { serial, errors, report },
+            Some(load::Change::Faulty { why, errors, report }) => {
+                ReloadOutcome::Rejected { serial, why, errors, report }
+            }
             None => ReloadOutcome::Broken { serial },
         };
         self.say(trigger, &outcome);
@@ -276,11 +283,12 @@ impl Reloader {
                 self.telemetry.policy_loaded(*serial, self.live.load().loaded_at);
                 tracing::info!(serial, trigger = trigger_word, "policy files say what is live already");
             }
-            ReloadOutcome::Rejected { serial, errors, report } => {
+            ReloadOutcome::Rejected { serial, why, errors, report } => {
                 self.telemetry.reload_failed(at);
                 tracing::error!(
                     serial,
                     trigger = trigger_word,
+                    why = why.word(),
                     errors,
                     "policy files rejected, the last good ones stay"
                 );
@@ -422,7 +430,9 @@ mod tests {
         let before = fixture.live.load();
         fixture.write("routes.yaml", &ROUTES.replace("hosts:", "hostz:"));
         fixture.write("grants/app.yaml", &GRANTS.replace("grants:", "grantz:"));
-        let ReloadOutcome::Rejected { serial: 1, errors, report } = fixture.reload().await else { panic!() };
+        let ReloadOutcome::Rejected { serial: 1, why: Why::Faults, errors, report } = fixture.reload().await else {
+            panic!()
+        };
         assert!(errors >= 2 && report.contains("hostz") && report.contains("grantz"), "{report}");
         assert!(Arc::ptr_eq(&before, &fixture.live.load()));
         let last = fixture.handle.last().unwrap();

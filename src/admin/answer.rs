@@ -204,8 +204,9 @@ pub fn reload_status(outcome: &ReloadOutcome) -> StatusCode {
 }
 
 /// `POST /reload`: `{"outcome": "published", "serial": 4, "counts": {...}, "report": ""}` where `report` holds the
-/// warnings as text; `{"outcome": "unchanged", "serial": 3}`; `{"outcome": "rejected", "serial": 3, "errors": 2,
-/// "report": "error[...]..."}` where `report` holds every fault as text; or `{"outcome": "broken", "serial": 3,
+/// warnings as text; `{"outcome": "unchanged", "serial": 3}`; `{"outcome": "rejected", "serial": 3, "why":
+/// "faults", "errors": 2, "report": "error[...]..."}` where `report` holds every fault as text, or with `why` `tests`
+/// every test that fails; or `{"outcome": "broken", "serial": 3,
 /// "errors": 1}`. `serial` is what is live afterwards.
 pub fn reload(outcome: &ReloadOutcome) -> Value {
     let mut body = json!({ "outcome": outcome.word(), "serial": outcome.serial() });
@@ -215,7 +216,8 @@ pub fn reload(outcome: &ReloadOutcome) -> Value {
             set(&mut body, "counts", counts_body(*counts));
             set(&mut body, "report", json!(report));
         }
-        ReloadOutcome::Rejected { errors, report, .. } => {
+        ReloadOutcome::Rejected { why, errors, report, .. } => {
+            set(&mut body, "why", json!(why.word()));
             set(&mut body, "errors", json!(errors));
             set(&mut body, "report", json!(report));
         }

@@ -22,13 +22,15 @@ pub(super) struct Options {
 }
 
 /// Asks for a reload and says what came of it: exit code 0 if what is live is what the files say, 3 if they have
-/// faults, which are printed.
+/// faults, 4 if their tests fail; either are printed.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let admin = Admin::of(&options.config.path)?;
     let token = admin.token()?;
     let answer = admin.ask("POST", "/reload", Some(&token), PATIENCE)?;
+    let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let exit = match answer.status {
         200 => Exit::Ok,
+        422 if result.get("why").is_some_and(|why| why == "tests") => Exit::TestsFailed,
         422 => Exit::Configuration,
         401 | 403 => {
             let message = "the gateway does not accept the admin token; is this the configuration that it runs with?";
@@ -40,7 +42,6 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         say(answer.body.trim_end());
         return Ok(exit);
     }
-    let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();
     if !text("report").is_empty() {
         complain(text("report").trim_end());

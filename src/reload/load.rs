@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 
 use super::certificates;
 use super::named::{Digests, Named, Seen};
+use super::trials;
 use crate::diag::{Report, SourceId};
 use crate::document;
 use crate::document::Limits;
@@ -62,7 +63,7 @@ pub struct Loaded {
 /// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let fetched = fetch(files, report);
-    compile(files, fetched, Seen::default(), report)
+    compile(files, fetched, Seen::default(), report).0
 }
 
 /// Reads all documents for their faults of shape only, where not all of them can be read.
@@ -93,6 +94,25 @@ pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDo
     (decoded.routes, decoded.grants)
 }
 
+/// Why files are rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// They have faults.
+    Faults,
+    /// They have none, but some of their `tests:` fail.
+    Tests,
+}
+
+impl Why {
+    /// The word that logs and answers use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Faults => "faults",
+            Self::Tests => "tests",
+        }
+    }
+}
+
 /// What a look at the files brought.
 pub(super) enum Change {
     /// They say what they said.
@@ -100,7 +120,7 @@ pub(super) enum Change {
     /// They can be published.
     Good { loaded: Box<Loaded>, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
     /// They cannot.
-    Faulty { errors: usize, report: String },
+    Faulty { why: Why, errors: usize, report: String },
 }
 
 /// Loads, unless everything reads as it did when `known` was loaded.
@@ -111,16 +131,22 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;
     }
-    let mut loaded = compile(files, fetched, seen, &mut report);
-    let rendered = report.render();
-    match loaded.compiled.take() {
-        Some(Compiled { routes, domains, .. }) => {
-            let loaded = Box::new(loaded);
-            Change::Good { loaded, routes: Arc::new(routes), domains: Arc::new(domains), report: rendered }
-        }
-        None => Change::Faulty { errors: report.errors(), report: rendered },
+    let (mut loaded, documents) = compile(files, fetched, seen, &mut report);
+    let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {
+        return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
+    };
+    let (routes, domains) = (Arc::new(routes), Arc::new(domains));
+    let tables = (Arc::clone(&routes), Arc::clone(&domains));
+    let errors = trials::run(documents, &files.tenants, tables, &mut report);
+    let report = report.render();
+    if errors > 0 {
+        return Change::Faulty { why: Why::Tests, errors, report };
     }
+    Change::Good { loaded: Box::new(loaded), routes, domains, report }
 }
+
+/// Documents as they are written.
+type Documents = (Vec<RoutesDocument>, Vec<GrantsDocument>);
 
 /// The texts of all documents.
 struct Fetched {
@@ -206,12 +232,12 @@ fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     decoded
 }
 
-fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> Loaded {
+fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> (Loaded, Documents) {
     let documents = fetched.digests();
     let decoded = decode(fetched, report);
     if !decoded.complete {
         decoded.with_people(report);
-        return Loaded::default();
+        return Default::default();
     }
     let Decoded { routes, mut grants, directories, complete: _ } = decoded;
     let mut named = Named::new(directories);
@@ -220,7 +246,7 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
     let files_named = |name: &_| named.read(name);
     let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
     let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
-    Loaded { compiled, content: Content { documents, named: named.digests() } }
+    (Loaded { compiled, content: Content { documents, named: named.digests() } }, (routes, grants))
 }
 
 /// Computes a SHA-256.
