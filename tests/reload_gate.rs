@@ -176,3 +176,91 @@ fn a_test_with_other_settings_tells_on_the_candidate_too() {
     assert!(report.contains("the test `closed` expects") && !report.contains("`reads`"), "{report}");
     gateway.end();
 }
+
+#[test]
+fn what_changes_too_much_is_held_until_it_is_forced_with_a_reason_or_undone() {
+    let gateway = Gateway::start("");
+    gateway.replace("people.tsv", &people(100, 20, "orders, bills"));
+    assert_eq!(gateway.ask("POST /reload").1["serial"], 2, "a fifth may gain");
+
+    gateway.replace("people.tsv", &people(100, 45, "orders, bills"));
+    let status = gateway.last_outcome("held");
+    assert_eq!((&status["serial"], status["last_reload"]["held"].as_array().unwrap().len()), (&2.into(), 1));
+    let (code, answer) = gateway.ask("POST /reload");
+    assert_eq!((code, &answer["outcome"], &answer["serial"]), (409, &"held".into(), &2.into()), "{answer}");
+    let domain = &answer["changes"]["domains"][0];
+    assert_eq!((&domain["principals"], &domain["gain"], &domain["lose"]), (&100.into(), &25.into(), &0.into()));
+    assert!(answer["held"][0].as_str().unwrap().starts_with("25 of 100 principals of `d` gain access"), "{answer}");
+    let metrics = gateway.ask_text("GET /metrics").1;
+    assert!(metrics.contains("portcullis_reloads_total{outcome=\"held\"}"), "{metrics}");
+    assert!(metrics.contains("portcullis_last_reload_successful 0"), "{metrics}");
+    assert_eq!(gateway.ask("GET /readyz").1["last_reload_failed"]["outcome"], "held");
+
+    let (code, said) = gateway.cli(&["reload"]);
+    assert!(code == Some(1) && said.contains("held: 25 of 100") && said.contains("--force"), "{code:?} {said}");
+    assert_eq!(gateway.cli(&["reload", "--force"]).0, Some(2), "without a reason");
+    assert_eq!(gateway.ask("POST /reload?force=true").0, 400);
+    assert_eq!(gateway.ask("POST /reload?force=true&reason=%0a").0, 400);
+    // A test that fails is against it whatever the reason.
+    gateway.replace("routes.yaml", &ROUTES.replace("reason: gate_tenant", "reason: gate_audience"));
+    let (code, said) = gateway.cli(&["reload", "--force", "--reason", "meant"]);
+    assert!(code == Some(4) && said.contains("`elsewhere`"), "{code:?} {said}");
+    gateway.replace("routes.yaml", ROUTES);
+    assert_eq!(gateway.cli(&["reload", "--dry-run"]).0, Some(1));
+    assert_eq!(gateway.serial(), 2);
+    let (code, said) = gateway.cli(&["reload", "--force", "--reason", "new clerks & co, 20%"]);
+    assert!(code == Some(0) && said.contains("published: serial 3"), "{code:?} {said}");
+    assert_eq!(gateway.serial(), 3);
+
+    gateway.replace("people.tsv", &people(60, 45, "orders, bills"));
+    let held = gateway.last_outcome("held")["last_reload"]["held"].to_string();
+    assert!(held.contains("40 of 100 principals of `d` lose access"), "{held}");
+    gateway.replace("people.tsv", &people(100, 45, "orders, bills"));
+    assert_eq!(gateway.last_outcome("unchanged")["serial"], 3);
+    gateway.end();
+}
+
+#[test]
+fn routes_that_open_and_applications_that_are_gone_hold_it_and_a_dry_run_says_so() {
+    let gateway = Gateway::start("");
+    // Gone, so that its requests fall to a public one, which is no news by itself once it is live.
+    let public = "  - {id: all, match: {methods: [GET], path: \"/{rest...}\"}, public: true}\n";
+    let open = ROUTES.replace("tests:\n", &format!("{public}tests:\n"));
+    gateway.replace("routes.yaml", &open);
+    let (_, answer) = gateway.ask("POST /reload?dry_run=true");
+    assert_eq!((&answer["outcome"], &answer["verdict"]), (&"tried".into(), &"hold".into()), "{answer}");
+    let opened = &answer["changes"]["opened"][0];
+    assert_eq!((&opened["route"], &opened["public"], &opened["before"]), (&"all".into(), &true.into(), &Value::Null));
+    assert_eq!(gateway.ask("POST /reload?force=true&reason=x").1["serial"], 2);
+    gateway.replace(
+        "routes.yaml",
+        &open.replace("  - {id: bills, match: {methods: [GET], path: /bills}, require: bills}\n", ""),
+    );
+    let (status, answer) = gateway.ask("POST /reload");
+    let held = answer["held"].to_string();
+    assert!(status == 409 && held.contains("GET app.test/bills become public by the route `all`"), "{held}");
+    assert!(held.contains("before, `bills` took them"), "{held}");
+
+    gateway.replace("routes.yaml", "version: 1\napplications: []\n");
+    let (_, answer) = gateway.ask("POST /reload");
+    assert!(answer["held"].to_string().contains("the application `app` is gone"), "{answer}");
+    let (code, said) = gateway.cli(&["reload", "--dry-run"]);
+    assert!(
+        code == Some(1) && said.contains("gone: application app") && said.contains("would hold"),
+        "{code:?} {said}"
+    );
+    assert_eq!(gateway.serial(), 2);
+    gateway.end();
+}
+
+#[test]
+fn a_gate_that_is_off_holds_nothing_and_a_dry_run_publishes_nothing() {
+    let gateway = Gateway::start("reload: {gate: off}\n");
+    gateway.replace("people.tsv", &people(100, 100, "orders, bills"));
+    // The change of the file itself is a reload.
+    gateway.last_outcome("published");
+    assert_eq!(gateway.serial(), 2);
+    let (code, said) = gateway.cli(&["reload", "--dry-run"]);
+    assert!(code == Some(0) && said.contains("unchanged: serial 2"), "{code:?} {said}");
+    gateway.end();
+}
