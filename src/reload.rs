@@ -96,7 +96,12 @@ impl Handle {
 /// What a look at the files brought, weighed against what is live.
 enum Found {
     None,
-    Good { loaded: Box<Loaded>, routes: Arc<RouteMap>, domains: Arc<Domains>, weighed: Box<Weighed>, report: String },
+    Good {
+        /// What is to be published; nothing where it is held, or only tried.
+        publish: Option<(Box<Loaded>, Arc<RouteMap>, Arc<Domains>)>,
+        weighed: Box<Weighed>,
+        report: String,
+    },
     Faulty { why: Why, errors: usize, report: String },
 }
 
@@ -145,11 +150,17 @@ impl Reloader {
         let files = Arc::clone(&self.files);
         let known = self.loaded.content.clone();
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
-        let (live, gate) = (self.live.load(), self.gate);
+        let (live, gate, mode) = (self.live.load(), self.gate, order.mode.clone());
         let work = behind::behind(move || match load::load_if_changed(&files, &known) {
             load::Change::Good { loaded, routes, domains, report } => {
-                let weighed = gate.weigh(impact((&live.routes, &live.domains), (&routes, &domains)));
-                Found::Good { loaded, routes, domains, weighed: Box::new(weighed), report }
+                let weighed = Box::new(gate.weigh(impact((&live.routes, &live.domains), (&routes, &domains))));
+                let publish = match mode {
+                    Mode::Usual => weighed.held.is_empty(),
+                    Mode::Forced(_) => true,
+                    Mode::Dry => false,
+                };
+                // What is not to be published is freed here, which takes a while.
+                Found::Good { publish: publish.then_some((loaded, routes, domains)), weighed, report }
             }
             load::Change::None => Found::None,
             load::Change::Faulty { why, errors, report } => Found::Faulty { why, errors, report },
@@ -158,15 +169,15 @@ impl Reloader {
         let serial = self.live.load().serial;
         let outcome = match found {
             Some(Found::None) => ReloadOutcome::Unchanged { serial },
-            Some(Found::Good { loaded, routes, domains, weighed, report }) => match &order.mode {
+            Some(Found::Good { publish: Some((loaded, routes, domains)), weighed, report }) => {
+                let serial = self.live.publish_policy(routes, domains, now());
+                self.loaded = *loaded;
+                self.watch_dependencies();
+                ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
+            }
+            Some(Found::Good { publish: None, weighed, report }) => match order.mode {
                 Mode::Dry => ReloadOutcome::Tried { serial, weighed, report },
-                Mode::Usual if !weighed.held.is_empty() => ReloadOutcome::Held { serial, weighed, report },
-                Mode::Usual | Mode::Forced(_) => {
-                    let serial = self.live.publish_policy(routes, domains, now());
-                    self.loaded = *loaded;
-                    self.watch_dependencies();
-                    ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
-                }
+                Mode::Usual | Mode::Forced(_) => ReloadOutcome::Held { serial, weighed, report },
             },
             Some(Found::Faulty { why, errors, report }) => ReloadOutcome::Rejected { serial, why, errors, report },
             None => ReloadOutcome::Broken { serial },

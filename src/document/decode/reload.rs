@@ -17,7 +17,7 @@ fn gate(section: Field<'_>, report: &mut Report) -> GateDocument {
         return GateDocument { gain: None, lose: None, few: 0, public_routes: false, applications_gone: false };
     }
     let keys = ["gain", "lose", "few", "public_routes", "applications_gone"];
-    let [gain, lose, few, public_routes, applications_gone] = section.section("`gate`", keys, report);
+    let [gain, lose, few, public_routes, applications_gone] = section.section("`reload.gate`", keys, report);
     GateDocument {
         gain: share(gain, report),
         lose: share(lose, report),
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         for (text, told) in [
-            ("reload: {gate: on}", "`gate`"),
+            ("reload: {gate: on}", "gate`"),
             ("reload: {gate: {gain: 20}}", "such as `20%`"),
             ("reload: {gate: {gain: 101%}}", "such as `20%`"),
             ("reload: {gate: {lose: -1%}}", "such as `20%`"),

@@ -32,9 +32,11 @@ pub(super) struct Frames {
     /// By shared number: the node of each side.
     pub(super) nodes: Vec<[Option<ScopeId>; 2]>,
     node_numbers: [Vec<u32>; 2],
-    /// Nodes that are new, gone or elsewhere than they were; and nodes of which other names or values changed.
+    /// Nodes that are new, gone or elsewhere than they were.
     pub(super) restless: Vec<u32>,
-    touched: Vec<u32>,
+    /// The same for each side, ready to be looked up; and nodes of which other names or values changed.
+    restless_at: [Marks; 2],
+    touched_at: [Marks; 2],
     /// By number in the new state: the bit of a flag.
     flag_bits: Vec<SharedFlags>,
     pub(super) asked_flags: SharedFlags,
@@ -62,13 +64,17 @@ impl Frames {
             nodes,
             node_numbers,
             restless,
-            touched: Vec::new(),
+            restless_at: Default::default(),
+            touched_at: Default::default(),
             flag_bits,
             asked_flags: mask(&asked.flags),
             forbidden_flags: mask(&asked.not_flags),
             stable: is_stable(old, new),
         };
-        frames.touched = frames.renamed(old, new);
+        let touched = frames.renamed(old, new);
+        let marks = |some: &[u32]| [(0, old), (1, new)].map(|side| Marks::new(some, &frames.nodes, side));
+        let (restless_at, touched_at) = (marks(&frames.restless), marks(&touched));
+        (frames.restless_at, frames.touched_at) = (restless_at, touched_at);
         frames
     }
 
@@ -79,7 +85,7 @@ impl Frames {
 
     /// Whether the same holds of all nodes.
     pub(super) fn is_calm(&self) -> bool {
-        self.stable && self.restless.is_empty() && self.touched.is_empty()
+        self.stable && self.restless.is_empty() && self.touched_at.iter().all(Marks::is_empty)
     }
 
     pub(super) fn right(&self, side: usize, right: RightId) -> u32 {
@@ -99,9 +105,9 @@ impl Frames {
     }
 
     /// What a grant at a node may say something of.
-    pub(super) fn near(&self, side: usize, domain: &Domain, at: Interval) -> Near {
-        let any = |some: &[u32]| any_below(some, &self.nodes, (side, domain), at);
-        Near { restless: any(&self.restless), touched: any(&self.touched) }
+    pub(super) fn near(&self, side: usize, at: Interval) -> Near {
+        let any = |marks: &[Marks; 2]| marks.get(side).is_none_or(|marks| marks.is_near(at));
+        Near { restless: any(&self.restless_at), touched: any(&self.touched_at) }
     }
 
     /// Nodes that values of requests mean now or meant before, but not both.
@@ -130,12 +136,46 @@ impl Frames {
     }
 }
 
-fn any_below(some: &[u32], nodes: &[[Option<ScopeId>; 2]], (side, domain): (usize, &Domain), at: Interval) -> bool {
-    let scope = |number: &u32| {
-        let sides = usize::try_from(*number).ok().and_then(|index| nodes.get(index))?;
-        domain.scope_entry((*sides.get(side)?)?).map(|(_, scope)| *scope)
-    };
-    some.iter().filter_map(scope).any(|node| at.contains(node) || node.contains(at))
+/// Some nodes of one side.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Their numbers, sorted.
+    firsts: Vec<u32>,
+    /// By number: whether a node is one of them, or below one.
+    covered: Vec<bool>,
+}
+
+impl Marks {
+    fn new(some: &[u32], nodes: &[[Option<ScopeId>; 2]], (side, domain): (usize, &Domain)) -> Self {
+        let scope = |number: &u32| {
+            let sides = usize::try_from(*number).ok().and_then(|index| nodes.get(index))?;
+            domain.scope_entry((*sides.get(side)?)?).map(|(_, scope)| *scope)
+        };
+        let mut marked: Vec<Interval> = some.iter().filter_map(scope).collect();
+        marked.sort_unstable();
+        let mut end = 0;
+        let mut next = marked.iter().peekable();
+        let covered = domain.scopes.iter().map(|(_, at)| {
+            while let Some(marked) = next.next_if(|marked| marked.first <= at.first) {
+                end = end.max(marked.end);
+            }
+            at.first < end
+        });
+        let covered = if marked.is_empty() { Vec::new() } else { covered.collect() };
+        Self { firsts: marked.iter().map(|at| at.first).collect(), covered }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.firsts.is_empty()
+    }
+
+    /// Whether any lies at, above or below a node.
+    fn is_near(&self, at: Interval) -> bool {
+        let after = self.firsts.partition_point(|first| *first < at.first);
+        let below = self.firsts.get(after).is_some_and(|first| *first < at.end);
+        let covered = usize::try_from(at.first).ok().and_then(|index| self.covered.get(index));
+        below || covered.copied().unwrap_or_default()
+    }
 }
 
 const fn bit(number: u32) -> u128 {

@@ -213,7 +213,7 @@ impl Holdings {
             Some(bundle) => {
                 let gift = self.gift(frames, side, domain, bundle.gift);
                 let number = self.bundles.number((frames.node(side, bundle.scope.first), gift));
-                (number, frames.near(side, domain, bundle.scope))
+                (number, frames.near(side, bundle.scope))
             }
             None => (u32::MAX, Near { restless: true, touched: true }),
         };
