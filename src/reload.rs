@@ -102,7 +102,11 @@ enum Found {
         weighed: Box<Weighed>,
         report: String,
     },
-    Faulty { why: Why, errors: usize, report: String },
+    Faulty {
+        why: Why,
+        errors: usize,
+        report: String,
+    },
 }
 
 /// The task that reloads.
