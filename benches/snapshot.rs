@@ -73,7 +73,12 @@ fn read(criterion: &mut Criterion, principals: usize) {
         parts.zip(&names).for_each(|(numbers, name)| fs::write(at(name), people(numbers)).unwrap());
         fs::write(at("grants.yaml"), support::grants_from(&names)).unwrap();
         let tenants = vec![Tenant::of_objects("t", support::TENANT.parse().unwrap())];
-        let files = PolicyFiles { routes: vec![at("routes.yaml")], grants: vec![at("grants.yaml")], tenants };
+        let files = PolicyFiles {
+            routes: vec![at("routes.yaml")],
+            grants: vec![at("grants.yaml")],
+            tenants,
+            feeds: Vec::new(),
+        };
         criterion.bench_function(&format!("snapshot/read {principals} from {kind}"), |bencher| {
             bencher.iter_with_large_drop(|| {
                 let mut report = Report::new();

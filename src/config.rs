@@ -1,5 +1,6 @@
 //! How the process runs: `gateway.yaml`, resolved and checked, fixed until the next start.
 
+mod databases;
 mod gate;
 mod issuers;
 mod keys;
@@ -89,7 +90,9 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         routes: base.existing(&document.routes, report),
         grants: base.existing(&document.grants, report),
         tenants: believed.tenants,
+        feeds: Vec::new(),
     };
+    let feeds = databases::resolve(document, &base, report);
     let revoked = revoked::resolve(document, &base, report);
     let rules = tokens::rules(&document.tokens, report);
     let intervals = tokens::intervals(&document.tokens, report);
@@ -107,7 +110,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         path: path.to_owned(),
         listeners: listeners.clients,
         admin: listeners.admin,
-        policy,
+        policy: PolicyFiles { feeds, ..policy },
         gate: gate::resolve(&document.reload),
         revoked,
         issuers: believed.issuers,
@@ -282,6 +285,39 @@ mod tests {
             assert_eq!(config.keys.iter().map(|source| &source.url).collect::<Vec<_>>(), {
                 config.issuers.iter().map(|issuer| &issuer.url).collect::<Vec<_>>()
             });
+        }
+    }
+
+    #[test]
+    fn a_database_is_connected_to_only_by_what_makes_sense() {
+        let feed = |keys: &str| {
+            Folder::new(&format!(
+                "listeners: [{{address: 127.0.0.1:0}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml, {keys}]\n"
+            ))
+            .with("url", "postgres://u:p@db.example/x\n")
+        };
+        let config = feed("{postgres: {domain: d, url_file: url}}").good();
+        assert_eq!(config.policy.feeds.iter().map(|feed| feed.domain()).collect::<Vec<_>>(), ["d"]);
+        for (keys, code, message) in [
+            ("{postgres: {domain: d, url: \"http://db\"}}", "bad_url", "cannot be connected to"),
+            ("{postgres: {domain: d, url: \"${PORTCULLIS_NO_SUCH_VARIABLE}\"}}", "environment", "has no variable"),
+            ("{postgres: {domain: d, url_file: none}}", "unreadable_file", "cannot read `none`"),
+            ("{postgres: {domain: d, url_file: url, ca: grants.yaml}}", "bad_url", "has no certificate"),
+            ("{postgres: {domain: d, url_file: url, max_staleness: 5s}}", "bad_value", "more than `poll`"),
+            (
+                "{postgres: {domain: d, url_file: url, max_staleness: 1m, queries: {principals: q}}}",
+                "bad_value",
+                "more than `reconcile`",
+            ),
+            (
+                "{postgres: {domain: d, url_file: url}}, {postgres: {domain: d, url_file: url}}",
+                "duplicate_domain",
+                "two databases feed the domain `d`",
+            ),
+        ] {
+            let faults = feed(keys).faults();
+            assert!(faults.iter().any(|found| found.0 == code && found.1.contains(message)), "{keys}: {faults:?}");
+            assert!(!format!("{faults:?}").contains("u:p@"), "{faults:?}");
         }
     }
 

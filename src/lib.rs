@@ -25,6 +25,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod courtesy;
 pub mod diag;
 pub mod document;
 pub mod model;

@@ -3,12 +3,14 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
-mod behind;
+pub mod behind;
 mod certificates;
+pub mod feed;
 mod gate;
 mod load;
 mod named;
 mod outcome;
+mod pages;
 pub mod revoked;
 mod trials;
 
@@ -24,6 +26,8 @@ use crate::route::RouteMap;
 use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
+
+use feed::{Feed, FeedState};
 
 pub use gate::{Gate, Share, Weighed};
 pub use load::{
@@ -72,9 +76,15 @@ struct Command {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     last: Arc<Mutex<Option<LastReload>>>,
+    feeds: Arc<[Arc<Feed>]>,
 }
 
 impl Handle {
+    /// How the databases are that feed domains.
+    pub fn feeds(&self) -> Vec<FeedState> {
+        self.feeds.iter().map(|feed| feed.state()).collect()
+    }
+
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
         let _due = self.commands.try_send(Command { order: trigger.into(), answer: None });
@@ -134,7 +144,8 @@ impl Reloader {
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(WAITING);
         let last = Arc::new(Mutex::new(None));
-        let handle = Handle { commands: sender, last: Arc::clone(&last) };
+        let handle = Handle { commands: sender, last: Arc::clone(&last), feeds: files.feeds.clone().into() };
+        feed::begin(&loaded.fed);
         (Self { files: Arc::new(files), gate, loaded, live, telemetry, watcher, commands, last }, handle)
     }
 
@@ -156,8 +167,9 @@ impl Reloader {
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
         let (live, gate, mode) = (self.live.load(), self.gate, order.mode.clone());
         let work = behind::behind(move || match load::load_if_changed(&files, &known) {
-            load::Change::Good { loaded, routes, domains, report } => {
-                let weighed = Box::new(gate.weigh(impact((&live.routes, &live.domains), (&routes, &domains))));
+            load::Change::Good { mut loaded, routes, domains, report } => {
+                let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
+                let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
                 let publish = match mode {
                     Mode::Usual => weighed.held.is_empty(),
                     Mode::Forced(_) => true,
@@ -173,8 +185,8 @@ impl Reloader {
         let serial = self.live.load().serial;
         let outcome = match found {
             Some(Found::None) => ReloadOutcome::Unchanged { serial },
-            Some(Found::Good { publish: Some((loaded, routes, domains)), weighed, report }) => {
-                let serial = self.live.publish_policy(routes, domains, now());
+            Some(Found::Good { publish: Some((mut loaded, routes, domains)), weighed, report }) => {
+                let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
                 self.loaded = *loaded;
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
@@ -326,6 +338,7 @@ mod tests {
             routes: vec![dir.join("routes.yaml")],
             grants: vec![dir.join("grants")],
             tenants: vec![Tenant::of_objects("dev", Guid(1))],
+            feeds: Vec::new(),
         }
     }
 

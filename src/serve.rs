@@ -112,6 +112,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     }));
     telemetry.policy_loaded(1, started_at);
 
+    let feeds = config.policy.feeds.clone();
     let (reloader, reload) =
         Reloader::new((config.policy, config.gate), first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
     let (keeper, revoked) = Keeper::new(
@@ -161,6 +162,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         changes: Changes::new(changes, certificates, config.path, reload.clone(), telemetry),
         reloader,
         keeper,
+        feeds,
         gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),

@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub revoked: Arc<Revoked>,
 }
 
+/// How many replaced snapshots may wait for being taken; then whoever publishes frees what nobody uses.
+const MOST_RETIRED: usize = 64;
+
 /// The current snapshot.
 #[derive(Debug)]
 pub struct Live {
@@ -69,10 +72,11 @@ impl Live {
         self.replace(|old| Some(Snapshot { revoked: Arc::clone(revoked), ..old.clone() }));
     }
 
-    /// Frees what was replaced and is no longer used by any request. To be called now and then by the publisher.
-    pub fn sweep(&self) {
+    /// What was replaced and is no longer used by any request. To be taken now and then, and dropped where it does not
+    /// matter that this takes a while.
+    pub fn take_unused(&self) -> Vec<Arc<Snapshot>> {
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect()
     }
 
     /// Only publishers come here, one at a time; readers never wait for the lock.
@@ -81,8 +85,10 @@ impl Live {
         let old = self.current.load_full();
         let new = Arc::new(make(&old)?);
         self.current.store(Arc::clone(&new));
+        if retired.len() >= MOST_RETIRED {
+            retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        }
         retired.push(old);
-        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         Some(new)
     }
 }
@@ -145,7 +151,7 @@ mod tests {
         let mut reader = Reader::new(&live);
         let old = Arc::downgrade(&reader.load().domains);
         assert!(live.publish_change(|domains| Some(domains.clone())));
-        live.sweep();
+        drop(live.take_unused());
         assert!(old.upgrade().is_some(), "a reader still has it");
         // The reader lets go of it, on a thread of its own; that does not free it.
         std::thread::scope(|scope| {
@@ -153,7 +159,7 @@ mod tests {
             other.join().unwrap();
         });
         assert!(old.upgrade().is_some(), "the last to hold it is the publisher");
-        live.sweep();
+        drop(live.take_unused());
         assert!(old.upgrade().is_none());
     }
 }

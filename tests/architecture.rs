@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom to top. A layer may import only from rows above its own in this list.
 const LAYERS: &[&[&str]] = &[
-    &["diag", "telemetry"],
+    &["courtesy", "diag", "telemetry"],
     &["model"],
     &["document"],
     &["policy", "token"],
@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["proxy", "source", "admin", "cli"]),
     ("h2", &["proxy"]),
     ("prometheus_client", &["telemetry"]),
+    ("tokio_postgres", &["source"]),
     ("tracing_subscriber", &["telemetry"]),
     ("notify", &["source"]),
     ("tower", &["proxy"]),

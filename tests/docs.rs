@@ -85,7 +85,7 @@ listeners:
   - {address: 'a:2', redirect_to_https: {port: 1, qqq: 1}}
 admin: {address: 'a:1', qqq: 1}
 routes: [r]
-grants: [g]
+grants: [g, {qqq: 1, postgres: {domain: d, url: u, qqq: 1, queries: {principals: q, qqq: 1}}}]
 revoked: {qqq: 1}
 reload: {qqq: 1, gate: {qqq: 1}}
 tenants: [{name: n, id: i, qqq: 1, app_keys: [{appid: a, qqq: 1}]}]
@@ -195,6 +195,7 @@ fn heading(what: &str) -> &str {
         "entry of `app_keys" => "app_keys",
         "entry of `certificates" => "tls",
         "redirect_to_https" => "listener",
+        "entry of `grants" => "gateway.yaml",
         "token" => "test",
         part if part.starts_with("upstream ") => "upstream",
         "token place" => "Where the token is",

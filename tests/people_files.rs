@@ -218,7 +218,7 @@ impl Folder {
 
     fn policy(&self) -> PolicyFiles {
         let at = |name: &str| vec![self.path().join(name)];
-        PolicyFiles { routes: at("routes.yaml"), grants: at("grants.yaml"), tenants: tenants() }
+        PolicyFiles { routes: at("routes.yaml"), grants: at("grants.yaml"), tenants: tenants(), feeds: Vec::new() }
     }
 
     /// What `serve` finds, as `code file:line:column` of each fault and of what belongs to it.

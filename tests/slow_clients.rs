@@ -9,6 +9,7 @@ mod gateway;
 mod wire;
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -157,6 +158,14 @@ fn is_served(gateway: &Process, path: &str, token: &str) {
     while gateway.connect().send(get(path, token)).answer_if_any().is_none_or(|answer| answer.status != 200) {
         assert!(Instant::now() < end, "nobody is served after the flood");
     }
+}
+
+#[test]
+fn memory_comes_in_small_pages_only() {
+    let (_backend, gateway) = gateway("");
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+    // Otherwise what a connection takes is up to how the system is set.
+    assert!(status.lines().any(|line| line.split_whitespace().eq(["THP_enabled:", "0"])), "{status}");
 }
 
 const CONNECTIONS: u64 = 200;

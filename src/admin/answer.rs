@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::proxy::{ServerState, UpstreamState};
+use crate::reload::feed::FeedState;
 use crate::reload::{self, Counts, LastReload, ReloadOutcome, Weighed};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
@@ -32,6 +33,8 @@ pub struct Ready {
     /// Each entry of `keys` is a set of keys, `{"tenant": "uss", "issuer": "https://...", "age_seconds": 61,
     /// "stale": false}`: `age_seconds` is null while the keys are missing; `stale` ones should have been fetched again
     /// since, but are still believed. The keys of a single application have its client id under `"application"`.
+    /// Databases whose rows are too old are listed as `"stale_grants": [...]` (as `databases` of [`status`]), which
+    /// does not make the process less ready either.
     /// Servers that are unwell or left out are listed as `"upstreams_unfit": [{"upstream": "oms", "server":
     /// "http://..."}]`, which does not make the process less ready: another one would find them no better.
     pub body: Value,
@@ -57,7 +60,7 @@ pub fn readyz(admin: &Admin) -> Ready {
     if !ready {
         set(&mut body, "missing", Value::Array(missing));
     }
-    let states = admin.fleet.states();
+    let states = upstreams(admin);
     let unfit = states.iter().flat_map(|upstream| {
         let unfit = upstream.servers.iter().filter(|server| !server.is_fit());
         unfit.map(|server| json!({ "upstream": &*upstream.name, "server": &*server.name }))
@@ -65,6 +68,10 @@ pub fn readyz(admin: &Admin) -> Ready {
     let unfit: Vec<Value> = unfit.collect();
     if !unfit.is_empty() {
         set(&mut body, "upstreams_unfit", Value::Array(unfit));
+    }
+    let stale: Vec<Value> = admin.reload.feeds().iter().filter(|feed| feed.stale).map(database).collect();
+    if !stale.is_empty() {
+        set(&mut body, "stale_grants", Value::Array(stale));
     }
     if let Some(last) = admin.reload.last().filter(|last| !last.good) {
         set(&mut body, "last_reload_failed", last_reload(&last, reload::now()));
@@ -83,6 +90,8 @@ pub fn readyz(admin: &Admin) -> Ready {
 ///  "upstreams": [{"upstream": "oms", "running": 2, "waiting": 0, "servers": [
 ///    {"server": "http://...", "running": 2, "healthy": true, "ejected": false}]}],
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
+///  "databases": [{"domain": "iom", "address": "db:5432/iom", "connected": true, "fault": null, "age_seconds": 2,
+///    "stale": false, "withheld": false, "rows_refused": 0}],
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2,
 ///    "held": []}}
 /// ```
@@ -112,9 +121,28 @@ pub fn status(admin: &Admin) -> Value {
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },
-        "upstreams": admin.fleet.states().iter().map(upstream).collect::<Vec<_>>(),
+        "upstreams": upstreams(admin).iter().map(upstream).collect::<Vec<_>>(),
         "revoked": super::revoked::summary(admin),
+        "databases": admin.reload.feeds().iter().map(database).collect::<Vec<_>>(),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
+    })
+}
+
+/// What the upstreams of the routes in force are now.
+fn upstreams(admin: &Admin) -> Vec<UpstreamState> {
+    admin.fleet.states(|| Arc::clone(&admin.live.load().routes))
+}
+
+fn database(feed: &FeedState) -> Value {
+    json!({
+        "domain": feed.domain,
+        "address": feed.address,
+        "connected": feed.connected,
+        "fault": feed.fault,
+        "age_seconds": feed.age.as_secs(),
+        "stale": feed.stale,
+        "withheld": feed.withheld,
+        "rows_refused": feed.refused,
     })
 }
 
@@ -139,7 +167,7 @@ pub fn metrics(admin: &Admin) -> String {
     let Lookups { hits, misses, entries } = admin.verifier.lookups();
     admin.telemetry.token_cache(hits, misses, entries);
     admin.telemetry.forget_upstreams();
-    for upstream in admin.fleet.states() {
+    for upstream in upstreams(admin) {
         admin.telemetry.upstream(&upstream.name, upstream.waiting);
         for server in &upstream.servers {
             admin.telemetry.upstream_server(&upstream.name, &server.name, server.is_fit(), server.running);

@@ -248,7 +248,7 @@ mod tests {
     }
 
     fn policy(dir: &Path) -> PolicyFiles {
-        PolicyFiles { routes: vec![dir.join("routes.yaml")], grants: Vec::new(), tenants: Vec::new() }
+        PolicyFiles { routes: vec![dir.join("routes.yaml")], grants: Vec::new(), ..PolicyFiles::default() }
     }
 
     /// A listener over one issuer whose keys are not there yet; its reload task runs.

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod db;
 mod demo;
 mod diff;
 mod doctor;
@@ -63,6 +64,9 @@ enum Verb {
     /// Work with access tokens.
     #[command(subcommand)]
     Token(token::Verb),
+    /// Prepare a database for the grants of a domain.
+    #[command(subcommand)]
+    Db(db::Verb),
     /// Look at everything around a gateway that can be wrong: issuers, clocks, upstreams, certificates, files.
     Doctor(doctor::Options),
     /// Ask a running gateway how it is.
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
         Verb::Diff(options) => diff::run(&options),
         Verb::Lint(options) => lint::run(&options),
         Verb::Token(verb) => token::run(&verb),
+        Verb::Db(verb) => db::run(&verb),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),

@@ -80,7 +80,12 @@ impl Report {
 
     /// Takes a text in. `name` is what diagnostics call it: the path as written.
     pub fn add_source(&mut self, name: &str, text: impl Into<String>) -> SourceId {
-        self.sources.add(name, text.into())
+        self.sources.add(name, Arc::new(text.into()))
+    }
+
+    /// Takes a text in that somebody else has too.
+    pub fn add_shared(&mut self, name: &str, text: Arc<String>) -> SourceId {
+        self.sources.add(name, text)
     }
 
     /// The text of a source.

@@ -60,9 +60,9 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn add(&mut self, name: &str, text: String) -> SourceId {
+    pub(super) fn add(&mut self, name: &str, text: Arc<String>) -> SourceId {
         let id = SourceId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
-        self.files.push(File { name: name.into(), text: Arc::new(text), marks: OnceLock::new() });
+        self.files.push(File { name: name.into(), text, marks: OnceLock::new() });
         id
     }
 
@@ -180,7 +180,7 @@ mod tests {
             ["", "a", "\n", "\n\n", "a\nb", "a\r\nb\r\n", "\u{feff}a: 1\nb: ü2\n", &long, &format!("x\n{long}\ny")];
         for text in texts {
             let mut sources = Sources::default();
-            let source = sources.add("t", text.to_owned());
+            let source = sources.add("t", Arc::new(text.to_owned()));
             for (at, _) in text.char_indices().chain([(text.len(), ' ')]) {
                 let found = sources.locate(place(source, at));
                 assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn places_beyond_the_text_inside_a_character_or_of_no_source_do_no_harm() {
         let mut sources = Sources::default();
-        let source = sources.add("t", "aß".to_owned());
+        let source = sources.add("t", Arc::new("aß".to_owned()));
         assert_eq!(sources.locate(place(source, 2)).column, 2);
         assert_eq!(sources.locate(place(source, 900)).column, 3);
         assert_eq!(sources.locate(place(SourceId(7), 900)).line, 1);
@@ -208,7 +208,7 @@ mod tests {
     fn an_excerpt_stays_in_its_line_and_within_its_bounds() {
         let mut sources = Sources::default();
         let text = "first\nsecond line\nthird";
-        let source = sources.add("t", text.to_owned());
+        let source = sources.add("t", Arc::new(text.to_owned()));
         let cut = |at, before, after| &text[sources.excerpt(place(source, at), before, after)];
         assert_eq!(cut(13, 100, 100), "second line");
         assert_eq!(cut(13, 2, 3), "d lin");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Located;
+use super::database::DatabaseDocument;
 use crate::diag::Place;
 
 /// The whole file. What is left out has the default given beside the field.
@@ -16,6 +17,8 @@ pub struct GatewayDocument {
     pub routes: Vec<Located<String>>,
     /// Files or directories of grants, relative to this file; at least one.
     pub grants: Vec<Located<String>>,
+    /// Databases that feed domains; entries of `grants` as well.
+    pub databases: Vec<DatabaseDocument>,
     /// Where it stands whose tokens are not believed any more. Default: nowhere.
     pub revoked: RevokedFilesDocument,
     /// How reloads are made.

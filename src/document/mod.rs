@@ -4,6 +4,7 @@
 //! the tree into mirrors of the kinds of file and report every fault of shape at once. Whether names resolve is for the
 //! compilers of `config`, `route` and `policy`.
 
+pub mod database;
 mod decode;
 pub mod entrance;
 pub mod gateway;

@@ -7,12 +7,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::iter;
 use std::rc::Rc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::position::Positions;
 use super::syntax;
+use crate::courtesy::in_turns;
 use crate::diag::{Place, Report, SourceId};
 
 /// Bounds on a text and what it stands for.
@@ -114,13 +116,8 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
     let whole = Place { source, start: 0, end: 0 };
     if text.len() > limits.bytes.min(MOST_BYTES) {
         let most = limits.bytes.min(MOST_BYTES) / MIB;
-        report
-            .error(
-                "too_large",
-                whole,
-                format!("the file has {} bytes, of which {most} MiB are read at most", text.len()),
-            )
-            .help("split it into several files");
+        let message = format!("the file has {} bytes, of which {most} MiB are read at most", text.len());
+        report.error("too_large", whole, message).help("split it into several files");
         return None;
     }
     let positions = Positions::new(source, &text);
@@ -135,7 +132,8 @@ pub(super) fn parse(source: SourceId, limits: &Limits, report: &mut Report) -> O
         root: None,
     };
     let mut parser = Parser::new_from_iter(builder.positions.text().chars());
-    while let Some(event) = parser.next_event() {
+    // As many events, such as scalars and brackets, are read in a millisecond.
+    for event in in_turns(2_048, iter::from_fn(|| parser.next_event())) {
         match event {
             Ok((event, span)) => match builder.take(event, span) {
                 Next::Go => {}

@@ -192,6 +192,11 @@ reasons! {
         title: "You are not known to this application",
         cause: "No principal of the domain has the token's tenant and object id.",
         remedy: "Add the principal to the grants document.";
+    /// Nobody is known because the database has not confirmed for too long who holds what.
+    GrantsStale: "grants_stale", 503, "Retry-After",
+        title: "Permissions cannot be determined at present",
+        cause: "The rows of the database that feeds the domain are older than `max_staleness`, and `on_stale` is `deny`.",
+        remedy: "See to the database and the way to it; `/status` says why it gives no answer.";
     /// The account, or a group of it, is inactive.
     PrincipalInactive: "principal_inactive", 403, "WWW-Authenticate",
         title: "Your account is inactive",

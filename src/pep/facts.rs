@@ -98,6 +98,7 @@ fn has_cookie_like(rules: &Rules, headers: &HeaderMap) -> bool {
 }
 
 impl Facts for RequestFacts<'_> {
+    #[inline]
     fn segment(&self, index: usize) -> Option<&str> {
         self.path.segment(index)
     }

@@ -28,6 +28,9 @@ pub(super) enum Outcome {
     Unverified,
 }
 
+/// When to ask again where grants are too old, in seconds: the gateway tries to read them every few seconds.
+const STALE: u64 = 10;
+
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 /// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be
 /// yes. `identify` says who asks, if that is known already, `current` whether that still holds, `connection` what the request came on.
@@ -112,7 +115,10 @@ pub(super) fn judge(
 
     // 6. the principal
     let domain = snapshot.domains.get(application.domain).ok_or_else(|| Refusal::of(Reason::Internal))?;
-    let stranger = || Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject));
+    let stranger = || match domain.is_withheld() {
+        true => Refusal::about(Reason::GrantsStale, domain.name()).retrying_after(STALE),
+        false => Refusal::about(Reason::PrincipalUnknown, &shown(&verified.subject)),
+    };
     let principal = domain.principal(verified.principal).ok_or_else(stranger)?;
     grounds.principal = Some(principal.id().into());
     let member = member(domain, principal, verified);

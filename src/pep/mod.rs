@@ -40,7 +40,7 @@ pub use permit::{Grounds, Permitted};
 pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
-pub use standing::{Onward, Standing};
+pub use standing::{Onward, Standing, state_of};
 pub use websocket::{ExtendedConnect, asks_for_websocket};
 
 /// What a 405 of the gateway itself names in `Allow`.

@@ -25,7 +25,7 @@ pub struct Standing {
     surroundings: Surroundings,
     token: Option<(Arc<Verified>, Carrier)>,
     websocket: bool,
-    serial: u64,
+    state: (u64, u64),
 }
 
 /// What is kept of an environment.
@@ -70,8 +70,13 @@ pub struct Onward {
 impl fmt::Debug for Standing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The head has the token itself.
-        out.debug_struct("Standing").field("serial", &self.serial).finish_non_exhaustive()
+        out.debug_struct("Standing").field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// What of a snapshot says that it may judge otherwise than another one, keys and revocations apart.
+pub fn state_of(snapshot: &Snapshot) -> (u64, u64) {
+    (snapshot.serial, snapshot.domains.generation())
 }
 
 impl Standing {
@@ -93,7 +98,7 @@ impl Standing {
             surroundings: Surroundings::of(environment),
             token,
             websocket: grounds.websocket,
-            serial: grounds.snapshot.serial,
+            state: state_of(&grounds.snapshot),
         };
         (standing, Onward { head: onward, form, grounds })
     }
@@ -109,12 +114,12 @@ impl Standing {
             Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
         let token = Some((Arc::clone(token), Carrier::Authorization));
         let head = Request::new(()).into_parts().0;
-        Self { head, form: None, surroundings, token, websocket: false, serial: 1 }
+        Self { head, form: None, surroundings, token, websocket: false, state: (1, 0) }
     }
 
-    /// The serial of the policy that let it in.
-    pub const fn serial(&self) -> u64 {
-        self.serial
+    /// The serial of the policy that let it in, and how often its principals had changed.
+    pub const fn state(&self) -> (u64, u64) {
+        self.state
     }
 
     /// The token that let it in.

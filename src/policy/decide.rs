@@ -5,6 +5,7 @@ use super::denial::{Denial, Subject};
 use super::domain::{Domain, Object, RightId, ScopeId};
 use super::facts::{Facts, HeaderValue};
 use super::member::Member;
+use super::near::Near;
 use super::precedence::Held;
 use super::rules::{Asked, At, Check, Operand, RightRef, Rules, Step};
 use super::scopes::{self, Resolved};
@@ -79,13 +80,13 @@ impl<'c, F: Facts> Case<'c, F> {
     /// Checks one step after the other; `holds` is told of every check that holds.
     #[inline]
     pub(super) fn run(&self, mut holds: impl FnMut(&'c Check)) -> Result<(), Denial> {
-        let mut next = 0_usize;
+        let (mut next, mut near) = (0_usize, Near::nothing());
         // Jumps only lead forward, so this ends after at most one visit of each step.
         while let Some(step) = self.rules.steps.get(next) {
             next = match step {
                 Step::Permit => return Ok(()),
                 Step::Jump(to) => usize::from(*to),
-                Step::Check { check, otherwise } => match (self.check(check), otherwise) {
+                Step::Check { check, otherwise } => match (self.check(check, &mut near), otherwise) {
                     (Ok(()), _) => {
                         holds(check);
                         next + 1
@@ -99,8 +100,10 @@ impl<'c, F: Facts> Case<'c, F> {
         Err(Denial::new(Reason::Internal, Subject::Principal))
     }
 
-    #[inline]
-    pub(super) fn check(&self, check: &Check) -> Result<(), Denial> {
+    /// Flags and plain rights, which most requirements are made of, are looked at in place. `near` is what the checks
+    /// of one case keep for one another.
+    #[inline(always)]
+    pub(super) fn check(&self, check: &Check, near: &mut Near<'c>) -> Result<(), Denial> {
         match check {
             Check::Flag(flag) if self.member.has_flag(*flag) => Ok(()),
             Check::Flag(flag) => Err(Denial::new(Reason::FlagMissing, Subject::Flag(*flag))),
@@ -108,17 +111,15 @@ impl<'c, F: Facts> Case<'c, F> {
                 Err(Denial::new(Reason::FlagForbids, Subject::Flag(*flag)))
             }
             Check::NotFlag(_) => Ok(()),
-            Check::Right { right, level, at, below } => {
-                let (asked, right) = (self.level(*level), self.right(right)?);
-                self.at_each(*at, |node| self.holds(right, asked, node, *below))
+            Check::Right { right: RightRef::Fixed(right), level, at, below: false } => {
+                let (right, asked) = (*right, self.level(*level));
+                for node in self.nodes(*at)? {
+                    enough(near.held(self.domain, &self.member, right, *node), (right, asked), *node)?;
+                }
+                Ok(())
             }
-            Check::UnlessDenied { right, at } => {
-                let right = self.right(right)?;
-                self.at_each(*at, |node| match self.domain.held_by(&self.member, right, node) {
-                    Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, Level::Read)),
-                    Held::Nothing | Held::Up(_) => Ok(()),
-                })
-            }
+            Check::Right { right, level, at, below } => self.holds(right, self.level(*level), *at, *below),
+            Check::UnlessDenied { right, at } => self.is_not_denied(right, *at),
             Check::Compare { comparison, left, right, code } => self.compare(*comparison, left, right, *code),
             Check::Bit { of, bits, mask, code } => {
                 if self.has_bit(of, bits, *mask) {
@@ -131,36 +132,39 @@ impl<'c, F: Facts> Case<'c, F> {
         }
     }
 
-    #[inline]
-    fn holds(&self, right: RightId, asked: Level, node: ScopeId, below: bool) -> Result<(), Denial> {
-        let held = if below {
-            self.domain.held_below(self.member, right, node)
-        } else {
-            self.domain.held_by(&self.member, right, node)
-        };
-        match held {
-            Held::Up(level) if level >= asked => Ok(()),
-            Held::Up(level) => Err(right_denial(Reason::RightLevel, right, node, Some(level), asked)),
-            Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, asked)),
-            Held::Nothing => Err(right_denial(Reason::RightMissing, right, node, None, asked)),
-        }
+    /// Whether a right is held at every node of a scope, or there or below.
+    #[inline(never)]
+    fn holds(&self, right: &RightRef, asked: Level, at: At, below: bool) -> Result<(), Denial> {
+        let right = self.right(right)?;
+        self.nodes(at)?.iter().try_for_each(|node| {
+            let (domain, member) = (self.domain, self.member);
+            let held = if below { domain.held_below(member, right, *node) } else { domain.held(member, right, *node) };
+            enough(held, (right, asked), *node)
+        })
     }
 
-    /// Every node of the scope must pass; a scope that was skipped has none, and then nothing is permitted there.
+    #[inline(never)]
+    fn is_not_denied(&self, right: &RightRef, at: At) -> Result<(), Denial> {
+        let right = self.right(right)?;
+        self.nodes(at)?.iter().try_for_each(|node| match self.domain.held(self.member, right, *node) {
+            Held::Denied => Err(right_denial(Reason::RightDenied, right, *node, None, Level::Read)),
+            Held::Nothing | Held::Up(_) => Ok(()),
+        })
+    }
+
+    /// The nodes that must all pass; a scope that was skipped has none, and then nothing is permitted there.
     #[inline]
-    fn at_each(&self, at: At, pass: impl Fn(ScopeId) -> Result<(), Denial>) -> Result<(), Denial> {
+    fn nodes(&self, at: At) -> Result<&[ScopeId], Denial> {
         match at {
-            At::Root => pass(ScopeId::ROOT),
-            At::Scope(scope) => {
-                let nodes = self.resolved.nodes(scope);
-                if nodes.is_empty() {
-                    return Err(Denial::new(Reason::ScopeMissing, Subject::Scope(scope)));
-                }
-                nodes.iter().try_for_each(|node| pass(*node))
-            }
+            At::Root => Ok(&[ScopeId::ROOT]),
+            At::Scope(scope) => match self.resolved.nodes(scope) {
+                [] => Err(Denial::new(Reason::ScopeMissing, Subject::Scope(scope))),
+                nodes => Ok(nodes),
+            },
         }
     }
 
+    #[inline]
     pub(super) const fn level(&self, asked: Asked) -> Level {
         match asked {
             Asked::Level(level) => level,
@@ -168,7 +172,6 @@ impl<'c, F: Facts> Case<'c, F> {
         }
     }
 
-    #[inline]
     pub(super) fn right(&self, right: &RightRef) -> Result<RightId, Denial> {
         match right {
             RightRef::Fixed(right) => Ok(*right),
@@ -180,6 +183,7 @@ impl<'c, F: Facts> Case<'c, F> {
     }
 
     /// An operand without a value fails every comparison, the negated one too.
+    #[inline(never)]
     fn compare(&self, comparison: Comparison, left: &Operand, right: &Operand, code: u16) -> Result<(), Denial> {
         let held = match (self.value(left), self.value(right)) {
             (Some(left), Some(right)) => left.compare(comparison, &right),
@@ -188,6 +192,7 @@ impl<'c, F: Facts> Case<'c, F> {
         if held { Ok(()) } else { Err(unmet(code)) }
     }
 
+    #[inline(never)]
     fn has_bit(&self, of: &Operand, bits: &[(Literal, i64)], mask: i64) -> bool {
         let bit = self.value(of).and_then(|value| bits.iter().find(|(name, _)| value.equals(name)));
         bit.is_some_and(|(_, bit)| mask & bit != 0)
@@ -229,6 +234,17 @@ fn single<'r>(values: impl FnOnce(&mut dyn FnMut(&'r str))) -> Option<Value<'r>>
 /// Whether a value of the query, a form or a header is one value: some backends take a list apart at its commas.
 fn is_single(value: &str) -> bool {
     !value.is_empty() && !value.contains(',') && value.trim() == value
+}
+
+/// Whether what is held of a right at a node is what is asked for.
+#[inline]
+fn enough(held: Held, (right, asked): (RightId, Level), node: ScopeId) -> Result<(), Denial> {
+    match held {
+        Held::Up(level) if level >= asked => Ok(()),
+        Held::Up(level) => Err(right_denial(Reason::RightLevel, right, node, Some(level), asked)),
+        Held::Denied => Err(right_denial(Reason::RightDenied, right, node, None, asked)),
+        Held::Nothing => Err(right_denial(Reason::RightMissing, right, node, None, asked)),
+    }
 }
 
 const fn right_denial(reason: Reason, right: RightId, at: ScopeId, held: Option<Level>, asked: Level) -> Denial {

@@ -40,6 +40,7 @@ pub enum Subject {
 }
 
 impl Denial {
+    #[inline]
     pub(super) const fn new(reason: Reason, subject: Subject) -> Self {
         Self { reason, subject }
     }

@@ -8,8 +8,9 @@ use super::compile::Vocabulary;
 use super::hierarchy::Interval;
 use super::member::{Mapping, Member};
 use super::names::{Map, Names};
+use super::nodes::NodeNames;
 use super::people::{Bundle, BundleId, People, Principal, Tables};
-use super::precedence::{self, Grant, Held};
+use super::precedence::{self, Grant, Held, Said};
 use super::resemble::Folded;
 use super::survey::Order;
 use crate::document::Literal;
@@ -45,6 +46,7 @@ pub struct FlagId(pub(super) u8);
 pub const MAX_FLAGS: usize = 128;
 
 impl FlagId {
+    #[inline]
     pub(super) const fn mask(self) -> u128 {
         1_u128 << (self.0 & 127)
     }
@@ -84,7 +86,7 @@ pub struct Frame {
     pub(super) strategy: Strategy,
     pub(super) scopes: Vec<(Arc<str>, Interval)>,
     /// By kind and value: the node that a request means. Holds nodes and aliases alike.
-    pub(super) values: Vec<Map<Box<str>, ScopeId>>,
+    pub(super) values: Vec<NodeNames>,
     pub(super) kinds: Names,
     pub(super) rights: Names,
     /// Whether rights with dots lie below those that their names begin with.
@@ -111,6 +113,8 @@ pub struct Domain {
     pub(super) people: People,
     /// Kept for operators' tools only.
     pub(super) order: Option<Arc<Order>>,
+    /// Whether nobody is known because what is known is too old.
+    pub(super) withheld: bool,
 }
 
 impl Deref for Domain {
@@ -134,8 +138,9 @@ impl Frame {
     }
 
     /// The node that a value of this kind names.
+    #[inline(always)]
     pub fn scope(&self, kind: KindId, value: &str) -> Option<ScopeId> {
-        self.values.get(usize::try_from(kind.0).ok()?)?.get(value).copied()
+        self.values.get(usize::try_from(kind.0).ok()?)?.get(value)
     }
 
     /// A node's name, such as `territory:USS`.
@@ -183,15 +188,31 @@ impl Frame {
 
 impl Domain {
     pub(super) fn new(frame: Frame, tables: Tables, people: People, order: Option<Order>) -> Self {
-        Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new) }
+        Self { frame: Arc::new(frame), tables, people, order: order.map(Arc::new), withheld: false }
     }
 
     /// The same frame around other principals, which are not numbered.
     pub(super) fn around(&self, tables: Tables, people: People) -> Self {
-        Self { frame: Arc::clone(&self.frame), tables, people, order: None }
+        Self { frame: Arc::clone(&self.frame), tables, people, order: None, withheld: false }
+    }
+
+    /// The same domain, in which nobody is known until what is known of them is fresh again.
+    pub fn withhold(&self) -> Self {
+        Self { withheld: true, ..self.around(Tables::default(), People::default()) }
+    }
+
+    /// Whether that was done to it.
+    pub const fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
+    /// Whether both are made of the same documents, whatever their principals are.
+    pub fn shares_frame(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.frame, &other.frame)
     }
 
     /// The principal with this tenant and object id.
+    #[inline]
     pub fn principal(&self, key: PrincipalKey) -> Option<Principal<'_>> {
         self.people.find(key, &self.tables)
     }
@@ -208,21 +229,17 @@ impl Domain {
 
     /// What a member holds of a right at a node: within each source, across sources, then implications and caps.
     pub fn held<'m>(&'m self, member: impl Into<Member<'m>>, right: RightId, scope: ScopeId) -> Held {
-        self.held_by(&member.into(), right, scope)
-    }
-
-    /// The same, without moving the member.
-    #[inline]
-    pub(super) fn held_by(&self, member: &Member<'_>, right: RightId, scope: ScopeId) -> Held {
+        let member = &member.into();
         let Some(&(_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let own = self.held_of(self.strategy.within, member.principal.own(), right, at);
         // Where there is one source, what it says is what all say together, by every strategy.
-        let together = if member.has_groups() { self.with_groups(own, member, right, at) } else { own };
+        let together = if member.has_groups() { self.with_groups(own, member, right, scope) } else { own };
         self.lowered(member, together)
     }
 
     /// What a principal's own result and its groups say together of a right at a node.
-    fn with_groups(&self, own: Held, member: &Member<'_>, right: RightId, at: Interval) -> Held {
+    pub(super) fn with_groups(&self, own: Held, member: &Member<'_>, right: RightId, scope: ScopeId) -> Held {
+        let Some(&(_, at)) = self.scope_entry(scope) else { return Held::Nothing };
         let groups = self.group_sources(*member).map(|source| self.held_of(self.strategy.within, source, right, at));
         precedence::across(self.strategy.across, own, groups)
     }
@@ -245,12 +262,12 @@ impl Domain {
 
     /// The same, and the node that it is held at.
     pub(super) fn best_below(&self, member: Member<'_>, right: RightId, scope: ScopeId) -> (ScopeId, Held) {
-        let mut best = (scope, self.held_by(&member, right, scope));
+        let mut best = (scope, self.held(member, right, scope));
         let Some((_, at)) = self.scope_entry(scope) else { return best };
         for granted in self.nodes_about(member, right) {
             if at.contains(granted) && granted.first != at.first {
                 let node = ScopeId(granted.first);
-                let there = self.held_by(&member, right, node);
+                let there = self.held(member, right, node);
                 if there.level() > best.1.level() {
                     best = (node, there);
                 }
@@ -265,7 +282,7 @@ impl Domain {
         self.bundles_of(member).filter_map(move |bundle| {
             let gift = self.tables.gift(bundle.gift)?;
             let mut ways = iter::once(right).chain(self.implied_by(right).iter().copied());
-            let says = |way| self.right_interval(way).is_some_and(|way| gift.says(Within::Union, way).is_some());
+            let says = |way| self.right_interval(way).is_some_and(|way| gift.greatest(way) != Said::Nothing);
             ways.any(says).then_some(bundle.scope)
         })
     }
@@ -319,9 +336,9 @@ impl Domain {
     }
 }
 
-/// All domains of a snapshot.
+/// All domains of a snapshot, and how often their principals have changed since they were compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Domains(pub(super) Vec<Domain>);
+pub struct Domains(pub(super) Vec<Domain>, pub(super) u64);
 
 /// Which domain of a snapshot an application belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -338,6 +355,11 @@ impl Domains {
     /// The domain that an application of the same snapshot names.
     pub fn get(&self, id: DomainId) -> Option<&Domain> {
         self.0.get(id.0)
+    }
+
+    /// How often principals have changed since all was compiled.
+    pub const fn generation(&self) -> u64 {
+        self.1
     }
 
     /// All of them.

@@ -7,6 +7,7 @@ use super::denial::Denial;
 use super::domain::{Domain, ScopeId};
 use super::facts::Facts;
 use super::member::Member;
+use super::near::Near;
 use super::origins::Origins;
 use super::outline::{Outline, OutlineKind};
 use super::rules::{At, Check, Origin, Rules, Step};
@@ -121,7 +122,7 @@ impl<F: Facts> Explainer<'_, F> {
                 None => seen.holds = true,
                 Some(step) => {
                     let check = self.check_at(step)?;
-                    seen.denial = self.case.check(check).err();
+                    seen.denial = self.case.check(check, &mut Near::nothing()).err();
                     seen.holds = seen.denial.is_none();
                     seen.rights = self.rights(check);
                 }
@@ -130,10 +131,10 @@ impl<F: Facts> Explainer<'_, F> {
                 // The first step asks whether the value names any bit, the second whether the setting has that bit.
                 let named = outline.step.and_then(|step| Some((self.check_at(step)?, self.check_at(step + 1)?)));
                 let (names_a_bit, has_it) = named?;
-                seen.denial = self.case.check(names_a_bit).err();
+                seen.denial = self.case.check(names_a_bit, &mut Near::nothing()).err();
                 let mut branches = std::mem::take(&mut seen.children).into_iter();
                 let (then, otherwise) = (branches.next(), branches.next());
-                let branch = if self.case.check(has_it).is_ok() { then } else { otherwise };
+                let branch = if self.case.check(has_it, &mut Near::nothing()).is_ok() { then } else { otherwise };
                 seen.holds = seen.denial.is_none() && branch.as_ref().is_none_or(|branch| branch.holds);
                 seen.children.extend(branch);
             }

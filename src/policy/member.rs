@@ -65,9 +65,11 @@ impl Member<'_> {
     /// Why the account may do nothing at all.
     #[inline]
     pub const fn barred(&self) -> Option<Reason> {
+        if matches!(self.status, Status::Active) && !self.groups_unknown {
+            return None;
+        }
         match self.status {
-            Status::Active if self.groups_unknown => Some(Reason::GroupsUnknown),
-            Status::Active => None,
+            Status::Active => Some(Reason::GroupsUnknown),
             Status::Inactive => Some(Reason::PrincipalInactive),
             Status::Deleted => Some(Reason::PrincipalDeleted),
             Status::Reserved => Some(Reason::PrincipalReserved),

@@ -36,6 +36,7 @@ pub enum Held {
 }
 
 impl Held {
+    #[inline]
     const fn of(effect: Effect) -> Self {
         match effect {
             Effect::Deny => Self::Denied,
@@ -44,10 +45,51 @@ impl Held {
     }
 
     /// The level, if one is held.
+    #[inline]
     pub const fn level(self) -> Option<Level> {
         match self {
             Self::Up(level) => Some(level),
             Self::Nothing | Self::Denied => None,
+        }
+    }
+}
+
+/// What is said of a right, in an order in which the greater of two decides where all count alike: one comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Said {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// It is held up to [`Level::Read`].
+    Read,
+    /// It is held up to [`Level::Write`].
+    Write,
+    /// It is held up to [`Level::Delete`].
+    Delete,
+    /// It is denied.
+    Denied,
+}
+
+impl From<Effect> for Said {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Allow(Level::Read) => Self::Read,
+            Effect::Allow(Level::Write) => Self::Write,
+            Effect::Allow(Level::Delete) => Self::Delete,
+            Effect::Deny => Self::Denied,
+        }
+    }
+}
+
+impl From<Said> for Held {
+    #[inline]
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Nothing => Self::Nothing,
+            Said::Read => Self::Up(Level::Read),
+            Said::Write => Self::Up(Level::Write),
+            Said::Delete => Self::Up(Level::Delete),
+            Said::Denied => Self::Denied,
         }
     }
 }

@@ -115,6 +115,7 @@ fn one(
 }
 
 /// A scope with any number of places.
+#[inline(never)]
 fn several(
     domain: &Domain,
     kind: KindId,

@@ -53,7 +53,7 @@ pub(super) struct Connection {
     /// The certificate that the client showed.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
     server_name: Option<Arc<str>>,
-    terms: Rc<Terms>,
+    terms: Arc<Terms>,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
     /// When the first byte of what may become the next request came; of HTTP/1, where nothing else comes.
@@ -79,7 +79,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A new connection by a listener of these terms.
-    pub(super) fn new(terms: &Rc<Terms>, peer: Peer, session: Option<Session>) -> Rc<Self> {
+    pub(super) fn new(terms: &Arc<Terms>, peer: Peer, session: Option<Session>) -> Rc<Self> {
         let Peer { address: peer, trusted } = peer;
         let peer_header =
             HeaderValue::try_from(peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
@@ -92,7 +92,7 @@ impl Connection {
             secure,
             certificate,
             server_name,
-            terms: Rc::clone(terms),
+            terms: Arc::clone(terms),
             requests: Cell::new(0),
             quiet_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),

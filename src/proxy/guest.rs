@@ -14,11 +14,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::caller::{Connection, Peer, Session};
 use super::io::{ClientIo, Socket};
-use super::listener::{House, Terms};
+use super::listener::{Accepted, House, Terms};
 use super::proxy_protocol::{self, Source};
 use super::seats::Seat;
 use super::seldom::Seldom;
 use super::settings::{ClientNetwork, Timeouts};
+use super::shares::Counted;
 use super::{client_certificate, layers, now_ms, sni};
 
 /// How long a connection of HTTP/1 is idle until it rests: its buffers are given up until the client stirs.
@@ -30,19 +31,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Guest {
     house: Rc<House>,
     seat: Seat,
+    _counted: Counted<Accepted>,
 }
 
 impl Guest {
     /// Takes a place in the counts of its worker.
-    pub(super) fn enter(house: &Rc<House>, seat: Seat) -> Self {
+    pub(super) fn enter(house: &Rc<House>, seat: Seat, counted: Counted<Accepted>) -> Self {
         house.entered();
         house.worker.telemetry.connection_opened();
-        Self { house: Rc::clone(house), seat }
+        Self { house: Rc::clone(house), seat, _counted: counted }
     }
 
     /// Serves the connection to its end. What is only needed to open it, or by one kind of connection, has memory of its
     /// own, so that an idle one holds little.
-    pub(super) async fn serve(self, stream: TcpStream, address: SocketAddr, terms: Rc<Terms>) {
+    pub(super) async fn serve(self, stream: TcpStream, address: SocketAddr, terms: Arc<Terms>) {
         let Some((opened, connection)) = Box::pin(self.open(stream, address, terms)).await else { return };
         match opened {
             Opened::Plain(io) => Box::pin(self.http1(io, connection)).await,
@@ -56,7 +58,7 @@ impl Guest {
         &self,
         mut stream: TcpStream,
         address: SocketAddr,
-        terms: Rc<Terms>,
+        terms: Arc<Terms>,
     ) -> Option<(Opened, Rc<Connection>)> {
         let (house, timeouts) = (&self.house, &self.house.worker.gateway.settings.timeouts);
         let deadline = Instant::now() + timeouts.handshake;

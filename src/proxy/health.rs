@@ -34,9 +34,8 @@ pub async fn keep(gateway: Arc<Gateway>) {
     let mut asked = HashMap::new();
     let mut followed: Option<Arc<RouteMap>> = None;
     loop {
-        let routes = Arc::clone(&gateway.live.load().routes);
         // Each time, because a thread that still has the old map may have entered what the new one does not name.
-        gateway.fleet.follow(&routes);
+        let routes = gateway.fleet.follow(|| Arc::clone(&gateway.live.load().routes));
         if !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &routes)) {
             ask_those_of(&routes, &tools, &mut asked);
             followed = Some(routes);

@@ -12,12 +12,14 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use socket2::SockRef;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::guest::Guest;
+use super::seats::Seat;
+use super::shares::{Counted, Member};
 use super::tls::ServerTls;
 use super::{Gateway, Settings, Worker};
 
@@ -27,7 +29,8 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a worker looks whether running exchanges must be judged again. A fifth of the second within which a
+/// How often a worker looks whether running exchanges must be judged again, and whether another does not come for its
+/// connections. A fifth of the second within which a
 /// revocation is in force: the other parts are for noticing a changed file and reading it.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
@@ -79,21 +82,33 @@ pub async fn serve(
     listeners: Vec<(std::net::TcpListener, Terms)>,
     mut drain: watch::Receiver<bool>,
 ) {
-    let house = House::new(Worker::new(Arc::clone(&gateway)));
+    let member = gateway.shares.join();
+    let house = House::new(Worker::new(Arc::clone(&gateway)), member);
     let mut accepting = Vec::new();
     for (listener, terms) in listeners {
         match TcpListener::from_std(listener) {
-            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, Rc::new(terms)))),
+            Ok(listener) => accepting.push(spawn_local(Rc::clone(&house).accept(listener, Arc::new(terms)))),
             Err(fault) => return tracing::error!("a listener cannot be used: {fault}"),
         }
     }
     let ticking = spawn_local(tick(Rc::clone(&house.worker)));
-    let judging = spawn_local(judge_again(Rc::clone(&house.worker)));
-    // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
-    let _ = drain.wait_for(|drain| *drain).await;
+    let judging = spawn_local(look(Rc::clone(&house)));
+    {
+        let mut asked = pin!(drain.wait_for(|drain| *drain));
+        loop {
+            tokio::select! {
+                // A dropped sender means that nobody is left to ask for a drain, which is as good as asking.
+                _ = asked.as_mut() => break,
+                () = house.member.told() => house.take_all_over(house.member.take()),
+            }
+        }
+    }
     for task in accepting {
         task.abort();
     }
+    // What is on its way to this worker comes before the end; from then on, it goes back to whoever sends it.
+    house.member.leave();
+    house.take_all_over(house.member.take());
     house.drain();
     if timeout(gateway.settings.timeouts.drain, house.emptied()).await.is_err() {
         tracing::warn!("{} connections did not end in time and are closed", house.open.get());
@@ -109,11 +124,21 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
-async fn judge_again(worker: Rc<Worker>) {
+async fn look(house: Rc<House>) {
     loop {
         sleep(LOOK).await;
-        worker.judge_again();
+        house.worker.judge_again();
+        house.take_all_over(house.member.take_late().into_iter().map(|late| house.own(late)));
     }
+}
+
+/// A connection on its way to the worker that is to serve it.
+pub(super) struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    terms: Arc<Terms>,
+    seat: Seat,
+    counted: Counted<Accepted>,
 }
 
 /// One worker with its open client connections. The drain signal is the thread's own, so that waiting for it costs no
@@ -122,13 +147,14 @@ pub(super) struct House {
     pub(super) worker: Rc<Worker>,
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<Local>,
+    member: Member<Accepted>,
     open: Cell<usize>,
     draining: Cell<bool>,
     changed: Notify,
 }
 
 impl House {
-    fn new(worker: Rc<Worker>) -> Rc<Self> {
+    fn new(worker: Rc<Worker>, member: Member<Accepted>) -> Rc<Self> {
         let Settings { limits, timeouts, .. } = &worker.gateway.settings;
         let mut http1 = http1::Builder::new();
         // hyper has one timer for the head and for the silence before it; they are watched here (`overdue`).
@@ -151,7 +177,15 @@ impl House {
             .initial_connection_window_size(STREAM_WINDOW.saturating_mul(limits.streams).min(MOST_WINDOW))
             .keep_alive_interval(timeouts.client_head)
             .keep_alive_timeout(PING_WITHIN);
-        Rc::new(Self { worker, http1, http2, open: Cell::new(0), draining: Cell::new(false), changed: Notify::new() })
+        Rc::new(Self {
+            worker,
+            http1,
+            http2,
+            member,
+            open: Cell::new(0),
+            draining: Cell::new(false),
+            changed: Notify::new(),
+        })
     }
 
     fn drain(&self) {
@@ -191,15 +225,64 @@ impl House {
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener, terms: Rc<Terms>) {
+    fn welcome(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        terms: Arc<Terms>,
+        seat: Seat,
+        counted: Counted<Accepted>,
+    ) {
+        spawn_local(Guest::enter(self, seat, counted).serve(stream, peer, terms));
+    }
+
+    /// Hands a connection to the worker for which it is counted, or serves it if that one does not take it.
+    fn hand_over(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        terms: Arc<Terms>,
+        seat: Seat,
+        counted: Counted<Accepted>,
+    ) {
+        // Fails only where the system has forgotten the socket, which nobody can serve then.
+        let Ok(stream) = stream.into_std() else { return };
+        let handed = counted.hand_over(|counted| Accepted { stream, peer, terms, seat, counted });
+        if let Err(accepted) = handed {
+            self.take_over(self.own(accepted));
+        }
+    }
+
+    /// Counts a connection for this worker.
+    fn own(&self, accepted: Accepted) -> Accepted {
+        Accepted { counted: self.member.count_own(), ..accepted }
+    }
+
+    fn take_all_over(self: &Rc<Self>, all: impl IntoIterator<Item = Accepted>) {
+        all.into_iter().for_each(|accepted| self.take_over(accepted));
+    }
+
+    /// Serves a connection that another worker has accepted.
+    fn take_over(self: &Rc<Self>, Accepted { stream, peer, terms, seat, counted }: Accepted) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.welcome(stream, peer, terms, seat, counted),
+            Err(fault) => tracing::error!("a connection cannot be served: {fault}"),
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: TcpListener, terms: Arc<Terms>) {
         let seats = Arc::clone(&self.worker.gateway.seats);
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     // With all places taken and busy this one waits, and the others in the system's bounded queue.
-                    let guest = Guest::enter(&self, seats.take().await);
-                    spawn_local(guest.serve(stream, peer, Rc::clone(&terms)));
-                    // Lets other threads have the next one: a burst would otherwise stay with whoever woke first.
+                    let seat = seats.take().await;
+                    let terms = Arc::clone(&terms);
+                    match self.member.count() {
+                        Ok(counted) => self.welcome(stream, peer, terms, seat, counted),
+                        Err(other) => self.hand_over(stream, peer, terms, seat, other),
+                    }
+                    // Lets other threads have the next one, and this one serve those that it has.
                     tokio::task::yield_now().await;
                 }
                 Err(fault) if concerns_one_client(&fault) => {}

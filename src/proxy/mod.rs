@@ -32,6 +32,7 @@ mod running;
 mod seats;
 mod seldom;
 mod settings;
+mod shares;
 mod sni;
 pub mod tls;
 mod trace;
@@ -69,9 +70,11 @@ use caller::{Arrival, Caller, Connection, Numbers};
 use cors::Readers;
 use forward::{Failed, Outbound};
 use ledger::Ledger;
+use listener::Accepted;
 use rates::Limiters;
 use running::Running;
 use seats::Seats;
+use shares::Shares;
 use turns::Turns;
 use upstream::{Connector, Upstreams};
 use watched::Watched;
@@ -96,6 +99,8 @@ pub struct Gateway {
     settings: Settings,
     /// Places for client connections, one count for all listeners and workers.
     seats: Arc<Seats>,
+    /// Which worker has how many of them.
+    shares: Arc<Shares<Accepted>>,
     /// How often anybody has asked.
     limiters: Limiters,
     /// What all workers know of the upstreams.
@@ -116,8 +121,8 @@ impl Gateway {
         let seats = Seats::new(&settings.limits, &telemetry);
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
-        let live = Arc::clone(live);
-        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, limiters, fleet })
+        let (live, shares) = (Arc::clone(live), Arc::default());
+        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet })
     }
 
     /// What is known of the upstreams.

@@ -37,7 +37,7 @@ impl Running {
     pub(super) fn enter(self: &Rc<Self>, standing: Standing) -> Place {
         let mut all = self.all.borrow_mut();
         let exchange = Rc::new(Exchange {
-            serial: Cell::new(standing.serial()),
+            judged_in: Cell::new(standing.state()),
             standing,
             at: Cell::new(all.len()),
             lasts: Cell::new(false),
@@ -97,8 +97,8 @@ impl fmt::Debug for Running {
 struct Exchange {
     /// What let it in.
     standing: Standing,
-    /// The policy that it was judged by last.
-    serial: Cell<u64>,
+    /// The state of the policy that it was judged by last.
+    judged_in: Cell<(u64, u64)>,
     /// Its index among all.
     at: Cell<usize>,
     /// Whether it may last for ever.
@@ -131,7 +131,8 @@ impl Exchange {
         }
         let expired = standing.expires(verifier).is_some_and(|at| now >= at);
         let expires = expired && !self.has_expired.replace(expired);
-        if self.serial.replace(snapshot.serial) == snapshot.serial && !revoked && !expires {
+        let state = pep::state_of(snapshot);
+        if self.judged_in.replace(state) == state && !revoked && !expires {
             return Ok(());
         }
         standing.judge(snapshot, verifier, now)

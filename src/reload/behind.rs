@@ -1,20 +1,32 @@
-//! Work that gives way: to read a policy of a million principals takes a second of the processor, and requests go on
-//! meanwhile.
+//! Work beside requests: to read a policy of a million principals takes a second of the processor, and requests go on
+//! meanwhile. What is read in a moment does not give way: an edit that takes a right away is to count at once, even where
+//! somebody keeps all processors busy.
 
+use std::cell::Cell;
 use std::thread;
 
 use tokio::sync::oneshot;
+
+use crate::courtesy::leave_a_processor;
 
 /// How much less of a busy processor the work gets than a thread that serves requests: the `nice` value of POSIX. At
 /// 5, about a third of what that one gets; of an idle processor, all.
 const NICE: i32 = 5;
 
-/// Does `work` on a thread of its own, which gives way to those that serve requests, as do the threads that it starts.
-/// `None` if the work panicked, or the system has no thread for it.
-pub(super) async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// What has more bytes takes longer than a moment.
+const LARGE: usize = 1 << 20;
+
+thread_local! {
+    /// Whether this thread works beside requests, and has not given way yet.
+    static MAY_GIVE_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` on a thread of its own, which leaves a processor to those that serve requests; see [`give_way_for`]. `None` if the work panicked, or the system has no thread for it.
+pub async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, told) = oneshot::channel();
     let behind = move || {
-        give_way();
+        leave_a_processor();
+        MAY_GIVE_WAY.set(true);
         // Whoever asked may have gone away.
         let _ = tell.send(work());
     };
@@ -22,12 +34,20 @@ pub(super) async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 
     told.await.ok()
 }
 
-/// Lowers the priority of this thread. A system that does not allow it has the work done as fast as anything else.
+/// From now on, this thread and those that it starts give way to those that serve requests, if so many bytes are a lot and
+/// it works [`behind`] them.
+pub fn give_way_for(bytes: usize) {
+    if bytes > LARGE && MAY_GIVE_WAY.replace(false) {
+        give_way();
+    }
+}
+
+/// Lowers the priority of this thread below that of the process. A system that does not allow it has the work done as fast as anything else.
 fn give_way() {
     // On Linux, other than POSIX says, the priority is that of one thread (setpriority(2)).
     let thread = Some(rustix::thread::gettid());
     let own = rustix::process::getpriority_process(thread).unwrap_or_default();
-    let _ = rustix::process::setpriority_process(thread, own.max(NICE));
+    let _ = rustix::process::setpriority_process(thread, own.saturating_add(NICE));
 }
 
 #[cfg(test)]
@@ -42,12 +62,23 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 
+    /// The priority of work on so many bytes, and of a thread that it starts.
+    fn priorities(bytes: usize) -> (i32, i32) {
+        let work = move || {
+            give_way_for(bytes);
+            give_way_for(bytes);
+            (priority(), thread::scope(|scope| scope.spawn(priority).join().unwrap()))
+        };
+        block_on(behind(work)).unwrap()
+    }
+
     #[test]
-    fn the_work_and_what_it_starts_give_way_and_nobody_else_does() {
+    fn long_work_and_what_it_starts_give_way_and_nobody_else_does() {
         let before = priority();
-        let (itself, started) =
-            block_on(behind(|| (priority(), thread::scope(|scope| scope.spawn(priority).join().unwrap())))).unwrap();
-        assert_eq!((itself, started, priority()), (NICE.max(before), NICE.max(before), before));
+        assert_eq!(priorities(LARGE + 1), (before + NICE, before + NICE));
+        assert_eq!(priorities(LARGE), (before, before));
+        give_way_for(LARGE + 1);
+        assert_eq!(priority(), before);
     }
 
     #[test]

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+use super::behind::give_way_for;
 use super::certificates;
+use super::feed::{self, Fed, Feed};
 use super::named::{Digests, Named, Seen};
+use super::pages::LargePages;
 use super::trials;
+use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
 use crate::document::Limits;
@@ -31,9 +35,14 @@ pub struct PolicyFiles {
     pub grants: Vec<PathBuf>,
     /// The tenants and issuers that gates and principals may name.
     pub tenants: Vec<Tenant>,
+    /// The databases that feed domains, one for a domain.
+    pub feeds: Vec<Arc<Feed>>,
 }
 
 pub(super) type Digest = [u8; 32];
+
+/// Bytes that are digested in one turn of the thread.
+const TURN: usize = 1 << 20;
 
 /// What was read for a policy, as SHA-256 of each file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,11 +66,14 @@ pub struct Loaded {
     pub compiled: Option<Compiled>,
     /// What it was made of.
     pub content: Content,
+    /// The domains that databases feed, with the rows that they had.
+    pub(super) fed: Vec<Fed>,
 }
 
 /// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
 /// at all, the others are checked for shape only: the names that it would have defined would all seem unknown.
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
+    let _large = LargePages::begin();
     let fetched = fetch(files, report);
     compile(files, fetched, Seen::default(), report).0
 }
@@ -79,9 +91,17 @@ pub fn load_policy(files: &PolicyFiles, report: &mut Report) -> Option<Compiled>
 
 /// As [`load_policy`], with the documents and the places of everything in them, for operators' tools.
 pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Policy> {
+    let fed = if files.feeds.is_empty() { Vec::new() } else { load(files, report).fed };
+    if fed.len() != files.feeds.len() || report.has_errors() {
+        return None;
+    }
     let fetched = fetch(files, report);
     let (decoded, named) = decode(fetched, report).with_people(report);
-    let Decoded { routes, grants, complete: true, .. } = decoded else { return None };
+    let Decoded { routes, mut grants, complete: true, .. } = decoded else { return None };
+    for one in &fed {
+        let mut written = grants.iter_mut().filter(|document| document.domain.value == one.domain());
+        written.by_ref().for_each(|document| document.principals.extend(one.documents(report)));
+    }
     certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
 }
@@ -125,8 +145,10 @@ pub(super) enum Change {
 
 /// Loads, unless everything reads as it did when `known` was loaded.
 pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
+    let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
+    give_way_for(fetched.routes.iter().chain(&fetched.grants).map(|(_, bytes)| bytes.len()).sum());
     let mut seen = Seen::default();
     if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;
@@ -137,7 +159,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     };
     let (routes, domains) = (Arc::new(routes), Arc::new(domains));
     let tables = (Arc::clone(&routes), Arc::clone(&domains));
-    let errors = trials::run(documents, &files.tenants, tables, &mut report);
+    let errors = trials::run(documents, (&files.tenants, &loaded.fed), tables, &mut report);
     let report = report.render();
     if errors > 0 {
         return Change::Faulty { why: Why::Tests, errors, report };
@@ -245,13 +267,28 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
     certificates::check(&routes, &named, report);
     let files_named = |name: &_| named.read(name);
     let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
-    let compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
-    (Loaded { compiled, content: Content { documents, named: named.digests() } }, (routes, grants))
+    let mut compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
+    let fed = match &mut compiled {
+        Some(compiled) => {
+            if !files.feeds.is_empty() {
+                // Told before any row was looked at: one of them may have the flag, now or soon.
+                report.retain(|found| found.code != "unknown_flag");
+            }
+            feed::fill(&files.feeds, &mut compiled.domains, report)
+        }
+        None => Vec::new(),
+    };
+    let compiled = compiled.filter(|_| !report.has_errors());
+    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed }, (routes, grants))
 }
 
 /// Computes a SHA-256.
 pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for piece in in_turns(1, bytes.chunks(TURN)) {
+        context.update(piece);
+    }
     let mut digest = Digest::default();
-    digest.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    digest.copy_from_slice(context.finish().as_ref());
     digest
 }

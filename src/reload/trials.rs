@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::feed::Fed;
 use super::load::sha256;
 use crate::diag::Report;
 use crate::document::grants::GrantsDocument;
@@ -16,7 +17,7 @@ use crate::route::RouteMap;
 /// Runs all tests of the route maps. Those that fail are reported as errors; returns how many these are.
 pub(super) fn run(
     (routes, mut grants): (Vec<RoutesDocument>, Vec<GrantsDocument>),
-    tenants: &[Tenant],
+    (tenants, fed): (&[Tenant], &[Fed]),
     tables: (Arc<RouteMap>, Arc<Domains>),
     report: &mut Report,
 ) -> usize {
@@ -26,7 +27,7 @@ pub(super) fn run(
     }
     let named: HashSet<String> =
         tests.iter().filter_map(|test| test.principal.as_ref()).map(|id| spelled(&id.value)).collect();
-    keep_named(&mut grants, &named, report);
+    keep_named(&mut grants, fed, &named, report);
     let policy = Policy::for_trials((routes, grants), tenants.to_vec(), tables, sha256);
     let mut failed = 0;
     review::run(&policy, &tests, |outcome, _| {
@@ -42,8 +43,8 @@ pub(super) fn run(
 }
 
 /// Leaves those principals that tests name: nobody else tells on a decision about them. Principals of files are read for
-/// it line by line, so that a million take no room.
-fn keep_named(grants: &mut [GrantsDocument], named: &HashSet<String>, report: &mut Report) {
+/// it line by line, so that a million take no room, and so are rows of databases.
+fn keep_named(grants: &mut [GrantsDocument], fed: &[Fed], named: &HashSet<String>, report: &mut Report) {
     let is_named = |id: &str, tenant: &str, known_by: &str| {
         named.contains(&spelled(id)) || named.contains(&spelled(&format!("{tenant}/{known_by}")))
     };
@@ -54,6 +55,9 @@ fn keep_named(grants: &mut [GrantsDocument], named: &HashSet<String>, report: &m
         for people in std::mem::take(&mut document.principals_from) {
             let read = people.source.map(|source| read_some(source, people.format, is_named, report));
             document.principals.extend(read.into_iter().flatten());
+        }
+        for one in fed.iter().filter(|one| one.domain() == document.domain.value) {
+            document.principals.extend(one.some(is_named, report));
         }
     }
 }

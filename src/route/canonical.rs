@@ -75,10 +75,14 @@ impl<'r> CanonicalPath<'r> {
     ///
     /// # Errors
     /// The path could be read in two ways.
+    #[inline]
     pub fn new(raw: &'r str) -> Result<Self, BadTarget> {
-        if let Some(path) = Self::plain(raw) {
-            return Ok(path);
-        }
+        let mut path = Self::unread(raw);
+        if path.split() { Ok(path) } else { Self::careful(raw) }
+    }
+
+    /// The same of a path that the quick way leaves in doubt.
+    fn careful(raw: &'r str) -> Result<Self, BadTarget> {
         let path = Self::read(raw, Form::default())?;
         if path.script()?.is_some() { Err(BadTarget("path_info")) } else { Ok(path) }
     }
@@ -86,9 +90,21 @@ impl<'r> CanonicalPath<'r> {
     /// Checks and splits a path that every server reads alike; `None` says only that it may be another one.
     #[inline]
     pub(super) fn plain(raw: &'r str) -> Option<Self> {
-        let mut path = Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 };
-        path.count = plain::split(raw, &mut path.ends)?;
-        Some(path)
+        let mut path = Self::unread(raw);
+        path.split().then_some(path)
+    }
+
+    #[inline]
+    const fn unread(raw: &'r str) -> Self {
+        Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 }
+    }
+
+    /// Splits what was not read yet; whether that could be done the quick way.
+    #[inline]
+    fn split(&mut self) -> bool {
+        let count = plain::split(self.raw, &mut self.ends);
+        self.count = count.unwrap_or(0);
+        count.is_some()
     }
 
     /// Checks and splits the path of a request, read in this form.
@@ -100,7 +116,7 @@ impl<'r> CanonicalPath<'r> {
             return Err(BadTarget("too_long"));
         }
         let Some(inner) = raw.strip_prefix('/') else { return Err(BadTarget("no_slash")) };
-        let mut path = Self { raw, read: None, ends: [0; MAX_SEGMENTS], count: 0 };
+        let mut path = Self::unread(raw);
         let cuts = matches!(form.parameters, Parameters::Cut | Parameters::CutToEnd);
         let changes = raw.bytes().any(|byte| byte == b'%' || (cuts && byte == b';'));
         let mut text = String::new();

@@ -11,12 +11,16 @@ use super::reachable;
 use super::tree::Tree;
 use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap};
 use super::{METADATA_PATH, cors, gate, places, trailers, upstream};
+use crate::courtesy::in_turns;
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{AccessDocument, ApplicationDocument, IdentityHeader, RouteDocument, RoutesDocument};
 use crate::model::{Level, Tenant};
 use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
+
+/// Routes that are compiled in one turn of the thread.
+const ROUTES_A_TURN: u32 = 64;
 
 /// Reads a file that a document names; the message of a failure is for operators.
 pub type ReadFile<'i> = &'i dyn Fn(&Located<String>) -> Result<Vec<u8>, String>;
@@ -105,7 +109,7 @@ impl<'i> Compiler<'i> {
             let mut routes = Vec::new();
             let mut patterns = Vec::new();
             let mut ids: HashMap<&str, Place> = HashMap::new();
-            for route in &application.routes {
+            for route in in_turns(ROUTES_A_TURN, &application.routes) {
                 if let Some(first) = ids.insert(&route.id.value, route.id.place) {
                     let message = format!("two routes have the id `{}`", route.id.value);
                     report

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::tree::Literals;
+use crate::policy::Words;
 
 /// Up to so many literals are compared one by one.
 const FEW: usize = 3;
@@ -51,6 +52,8 @@ pub(super) struct Range {
 
 #[derive(Clone, Copy, Debug)]
 struct Edge {
+    /// Those of the text.
+    words: Words,
     start: u32,
     length: u32,
     /// None: the text is the folded form of another literal, for look-alikes only.
@@ -88,23 +91,27 @@ impl Edges {
     /// What a segment of ASCII is among these literals.
     #[inline]
     pub(super) fn find(&self, range: Range, segment: &[u8]) -> Found {
+        if range.count == 0 {
+            return Found::Nothing;
+        }
+        let words = Words::of(segment);
         let mut alike = false;
         if let Some(index) = self.index(range) {
-            let hash = hash(segment, index.seed);
+            let hash = hash(segment, words, index.seed);
             for slot in index.from(&self.slots, hash) {
                 if *slot == EMPTY {
                     break;
                 }
                 if slot.tag == tag(hash)
                     && let Some(edge) = slot.edge(&self.edges)
-                    && let Some(to) = self.is(edge, segment, &mut alike)
+                    && let Some(to) = self.is(edge, words, segment, &mut alike)
                 {
                     return Found::Literal(to);
                 }
             }
         } else {
             for edge in slice(&self.edges, range.first, range.count) {
-                if let Some(to) = self.is(edge, segment, &mut alike) {
+                if let Some(to) = self.is(edge, words, segment, &mut alike) {
                     return Found::Literal(to);
                 }
             }
@@ -114,17 +121,17 @@ impl Edges {
 
     /// Where a segment of ASCII leads that is this literal; or else `alike` learns if it is a look-alike.
     #[inline]
-    fn is(&self, edge: &Edge, segment: &[u8], alike: &mut bool) -> Option<NodeId> {
+    fn is(&self, edge: &Edge, words: Words, segment: &[u8], alike: &mut bool) -> Option<NodeId> {
         if edge.length as usize != segment.len() {
             return None;
         }
-        let text = self.text(edge);
-        if let Some(to) = edge.to
-            && text == segment
+        if edge.words == words
+            && let Some(to) = edge.to
+            && (Words::are_all(segment.len()) || self.text(edge) == segment)
         {
             return Some(to);
         }
-        self.is_folded(edge, segment, alike)
+        if edge.words.small() == words.small() { self.is_folded(edge, segment, alike) } else { None }
     }
 
     /// The same of a segment that is not the literal letter by letter.
@@ -140,25 +147,25 @@ impl Edges {
         let lower = if self.folds { lower(segment) } else { segment.to_owned() };
         // A letter that only some foldings turn into one of ASCII is another letter to the others.
         let agreed = segment.chars().map(|c| c.is_ascii()).eq(lower.chars().map(|c| c.is_ascii()));
-        let mut same = self.candidates(range, |seed| hash(lower.as_bytes(), seed));
+        let mut same = self.candidates(range, lower.as_bytes());
         let found = same.find_map(|edge| edge.to.filter(|_| agreed && self.text(edge) == lower.as_bytes()));
         if let Some(to) = found {
             return Found::Literal(to);
         }
         let folded = folded(segment);
-        let mut alike = self.candidates(range, |seed| hash(folded.as_bytes(), seed)).filter(|edge| edge.alike);
+        let mut alike = self.candidates(range, folded.as_bytes()).filter(|edge| edge.alike);
         match alike.any(|edge| self.text(edge).eq_ignore_ascii_case(folded.as_bytes())) {
             true => Found::LookAlike,
             false => Found::Nothing,
         }
     }
 
-    /// The literals that a text of this hash can be; others may be among them.
-    fn candidates(&self, range: Range, hash: impl Fn(u64) -> u64) -> impl Iterator<Item = &Edge> {
+    /// The literals that a text can be, or be but for letter case of ASCII; others may be among them.
+    fn candidates(&self, range: Range, text: &[u8]) -> impl Iterator<Item = &Edge> + use<'_> {
         let (slots, wanted, few) = match self.index(range) {
             None => (&[][..], 0, slice(&self.edges, range.first, range.count)),
             Some(index) => {
-                let hash = hash(index.seed);
+                let hash = hash(text, Words::of(text), index.seed);
                 (index.from(&self.slots, hash), tag(hash), &[][..])
             }
         };
@@ -186,6 +193,7 @@ impl Index {
     }
 }
 
+#[inline]
 const fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
@@ -213,12 +221,13 @@ impl Builder {
         let first = self.edges.len();
         for (written, to) in literals.written() {
             let start = self.place(written);
-            let plain = written.is_ascii();
-            self.edges.push(Edge { start, length: number(written.len()), to: Some(to), alike: plain });
+            let (words, length) = (Words::of(written.as_bytes()), number(written.len()));
+            self.edges.push(Edge { words, start, length, to: Some(to), alike: written.is_ascii() });
         }
         for folded in literals.folded_beyond_ascii() {
             let start = self.place(folded);
-            self.edges.push(Edge { start, length: number(folded.len()), to: None, alike: true });
+            let (words, length) = (Words::of(folded.as_bytes()), number(folded.len()));
+            self.edges.push(Edge { words, start, length, to: None, alike: true });
         }
         let added = self.edges.get(first..).unwrap_or_default();
         let range = Range { first: number(first), count: number(added.len()), index: 0 };
@@ -273,7 +282,7 @@ impl Builder {
         // Nothing wraps around: what finds no place at the end stands behind it.
         let mut slots = vec![EMPTY; size];
         for (edge, known) in (1..).zip(&self.edges).skip(first) {
-            let hash = hash(slice(&self.texts, known.start, known.length), seed);
+            let hash = hash(slice(&self.texts, known.start, known.length), known.words, seed);
             let mask = number(size - 1);
             let mut place = usize::try_from(hash & u64::from(mask)).unwrap_or_default();
             while slots.get(place).is_some_and(|slot| *slot != EMPTY) {
@@ -290,33 +299,32 @@ impl Builder {
 }
 
 /// Tables are made of files, which are far shorter; a number beyond leads nowhere.
+#[inline]
 pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// A hash to which letters of ASCII in either case are the same.
+/// A hash of a text with these words, to which letters of ASCII in either case are the same.
 #[inline]
-fn hash(text: &[u8], seed: u64) -> u64 {
-    const LOWER: u64 = 0x2020_2020_2020_2020;
+fn hash(text: &[u8], words: Words, seed: u64) -> u64 {
+    let (head, tail) = (words.small().head(), words.small().tail());
+    let middle = if Words::are_all(text.len()) { seed } else { hash_of_middle(text, seed) };
+    let length = (text.len() as u64).wrapping_mul(0xe703_7ed1_a0b4_28db);
+    mixed(mixed(middle ^ length, head), tail)
+}
+
+/// That of what the words of a long text leave out.
+fn hash_of_middle(text: &[u8], seed: u64) -> u64 {
+    let parts = text.get(8..text.len().saturating_sub(8)).unwrap_or_default().chunks(8);
+    parts.fold(seed, |state, part| mixed(state, Words::of(part).small().head()))
+}
+
+#[inline]
+const fn mixed(state: u64, word: u64) -> u64 {
     // Any odd number with its bits well spread.
     const SPREAD: u128 = 0xa076_1d64_78bd_642f;
-    let mix = |state: u64, word: u64| {
-        let product = u128::from(state ^ (word | LOWER)) * SPREAD;
-        (product as u64) ^ ((product >> 64) as u64)
-    };
-    let mut state = seed ^ (text.len() as u64).wrapping_mul(0xe703_7ed1_a0b4_28db);
-    let mut rest = text;
-    while let Some((word, more)) = rest.split_first_chunk::<8>() {
-        state = mix(state, u64::from_le_bytes(*word));
-        rest = more;
-    }
-    let four = |part: Option<&[u8; 4]>| part.map_or(0, |four| u64::from(u32::from_le_bytes(*four)));
-    let last = match rest.len() {
-        0 => return mix(state, 0),
-        1..4 => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        _ => four(rest.first_chunk()) | four(rest.last_chunk()) << 32,
-    };
-    mix(mix(state, last), 0)
+    let product = ((state ^ word) as u128) * SPREAD;
+    (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// Without letter case, as readers fold it that know more than ASCII: some letters beyond it fold to letters of it.

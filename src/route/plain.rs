@@ -6,69 +6,102 @@
 use super::canonical::{Ends, MAX_TARGET};
 use super::segment;
 
-/// What a byte of a path is to the quick pass.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// A letter to everybody.
-    Letter,
-    /// The end of a segment.
-    Slash,
-    /// A dot: a letter, but for where it stands.
-    Dot,
-    /// Whatever somebody may read in a way of his own, or nobody may send.
-    Doubtful,
+/// A byte multiplied by it is that byte eight times over.
+const EACH: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each of eight bytes. No byte of ASCII has it.
+const HIGHEST: u64 = 0x80 * EACH;
+/// The bit that makes a small letter of a capital one.
+const SMALL: u64 = 0x20 * EACH;
+
+/// Whether a byte is a letter to everybody, or one of the two that end segments and stand in their names. Of all others
+/// somebody makes something of his own, or nobody may send them: encodings, parameters, streams and short names of
+/// Windows, sessions of ASP.NET, characters that no path has.
+const fn is_plain(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'/' | b'.'
+            | b'!' | b'$' | b'&' | b'\'' | b')' | b'+' | b',' | b'=' | b'@'
+    )
 }
 
-const fn class(byte: u8) -> Class {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => Class::Letter,
-        b'!' | b'$' | b'&' | b'\'' | b')' | b'+' | b',' | b'=' | b'@' => Class::Letter,
-        b'/' => Class::Slash,
-        b'.' => Class::Dot,
-        // Encodings, parameters, streams and short names of Windows, sessions of ASP.NET, characters that no path has.
-        _ => Class::Doubtful,
-    }
+/// The highest bits of those of eight bytes that are this one. All are ASCII.
+#[inline]
+const fn same(word: u64, byte: u8) -> u64 {
+    !(word ^ (byte as u64 * EACH)).wrapping_add(0x7f * EACH) & HIGHEST
 }
 
-/// The same, to be looked up.
-#[allow(clippy::indexing_slicing, reason = "worked out by the compiler, which would stop at a place outside")]
-static CLASSES: [Class; 256] = {
-    let mut classes = [Class::Doubtful; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        classes[byte as usize] = class(byte);
-        byte += 1;
-    }
-    classes
-};
+/// The highest bits of those of eight bytes that lie in a range. All are ASCII.
+#[inline]
+const fn within(word: u64, first: u8, last: u8) -> u64 {
+    let least = word.wrapping_add((0x80 - first as u64) * EACH);
+    let beyond = word.wrapping_add((0x7f - last as u64) * EACH);
+    least & !beyond & HIGHEST
+}
 
 /// Splits a path: how many segments it has, and in `ends` where each of them ends. `None` if anything in it is in
 /// doubt: a character, a place of a dot, an empty segment, a script with more of the path behind it, its size.
+#[inline]
 pub(super) fn split(raw: &str, ends: &mut Ends) -> Option<usize> {
-    let inner = raw.strip_prefix('/').filter(|_| raw.len() <= MAX_TARGET)?;
+    let inner = raw.as_bytes().strip_prefix(b"/").filter(|_| raw.len() <= MAX_TARGET)?;
+    let most = ends.len();
     let mut slots = ends.iter_mut();
-    let (mut count, mut start, mut dotted) = (0, 1, false);
-    for (end, byte) in (1..).zip(inner.bytes()) {
-        match *CLASSES.get(usize::from(byte))? {
-            Class::Letter => {}
-            Class::Dot => dotted = true,
-            Class::Slash => {
-                let segment = raw.get(start..end)?;
-                if segment.is_empty() || (dotted && (segment.ends_with('.') || segment::is_script(segment))) {
-                    return None;
-                }
-                *slots.next()? = u16::try_from(end).ok()?;
-                count += 1;
-                (start, dotted) = (end + 1, false);
+    let (mut start, mut dots) = (1, 0);
+    let (mut at, mut rest) = (1, inner);
+    while !rest.is_empty() {
+        let word = match rest.split_first_chunk() {
+            Some((word, more)) => {
+                rest = more;
+                u64::from_le_bytes(*word)
             }
-            Class::Doubtful => return None,
+            None => last_word(inner, std::mem::take(&mut rest).len()),
+        };
+        if word & HIGHEST != 0 {
+            return None;
         }
-    }
-    if dotted && raw.ends_with('.') {
-        return None;
+        let common = within(word | SMALL, b'a', b'z') | within(word, b'-', b'9') | same(word, b'_');
+        if common != HIGHEST && !word.to_le_bytes().into_iter().all(is_plain) {
+            return None;
+        }
+        dots |= same(word, b'.');
+        let mut slashes = same(word, b'/');
+        while slashes != 0 {
+            let end = at + slashes.trailing_zeros() as usize / 8;
+            if end == start {
+                return None;
+            }
+            *slots.next()? = u16::try_from(end).ok()?;
+            start = end + 1;
+            slashes &= slashes - 1;
+        }
+        at += 8;
     }
     *slots.next()? = u16::try_from(raw.len()).ok()?;
-    Some(count + 1)
+    let count = most - slots.len();
+    if dots != 0 && has_doubtful_dot(raw, ends.get(..count)?) { None } else { Some(count) }
+}
+
+/// The last bytes of a text, so many and less than eight, as a word. Whatever is not there is a letter.
+#[inline]
+fn last_word(text: &[u8], count: usize) -> u64 {
+    let bits = 8 * count;
+    let word = match text.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - bits),
+        None => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    word | (u64::from(b'a') * EACH) << bits
+}
+
+/// Whether a segment of a path ends with a dot, or one is a script with more of the path behind it.
+#[cold]
+fn has_doubtful_dot(raw: &str, ends: &[u16]) -> bool {
+    let mut start = 1;
+    let before_last = ends.split_last().map_or(&[][..], |(_, others)| others);
+    let doubtful = before_last.iter().map(|end| usize::from(*end)).any(|end| {
+        let segment = raw.get(start..end).unwrap_or_default();
+        start = end + 1;
+        segment.ends_with('.') || segment::is_script(segment)
+    });
+    doubtful || raw.ends_with('.')
 }
 
 #[cfg(test)]

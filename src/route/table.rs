@@ -86,6 +86,7 @@ impl Table {
     }
 
     /// The route of a request. HEAD takes the route of GET.
+    #[inline]
     pub fn find(&self, path: &CanonicalPath<'_>, method: &Method) -> Option<usize> {
         let method = self.number_of(method)?;
         let mut found = None;
@@ -192,6 +193,7 @@ impl Table {
 
     /// Visits the ends that a path reaches, the most specific first, until `done`; `takes` says whether routes that end
     /// somewhere would take the request.
+    #[inline]
     fn visit<'t>(
         &'t self,
         path: &CanonicalPath<'_>,
@@ -207,7 +209,7 @@ impl Table {
     fn walk<'t>(
         &'t self,
         mut node: &'t Node,
-        mut segments: Segments<'_>,
+        segments: Segments<'_>,
         is_ascii: bool,
         (done, takes): (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
     ) -> Visit {
@@ -217,6 +219,7 @@ impl Table {
             true => Visit::LookAlike,
             false => Visit::Missed,
         };
+        let mut segments = segments;
         loop {
             let Some(segment) = segments.next() else {
                 if done(self.takers_in(node.ends)) {
@@ -231,31 +234,44 @@ impl Table {
                     Some(found) => found,
                 };
             }
-            let variable = self.node(node.variable);
             let next = match self.literal(node, segment, is_ascii) {
                 // A segment that differs from a literal in letter case only is not taken for a value, here or further
                 // up: a backend that folds case would serve the literal's page under another rule.
                 Found::LookAlike => return Visit::LookAlike,
-                Found::Literal(to) => self.node(Some(to)),
+                Found::Literal(to) => Some(to),
                 Found::Nothing => None,
             };
             // Nothing is left to be tried here after the last of these, so that one is gone on with.
-            match (next, variable) {
-                (Some(only), None) | (None, Some(only)) if node.rests.count == 0 => node = only,
-                choices => {
-                    for choice in [choices.0, choices.1].into_iter().flatten() {
-                        match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
-                            Visit::Missed => {}
-                            found => return found,
-                        }
-                    }
-                    return if done(self.takers_in(node.rests)) { Visit::Done } else { Visit::Missed };
-                }
+            match (next, node.variable) {
+                (Some(only), None) | (None, Some(only)) if node.rests.count == 0 => match self.node(Some(only)) {
+                    Some(only) => node = only,
+                    None => return Visit::Missed,
+                },
+                choices => return self.walk_each(choices, node.rests, (segments, is_ascii), (done, takes)),
             }
         }
     }
+
+    /// Goes on with a literal and then with a variable, the first that the request belongs to, and else with the rest.
+    fn walk_each<'t>(
+        &'t self,
+        choices: (Option<NodeId>, Option<NodeId>),
+        rests: Range,
+        (segments, is_ascii): (Segments<'_>, bool),
+        (done, takes): (&mut impl FnMut(&'t [Taker]) -> bool, &impl Fn(&'t [Taker]) -> bool),
+    ) -> Visit {
+        let choices = [choices.0, choices.1].into_iter().flatten();
+        for choice in choices.filter_map(|choice| self.node(Some(choice))) {
+            match self.walk(choice, segments.clone(), is_ascii, (&mut *done, takes)) {
+                Visit::Missed => {}
+                found => return found,
+            }
+        }
+        if done(self.takers_in(rests)) { Visit::Done } else { Visit::Missed }
+    }
 }
 
+#[inline]
 fn find(ends: &[Taker], method: u32) -> Option<usize> {
     let taker = ends.iter().find(|taker| taker.method == method)?;
     usize::try_from(taker.route).ok()

@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Gateway, health};
+use crate::reload::behind::{behind, give_way_for};
+use crate::reload::feed::{self, Feed};
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
@@ -21,7 +23,7 @@ use crate::source::jwks::{self, Intervals, KeySource};
 use crate::telemetry::Telemetry;
 use crate::token::WantedKey;
 
-/// How often replaced snapshots that no request uses any more are freed.
+/// How often replaced snapshots that no request uses any more are freed, on a thread that gives way to requests.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the control thread works with.
@@ -34,6 +36,7 @@ pub(super) struct Control {
     pub(super) changes: Changes,
     pub(super) reloader: Reloader,
     pub(super) keeper: Keeper,
+    pub(super) feeds: Vec<Arc<Feed>>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
@@ -43,8 +46,20 @@ impl Control {
     /// Works until `workers_done`; tells whether all went well. A part that ends before is a breakdown: without it
     /// keys would grow old, or changes would go unnoticed, so the process is drained.
     pub(super) async fn run(self, workers_done: impl Future<Output = ()>) -> bool {
-        let Self { sources, intervals, live, telemetry, woken, changes, reloader, keeper, gateway, admin, drain } =
-            self;
+        let Self {
+            sources,
+            intervals,
+            live,
+            telemetry,
+            woken,
+            changes,
+            reloader,
+            keeper,
+            feeds,
+            gateway,
+            admin,
+            drain,
+        } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
             parts.spawn_local(jwks::keep(intervals, sources, Arc::clone(&live), Arc::clone(&telemetry), woken));
@@ -52,6 +67,9 @@ impl Control {
         parts.spawn_local(changes.run());
         parts.spawn_local(reloader.run());
         parts.spawn_local(keeper.run());
+        for feed in feeds {
+            parts.spawn_local(feed::keep(feed, Arc::clone(&live), Arc::clone(&telemetry)));
+        }
         parts.spawn_local(health::keep(gateway));
         parts.spawn_local(sweep(live));
         if let Some((socket, admin)) = admin {
@@ -77,7 +95,14 @@ async fn sweep(live: Arc<Live>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        live.sweep();
+        let unused = live.take_unused();
+        if !unused.is_empty() {
+            let free = move || {
+                give_way_for(usize::MAX);
+                drop(unused);
+            };
+            behind(free).await;
+        }
     }
 }
 

@@ -53,6 +53,15 @@ impl First {
         };
         let terms = config.listeners.iter().map(|listener| terms(listener, &mut report)).collect();
         let revoked = reload::revoked::load(&config.revoked, issuers, now, &mut report);
+        for feed in &config.policy.feeds {
+            if let Err(fault) = feed.await_first() {
+                let message = format!("no rows for the domain `{}`: {fault}", feed.domain());
+                report
+                    .error("no_rows", None, message)
+                    .help("check `postgres` in gateway.yaml, and that the database runs");
+                return Err(StartError::Configuration(Box::new(report)));
+            }
+        }
         let mut loaded = reload::load(&config.policy, &mut report);
         match (keys, loaded.compiled.take()) {
             (Some(keys), Some(policy)) if !report.has_errors() => {

@@ -8,11 +8,15 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::courtesy::Turn;
 use crate::diag::{Place, Report, SourceId};
 use crate::document::Limits;
 
 /// The largest certificate, key, key set or token file that is read, in bytes.
 pub const MAX_SECRET: u64 = 4 * 1024 * 1024;
+
+/// Bytes that are read in one turn of the thread.
+const READ_A_TURN: u64 = 1 << 21;
 
 /// Reads a regular file of at most `most` bytes. Anything else is refused, pipes and devices too, because reading
 /// those could block for ever.
@@ -24,10 +28,13 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     if !told.is_file() {
         return Err("not a regular file".to_owned());
     }
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::with_capacity(usize::try_from(told.len().min(most)).unwrap_or(0));
     // The length may have changed since, so the bound is on what is read rather than on what was told.
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let mut file = File::open(path).map_err(|error| error.to_string())?.take(most.saturating_add(1));
+    let mut bytes = Vec::with_capacity(usize::try_from(told.len().min(most)).unwrap_or(0));
+    let mut turn = Turn::of(1);
+    while file.by_ref().take(READ_A_TURN).read_to_end(&mut bytes).map_err(|error| error.to_string())? > 0 {
+        turn.step();
+    }
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
         return Err(format!("larger than {most} bytes"));
     }

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, DATE, HOST, LOCATION, USER_AGENT};
@@ -12,9 +11,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -186,26 +183,7 @@ impl Client {
     /// # Errors
     /// `ca` holds no certificate, or a broken one.
     pub fn new(ca: Option<&[u8]>, timeout: Duration) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        match ca {
-            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            Some(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem) {
-                    let certificate = certificate.map_err(|error| format!("the `ca` file is not PEM: {error}"))?;
-                    roots.add(certificate).map_err(|error| format!("the `ca` file has a bad certificate: {error}"))?;
-                }
-                if roots.is_empty() {
-                    return Err("the `ca` file has no certificate".into());
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), timeout })
+        Ok(Self { tls: TlsConnector::from(super::tls::client(ca)?), timeout })
     }
 
     /// Fetches a document with one GET.

@@ -72,6 +72,7 @@ pub(super) struct Metrics {
     /// Bytes that tunnels carried to clients.
     pub(super) tunnel_out: Counter,
     keys_age: Family<Named, Gauge>,
+    grants_age: Family<Named, Gauge>,
     token_lookups: Family<Named, Counter>,
     token_entries: Gauge,
 }
@@ -115,6 +116,7 @@ impl Metrics {
             tunnel_out: carried("out"),
             tunnel_bytes,
             keys_age: Family::default(),
+            grants_age: Family::default(),
             token_lookups: Family::default(),
             token_entries: Gauge::default(),
         };
@@ -178,6 +180,8 @@ impl Metrics {
         all.register_with_unit("tunnel", help, Unit::Bytes, bytes);
         let (help, age) = ("Since an issuer's keys were last fetched", self.keys_age.clone());
         all.register_with_unit("keys_age", help, Unit::Seconds, age);
+        let (help, age) = ("Since a domain's rows were known to be those of its database", self.grants_age.clone());
+        all.register_with_unit("grants_age", help, Unit::Seconds, age);
         all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());
         all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
@@ -275,6 +279,10 @@ impl Metrics {
         }
     }
 
+    pub(super) fn grants_age(&self, domain: &str, age: u64) {
+        self.grants_age.get_or_create(&Named::of("domain", domain)).set(signed(age));
+    }
+
     /// The counts are those of whoever looks tokens up, since the start of the process.
     pub(super) fn token_cache(&self, hits: u64, misses: u64, entries: u64) {
         for (result, count) in [("hit", hits), ("miss", misses)] {
@@ -335,6 +343,7 @@ mod tests {
         metrics.keys_age("https://issuer.example/v2.0", Some(61));
         metrics.keys_age("https://gone.example", Some(61));
         metrics.keys_age("https://gone.example", None);
+        metrics.grants_age("app", 7);
         metrics.token_cache(9, 2, 7);
         metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
@@ -380,6 +389,7 @@ mod tests {
             "portcullis_revoked_loads_failed_total 1",
             "portcullis_exchanges_cut_total 0",
             "portcullis_keys_age_seconds{issuer=\"https://issuer.example/v2.0\"} 61",
+            "portcullis_grants_age_seconds{domain=\"app\"} 7",
             "portcullis_token_cache_lookups_total{result=\"hit\"} 10",
             "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
             "portcullis_token_cache_entries 4",

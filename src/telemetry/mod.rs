@@ -106,6 +106,11 @@ impl Telemetry {
         self.metrics.exchanges_cut.inc();
     }
 
+    /// How long ago, in seconds, the rows of a domain were known to be those of its database.
+    pub fn grants_age(&self, domain: &str, seconds: u64) {
+        self.metrics.grants_age(domain, seconds);
+    }
+
     /// How long ago the keys of an issuer were fetched, in seconds; `None` while there are none. To be told before
     /// [`render`](Self::render), for it grows by itself.
     pub fn keys_age(&self, issuer: &str, age: Option<u64>) {

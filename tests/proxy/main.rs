@@ -49,6 +49,7 @@ mod queue;
 mod refuse;
 mod reload;
 mod retries;
+mod shares;
 mod streams;
 mod targets;
 mod timeouts;

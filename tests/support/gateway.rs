@@ -131,6 +131,8 @@ pub struct Setup {
     pub routes: String,
     /// grants.yaml.
     pub grants: String,
+    /// Further entries of `grants` of gateway.yaml, beside grants.yaml, as flow maps.
+    pub databases: Vec<String>,
     /// `tenants` of gateway.yaml, as flow entries of a list.
     pub tenants: String,
     /// `timeouts`, as the inside of a flow map.
@@ -164,6 +166,7 @@ impl Setup {
         Self {
             routes: routes(servers),
             grants: GRANTS.to_owned(),
+            databases: Vec::new(),
             tenants: format!(
                 "{{name: home, id: {HOME}, keys: dev.jwks.json}}, {{name: away, id: {AWAY}, keys: dev.jwks.json}}"
             ),
@@ -195,11 +198,12 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let Self { tenants, timeouts, limits, tls_listener, tls, more, decisions, .. } = self;
         let listeners: String = self.listeners.iter().map(|entry| format!("  - {entry}\n")).collect();
+        let databases: String = self.databases.iter().map(|entry| format!(", {entry}")).collect();
         let gateway = format!(
             "version: 1\nlisteners:\n  - {{address: \"127.0.0.1:0\"}}\n  \
              - {{address: \"127.0.0.1:0\", tls: {{certificate: tls.crt, key: tls.key, {tls}}}, {tls_listener}}}\n{listeners}\
              admin: {{address: \"127.0.0.1:0\", token_file: admin.token}}\n\
-             routes: [routes.yaml]\ngrants: [grants.yaml]\ntenants: [{tenants}]\ntimeouts: {{{timeouts}}}\n\
+             routes: [routes.yaml]\ngrants: [grants.yaml{databases}]\ntenants: [{tenants}]\ntimeouts: {{{timeouts}}}\n\
              limits: {{{limits}}}\nlog: {{decisions: {decisions}}}\n{more}"
         );
         let (certificate, key) = certificate();

@@ -48,7 +48,8 @@ impl World {
         let named = gateway_of(&gateway);
         let paths = |names: &[Located<String>]| names.iter().map(|name| directory.join(&name.value)).collect();
         let tenants = tenants_of(&gateway);
-        let files = PolicyFiles { routes: paths(&named.routes), grants: paths(&named.grants), tenants };
+        let files =
+            PolicyFiles { routes: paths(&named.routes), grants: paths(&named.grants), tenants, feeds: Vec::new() };
         let mut report = Report::new();
         let (routes, grants) = read_documents(&files, &mut report);
         assert!(!report.has_errors(), "{}", report.render());

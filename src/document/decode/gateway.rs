@@ -58,11 +58,13 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
     }
+    let (grants, databases) = super::database::grants(grants, report);
     Some(GatewayDocument {
         listeners: listeners.items(report).iter().filter_map(|node| listener(node, report)).collect(),
         admin: admin.node.and_then(|node| self::admin(node, report)),
         routes: routes.some_texts(report),
-        grants: grants.some_texts(report),
+        grants,
+        databases,
         revoked: self::revoked(revoked, report),
         reload: super::reload::reload(reload, report),
         tenants: tenants.items(report).iter().filter_map(|node| tenant(node, report)).collect(),
@@ -77,7 +79,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
 }
 
 /// `${NAME}` stands for a variable of the environment in secrets, and in nothing else: what a process does must not
-/// depend on where it was started. No key of this version is a secret.
+/// depend on where it was started. The URL of a database is the one key that may be a secret.
 fn refuse_variables(node: &Node, report: &mut Report) {
     match node.shape() {
         Shape::Scalar { text, .. } => refuse_variable(text, node.place, report),
@@ -85,7 +87,13 @@ fn refuse_variables(node: &Node, report: &mut Report) {
         Shape::Map(entries) => {
             for entry in entries {
                 refuse_variable(&entry.key, entry.place, report);
-                refuse_variables(&entry.value, report);
+                match (&*entry.key, entry.value.shape()) {
+                    ("postgres", Shape::Map(inner)) => {
+                        let others = inner.iter().filter(|inner| &*inner.key != "url");
+                        others.for_each(|inner| refuse_variables(&inner.value, report));
+                    }
+                    _ => refuse_variables(&entry.value, report),
+                }
             }
         }
     }
@@ -93,9 +101,9 @@ fn refuse_variables(node: &Node, report: &mut Report) {
 
 fn refuse_variable(text: &str, place: Place, report: &mut Report) {
     if text.contains("${") {
-        report
-            .error("environment", place, "`${...}` cannot stand here")
-            .help("variables of the environment may stand in secrets only, and no key of this version is one: write the value");
+        report.error("environment", place, "`${...}` cannot stand here").help(
+            "variables of the environment may stand in secrets only: as the whole `url` of a database; write the value",
+        );
     }
 }
 

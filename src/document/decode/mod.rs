@@ -4,6 +4,7 @@
 //! that is named is known, and all others are reported.
 
 mod cases;
+mod database;
 mod entrance;
 mod gateway;
 mod grants;

@@ -131,11 +131,11 @@ impl Domain {
 }
 
 impl Domains {
-    /// The same domains with another one in the place of this.
+    /// The same domains with another one in the place of this; the next generation of them.
     pub fn with(&self, id: DomainId, domain: Domain) -> Self {
         let mut domains = self.0.clone();
         domains.get_mut(id.0).into_iter().for_each(|place| *place = domain.clone());
-        Self(domains)
+        Self(domains, self.1.saturating_add(1))
     }
 
     /// The domain of this name.

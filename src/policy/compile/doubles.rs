@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::stream;
+use super::files;
 use crate::diag::{Place, Report};
 use crate::document::grants::PrincipalDocument;
 use crate::document::people::{Bounds, PeopleFile};
@@ -27,7 +27,7 @@ impl<'d> Stored<'d> {
         let mut left = number.checked_sub(self.entries.len())?;
         for lines in &self.lines {
             if let Some(place) = lines.get(left) {
-                return stream::entry_at(self.files, *place, report).map(Cow::Owned);
+                return files::entry_at(self.files, *place, report).map(Cow::Owned);
             }
             left = left.checked_sub(lines.len())?;
         }

@@ -8,7 +8,7 @@ use super::roles::{self, Given};
 use super::{text, unknown};
 use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::document::grants::{GrantDocument, PrincipalDocument, PrincipalName};
+use crate::document::grants::{GrantDocument, PrincipalDocument, PrincipalName, RightsShape};
 use crate::model::tenant::is_subject;
 use crate::model::{Effect, Guid, Naming, PrincipalKey, Status, Tenant};
 use crate::policy::domain::{FlagId, RightId, ScopeId};
@@ -44,6 +44,10 @@ pub struct Vocabulary {
     pub(super) tenants: HashMap<String, Tenant>,
     /// Whether principals exist in subtrees only.
     pub(super) boundary: bool,
+    /// The shape of rights' names.
+    pub(super) shape: RightsShape,
+    /// Whether a right must be known to be named.
+    pub(super) catalogued: bool,
 }
 
 /// A group with all that it inherits.

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use super::doubles::{Stored, one_id};
 use super::entries::{Gives, Group, Lists, Names, Resolver, Vocabulary};
 use super::stream::{self, Gathered, Pace};
 use super::{Builder, roles, unknown};
+use crate::courtesy::hands;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::grants::{GrantsDocument, PrincipalDocument};
@@ -46,6 +46,8 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
         group_names: document.groups.iter().map(|group| group.name.value.as_str().into()).collect(),
         tenants: tenants.iter().map(|tenant| (tenant.name.to_string(), tenant.clone())).collect(),
         boundary: document.strategy.boundary,
+        shape: document.strategy.rights,
+        catalogued: document.rights.is_some(),
         ..Vocabulary::default()
     };
     let (mut tables, mut lists) = (Tables::default(), Lists::default());
@@ -78,7 +80,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
         Resolver { names: &mut *builder, tables: &mut tables, lists: &mut lists, vocabulary: &vocabulary };
     let (files, keeps_origins) = (document.principals_from.as_slice(), resolver.names.keeps_origins());
     // Operators' tools look at each entry, so there is one for each line.
-    let of_lines = if keeps_origins { stream::entries(files, report) } else { Vec::new() };
+    let of_lines = if keeps_origins { super::files::entries(files, report) } else { Vec::new() };
     let (chunk, entries) = principals(&mut resolver, document.principals.iter().chain(&of_lines), report);
     let (mut chunks, mut stored) = (vec![chunk], Stored { entries, lines: Vec::new(), files });
     if !keeps_origins {
@@ -87,8 +89,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
             stored.lines.push(places);
         }
     }
-    let threads = available_parallelism().map_or(1, usize::from);
-    let (people, doubles) = People::build(&chunks, &tables, threads);
+    let (people, doubles) = People::build(&chunks, &tables, hands());
     stored.report(&doubles, report);
     builder.people = people;
     builder.tables = tables;

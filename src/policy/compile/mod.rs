@@ -10,6 +10,7 @@ mod condition;
 mod declared;
 mod doubles;
 mod entries;
+mod files;
 mod grants;
 mod implications;
 mod members;
@@ -18,6 +19,7 @@ mod operand;
 mod requirement;
 mod reserved;
 mod roles;
+mod rows;
 mod rules;
 mod stream;
 mod text;
@@ -38,6 +40,7 @@ use crate::model::Tenant;
 
 pub(super) use entries::{Vocabulary, counts};
 pub use reserved::{Sha256, check_reserved};
+pub use rows::Applied;
 pub use rules::Asking;
 
 /// A domain that is being compiled.
@@ -187,7 +190,7 @@ impl Builder {
     fn name_scope(&mut self, kind: &str, value: &str, scope: ScopeId) {
         let kind = self.kind(kind);
         if let Some(values) = usize::try_from(kind).ok().and_then(|kind| self.domain.values.get_mut(kind)) {
-            values.insert(value.into(), scope);
+            values.insert(value, scope);
         }
     }
 
@@ -385,6 +388,6 @@ impl Builders {
     /// Closes the tables of all. The origins are those of each domain in turn; none unless they were to be kept.
     pub fn finish(self, report: &mut Report) -> (Domains, Vec<Origins>) {
         let (domains, origins): (_, Vec<_>) = self.0.into_iter().map(|builder| builder.finish(report)).unzip();
-        (Domains(domains), origins.into_iter().flatten().collect())
+        (Domains(domains, 0), origins.into_iter().flatten().collect())
     }
 }

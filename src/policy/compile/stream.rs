@@ -7,15 +7,15 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 
-use super::Builder;
-use super::entries::Resolver;
-use crate::diag::{Place, Report, SourceId};
+use super::entries::{Names, Resolver};
+use super::files::source_of;
+use super::rows;
+use crate::courtesy::{hands, in_turns, side_by_side};
+use crate::diag::{Place, Report};
 use crate::document::grants::PrincipalDocument;
-use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader, read_people};
+use crate::document::people::{Bounds, KnownBy, Line, Lines, PeopleFile, Person, Reader};
 use crate::model::tenant::is_subject;
 use crate::model::{Guid, Tenant};
 use crate::policy::names::Map;
@@ -32,14 +32,17 @@ pub(super) struct Pace {
     most: usize,
 }
 
+/// Lines in one turn of a thread.
+const TURN: u32 = 1_024;
+/// More threads would wait for each other.
+const MOST_THREADS: usize = 2;
 /// How many pieces are read before all that was met in them is resolved. The more, the less the threads wait for each
 /// other, and the more memory is in use meanwhile.
 const ROUND: usize = 4;
 
 impl Default for Pace {
-    /// Two threads: a reload must leave processors to requests.
     fn default() -> Self {
-        Self { threads: 2, piece: 1 << 21, most: Bounds::PRINCIPALS }
+        Self { threads: hands().min(MOST_THREADS), piece: 1 << 21, most: Bounds::PRINCIPALS }
     }
 }
 
@@ -53,80 +56,69 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    fn add(&mut self, line: Line<'_>, object: Guid, profile: ProfileId, own: &[BundleId], id: &str) {
+    pub(super) fn add(&mut self, line: Line<'_>, object: Guid, profile: ProfileId, own: &[BundleId], id: &str) {
         self.chunk.add(object, profile, own, id);
         self.places.push(line.place());
     }
 }
 
+/// What becomes of a line with a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnFault {
+    /// Its faults are errors, which keep all from being used: somebody wrote a file.
+    Error,
+    /// It alone is left out, with a warning: it is a row of a database.
+    LeaveOut,
+}
+
 /// Reads the files of a document.
-pub(super) fn read(
-    resolver: &mut Resolver<'_, Builder>,
+pub(super) fn read<N: Names>(
+    resolver: &mut Resolver<'_, N>,
     files: &[PeopleFile],
     pace: Pace,
     report: &mut Report,
 ) -> Vec<Gathered> {
     let mut all = Vec::new();
-    let mut count = 0;
     for file in files {
         let Some(source) = source_of(file, report) else { continue };
         let text = report.text(source);
         let Some(reader) = Reader::new(source, file.format, &text, report) else { continue };
-        let mut memory = Memory::new(&reader);
-        let mut pieces = reader.lines().pieces(pace.piece).into_iter().peekable();
-        while pieces.peek().is_some() && report.errors() <= Bounds::FAULTS {
-            let round = pieces.by_ref().take(ROUND).collect();
-            let taken = side_by_side(pace.threads, round, &|piece| Taken::apart(&reader, &piece));
-            let known = taken.into_iter().map(|taken| memory.resolve(taken, resolver)).collect();
-            for (mut gathered, left) in side_by_side(pace.threads, known, &Known::gather) {
-                read_again(&reader, &left, &mut gathered, resolver, report);
-                count += gathered.places.len();
-                all.push(gathered);
-            }
-            if count > pace.most {
-                Bounds::too_many(pace.most, file.name.place, report);
-                return all;
-            }
+        if !read_lines(resolver, &reader, (pace, OnFault::Error), &mut all, report) {
+            Bounds::too_many(pace.most, file.name.place, report);
+            return all;
         }
     }
     all
 }
 
-/// The entries of all files, for whoever looks at each.
-pub(super) fn entries(files: &[PeopleFile], report: &mut Report) -> Vec<PrincipalDocument> {
-    let read = |file: &PeopleFile| source_of(file, report).map(|source| read_people(source, file.format, report));
-    files.iter().filter_map(read).flatten().collect()
-}
-
-/// The text of a file, which whoever read the document has to have read too.
-fn source_of(file: &PeopleFile, report: &mut Report) -> Option<SourceId> {
-    if file.source.is_none() {
-        let message = format!("`{}` was not read", file.name.value);
-        report.error("unread_file", file.name.place, message).help("read the files of a document with the document");
+/// Reads one text on behind what was gathered before. False when there are too many principals.
+pub(super) fn read_lines<N: Names>(
+    resolver: &mut Resolver<'_, N>,
+    reader: &Reader<'_>,
+    (pace, on_fault): (Pace, OnFault),
+    all: &mut Vec<Gathered>,
+    report: &mut Report,
+) -> bool {
+    let mut count: usize = all.iter().map(|gathered| gathered.places.len()).sum();
+    let mut memory = Memory::new(reader);
+    let mut pieces = reader.lines().pieces(pace.piece).into_iter().peekable();
+    while pieces.peek().is_some() && report.errors() <= Bounds::FAULTS {
+        let round = pieces.by_ref().take(ROUND).collect();
+        let taken = side_by_side(pace.threads, round, &|piece| Taken::apart(reader, &piece));
+        let known = taken.into_iter().map(|taken| memory.resolve(taken, resolver)).collect();
+        for (mut gathered, left) in side_by_side(pace.threads, known, &Known::gather) {
+            match on_fault {
+                OnFault::Error => read_again(reader, &left, &mut gathered, resolver, report),
+                OnFault::LeaveOut => rows::read_sound(reader, &left, &mut gathered, resolver, report),
+            }
+            count += gathered.places.len();
+            all.push(gathered);
+        }
+        if count > pace.most {
+            return false;
+        }
     }
-    file.source
-}
-
-/// The entry that stands on a line of one of these files.
-pub(super) fn entry_at(files: &[PeopleFile], place: Place, report: &Report) -> Option<PrincipalDocument> {
-    let file = files.iter().find(|file| file.source == Some(place.source))?;
-    let (text, mut known) = (report.text(place.source), Report::new());
-    let reader = Reader::new(place.source, file.format, &text, &mut known)?;
-    reader.document(reader.lines().line_at(place.start)?, &mut known)
-}
-
-/// What becomes of each item, in their order, on so many threads.
-fn side_by_side<T: Send, R: Send, F: Fn(T) -> R + Sync>(threads: usize, mut items: Vec<T>, work: &F) -> Vec<R> {
-    let others = items.split_off(items.len().div_ceil(threads.max(1)));
-    if others.is_empty() {
-        return items.into_iter().map(work).collect();
-    }
-    thread::scope(|scope| {
-        let others = scope.spawn(move || side_by_side(threads.saturating_sub(1), others, work));
-        let mut done: Vec<R> = items.into_iter().map(work).collect();
-        done.extend(others.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        done
-    })
+    true
 }
 
 /// A text as it is written; many are empty. To compare two empty texts as any others is a call that looks at no byte,
@@ -229,7 +221,7 @@ impl<'t> Taken<'t> {
         let (standings, entries) = (Distinct::new(), Distinct::new());
         let mut taken = Self { rows: Vec::new(), held: Vec::new(), standings, entries, left: Vec::new() };
         let mut grants = Vec::new();
-        for line in piece.iter() {
+        for line in in_turns(TURN, piece.iter()) {
             if reader.quick(line, &mut grants).and_then(|person| taken.add(line, person, &grants)).is_none() {
                 taken.left.push(line);
             }
@@ -273,7 +265,7 @@ impl<'r, 't> Memory<'r, 't> {
         Self { reader, standings: Map::default(), entries: Map::default(), faults: Report::new() }
     }
 
-    fn resolve(&mut self, taken: Taken<'t>, resolver: &mut Resolver<'_, Builder>) -> Known<'t> {
+    fn resolve<N: Names>(&mut self, taken: Taken<'t>, resolver: &mut Resolver<'_, N>) -> Known<'t> {
         let mut known = Known { taken, standings: Vec::new(), entries: Vec::new() };
         let Taken { standings, entries, .. } = &known.taken;
         for (text, line, _) in &standings.first {
@@ -311,10 +303,10 @@ impl<'r, 't> Memory<'r, 't> {
         written.filter(|_| self.faults.errors() == before)
     }
 
-    fn standing(
+    fn standing<N: Names>(
         &mut self,
         written: &mut PrincipalDocument,
-        resolver: &mut Resolver<'_, Builder>,
+        resolver: &mut Resolver<'_, N>,
     ) -> Option<(ProfileId, Tenant)> {
         let before = self.faults.errors();
         // A fault in one of its grants is none of whoever else stands so.
@@ -324,16 +316,17 @@ impl<'r, 't> Memory<'r, 't> {
         (self.faults.errors() == before).then_some((profile, tenant))
     }
 
-    fn entry(
+    fn entry<N: Names>(
         &mut self,
         written: &PrincipalDocument,
         position: usize,
-        resolver: &mut Resolver<'_, Builder>,
+        resolver: &mut Resolver<'_, N>,
     ) -> Option<Arc<[BundleId]>> {
         let before = self.faults.errors();
         let boundary = resolver.boundary(&written.id, written.boundary.as_deref(), &mut self.faults);
-        let gives = resolver.gives(written.grants.get(position)?, &mut self.faults)?;
-        let bundles = resolver.bundles(&gives, boundary.as_deref());
+        // Without a fault, nothing comes of a right that nobody asks for.
+        let gives = resolver.gives(written.grants.get(position)?, &mut self.faults);
+        let bundles = gives.map(|gives| resolver.bundles(&gives, boundary.as_deref())).unwrap_or_default();
         (self.faults.errors() == before).then(|| bundles.into())
     }
 }
@@ -345,7 +338,7 @@ impl<'t> Known<'t> {
         let (mut gathered, mut left) = (Gathered::default(), taken.left);
         let mut own = Vec::new();
         let mut start = 0;
-        for row in taken.rows {
+        for row in in_turns(TURN, taken.rows) {
             let held = taken.held.get(start..row.end).unwrap_or_default();
             start = row.end;
             own.clear();
@@ -372,14 +365,14 @@ impl<'t> Known<'t> {
 }
 
 /// Reads lines like entries of YAML, so that their faults are told.
-fn read_again(
+fn read_again<N: Names>(
     reader: &Reader<'_>,
     lines: &[Line<'_>],
     gathered: &mut Gathered,
-    resolver: &mut Resolver<'_, Builder>,
+    resolver: &mut Resolver<'_, N>,
     report: &mut Report,
 ) {
-    for line in lines {
+    for line in in_turns(TURN, lines) {
         if report.errors() > Bounds::FAULTS {
             return;
         }
@@ -399,6 +392,7 @@ mod tests {
     use crate::document::people::PeopleFormat;
     use crate::document::{self, Located};
     use crate::policy::Keep;
+    use crate::policy::compile::Builder;
     use crate::policy::compile::entries::Lists;
 
     const GRANTS: &str = "version: 1\ndomain: d\nscopes: {forest: {m: root, n: m}}\nroles: {R: {rights: [a, b]}}\n\

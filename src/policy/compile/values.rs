@@ -8,6 +8,7 @@ use crate::diag::{Place, Report, suggest};
 use crate::document::Literal;
 use crate::document::grants::GrantsDocument;
 use crate::policy::domain::{KindId, ScopeId};
+use crate::policy::nodes::NodeNames;
 use crate::policy::rules::{Origin, Rules, Spot};
 
 /// What the objects of a kind say of an attribute: each value once, with the first place and how often it is said.
@@ -28,9 +29,10 @@ impl Builder {
         for (kind, values) in &document.aliases {
             for (value, node) in values {
                 let Some(scope) = self.node(node, report) else { continue };
-                let known = self.domain.kinds.find(&kind.value).and_then(|kind| {
-                    self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str()).copied()
-                });
+                let known =
+                    self.domain.kinds.find(&kind.value).and_then(|kind| {
+                        self.domain.values.get(usize::try_from(kind).ok()?)?.get(value.value.as_str())
+                    });
                 let key = (kind.value.as_str(), value.value.as_str());
                 if known.is_some_and(|known| known != scope) {
                     let message = format!("`{}:{}` is already the name of another node", kind.value, value.value);
@@ -126,7 +128,7 @@ impl Builder {
             let (attribute, scope_name) = (self.domain.attributes.name(attribute), self.domain.kinds.name(*scope));
             let message = format!("`{attribute}` is `{value}`, but no node or alias is `{scope_name}:{value}`");
             let names = usize::try_from(*scope).ok().and_then(|scope| self.domain.values.get(scope));
-            let names = names.into_iter().flat_map(|names| names.keys()).map(|name| &**name);
+            let names = names.into_iter().flat_map(NodeNames::iter).map(|(name, _)| name);
             let near = if report.errors() < 100 { suggest(value, names) } else { None };
             let help = near.map_or_else(|| "add the node, or leave the attribute out".to_owned(), meant);
             let found = report.error("unknown_scope_value", *at, message);

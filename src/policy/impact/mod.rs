@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::domain::Domain;
 use super::names::Map;
 use super::people::Principal;
+use crate::courtesy::in_turns;
 use crate::model::Status;
 use frames::Frames;
 use holdings::Holdings;
@@ -27,6 +28,8 @@ pub use passes::Pass;
 
 /// The most principals that are named for each of gain and loss.
 const NAMED: usize = 10;
+/// Principals that are compared in one turn of the thread.
+const A_TURN: u32 = 2_048;
 
 /// One state of a domain.
 #[derive(Debug)]
@@ -145,14 +148,15 @@ impl<'c> Comparison<'c> {
         let (old, new) = (self.old.domain, self.new.domain);
         let mut impact = Impact::default();
         let mut met = 0;
-        for principal in new.people.iter(&new.tables) {
+        for principal in in_turns(A_TURN, new.people.iter(&new.tables)) {
             let before = old.principal(principal.key());
             met += usize::from(before.is_some());
             let verdict = self.verdict(before, principal);
             impact.count(principal, verdict);
         }
         if met < old.people.len() {
-            let gone = old.people.iter(&old.tables).filter(|principal| new.principal(principal.key()).is_none());
+            let all = in_turns(A_TURN, old.people.iter(&old.tables));
+            let gone = all.filter(|principal| new.principal(principal.key()).is_none());
             let lose = |principal: &Principal<'_>| Verdict { gain: false, lose: principal.status() == Status::Active };
             gone.for_each(|principal| impact.count(principal, lose(&principal)));
         }

@@ -7,12 +7,11 @@ use std::rc::Rc;
 use super::Verdict;
 use super::frames::Frames;
 use super::holdings::Holdings;
-use crate::document::grants::Within;
 use crate::model::Level;
 use crate::policy::domain::{Domain, RightId, ScopeId};
 use crate::policy::names::Map;
 use crate::policy::people::{GiftId, Principal};
-use crate::policy::precedence::Held;
+use crate::policy::precedence::{Held, Said};
 
 /// How many decisions are made at most, which bounds the work to some seconds. Who is not come to counts as one that
 /// gains and loses.
@@ -174,7 +173,7 @@ impl<'s> Scales<'s> {
             let mut ways = std::iter::once(right).chain(domain.implied_by(right).iter().copied());
             ways.any(|way| {
                 let at = domain.right_interval(way);
-                at.zip(gift).is_some_and(|(at, gift)| gift.says(Within::Union, at).is_some())
+                at.zip(gift).is_some_and(|(at, gift)| gift.greatest(at) != Said::Nothing)
             })
         };
         let all = self.frames.rights.iter().zip(0_u32..);

@@ -11,11 +11,17 @@ use foldhash::quality::RandomState;
 
 use super::shard::{Newcomer, Shard, Slot, distinct};
 use super::tables::{BundleId, ProfileId, Tables};
-use super::{People, SHARD, hash, scaled};
+use super::{People, SHARD, hash, scaled, split};
+use crate::courtesy::in_turns;
 use crate::model::{Guid, PrincipalKey};
 
 /// Fewer principals than this are stored by one thread: a second would take longer to start.
 const WORTH_A_THREAD: usize = 20_000;
+/// Shards that are filled in one turn of a thread, and numbers that are looked at in one.
+const SHARDS_A_TURN: u32 = 32;
+const NUMBERS_A_TURN: u32 = 16_384;
+/// Ids that are alike are looked for in so many heaps, each of which is sorted in one turn.
+const HEAPS: u32 = 64;
 
 /// Principals that were gathered, in the order in which they came.
 #[derive(Debug, Default)]
@@ -48,6 +54,17 @@ impl Chunk {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Those of them whose position is not told of.
+    pub(in crate::policy) fn without(&self, left_out: impl Fn(usize) -> bool, tables: &Tables) -> Self {
+        let mut rest = Self::default();
+        for kept in (0..self.len()).filter(|position| !left_out(*position)) {
+            if let Some(new) = self.newcomer(kept, tables) {
+                rest.add(new.key.object, new.profile, new.own, new.id);
+            }
+        }
+        rest
     }
 
     fn newcomer(&self, position: usize, tables: &Tables) -> Option<Newcomer<'_>> {
@@ -129,7 +146,7 @@ pub(super) fn build(chunks: &[Chunk], tables: &Tables, threads: usize) -> (Peopl
 
     let hashes: Vec<(u64, u64)> = each_part(all.len, threads, |part| {
         let both = |at| all.get(at).map_or((0, 0), |new| (hash(&seed, new.key), seed.hash_one(new.id)));
-        all.places(part).map(both).collect::<Vec<_>>()
+        in_turns(NUMBERS_A_TURN, all.places(part)).map(both).collect::<Vec<_>>()
     })
     .concat();
     let filled = each_part(usize::try_from(shards).unwrap_or(usize::MAX), threads, |part| {
@@ -184,7 +201,7 @@ fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64
         shard.checked_sub(part.start).filter(|_| shard < part.end)
     };
     let mut ends = vec![0_usize; part.len()];
-    for (key, _) in hashes {
+    for (key, _) in in_turns(NUMBERS_A_TURN, hashes) {
         shard_of(*key).and_then(|shard| ends.get_mut(shard)).into_iter().for_each(|count| *count += 1);
     }
     let mut total = 0;
@@ -195,7 +212,7 @@ fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64
         *end = total;
     }
     let mut sorted = vec![At::default(); total];
-    for (at, (key, _)) in all.places(0..all.len).zip(hashes) {
+    for (at, (key, _)) in in_turns(NUMBERS_A_TURN, all.places(0..all.len).zip(hashes)) {
         let Some(next) = shard_of(*key).and_then(|shard| next.get_mut(shard)) else { continue };
         sorted.get_mut(*next).into_iter().for_each(|slot| *slot = at);
         *next += 1;
@@ -203,7 +220,7 @@ fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64
     let mut filled = Filled { shards: Vec::with_capacity(part.len()), doubles: Vec::new(), grants: 0 };
     let mut start = 0;
     let mut newcomers = Vec::new();
-    for end in ends {
+    for end in in_turns(SHARDS_A_TURN, ends) {
         let members = sorted.get(start..end).unwrap_or_default();
         start = end;
         newcomers.clear();
@@ -222,15 +239,20 @@ fn fill(part: Range<usize>, shards: u32, all: &Gathered<'_>, hashes: &[(u64, u64
 /// The principals whose id another has, out of those whose id lies in one of `parts` parts of all ids.
 fn same_ids(part: usize, parts: usize, all: &Gathered<'_>, hashes: &[(u64, u64)]) -> Vec<(usize, usize)> {
     let parts = u32::try_from(parts).unwrap_or(1);
-    let lies_here = |id: u64| usize::try_from(scaled(id >> 32, parts)) == Ok(part);
-    let numbered = hashes.iter().enumerate().filter(|(_, (_, id))| lies_here(*id));
-    let mut ids: Vec<(u64, usize)> = numbered.map(|(number, (_, id))| (*id, number)).collect();
-    ids.sort_unstable();
+    let mut heaps = vec![Vec::new(); usize::try_from(HEAPS).unwrap_or(1)];
+    for (number, (_, id)) in in_turns(NUMBERS_A_TURN, hashes.iter().enumerate()) {
+        let (of_part, rest) = split(id >> 32, parts);
+        let heap = usize::try_from(scaled(rest, HEAPS)).ok().filter(|_| usize::try_from(of_part) == Ok(part));
+        heap.and_then(|heap| heaps.get_mut(heap)).into_iter().for_each(|heap| heap.push((*id, number)));
+    }
     let mut same = Vec::new();
-    for alike in ids.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
-        for (position, (_, later)) in alike.iter().enumerate().skip(1) {
-            let mut before = alike.iter().take(position).map(|(_, number)| *number);
-            same.extend(before.find(|first| all.id(*first) == all.id(*later)).map(|first| (first, *later)));
+    for mut ids in in_turns(1, heaps) {
+        ids.sort_unstable();
+        for alike in ids.chunk_by(|a, b| a.0 == b.0).filter(|alike| alike.len() > 1) {
+            for (position, (_, later)) in alike.iter().enumerate().skip(1) {
+                let mut before = alike.iter().take(position).map(|(_, number)| *number);
+                same.extend(before.find(|first| all.id(*first) == all.id(*later)).map(|first| (first, *later)));
+            }
         }
     }
     same

@@ -33,7 +33,16 @@ impl<T> Interned<T> {
     pub fn get(&self, number: u32) -> Option<&T> {
         let index = usize::try_from(number).ok()?;
         let values = &self.base.values;
-        if index < values.len() { values.get(index) } else { self.added.get(index - values.len()) }
+        match values.get(index) {
+            Some(value) => Some(value),
+            None => self.get_added(index - values.len()),
+        }
+    }
+
+    /// Few values are kept there.
+    #[cold]
+    fn get_added(&self, index: usize) -> Option<&T> {
+        self.added.get(index)
     }
 
     /// All values, by number.
@@ -49,6 +58,14 @@ impl<T> Interned<T> {
 }
 
 impl<T: Clone + Eq + Hash> Interned<T> {
+    /// A copy that shares nothing, for whoever is going to intern many: beside what is shared, each costs a copy of all
+    /// that were added.
+    pub fn apart(&self) -> Self {
+        let values: Vec<T> = self.iter().cloned().collect();
+        let numbers = values.iter().cloned().zip(0..).collect();
+        Self { base: Arc::new(Base { values, numbers }), added: Arc::new([]) }
+    }
+
     /// The number of a value, given now if it has none yet.
     pub fn intern(&mut self, value: T) -> u32 {
         if let Some(number) = self.find(&value) {

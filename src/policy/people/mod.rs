@@ -27,13 +27,13 @@ mod interned;
 mod shard;
 mod tables;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
 pub use build::{Chunk, Doubles};
-pub(super) use tables::{Bundle, GiftId, Profile, Tables};
+pub(super) use tables::{Bundle, Gathered, GiftId, Profile, Tables};
 pub use tables::{BundleId, ProfileId};
 
 use shard::{Shard, Slot};
@@ -172,11 +172,21 @@ impl People {
 /// Where a key lies. Its upper half says in which shard, its lower half where in the shard.
 #[inline]
 fn hash(seed: &RandomState, key: PrincipalKey) -> u64 {
-    seed.hash_one(key)
+    let mut hasher = seed.build_hasher();
+    hasher.write_u128(key.tenant.0);
+    hasher.write_u128(key.object.0);
+    hasher.finish()
 }
 
 /// A number of 32 bits, scaled to `0..size`.
 #[inline]
 fn scaled(hash: u64, size: u32) -> u32 {
-    u32::try_from(((hash & 0xffff_ffff) * u64::from(size)) >> 32).unwrap_or(0)
+    split(hash, size).0
+}
+
+/// The same, and another number of 32 bits, of those for which it is the same.
+#[inline]
+fn split(hash: u64, size: u32) -> (u32, u64) {
+    let product = (hash & 0xffff_ffff) * u64::from(size);
+    (u32::try_from(product >> 32).unwrap_or(0), product & 0xffff_ffff)
 }

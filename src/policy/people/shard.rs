@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
+use super::hash;
 use super::tables::{BundleId, Profile, ProfileId, Tables};
-use super::{hash, scaled};
 use crate::model::{Guid, PrincipalKey};
 
 /// No profile: nobody lies in the slot.
@@ -43,10 +43,12 @@ impl Slot {
         Self { object: object.0, profile: profile.0, own }
     }
 
+    #[inline]
     pub(super) const fn object(&self) -> Guid {
         Guid(self.object)
     }
 
+    #[inline]
     pub(super) const fn profile(&self) -> ProfileId {
         ProfileId(self.profile)
     }
@@ -142,10 +144,11 @@ impl Shard {
         key: PrincipalKey,
         tables: &'t Tables,
     ) -> Option<(usize, &'t Slot, &'t Profile)> {
-        let mut place = first_place(hash, self.slots.len());
+        let slots = &*self.slots;
+        let mut place = first_place(hash, slots.len());
         // The search ends with the principal or with the first slot that nobody lies in.
-        for _ in 0..self.slots.len() {
-            let slot = self.slots.get(place)?;
+        for _ in 0..slots.len() {
+            let slot = slots.get(place)?;
             if slot.object == key.object.0
                 && let Some(profile) = tables.profile(slot.profile()).filter(|profile| profile.tenant == key.tenant)
             {
@@ -154,7 +157,7 @@ impl Shard {
             if slot.is_vacant() {
                 return None;
             }
-            place = if place + 1 < self.slots.len() { place + 1 } else { 0 };
+            place = if place + 1 < slots.len() { place + 1 } else { 0 };
         }
         None
     }
@@ -211,7 +214,8 @@ fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
 
 #[inline]
 fn first_place(hash: u64, size: usize) -> usize {
-    u32::try_from(size).ok().and_then(|size| usize::try_from(scaled(hash, size)).ok()).unwrap_or(0)
+    // Sizes are far below the number beyond which the product would not fit; then the place would be another.
+    (((hash & 0xffff_ffff).wrapping_mul(size as u64)) >> 32) as usize
 }
 
 /// Sorts bundles and drops what stands there twice.

@@ -9,7 +9,7 @@ use crate::document::grants::Within;
 use crate::model::{Effect, Guid, Status};
 use crate::policy::domain::RightId;
 use crate::policy::hierarchy::Interval;
-use crate::policy::precedence::{Grant, Held, Settled};
+use crate::policy::precedence::{Grant, Held, Said, Settled};
 
 /// What a principal shares with its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ struct Says {
     /// The nearest of the gift's rights that cover these, and the greatest effect of that one.
     nearest: (u32, Option<Effect>),
     /// The greatest effect of all that cover these.
-    greatest: Option<Effect>,
+    greatest: Said,
 }
 
 impl PartialEq for Gift {
@@ -87,7 +87,7 @@ impl Gift {
     /// Rights in order, each once. What is not sealed says nothing that could be relied on, so it denies everything.
     fn new(rights: Box<[(RightId, Effect)]>) -> Self {
         let deny = Some(Effect::Deny);
-        let throughout = Says { from: 0, nearest: (u32::MAX, deny), greatest: deny };
+        let throughout = Says { from: 0, nearest: (u32::MAX, deny), greatest: Said::Denied };
         let end = if rights.is_empty() { 0 } else { u32::MAX };
         Self { hull: Interval { first: 0, end }, throughout: Some(throughout), says: Box::default(), rights }
     }
@@ -97,24 +97,33 @@ impl Gift {
         &self.rights
     }
 
-    /// What it says of a right by a rule, and how near the right that says so is.
+    /// The greatest that it says of a right.
     #[inline]
-    pub(in crate::policy) fn says(&self, rule: Within, right: Interval) -> Option<(u32, Effect)> {
+    pub(in crate::policy) fn greatest(&self, right: Interval) -> Said {
+        self.says(right).map_or(Said::Nothing, |says| says.greatest)
+    }
+
+    /// What the nearest of its rights says of a right, and how near that one is.
+    fn nearest(&self, right: Interval) -> Option<(u32, Effect)> {
+        let (near, effect) = self.says(right)?.nearest;
+        Some((near, effect?))
+    }
+
+    #[inline]
+    fn says(&self, right: Interval) -> Option<&Says> {
         if !self.hull.contains(right) {
             return None;
         }
-        let says = match &self.throughout {
-            Some(says) => says,
-            None => {
-                let after = self.says.partition_point(|says| says.from <= right.first);
-                self.says.get(after.checked_sub(1)?)?
-            }
-        };
-        let effect = match rule {
-            Within::Union => says.greatest,
-            Within::Nearest => says.nearest.1,
-        };
-        Some((says.nearest.0, effect?))
+        match &self.throughout {
+            Some(says) => Some(says),
+            None => self.says_in_parts(right),
+        }
+    }
+
+    #[inline(never)]
+    fn says_in_parts(&self, right: Interval) -> Option<&Says> {
+        let after = self.says.partition_point(|says| says.from <= right.first);
+        self.says.get(after.checked_sub(1)?)
     }
 
     /// Looks up where its rights are in the tree. The intervals are those of all rights by number; they lie apart or one
@@ -130,7 +139,7 @@ impl Gift {
         let mut next = placed.into_iter().peekable();
         // The rights that cover where the walk is, the nearest last, each with what is said up to it.
         let mut open: Vec<(Interval, Says)> = Vec::new();
-        let nothing = |from| Says { from, nearest: (0, None), greatest: None };
+        let nothing = |from| Says { from, nearest: (0, None), greatest: Said::Nothing };
         self.says = turns
             .into_iter()
             .map(|turn| {
@@ -139,7 +148,7 @@ impl Gift {
                     let above = open.last().map_or(nothing(turn), |(_, says)| *says);
                     let same = above.nearest.1.filter(|_| above.nearest.0 == right.first);
                     let nearest = (right.first, same.max(Some(effect)));
-                    open.push((right, Says { from: turn, nearest, greatest: above.greatest.max(Some(effect)) }));
+                    open.push((right, Says { from: turn, nearest, greatest: above.greatest.max(effect.into()) }));
                 }
                 Says { from: turn, ..open.last().map_or(nothing(turn), |(_, says)| *says) }
             })
@@ -147,6 +156,22 @@ impl Gift {
         let (Some(first), Some(last)) = (self.says.first(), self.says.last()) else { return };
         self.hull = Interval { first: first.from, end: last.from };
         self.throughout = if self.says.len() == 2 { Some(*first) } else { None };
+    }
+}
+
+/// The most gifts that are gathered.
+const MOST_GATHERED: usize = 4;
+
+/// The gifts that some bundles give at a node, the first few places of the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Gathered<'t>([Option<&'t Gift>; MOST_GATHERED]);
+
+impl Gathered<'_> {
+    /// The greatest that they say of a right.
+    #[inline]
+    pub(in crate::policy) fn greatest(&self, right: Interval) -> Said {
+        let gifts = self.0.iter().map_while(|gift| *gift);
+        gifts.fold(Said::Nothing, |greatest, gift| greatest.max(gift.greatest(right)))
     }
 }
 
@@ -159,6 +184,11 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// A copy that shares nothing, for whoever is going to add many.
+    pub(in crate::policy) fn apart(&self) -> Self {
+        Self { profiles: self.profiles.apart(), bundles: self.bundles.apart(), gifts: self.gifts.apart() }
+    }
+
     pub(in crate::policy) fn intern_profile(&mut self, profile: Profile) -> ProfileId {
         ProfileId(self.profiles.intern(profile))
     }
@@ -217,7 +247,41 @@ impl Tables {
     /// What bundles say together of a right at a node by a rule. A number that stands for no bundle counts as a denial.
     #[inline]
     pub(in crate::policy) fn held(&self, rule: Within, bundles: &[BundleId], right: Interval, at: Interval) -> Held {
-        let mut settled = Settled::nothing(rule);
+        match rule {
+            Within::Union => self.greatest(bundles, right, at).into(),
+            Within::Nearest => self.nearest(bundles, right, at),
+        }
+    }
+
+    /// The gifts of bundles at a node. `None` if there are more than a few, or a number stands for no bundle.
+    #[inline]
+    pub(in crate::policy) fn gather(&self, bundles: &[BundleId], at: Interval) -> Option<Gathered<'_>> {
+        let mut gathered = [None; MOST_GATHERED];
+        let mut places = gathered.iter_mut();
+        for id in bundles {
+            let bundle = self.bundle(*id)?;
+            if bundle.scope.contains(at) {
+                *places.next()? = Some(self.gift(bundle.gift)?);
+            }
+        }
+        Some(Gathered(gathered))
+    }
+
+    #[inline]
+    fn greatest(&self, bundles: &[BundleId], right: Interval, at: Interval) -> Said {
+        bundles.iter().fold(Said::Nothing, |greatest, id| {
+            let said = match self.bundle(*id) {
+                Some(bundle) if !bundle.scope.contains(at) => return greatest,
+                Some(bundle) => self.gift(bundle.gift).map_or(Said::Denied, |gift| gift.greatest(right)),
+                None => Said::Denied,
+            };
+            greatest.max(said)
+        })
+    }
+
+    #[inline(never)]
+    fn nearest(&self, bundles: &[BundleId], right: Interval, at: Interval) -> Held {
+        let mut settled = Settled::nothing(Within::Nearest);
         for id in bundles {
             let bundle = self.bundle(*id);
             if bundle.is_some_and(|bundle| !bundle.scope.contains(at)) {
@@ -225,7 +289,7 @@ impl Tables {
             }
             match bundle.and_then(|bundle| Some((bundle.scope.first, self.gift(bundle.gift)?))) {
                 Some((place, gift)) => {
-                    if let Some((near, effect)) = gift.says(rule, right) {
+                    if let Some((near, effect)) = gift.nearest(right) {
                         settled.add((place, near), effect);
                     }
                 }
@@ -307,6 +371,10 @@ mod tests {
                     for right in &rights {
                         let said = tables.held(rule, &bundles, *right, *at);
                         prop_assert_eq!(said, within(rule, &grants, *right, *at), "{:?} {:?} {:?}", rule, right, at);
+                        let gathered = tables.gather(&bundles, *at).map(|gifts| Held::from(gifts.greatest(*right)));
+                        let few = entries.iter().filter(|(scope, _)| scopes[*scope].contains(*at)).count() <= MOST_GATHERED;
+                        prop_assert_eq!(gathered.is_some(), few);
+                        prop_assert!(rule != Within::Union || gathered.is_none_or(|gathered| gathered == said));
                     }
                 }
             }
@@ -342,6 +410,7 @@ mod tests {
     fn what_no_table_has_denies() {
         let anywhere = Interval { first: 0, end: 1 };
         assert_eq!(Tables::default().held(Within::Union, &[BundleId(0)], anywhere, anywhere), Held::Denied);
+        assert!(Tables::default().gather(&[BundleId(0)], anywhere).is_none());
         assert!(Tables::default().denies(BundleId(0)));
     }
 }

@@ -107,9 +107,14 @@ impl Fleet {
         Self { clock: Clock(Instant::now()), telemetry, all: Mutex::default() }
     }
 
-    /// What the upstreams are now, by name.
-    pub fn states(&self) -> Vec<UpstreamState> {
-        let all = self.all();
+    /// What the upstreams of the route map in force are now, by name: none that it does not name, whoever still serves
+    /// by an older one. The map is asked for here, so that no newer one comes between.
+    pub fn states(&self, in_force: impl FnOnce() -> Arc<RouteMap>) -> Vec<UpstreamState> {
+        // Declared first, so that a map that nobody else has any more is not freed while threads wait.
+        let routes;
+        let mut all = self.all();
+        routes = in_force();
+        self.keep(&mut all, &routes);
         let state = |(name, entry): (&Arc<str>, &Entry)| {
             let servers = entry.servers.values().map(|server| ServerState {
                 name: Arc::clone(&server.server),
@@ -127,18 +132,26 @@ impl Fleet {
         states
     }
 
-    /// Takes over the limits of a route map, and forgets the upstreams and servers that it does not name. What still
-    /// runs on these ends as it began.
-    pub(in crate::proxy) fn follow(&self, routes: &RouteMap) {
+    /// Takes over the limits of the route map in force, and forgets the upstreams and servers that it does not name. What
+    /// still runs on these ends as it began.
+    pub(in crate::proxy) fn follow(&self, in_force: impl FnOnce() -> Arc<RouteMap>) -> Arc<RouteMap> {
+        let mut all = self.all();
+        // Asked for now: what a thread has entered by a newer map than one that is at hand would be forgotten, and that
+        // thread would count for itself from then on.
+        let routes = in_force();
+        self.keep(&mut all, &routes);
+        routes
+    }
+
+    fn keep(&self, all: &mut HashMap<Arc<str>, Entry>, routes: &RouteMap) {
         let named: BTreeMap<&Arc<str>, &Upstream> = routes
             .applications()
             .iter()
             .map(|application| (&application.upstream.id, &*application.upstream))
             .collect();
-        let mut all = self.all();
         all.retain(|id, _| named.contains_key(id));
         for upstream in named.into_values() {
-            let entry = self.entry(&mut all, upstream);
+            let entry = self.entry(all, upstream);
             entry.shared.gate.set_limit(upstream.limits.requests);
             entry.servers.retain(|server, _| upstream.servers.contains(server));
         }
@@ -215,18 +228,39 @@ mod tests {
         fleet.cluster(&old);
         assert!(fleet.checked(&old, &old.servers[1], false));
         assert!(Arc::ptr_eq(&fleet.cluster(&old).servers[1], &fleet.cluster(&new).servers[0]));
-        let [state] = fleet.states().try_into().unwrap();
-        let servers: Vec<_> = state.servers.iter().map(|server| (&*server.name, server.is_fit())).collect();
+        let all = fleet.all();
+        let known = all["a"].servers.values().map(|server| (&*server.server, server.is_sick()));
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        assert_eq!(servers, [(&*url(1), true), (&*url(2), false), (&*url(3), true)]);
+        let expected = [(url(1), false), (url(2), true), (url(3), false)];
+        assert_eq!(known.collect::<BTreeMap<_, _>>(), expected.iter().map(|(url, sick)| (&**url, *sick)).collect());
     }
 
     #[test]
     fn what_no_route_map_names_is_forgotten() {
         let fleet = Fleet::new(Telemetry::new("0", false));
         fleet.cluster(&upstream(&[1]));
-        fleet.follow(&RouteMap::default());
-        assert_eq!(fleet.states(), []);
+        fleet.follow(Arc::default);
+        assert!(fleet.all().is_empty());
         assert!(!fleet.checked(&upstream(&[1]), &upstream(&[1]).servers[0], false));
+    }
+
+    #[test]
+    fn operators_see_nothing_of_what_a_thread_has_entered_by_an_older_route_map() {
+        let fleet = Fleet::new(Telemetry::new("0", false));
+        fleet.follow(Arc::default);
+        fleet.cluster(&upstream(&[1]));
+        assert_eq!(fleet.states(Arc::default), []);
+    }
+
+    #[test]
+    fn the_route_map_in_force_is_asked_for_when_nothing_more_can_be_entered_by_another() {
+        let fleet = Fleet::new(Telemetry::new("0", false));
+        let locked = || assert!(fleet.all.try_lock().is_err());
+        let in_force = || {
+            locked();
+            Arc::default()
+        };
+        fleet.follow(in_force);
+        fleet.states(in_force);
     }
 }
