@@ -31,7 +31,7 @@ const ROUTES: &str = "version: 1\n\
     - {id: closed, as: p3, request: \"GET http://app.test/orders\", settings: {closed: true}, expect: deny, reason: right_missing}\n\
     - {id: elsewhere, as: p3, request: \"GET http://app.test/orders\", token: {tenant: other}, expect: deny, reason: gate_tenant}\n\
     - {id: stranger, as: t/00000000-0000-0000-0000-0000000000ff, request: \"GET http://app.test/orders\", expect: deny, reason: principal_unknown}\n";
-const GRANTS: &str = "version: 1\ndomain: d\nprincipals_from: [people.tsv]\n";
+const GRANTS: &str = "version: 1\ndomain: d\nprincipals_from: [../people.tsv]\n";
 
 /// So many principals, of which the first ones hold other grants.
 fn people(count: usize, others: usize, grant: &str) -> String {
@@ -54,17 +54,18 @@ impl Gateway {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let gateway = format!(
-            "version: 1\nlisteners: [{{address: \"127.0.0.1:0\"}}]\nroutes: [routes.yaml]\ngrants: [grants.yaml]\n\
+            "version: 1\nlisteners: [{{address: \"127.0.0.1:0\"}}]\nroutes: [routes.yaml]\ngrants: [grants]\n\
              admin: {{address: \"127.0.0.1:{port}\", token_file: admin.token}}\nlog: {{decisions: false}}\n\
              tenants:\n- {{name: t, id: 11111111-1111-1111-1111-111111111111, keys: jwks.json}}\n\
              - {{name: other, id: 22222222-2222-2222-2222-222222222222, keys: jwks.json}}\ntimeouts: {{drain: 1s}}\n{more}"
         );
         let keys = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dev.jwks.json")).unwrap();
         fs::write(dir.path().join("jwks.json"), keys).unwrap();
+        fs::create_dir(dir.path().join("grants")).unwrap();
         for (name, text) in [
             ("gateway.yaml", gateway.as_str()),
             ("routes.yaml", ROUTES),
-            ("grants.yaml", GRANTS),
+            ("grants/d.yaml", GRANTS),
             ("people.tsv", &people(100, 0, "")),
             ("admin.token", TOKEN),
         ] {
@@ -262,5 +263,32 @@ fn a_gate_that_is_off_holds_nothing_and_a_dry_run_publishes_nothing() {
     assert_eq!(gateway.serial(), 2);
     let (code, said) = gateway.cli(&["reload", "--dry-run"]);
     assert!(code == Some(0) && said.contains("unchanged: serial 2"), "{code:?} {said}");
+    gateway.end();
+}
+
+#[test]
+fn what_was_not_there_before_is_nobodys_gain_unless_nobody_can_list_it() {
+    let gateway = Gateway::start("");
+    let with = |route: &str| {
+        ROUTES.replace(
+            "tests:\n",
+            &format!("  - {{id: more, match: {{methods: [GET], path: \"{route}\"}}, require: orders}}\ntests:\n"),
+        )
+    };
+    gateway.replace("routes.yaml", &with("/more/{page}"));
+    assert_eq!(gateway.ask("POST /reload").1["serial"], 2, "a page that is spelled out");
+    gateway.replace("routes.yaml", &with("/more/{page...}"));
+    let (_, answer) = gateway.ask("POST /reload");
+    assert!(answer["held"].to_string().contains("100 of 100 principals of `d` gain access"), "{answer}");
+
+    // Another application, with a domain of its own.
+    let other = "- {name: other, hosts: [other.test], domain: e, upstream: u, gate: {tenants: [t], audiences: [a]}, \
+        routes: [{id: all, match: {methods: [GET], path: \"/{rest...}\"}, require: here}]}\n";
+    let domain = GRANTS.replace("domain: d", "domain: e").replace("people.tsv", "others.tsv");
+    gateway.replace("others.tsv", &people(50, 50, "here"));
+    gateway.replace("grants/e.yaml", &domain);
+    gateway.replace("routes.yaml", &with("/more/{page}").replace("tests:\n", &format!("{other}tests:\n")));
+    let (_, answer) = gateway.ask("POST /reload");
+    assert_eq!((&answer["outcome"], &answer["serial"]), (&"published".into(), &3.into()), "{answer}");
     gateway.end();
 }

@@ -30,7 +30,8 @@ impl fmt::Display for Share {
 /// What holds a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// More principals of a domain than this gain access, or may; `None`: any number may.
+    /// More principals of a domain than this gain access, or may; `None`: any number may. A domain that had none before may
+    /// have any.
     pub gain: Option<Share>,
     /// More principals of a domain than this lose access, or may; `None`: any number may.
     pub lose: Option<Share>,
@@ -56,8 +57,10 @@ impl Gate {
     pub fn weigh(self, impact: Impact) -> Weighed {
         let mut held = Vec::new();
         for (name, domain) in &impact.domains {
+            // Who first fills a domain takes nothing from anybody, and can be compared with nothing.
+            let gain = self.gain.filter(|_| domain.before > 0);
             let sides =
-                [(self.gain, domain.gain, &domain.gaining, "gain"), (self.lose, domain.lose, &domain.losing, "lose")];
+                [(gain, domain.gain, &domain.gaining, "gain"), (self.lose, domain.lose, &domain.losing, "lose")];
             for (share, count, who, word) in sides {
                 let share = share.filter(|share| count > self.few && share.is_exceeded(count, domain.principals));
                 held.extend(share.map(|share| {
@@ -108,7 +111,7 @@ mod tests {
     use crate::review::Opened;
 
     fn of(principals: usize, gain: usize, lose: usize) -> Impact {
-        let domain = policy::Impact { principals, gain, lose, ..policy::Impact::default() };
+        let domain = policy::Impact { principals, before: principals, gain, lose, ..policy::Impact::default() };
         Impact { domains: [(Arc::from("d"), domain)].into(), ..Impact::default() }
     }
 
@@ -131,6 +134,14 @@ mod tests {
         let none = Gate { gain: Share::percent(0), lose: None, few: 0, ..gate };
         assert_eq!(none.weigh(of(1_000_000, 1, 900_000)).held.len(), 1);
         assert_eq!(Share::percent(101), None);
+    }
+
+    #[test]
+    fn a_domain_that_is_filled_for_the_first_time_is_not_held_and_one_that_is_emptied_is() {
+        let mut impact = of(100, 100, 0);
+        impact.domains.values_mut().for_each(|domain| domain.before = 0);
+        assert!(Gate::default().weigh(impact).held.is_empty());
+        assert_eq!(Gate::default().weigh(of(100, 0, 100)).held.len(), 1);
     }
 
     #[test]

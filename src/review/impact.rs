@@ -66,6 +66,7 @@ pub fn impact(old: Tables<'_>, new: Tables<'_>) -> Impact {
         let [from, to] = [(0, turn.old), (1, turn.new)].map(|(side, taker)| taker.and_then(|taker| sign(side, taker)));
         let (gain, lose) = ways(from, to);
         turn.old.filter(|_| lose).into_iter().for_each(|taker| before.add(old.1, taker));
+        let gain = gain && !is_new_page(turn);
         turn.new.filter(|_| gain).into_iter().for_each(|taker| after.add(new.1, taker));
     }
     let mut asked = AskedByName::default();
@@ -178,6 +179,12 @@ fn ways(old: Option<&Sign>, new: Option<&Sign>) -> (bool, bool) {
             _ => (false, false),
         },
     }
+}
+
+/// Whether a route is for requests that nobody could make before, and no more than its file spells out: a page that is new,
+/// or an application. What it asks is what its author wants of those who come, so this is nobody's gain.
+fn is_new_page(turn: &Turn<'_>) -> bool {
+    turn.old.is_none() && turn.new.is_some_and(|(_, route)| turn.fresh || !route.pattern.takes_any_rest())
 }
 
 fn opened(turn: &Turn<'_>) -> Option<Opened> {
@@ -362,9 +369,18 @@ mod tests {
         all
     }
 
-    fn allowed(policy: &Policy, asker: &Asker) -> Vec<bool> {
-        let passes = |request: Request| request.try_on(policy).is_ok_and(|tried| tried.refusal.is_none());
-        requests(asker).into_iter().map(passes).collect()
+    /// Of each request whether it passes, and the route that takes it.
+    fn tried(policy: &Policy, asker: &Asker) -> Vec<(bool, Option<Arc<str>>)> {
+        let tried = |request: Request| match request.try_on(policy) {
+            Ok(tried) => (tried.refusal.is_none(), tried.grounds.route),
+            Err(_) => (false, None),
+        };
+        requests(asker).into_iter().map(tried).collect()
+    }
+
+    fn takes_any_rest(policy: &Policy, id: &str) -> bool {
+        let routes = policy.snapshot.routes.applications().iter().flat_map(|application| application.routes());
+        routes.into_iter().any(|route| *route.id == *id && route.pattern.takes_any_rest())
     }
 
     fn of(old: &Policy, new: &Policy) -> Impact {
@@ -399,9 +415,13 @@ mod tests {
             };
             for number in 1..=PEOPLE {
                 let (id, name) = (format!("t/00000000-0000-0000-0000-00000000000{number}"), format!("p{number}"));
-                let (before, after) = (allowed(&old, &asker(&id)), allowed(&new, &asker(&id)));
-                let gains = before.iter().zip(&after).any(|(before, after)| !before && *after);
-                let loses = before.iter().zip(&after).any(|(before, after)| *before && !after);
+                let (before, after) = (tried(&old, &asker(&id)), tried(&new, &asker(&id)));
+                let gains = before.iter().zip(&after).any(|((before, from), (after, to))| {
+                    // A page that is new and spelled out is nobody's gain.
+                    let told = from.is_some() || to.as_ref().is_some_and(|to| takes_any_rest(&new, to));
+                    !before && *after && told
+                });
+                let loses = before.iter().zip(&after).any(|((before, _), (after, _))| *before && !after);
                 let counted = |who: &[Arc<str>]| who.iter().any(|id| **id == *name);
                 if gains {
                     // Whoever is nobody here passes where nobody is asked who it is.
@@ -413,8 +433,8 @@ mod tests {
                 }
             }
             // Strangers.
-            let (before, after) = (allowed(&old, &Asker::Nobody), allowed(&new, &Asker::Nobody));
-            let opens = before.iter().zip(&after).any(|(before, after)| !before && *after);
+            let (before, after) = (tried(&old, &Asker::Nobody), tried(&new, &Asker::Nobody));
+            let opens = before.iter().zip(&after).any(|((before, _), (after, _))| !before && *after);
             prop_assert!(!opens || impact.opened.iter().any(|opened| opened.public), "{impact:?}");
             for opened in impact.opened.iter().filter(|opened| opened.public) {
                 let (method, url) = opened.sample.split_once(' ').unwrap();

@@ -110,6 +110,11 @@ impl Pattern {
         sample
     }
 
+    /// Whether it takes paths with any rest, which nobody can list.
+    pub fn takes_any_rest(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Rest(_)))
+    }
+
     /// The pattern without the names of its variables: alike for all that take the same paths.
     pub fn shape(&self) -> String {
         let part = |segment: &Segment| match segment {

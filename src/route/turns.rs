@@ -31,6 +31,8 @@ pub struct Turn<'r> {
     pub old: Option<Taker<'r>>,
     /// What takes them.
     pub new: Option<Taker<'r>>,
+    /// Whether the old map has no application for their host.
+    pub fresh: bool,
     /// One of them: the method, and the host with the path.
     pub sample: (Method, String),
 }
@@ -140,6 +142,7 @@ impl<'r, S: Clone + Eq + Hash> Pair<'r, S> {
         let turns = met.into_iter().filter(|(pair, _)| differ(pair)).map(|((before, after), (method, path))| Turn {
             old: self.before.taker(before),
             new: self.after.taker(after),
+            fresh: self.before.application.is_none(),
             sample: (method, format!("{}{path}", self.host)),
         });
         turns.collect()

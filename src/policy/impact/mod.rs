@@ -56,6 +56,8 @@ pub struct Asked<'s> {
 pub struct Impact {
     /// All principals of both states.
     pub principals: usize,
+    /// Those of the old state; none where the domain is new.
+    pub before: usize,
     /// Those that gain something, or may.
     pub gain: usize,
     /// Those that lose something, or may.
@@ -86,7 +88,10 @@ impl Impact {
     pub fn of(old: Option<&State<'_>>, new: Option<&State<'_>>, asked: &Asked<'_>) -> Self {
         match (old, new) {
             (Some(old), Some(new)) => Comparison::new(old, new, asked).run(),
-            (Some(old), None) => Self::whole(old.domain, Verdict { gain: false, lose: true }),
+            (Some(old), None) => {
+                let before = old.domain.people.len();
+                Self { before, ..Self::whole(old.domain, Verdict { gain: false, lose: true }) }
+            }
             (None, Some(new)) => Self::whole(new.domain, Verdict { gain: true, lose: false }),
             (None, None) => Self::default(),
         }
@@ -160,6 +165,7 @@ impl<'c> Comparison<'c> {
             let lose = |principal: &Principal<'_>| Verdict { gain: false, lose: principal.status() == Status::Active };
             gone.for_each(|principal| impact.count(principal, lose(&principal)));
         }
+        impact.before = old.people.len();
         impact.principals = new.people.len() + old.people.len().saturating_sub(met);
         impact
     }
