@@ -28,6 +28,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "routes",
         "grants",
         "revoked",
+        "reload",
         "tenants",
         "issuers",
         "tokens",
@@ -37,8 +38,23 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "rates",
         "log",
     ];
-    let [_, listeners, admin, routes, grants, revoked, tenants, issuers, tokens, trusted, limits, timeouts, rates, log] =
-        file(root, keys, report)?;
+    let [
+        _,
+        listeners,
+        admin,
+        routes,
+        grants,
+        revoked,
+        reload,
+        tenants,
+        issuers,
+        tokens,
+        trusted,
+        limits,
+        timeouts,
+        rates,
+        log,
+    ] = file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
     }
@@ -50,6 +66,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         grants,
         databases,
         revoked: self::revoked(revoked, report),
+        reload: super::reload::reload(reload, report),
         tenants: tenants.items(report).iter().filter_map(|node| tenant(node, report)).collect(),
         issuers: issuers.items(report).iter().filter_map(|node| issuer(node, report)).collect(),
         tokens: self::tokens(tokens, report),

@@ -9,6 +9,7 @@ mod entrance;
 mod gateway;
 mod grants;
 mod listeners;
+mod reload;
 mod revoked;
 mod routes;
 mod scalar;
