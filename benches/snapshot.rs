@@ -21,6 +21,7 @@ use portcullis::document;
 use portcullis::model::Tenant;
 use portcullis::policy::{Domain, DomainId};
 use portcullis::reload::{self, PolicyFiles};
+use portcullis::review::impact;
 use portcullis::snapshot::{Live, Reader, Snapshot};
 use world::World;
 
@@ -89,6 +90,39 @@ fn read(criterion: &mut Criterion, principals: usize) {
             });
         });
         names.iter().for_each(|name| fs::remove_file(at(name)).unwrap());
+    }
+}
+
+/// Compares what is live with what may follow it, as the gate of a reload does: everybody's holdings, and what routes ask.
+/// What there is to compare differs in nothing, in what a group holds, in who belongs to it, and in what all routes ask.
+fn compare(criterion: &mut Criterion, principals: usize) {
+    if principals > EACH_FILE {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let load = |routes: &str, grants: &str, people: &str| {
+        let written = [("routes.yaml", routes), ("grants.yaml", grants), ("p.tsv", people)];
+        written.into_iter().for_each(|(name, text)| fs::write(at(name), text).unwrap());
+        let tenants = vec![Tenant::of_objects("t", support::TENANT.parse().unwrap())];
+        let (routes, grants) = (vec![at("routes.yaml")], vec![at("grants.yaml")]);
+        let mut report = Report::new();
+        reload::load_policy(&PolicyFiles { routes, grants, tenants, feeds: Vec::new() }, &mut report).unwrap()
+    };
+    let (routes, grants) = (support::routes(100, "http://127.0.0.1:1"), support::grants_from(&["p.tsv".to_owned()]));
+    let people = support::people_tsv(0..principals);
+    let moved = people.replace("\tNoAdmin\t", "\t\t");
+    let live = load(&routes, &grants, &people);
+    for (name, routes, grants, people) in [
+        ("nothing", routes.clone(), grants.clone(), &people),
+        ("a group's grants", routes.clone(), grants.replace("admin:deny", "app:deny"), &people),
+        ("everybody's groups", routes.clone(), grants.clone(), &moved),
+        ("all routes", routes.replace("app.territory,", ""), grants, &people),
+    ] {
+        let next = load(&routes, &grants, people);
+        criterion.bench_function(&format!("snapshot/compare {principals}, differing: {name}"), |bencher| {
+            bencher.iter(|| impact((&live.routes, &live.domains), (&next.routes, &next.domains)));
+        });
     }
 }
 
@@ -173,6 +207,7 @@ fn main() {
     for principals in [100_000, 1_000_000].into_iter().chain(support::largest()) {
         build(&mut criterion, principals);
         read(&mut criterion, principals);
+        compare(&mut criterion, principals);
         swap(&mut criterion, principals);
         delta(&mut criterion, principals);
         entry(&mut criterion, principals);

@@ -6,10 +6,13 @@
 pub mod behind;
 mod certificates;
 pub mod feed;
+mod gate;
 mod load;
 mod named;
+mod outcome;
 mod pages;
 pub mod revoked;
+mod trials;
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,153 +20,54 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::policy::Domains;
+use crate::review::impact;
+use crate::route::RouteMap;
 use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
 use feed::{Feed, FeedState};
 
-pub use load::{Content, Loaded, PolicyFiles, check_shape, load, load_for_review, load_policy, read_documents, sha256};
+pub use gate::{Gate, Share, Weighed};
+pub use load::{
+    Content, Loaded, PolicyFiles, Why, check_shape, load, load_for_review, load_policy, read_documents, sha256,
+};
+pub use outcome::{Counts, LastReload, ReloadOutcome, Trigger};
 
 /// How many reloads may wait for their turn; more are refused, since each would read the same files.
 const WAITING: usize = 8;
 
-/// What set a reload off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// A watched file changed.
-    FileChange,
-    /// SIGHUP.
-    Signal,
-    /// `POST /reload`.
-    Request,
-}
-
-impl Trigger {
-    /// The word that logs and `/status` use.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::FileChange => "file_change",
-            Self::Signal => "signal",
-            Self::Request => "request",
-        }
-    }
-}
-
-/// How many of each there are in a published policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Applications.
-    pub applications: usize,
-    /// Routes of all applications.
-    pub routes: usize,
-    /// Policy domains.
-    pub domains: usize,
-    /// Principals of all domains.
-    pub principals: usize,
-    /// Grants of all domains.
-    pub grants: usize,
-}
-
-impl Counts {
-    /// Those of what is live.
-    pub fn of(live: &Live) -> Self {
-        let snapshot = live.load();
-        let (applications, routes) = snapshot.routes.counts();
-        let (domains, principals, grants) = snapshot.domains.counts();
-        Self { applications, routes, domains, principals, grants }
-    }
-}
-
-/// What came of a reload.
+/// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReloadOutcome {
-    /// New policy decides from now on.
-    Published {
-        /// Its serial.
-        serial: u64,
-        /// What it holds.
-        counts: Counts,
-        /// Warnings as people read them; empty if there are none.
-        report: String,
-    },
-    /// The files say what is live already; nothing was published.
-    Unchanged {
-        /// The serial of what is live.
-        serial: u64,
-    },
-    /// The files have faults; what was live still is.
-    Rejected {
-        /// The serial of what is live.
-        serial: u64,
-        /// How many faults.
-        errors: usize,
-        /// All of them as people read them, each with file, line, column, excerpt and help.
-        report: String,
-    },
-    /// Loading itself broke (a defect of this program, not of the files); what was live still is.
-    Broken {
-        /// The serial of what is live.
-        serial: u64,
-    },
-}
-
-impl ReloadOutcome {
-    /// The word that logs and `/status` use.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Published { .. } => "published",
-            Self::Unchanged { .. } => "unchanged",
-            Self::Rejected { .. } => "rejected",
-            Self::Broken { .. } => "broken",
-        }
-    }
-
-    /// Whether what is live is what the files say.
-    pub const fn is_good(&self) -> bool {
-        match self {
-            Self::Published { .. } | Self::Unchanged { .. } => true,
-            Self::Rejected { .. } | Self::Broken { .. } => false,
-        }
-    }
-
-    /// The serial of what is live afterwards.
-    pub const fn serial(&self) -> u64 {
-        match self {
-            Self::Published { serial, .. }
-            | Self::Unchanged { serial }
-            | Self::Rejected { serial, .. }
-            | Self::Broken { serial } => *serial,
-        }
-    }
-
-    /// How many faults kept the files from being used.
-    pub const fn errors(&self) -> usize {
-        match self {
-            Self::Published { .. } | Self::Unchanged { .. } => 0,
-            Self::Rejected { errors, .. } => *errors,
-            Self::Broken { .. } => 1,
-        }
-    }
-}
-
-/// The last reload, for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastReload {
-    /// When it ended, in seconds since the Unix epoch.
-    pub at: u64,
+pub struct Order {
     /// What set it off.
     pub trigger: Trigger,
-    /// [`ReloadOutcome::word`].
-    pub outcome: &'static str,
-    /// [`ReloadOutcome::is_good`].
-    pub good: bool,
-    /// [`ReloadOutcome::errors`].
-    pub errors: usize,
+    /// Who asked, where somebody did: the address that the call came from.
+    pub by: Option<String>,
+    /// How far it is to go.
+    pub mode: Mode,
+}
+
+/// How far a reload goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To be published, unless something is against it.
+    Usual,
+    /// To be published whatever the gate says, for this reason. Faults and failing tests are against it all the same.
+    Forced(String),
+    /// Not to be published: what would come of it is told.
+    Dry,
+}
+
+impl From<Trigger> for Order {
+    fn from(trigger: Trigger) -> Self {
+        Self { trigger, by: None, mode: Mode::Usual }
+    }
 }
 
 struct Command {
-    trigger: Trigger,
+    order: Order,
     answer: Option<oneshot::Sender<ReloadOutcome>>,
 }
 
@@ -183,25 +87,42 @@ impl Handle {
 
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
-        let _due = self.commands.try_send(Command { trigger, answer: None });
+        let _due = self.commands.try_send(Command { order: trigger.into(), answer: None });
     }
 
     /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
-    pub async fn reload(&self, trigger: Trigger) -> Option<ReloadOutcome> {
+    pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command { trigger, answer: Some(answer) }).ok()?;
+        self.commands.try_send(Command { order: order.into(), answer: Some(answer) }).ok()?;
         outcome.await.ok()
     }
 
     /// The last reload; `None` if there was none since the start.
     pub fn last(&self) -> Option<LastReload> {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// What a look at the files brought, weighed against what is live.
+enum Found {
+    None,
+    Good {
+        /// What is to be published; nothing where it is held, or only tried.
+        publish: Option<(Box<Loaded>, Arc<RouteMap>, Arc<Domains>)>,
+        weighed: Box<Weighed>,
+        report: String,
+    },
+    Faulty {
+        why: Why,
+        errors: usize,
+        report: String,
+    },
 }
 
 /// The task that reloads.
 pub struct Reloader {
     files: Arc<PolicyFiles>,
+    gate: Gate,
     /// What is live, to know whether files say anything new.
     loaded: Loaded,
     live: Arc<Live>,
@@ -215,7 +136,7 @@ impl Reloader {
     /// Makes the task and the way to ask it. `loaded` is what `live` was started with; `watcher` is
     /// told which files to watch besides those it knows.
     pub fn new(
-        files: PolicyFiles,
+        (files, gate): (PolicyFiles, Gate),
         loaded: Loaded,
         live: Arc<Live>,
         telemetry: Arc<Telemetry>,
@@ -225,14 +146,14 @@ impl Reloader {
         let last = Arc::new(Mutex::new(None));
         let handle = Handle { commands: sender, last: Arc::clone(&last), feeds: files.feeds.clone().into() };
         feed::begin(&loaded.fed);
-        (Self { files: Arc::new(files), loaded, live, telemetry, watcher, commands, last }, handle)
+        (Self { files: Arc::new(files), gate, loaded, live, telemetry, watcher, commands, last }, handle)
     }
 
     /// Reloads whenever it is asked to, until nobody can ask any more.
     pub async fn run(mut self) {
         self.watch_dependencies();
-        while let Some(Command { trigger, answer }) = self.commands.recv().await {
-            let outcome = self.reload(trigger).await;
+        while let Some(Command { order, answer }) = self.commands.recv().await {
+            let outcome = self.reload(&order).await;
             if let Some(answer) = answer {
                 // Whoever asked may have gone away; the outcome is logged all the same.
                 let _gone = answer.send(outcome);
@@ -240,23 +161,44 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, trigger: Trigger) -> ReloadOutcome {
+    async fn reload(&mut self, order: &Order) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
         let known = self.loaded.content.clone();
-        let work = behind::behind(move || load::load_if_changed(&files, &known));
+        // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
+        let (live, gate, mode) = (self.live.load(), self.gate, order.mode.clone());
+        let work = behind::behind(move || match load::load_if_changed(&files, &known) {
+            load::Change::Good { mut loaded, routes, domains, report } => {
+                let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
+                let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
+                let publish = match mode {
+                    Mode::Usual => weighed.held.is_empty(),
+                    Mode::Forced(_) => true,
+                    Mode::Dry => false,
+                };
+                // What is not to be published is freed here, which takes a while.
+                Found::Good { publish: publish.then_some((loaded, routes, domains)), weighed, report }
+            }
+            load::Change::None => Found::None,
+            load::Change::Faulty { why, errors, report } => Found::Faulty { why, errors, report },
+        });
+        let found = work.await;
         let serial = self.live.load().serial;
-        let outcome = match work.await {
-            Some(load::Change::None) => ReloadOutcome::Unchanged { serial },
-            Some(load::Change::Good { mut loaded, routes, domains, report }) => {
+        let outcome = match found {
+            Some(Found::None) => ReloadOutcome::Unchanged { serial },
+            Some(Found::Good { publish: Some((mut loaded, routes, domains)), weighed, report }) => {
                 let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
                 self.loaded = *loaded;
                 self.watch_dependencies();
-                ReloadOutcome::Published { serial, counts: Counts::of(&self.live), report }
+                ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
             }
-            Some(load::Change::Faulty { errors, report }) => ReloadOutcome::Rejected { serial, errors, report },
+            Some(Found::Good { publish: None, weighed, report }) => match order.mode {
+                Mode::Dry => ReloadOutcome::Tried { serial, weighed, report },
+                Mode::Usual | Mode::Forced(_) => ReloadOutcome::Held { serial, weighed, report },
+            },
+            Some(Found::Faulty { why, errors, report }) => ReloadOutcome::Rejected { serial, why, errors, report },
             None => ReloadOutcome::Broken { serial },
         };
-        self.say(trigger, &outcome);
+        self.say(order, &outcome);
         outcome
     }
 
@@ -265,12 +207,22 @@ impl Reloader {
     }
 
     /// Tells everybody: the log, the metrics, and whoever asks for the status.
-    fn say(&self, trigger: Trigger, outcome: &ReloadOutcome) {
+    fn say(&self, order: &Order, outcome: &ReloadOutcome) {
         let at = now();
-        let trigger_word = trigger.word();
+        let Order { trigger, by, mode } = order;
+        let (trigger_word, by) = (trigger.word(), by.as_deref().unwrap_or("-"));
+        if *mode == Mode::Dry {
+            // Nothing happened that anybody has to be told of but who asked.
+            tracing::info!(by, outcome = outcome.word(), "policy files tried, nothing was published");
+            return;
+        }
         match outcome {
-            ReloadOutcome::Published { serial, counts, report } => {
+            ReloadOutcome::Published { serial, counts, weighed, report } => {
                 self.telemetry.policy_loaded(*serial, at);
+                if let Mode::Forced(reason) = mode {
+                    let held = weighed.held.join("; ");
+                    tracing::warn!(serial, by, reason, held, "policy published by force");
+                }
                 tracing::info!(
                     serial,
                     trigger = trigger_word,
@@ -282,16 +234,30 @@ impl Reloader {
                 );
                 print(report);
             }
+            ReloadOutcome::Held { serial, weighed, report } => {
+                self.telemetry.reload_held(at);
+                let held = weighed.held.join("; ");
+                tracing::error!(
+                    serial,
+                    trigger = trigger_word,
+                    held,
+                    "policy files held by the gate, the last ones stay"
+                );
+                print(report);
+            }
+            // Only told to whoever asked; see above.
+            ReloadOutcome::Tried { .. } => {}
             ReloadOutcome::Unchanged { serial } => {
                 // Undoing a bad edit ends in this arm too, and then the files are good again.
                 self.telemetry.policy_loaded(*serial, self.live.load().loaded_at);
                 tracing::info!(serial, trigger = trigger_word, "policy files say what is live already");
             }
-            ReloadOutcome::Rejected { serial, errors, report } => {
+            ReloadOutcome::Rejected { serial, why, errors, report } => {
                 self.telemetry.reload_failed(at);
                 tracing::error!(
                     serial,
                     trigger = trigger_word,
+                    why = why.word(),
                     errors,
                     "policy files rejected, the last good ones stay"
                 );
@@ -302,8 +268,18 @@ impl Reloader {
                 tracing::error!(serial, trigger = trigger_word, "loading the policy broke, the last good one stays");
             }
         }
-        let last =
-            LastReload { at, trigger, outcome: outcome.word(), good: outcome.is_good(), errors: outcome.errors() };
+        let last = LastReload {
+            at,
+            trigger: *trigger,
+            outcome: outcome.word(),
+            good: outcome.is_good(),
+            errors: outcome.errors(),
+            held: outcome
+                .weighed()
+                .map(|weighed| weighed.held.clone())
+                .filter(|_| !outcome.is_good())
+                .unwrap_or_default(),
+        };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }
@@ -395,7 +371,8 @@ mod tests {
             let (changed, _changes) = mpsc::channel(1);
             let watcher = Watcher::start(Vec::new(), changed).unwrap();
             let telemetry = Telemetry::new("0", false);
-            let (reloader, handle) = Reloader::new(files, loaded, Arc::clone(&live), telemetry, watcher);
+            let (reloader, handle) =
+                Reloader::new((files, Gate::default()), loaded, Arc::clone(&live), telemetry, watcher);
             Self { dir, live, reloader, handle }
         }
 
@@ -404,7 +381,7 @@ mod tests {
         }
 
         async fn reload(&mut self) -> ReloadOutcome {
-            self.reloader.reload(Trigger::Signal).await
+            self.reloader.reload(&Trigger::Signal.into()).await
         }
     }
 
@@ -423,7 +400,8 @@ mod tests {
         fixture.write("routes.yaml", &ROUTES.replace("[GET]", "[GET, POST]"));
         let outcome = fixture.reload().await;
         let counts = Counts { applications: 1, routes: 1, domains: 1, principals: 1, grants: 1 };
-        assert_eq!(outcome, ReloadOutcome::Published { serial: 2, counts, report: String::new() });
+        let ReloadOutcome::Published { serial: 2, counts: told, report, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!((told, report.as_str()), (counts, ""));
         assert_eq!(fixture.live.load().serial, 2);
         assert_eq!(fixture.reload().await, ReloadOutcome::Unchanged { serial: 2 });
     }
@@ -434,7 +412,9 @@ mod tests {
         let before = fixture.live.load();
         fixture.write("routes.yaml", &ROUTES.replace("hosts:", "hostz:"));
         fixture.write("grants/app.yaml", &GRANTS.replace("grants:", "grantz:"));
-        let ReloadOutcome::Rejected { serial: 1, errors, report } = fixture.reload().await else { panic!() };
+        let ReloadOutcome::Rejected { serial: 1, why: Why::Faults, errors, report } = fixture.reload().await else {
+            panic!()
+        };
         assert!(errors >= 2 && report.contains("hostz") && report.contains("grantz"), "{report}");
         assert!(Arc::ptr_eq(&before, &fixture.live.load()));
         let last = fixture.handle.last().unwrap();

@@ -118,7 +118,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 
     let feeds = config.policy.feeds.clone();
     let (reloader, reload) =
-        Reloader::new(config.policy, first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
+        Reloader::new((config.policy, config.gate), first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
     let (keeper, revoked) = Keeper::new(
         first.revoked,
         (Arc::clone(&verifier), config.rules),

@@ -87,6 +87,7 @@ admin: {address: 'a:1', qqq: 1}
 routes: [r]
 grants: [g, {qqq: 1, postgres: {domain: d, url: u, qqq: 1, queries: {principals: q, qqq: 1}}}]
 revoked: {qqq: 1}
+reload: {qqq: 1, gate: {qqq: 1}}
 tenants: [{name: n, id: i, qqq: 1, app_keys: [{appid: a, qqq: 1}]}]
 issuers: [{name: n, issuer: i, qqq: 1}]
 tokens: {qqq: 1}

@@ -259,7 +259,9 @@ fn everything_at_once_for_a_long_time_loses_nothing_and_grows_nothing() {
     let done = Done::default();
     let addresses = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     let mut backends = addresses.map(|address| life(address, &done));
-    let setup = Setup::to(&backends.each_ref().map(Backend::url)).timeouts("upstream_idle: 1s, client_body: 5s");
+    let mut setup = Setup::to(&backends.each_ref().map(Backend::url)).timeouts("upstream_idle: 1s, client_body: 5s");
+    // Each edit opens a route.
+    setup.more.push_str("reload: {gate: off}\n");
     let routes = setup.routes.clone();
     let process = setup.spawn();
     assert_eq!(process.ask(get("/health/", "")).status, 401);

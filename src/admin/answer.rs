@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::proxy::{ServerState, UpstreamState};
 use crate::reload::feed::FeedState;
-use crate::reload::{self, Counts, LastReload, ReloadOutcome};
+use crate::reload::{self, Counts, LastReload, ReloadOutcome, Weighed};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
 
@@ -35,7 +35,8 @@ pub fn version(version: &str) -> Value {
 ///  "revoked": {"generation": 2, "entries": 3, "sources": [...]},
 ///  "databases": [{"domain": "iom", "address": "db:5432/iom", "connected": true, "fault": null, "age_seconds": 2,
 ///    "stale": false, "withheld": false, "rows_refused": 0}],
-///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2}}
+///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2,
+///    "held": []}}
 /// ```
 /// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
 /// while there was none.
@@ -167,34 +168,83 @@ pub(super) fn key_sets(admin: &Admin, now: u64) -> Vec<KeySetState<'_>> {
     sets
 }
 
-/// The status of the answer to `POST /reload`: 200 if what is live is what the files say, 422 if they have faults.
+/// The status of the answer to `POST /reload`: 200 if what is live is what the files say, or if nothing but an answer was
+/// asked for; 409 if the gate holds them, 422 if they have faults or their tests fail.
 pub fn reload_status(outcome: &ReloadOutcome) -> StatusCode {
     match outcome {
         ReloadOutcome::Published { .. } | ReloadOutcome::Unchanged { .. } => StatusCode::OK,
+        ReloadOutcome::Tried { .. } => StatusCode::OK,
+        ReloadOutcome::Held { .. } => StatusCode::CONFLICT,
         ReloadOutcome::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadOutcome::Broken { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 /// `POST /reload`: `{"outcome": "published", "serial": 4, "counts": {...}, "report": ""}` where `report` holds the
-/// warnings as text; `{"outcome": "unchanged", "serial": 3}`; `{"outcome": "rejected", "serial": 3, "errors": 2,
-/// "report": "error[...]..."}` where `report` holds every fault as text; or `{"outcome": "broken", "serial": 3,
-/// "errors": 1}`. `serial` is what is live afterwards.
+/// warnings as text; `{"outcome": "unchanged", "serial": 3}`; `{"outcome": "rejected", "serial": 3, "why":
+/// "faults", "errors": 2, "report": "error[...]..."}` where `report` holds every fault as text, or with `why` `tests`
+/// every test that fails; or `{"outcome": "broken", "serial": 3,
+/// "errors": 1}`. `published`, `held` (over the gate) and `tried` (`dry_run`) have what [`weigh`] adds; the last two a
+/// `"verdict"`, `publish` or `hold`, too. `serial` is what is live afterwards.
 pub fn reload(outcome: &ReloadOutcome) -> Value {
     let mut body = json!({ "outcome": outcome.word(), "serial": outcome.serial() });
     match outcome {
         ReloadOutcome::Unchanged { .. } => {}
-        ReloadOutcome::Published { counts, report, .. } => {
+        ReloadOutcome::Published { counts, weighed, report, .. } => {
             set(&mut body, "counts", counts_body(*counts));
             set(&mut body, "report", json!(report));
+            weigh(&mut body, weighed);
         }
-        ReloadOutcome::Rejected { errors, report, .. } => {
+        ReloadOutcome::Held { weighed, report, .. } | ReloadOutcome::Tried { weighed, report, .. } => {
+            set(&mut body, "report", json!(report));
+            set(&mut body, "verdict", json!(if weighed.held.is_empty() { "publish" } else { "hold" }));
+            weigh(&mut body, weighed);
+        }
+        ReloadOutcome::Rejected { why, errors, report, .. } => {
+            set(&mut body, "why", json!(why.word()));
             set(&mut body, "errors", json!(errors));
             set(&mut body, "report", json!(report));
         }
         ReloadOutcome::Broken { .. } => set(&mut body, "errors", json!(outcome.errors())),
     }
     body
+}
+
+/// `"held": ["..."]`, one sentence for each cause, and `"changes": {"domains": [{"domain": "d", "principals": 100, "gain":
+/// 3, "lose": 0, "gaining": ["ann"], "losing": []}], "opened": [{"application": "app", "route": "r", "request": "GET
+/// app.test/r", "public": true, "before": null}], "more_opened": 0, "applications_gone": [], "routes_changed": 1}`. Of
+/// principals and requests, some are named.
+fn weigh(body: &mut Value, weighed: &Weighed) {
+    let impact = &weighed.impact;
+    let names = |who: &[Arc<str>]| who.iter().map(|id| json!(&**id)).collect::<Vec<_>>();
+    let domains = impact.domains.iter().map(|(name, domain)| {
+        json!({
+            "domain": &**name,
+            "principals": domain.principals,
+            "gain": domain.gain,
+            "lose": domain.lose,
+            "gaining": names(&domain.gaining),
+            "losing": names(&domain.losing),
+        })
+    });
+    let opened = impact.opened.iter().map(|opened| {
+        json!({
+            "application": &*opened.application,
+            "route": &*opened.route,
+            "request": opened.sample,
+            "public": opened.public,
+            "before": opened.before.as_deref(),
+        })
+    });
+    set(body, "held", json!(weighed.held));
+    let changes = json!({
+        "domains": domains.collect::<Vec<_>>(),
+        "opened": opened.collect::<Vec<_>>(),
+        "more_opened": impact.more_opened,
+        "applications_gone": names(&impact.gone),
+        "routes_changed": impact.turns,
+    });
+    set(body, "changes", changes);
 }
 
 pub(super) fn last_reload(last: &LastReload, now: u64) -> Value {
@@ -204,6 +254,7 @@ pub(super) fn last_reload(last: &LastReload, now: u64) -> Value {
         "trigger": last.trigger.word(),
         "outcome": last.outcome,
         "errors": last.errors,
+        "held": last.held,
     })
 }
 

@@ -9,7 +9,7 @@
 //! | `GET /version` | name and version |
 //! | `GET /status` | serial, counts, ages |
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
-//! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file` |
+//! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file`. `?dry_run=true` publishes nothing, `?force=true&reason=TEXT` what the gate would hold |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
@@ -17,10 +17,12 @@
 
 pub mod answer;
 mod ready;
+mod reload;
 mod revoked;
 pub mod token;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::proxy::Fleet;
-use crate::reload::{Handle, Trigger};
+use crate::reload::Handle;
 use crate::snapshot::Live;
 use crate::source::jwks::Intervals;
 use crate::telemetry::Telemetry;
@@ -92,10 +94,10 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 let admin = Arc::clone(&admin);
                 tokio::spawn(async move {
-                    connection(stream, admin).await;
+                    connection(stream, peer, admin).await;
                     drop(place);
                 });
             }
@@ -107,10 +109,15 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     }
 }
 
-async fn connection(stream: TcpStream, admin: Arc<Admin>) {
+/// Where a call came from.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
+async fn connection(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let admin = Arc::clone(&admin);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Peer(peer));
         async move { Ok::<_, Infallible>(admin.answer(&head, body).await) }
     });
     let serving = http1::Builder::new()
@@ -178,22 +185,6 @@ impl Admin {
             }
             Err(_panicked_or_cancelled) => {
                 Some(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked"))
-            }
-        }
-    }
-
-    async fn reload(&self, head: &Parts) -> Answer {
-        if let Some(refused) = self.refused(head).await {
-            return refused;
-        }
-        match self.reload.reload(Trigger::Request).await {
-            Some(outcome) => {
-                let status = answer::reload_status(&outcome);
-                json(status, &answer::reload(&outcome))
-            }
-            None => {
-                let text = "too many reloads are waiting already, or the process is ending";
-                with(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", text), RETRY_AFTER, "1")
             }
         }
     }
@@ -292,8 +283,13 @@ mod tests {
         let telemetry = Telemetry::new("0", false);
         let (changed, _changes) = tokio::sync::mpsc::channel(1);
         let watcher = Watcher::start(Vec::new(), changed).unwrap();
-        let (reloader, reload) =
-            Reloader::new(policy(dir.path()), loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
+        let (reloader, reload) = Reloader::new(
+            (policy(dir.path()), crate::reload::Gate::default()),
+            loaded,
+            Arc::clone(&live),
+            Arc::clone(&telemetry),
+            watcher,
+        );
         tokio::spawn(reloader.run());
         let verifier = Arc::new(Verifier::new(Issuers::new(vec![issuer]), rules, 10));
         let files = RevokedFiles { files: Vec::new(), store: Some(dir.path().join("store.yaml")) };

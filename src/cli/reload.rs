@@ -7,13 +7,27 @@ use serde_json::Value;
 
 use crate::cli::client::Admin;
 use crate::cli::{ConfigFile, Exit, Failure, Output, complain, say};
+use crate::route::query::encoded;
 
 /// Compiling a large set of grants takes a while; the answer comes when it is done.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// `reload`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 what is live is what the files say (with --dry-run: they would be published), 1 the gate holds \
+them, 2 usage, 3 the files have faults, 4 their tests fail, 5 no answer."
+)]
 pub(super) struct Options {
+    /// Publish nothing; say what would come of it, and what would change for how many.
+    #[arg(long, conflicts_with = "force")]
+    dry_run: bool,
+    /// Publish what the gate would hold. Faults and failing tests are against it all the same.
+    #[arg(long, requires = "reason")]
+    force: bool,
+    /// Why; the gateway logs it.
+    #[arg(long, value_name = "TEXT", requires = "force")]
+    reason: Option<String>,
     #[command(flatten)]
     config: ConfigFile,
     /// How the result is printed.
@@ -21,14 +35,28 @@ pub(super) struct Options {
     output: Output,
 }
 
-/// Asks for a reload and says what came of it: exit code 0 if what is live is what the files say, 3 if they have
-/// faults, which are printed.
+impl Options {
+    /// What is asked of the admin listener.
+    fn target(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("/reload?force=true&reason={}", encoded(reason)),
+            None if self.dry_run => "/reload?dry_run=true".to_owned(),
+            None => "/reload".to_owned(),
+        }
+    }
+}
+
+/// Asks for a reload and says what came of it.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let admin = Admin::of(&options.config.path)?;
     let token = admin.token()?;
-    let answer = admin.ask("POST", "/reload", Some(&token), PATIENCE)?;
+    let answer = admin.ask("POST", &options.target(), Some(&token), PATIENCE)?;
+    let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let is = |name: &str, word: &str| result.get(name).is_some_and(|value| value == word);
     let exit = match answer.status {
+        200 if is("verdict", "hold") => Exit::Findings,
         200 => Exit::Ok,
+        422 if is("why", "tests") => Exit::TestsFailed,
         422 => Exit::Configuration,
         401 | 403 => {
             let message = "the gateway does not accept the admin token; is this the configuration that it runs with?";
@@ -40,15 +68,57 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         say(answer.body.trim_end());
         return Ok(exit);
     }
-    let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();
     if !text("report").is_empty() {
         complain(text("report").trim_end());
     }
-    match (exit, result.get("serial")) {
-        (Exit::Ok, Some(serial)) => say(format_args!("{}: serial {serial}", text("outcome"))),
+    if let (true, Some(changes)) = (options.dry_run, result.get("changes")) {
+        say(in_words(changes).trim_end());
+    }
+    for held in result.get("held").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        complain(format_args!("held: {held}"));
+    }
+    match (text("outcome"), result.get("serial")) {
+        ("tried", Some(serial)) => say(format_args!("would {}: the gateway keeps serial {serial}", text("verdict"))),
+        ("held", Some(serial)) => complain(format_args!(
+            "not reloaded: the gateway keeps serial {serial}; if this is meant, `portcullis reload --force --reason TEXT`"
+        )),
+        (outcome, Some(serial)) if exit == Exit::Ok => say(format_args!("{outcome}: serial {serial}")),
         (_, Some(serial)) => complain(format_args!("not reloaded: the gateway keeps serial {serial}")),
-        (_, None) => complain(format_args!("not reloaded: the gateway answered {}", answer.status)),
+        (_, None) => {
+            let why = text("message");
+            complain(format_args!("not reloaded: the gateway answered {} {why}", answer.status));
+        }
     }
     Ok(exit)
+}
+
+/// What would change, a line for each.
+fn in_words(changes: &Value) -> String {
+    let mut lines = String::new();
+    let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for domain in list(changes, "domains") {
+        let (name, all) = (text(&domain, "domain"), number(&domain, "principals"));
+        for (word, who) in [("gain", "gaining"), ("lose", "losing")] {
+            let named: Vec<String> = list(&domain, who).iter().filter_map(|id| Some(id.as_str()?.to_owned())).collect();
+            let (count, named) = (number(&domain, word), named.join(", "));
+            if count > 0 {
+                lines.push_str(&format!("{name}: {count} of {all} principals {word} access, or may ({named})\n"));
+            }
+        }
+    }
+    for opened in list(changes, "opened") {
+        let what = if opened.get("public").is_some_and(|public| public == true) { "public" } else { "gate_only" };
+        lines.push_str(&format!("{what} now: {} ({})\n", text(&opened, "request"), text(&opened, "route")));
+    }
+    for name in list(changes, "applications_gone") {
+        lines.push_str(&format!("gone: application {}\n", name.as_str().unwrap_or_default()));
+    }
+    let turns = number(changes, "routes_changed");
+    if turns > 0 {
+        lines.push_str(&format!("routes: {turns} changes of what takes requests, or of what it asks\n"));
+    }
+    if lines.is_empty() { "nobody's access changes\n".to_owned() } else { lines }
 }

@@ -21,6 +21,8 @@ pub struct GatewayDocument {
     pub databases: Vec<DatabaseDocument>,
     /// Where it stands whose tokens are not believed any more. Default: nowhere.
     pub revoked: RevokedFilesDocument,
+    /// How reloads are made.
+    pub reload: ReloadDocument,
     /// Entra tenants whose tokens are verified.
     pub tenants: Vec<TenantDocument>,
     /// Other OIDC issuers whose tokens are verified.
@@ -125,6 +127,28 @@ pub struct AdminDocument {
     pub token_file: Option<Located<String>>,
     /// Whether an upstream without any fit server makes the process unready. Default: false.
     pub ready_needs_upstreams: bool,
+}
+
+/// `reload`.
+#[derive(Clone, Debug)]
+pub struct ReloadDocument {
+    /// How much may change unasked.
+    pub gate: GateDocument,
+}
+
+/// `gate`: what holds a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateDocument {
+    /// The share of principals, in percent, of which more may not gain access. Default: 20. `None`: off.
+    pub gain: Option<u8>,
+    /// The same for losses.
+    pub lose: Option<u8>,
+    /// How many principals never count as too many. Default: 10.
+    pub few: usize,
+    /// Whether routes that become public hold it. Default: true.
+    pub public_routes: bool,
+    /// Whether applications that are gone hold it. Default: true.
+    pub applications_gone: bool,
 }
 
 /// `revoked`. Both are relative to this file.

@@ -152,6 +152,11 @@ pub struct Demands {
 }
 
 impl Rules {
+    /// The kind of the object that requests are about.
+    pub fn object_kind<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
+        self.object.as_ref().map(|object| domain.kind_name(object.kind))
+    }
+
     /// See [`Demands`].
     pub fn demands(&self) -> Demands {
         let mut asked = Demands::default();

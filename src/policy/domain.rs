@@ -89,6 +89,8 @@ pub struct Frame {
     pub(super) values: Vec<NodeNames>,
     pub(super) kinds: Names,
     pub(super) rights: Names,
+    /// Whether rights with dots lie below those that their names begin with.
+    pub(super) tree_of_rights: bool,
     pub(super) right_intervals: Vec<Interval>,
     /// By right: the rights that bring it, in any number of steps.
     pub(super) implied_by: Vec<Box<[RightId]>>,
@@ -149,6 +151,11 @@ impl Frame {
     /// A right's name.
     pub fn right_name(&self, right: RightId) -> &str {
         self.rights.name(right.0)
+    }
+
+    /// Whether rights with dots lie below those that their names begin with.
+    pub(super) fn has_tree_of_rights(&self) -> bool {
+        self.tree_of_rights
     }
 
     /// A flag's name.

@@ -127,6 +127,12 @@ impl Values {
         values.iter().filter_map(|value| number(value)).fold(0, |mask, number| mask | bit(*number))
     }
 
+    /// All values, as they are compared, with the numbers of their groups.
+    fn iter(&self) -> impl Iterator<Item = (String, u8)> {
+        let guids = self.guids.iter().map(|(value, number)| (value.to_string(), *number));
+        guids.chain(self.texts.iter().map(|(value, number)| (value.to_string(), *number)))
+    }
+
     /// All groups that any value is mapped to.
     fn all(&self) -> u64 {
         self.guids.values().chain(self.texts.values()).fold(0, |mask, number| mask | bit(*number))
@@ -168,6 +174,14 @@ impl Domain {
             }
         }
         member
+    }
+
+    /// All values of tokens that are mapped, each with its claim and its group.
+    pub(super) fn mapped_values(&self) -> impl Iterator<Item = (&'static str, String, &MappedGroup)> {
+        let group = |number: u8| self.mapping.groups.get(usize::from(number));
+        let by_group = self.mapping.by_group.iter().map(|(value, number)| ("groups", value, number));
+        let by_role = self.mapping.by_role.iter().map(|(value, number)| ("roles", value, number));
+        by_group.chain(by_role).filter_map(move |(claim, value, number)| Some((claim, value, group(number)?)))
     }
 
     /// Whether tokens are mapped to any group of this domain.

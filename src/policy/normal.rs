@@ -69,6 +69,60 @@ pub fn scopes_in_words(domain: &Domain, rules: &Rules, name: VariableName<'_>) -
     lines
 }
 
+/// What compiled rules ask, for those who keep no outlines: in words, so that it can be compared with another domain's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// All of it: rules of equal texts decide alike whoever holds alike.
+    text: String,
+    /// What must all hold, where it is as simple as that.
+    all: Option<Normal>,
+}
+
+impl Program {
+    /// What rules ask; path variables are called by where they stand.
+    pub fn of(domain: &Domain, rules: &Rules) -> Self {
+        let name = |variable| {
+            let (Variable::Segment(index) | Variable::Rest(index)) = variable;
+            format!("{{{index}}}")
+        };
+        let writer = Writer { domain, rules, name: &name };
+        let mut text = scopes_in_words(domain, rules, &name).join("; ");
+        text.extend(object_in_words(domain, rules, &name).map(|object| format!("; object = {object}")));
+        let mut terms = Some(Vec::new());
+        for step in &rules.steps {
+            match step {
+                Step::Check { check, otherwise } => {
+                    let term = Normal::Term(writer.term(check));
+                    text.push_str(&format!("\n{} else {otherwise:?}", term.text()));
+                    terms = terms.filter(|_| otherwise.is_none());
+                    terms.iter_mut().for_each(|terms| terms.push(term.clone()));
+                }
+                Step::Jump(to) => {
+                    text.push_str(&format!("\ngo to {to}"));
+                    terms = None;
+                }
+                Step::Permit => text.push_str("\npermit"),
+            }
+        }
+        Self { text, all: terms.map(|terms| all(terms.into_iter())) }
+    }
+
+    /// All of it in words; see the fields.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether whoever meets this also meets `other`, if scopes and levels of both are the same. Only what is plain to
+    /// see is found.
+    pub fn implies(&self, other: &Self) -> bool {
+        let scopes = |program: &Self| program.text.lines().next().map(str::to_owned);
+        match (&self.all, &other.all) {
+            (Some(own), Some(asked)) => scopes(self) == scopes(other) && own.implies(asked),
+            _ => false,
+        }
+    }
+}
+
 /// The object of a route.
 pub fn object_in_words(domain: &Domain, rules: &Rules, name: VariableName<'_>) -> Option<String> {
     let rule = rules.object.as_ref()?;

@@ -12,6 +12,7 @@ use super::certificates;
 use super::feed::{self, Fed, Feed};
 use super::named::{Digests, Named, Seen};
 use super::pages::LargePages;
+use super::trials;
 use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
@@ -74,7 +75,7 @@ pub struct Loaded {
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let _large = LargePages::begin();
     let fetched = fetch(files, report);
-    compile(files, fetched, Seen::default(), report)
+    compile(files, fetched, Seen::default(), report).0
 }
 
 /// Reads all documents for their faults of shape only, where not all of them can be read.
@@ -113,6 +114,25 @@ pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDo
     (decoded.routes, decoded.grants)
 }
 
+/// Why files are rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// They have faults.
+    Faults,
+    /// They have none, but some of their `tests:` fail.
+    Tests,
+}
+
+impl Why {
+    /// The word that logs and answers use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Faults => "faults",
+            Self::Tests => "tests",
+        }
+    }
+}
+
 /// What a look at the files brought.
 pub(super) enum Change {
     /// They say what they said.
@@ -120,7 +140,7 @@ pub(super) enum Change {
     /// They can be published.
     Good { loaded: Box<Loaded>, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
     /// They cannot.
-    Faulty { errors: usize, report: String },
+    Faulty { why: Why, errors: usize, report: String },
 }
 
 /// Loads, unless everything reads as it did when `known` was loaded.
@@ -133,16 +153,22 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
     if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
         return Change::None;
     }
-    let mut loaded = compile(files, fetched, seen, &mut report);
-    let rendered = report.render();
-    match loaded.compiled.take() {
-        Some(Compiled { routes, domains, .. }) => {
-            let loaded = Box::new(loaded);
-            Change::Good { loaded, routes: Arc::new(routes), domains: Arc::new(domains), report: rendered }
-        }
-        None => Change::Faulty { errors: report.errors(), report: rendered },
+    let (mut loaded, documents) = compile(files, fetched, seen, &mut report);
+    let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {
+        return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
+    };
+    let (routes, domains) = (Arc::new(routes), Arc::new(domains));
+    let tables = (Arc::clone(&routes), Arc::clone(&domains));
+    let errors = trials::run(documents, (&files.tenants, &loaded.fed), tables, &mut report);
+    let report = report.render();
+    if errors > 0 {
+        return Change::Faulty { why: Why::Tests, errors, report };
     }
+    Change::Good { loaded: Box::new(loaded), routes, domains, report }
 }
+
+/// Documents as they are written.
+type Documents = (Vec<RoutesDocument>, Vec<GrantsDocument>);
 
 /// The texts of all documents.
 struct Fetched {
@@ -228,12 +254,12 @@ fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     decoded
 }
 
-fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> Loaded {
+fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> (Loaded, Documents) {
     let documents = fetched.digests();
     let decoded = decode(fetched, report);
     if !decoded.complete {
         decoded.with_people(report);
-        return Loaded::default();
+        return Default::default();
     }
     let Decoded { routes, mut grants, directories, complete: _ } = decoded;
     let mut named = Named::new(directories);
@@ -253,7 +279,7 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
         None => Vec::new(),
     };
     let compiled = compiled.filter(|_| !report.has_errors());
-    Loaded { compiled, content: Content { documents, named: named.digests() }, fed }
+    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed }, (routes, grants))
 }
 
 /// Computes a SHA-256.

@@ -47,6 +47,26 @@ pub fn run<'t>(
     }
 }
 
+impl Outcome<'_> {
+    /// What the test expects, in words.
+    pub fn expected(&self) -> String {
+        match (self.test.allow, &self.test.reason) {
+            (true, _) => "allowed".to_owned(),
+            (false, None) => "denied".to_owned(),
+            (false, Some(reason)) => format!("denied: {}", reason.value),
+        }
+    }
+
+    /// What was found, in words.
+    pub fn in_words(&self) -> String {
+        match &self.found {
+            Err(fault) => format!("not tried: {fault}"),
+            Ok(None) => "allowed".to_owned(),
+            Ok(Some(code)) => format!("denied: {code}"),
+        }
+    }
+}
+
 fn alike(one: &Entries<Literal>, other: &Entries<Literal>) -> bool {
     let pairs = |entries: &Entries<Literal>| -> Vec<(String, Literal)> {
         entries.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect()

@@ -8,8 +8,8 @@ use crate::document::grants::GrantsDocument;
 use crate::document::routes::{ApplicationDocument, RouteDocument, RoutesDocument};
 use crate::document::upstream::UpstreamTlsDocument;
 use crate::model::Tenant;
-use crate::policy::{Domain, DomainId, Keep, Origins, Sha256};
-use crate::route::{self, Application, Inputs};
+use crate::policy::{Domain, DomainId, Domains, Keep, Origins, Sha256};
+use crate::route::{self, Application, Inputs, RouteMap};
 use crate::snapshot::Snapshot;
 use crate::token::KeyRing;
 
@@ -63,6 +63,25 @@ impl Policy {
             revoked: Arc::default(),
         };
         Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins, sha256 })
+    }
+
+    /// What was compiled already, for requests to be tried on. The documents need no more principals than those who make
+    /// the requests; nothing else can be asked of it.
+    pub fn for_trials(
+        (routes, grants): (Vec<RoutesDocument>, Vec<GrantsDocument>),
+        tenants: Vec<Tenant>,
+        (map, domains): (Arc<RouteMap>, Arc<Domains>),
+        sha256: Sha256,
+    ) -> Self {
+        let snapshot = Snapshot {
+            serial: 0,
+            loaded_at: 0,
+            routes: map,
+            domains,
+            keys: Arc::new(KeyRing::empty(0)),
+            revoked: Arc::default(),
+        };
+        Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: Vec::new(), sha256 }
     }
 
     /// A copy with changed documents, compiled anew.

@@ -316,8 +316,8 @@ impl Policy {
 
     /// The principal of this id: of the application's domain, or else of any.
     pub fn principal(&self, application: Option<&Arc<Application>>, id: &str) -> Option<&PrincipalDocument> {
-        let own = application.and_then(|application| self.world(application.domain));
-        let documents = own.map(|world| world.document).into_iter().chain(&self.grants);
+        let own = application.and_then(|application| application.domain.of(&self.grants));
+        let documents = own.into_iter().chain(&self.grants);
         documents.flat_map(|document| &document.principals).find(|principal| principal.id.value == id)
     }
 

@@ -133,11 +133,14 @@ impl<'i> Compiler<'i> {
                 if let Some(pattern) = &pattern {
                     enter(&mut tree, pattern, routes.len(), application, route, report);
                 }
+                let methods = route.methods.iter().filter_map(|written| written.value.parse().ok()).collect();
+                let takes = pattern.clone().unwrap_or_default();
                 patterns.push(pattern);
                 let levels = levels(route, report);
                 let trailers = trailers::compile(application, route, &access, report);
                 let websocket = route.websocket.unwrap_or(application.websocket);
-                routes.push(Route { id: route.id.value.as_str().into(), access, trailers, websocket, levels });
+                let id = route.id.value.as_str().into();
+                routes.push(Route { id, access, pattern: takes, methods, trailers, websocket, levels });
             }
             let table = tree.table();
             reachable::check(application, backend, &routes, &patterns, &table, report);

@@ -22,6 +22,7 @@ mod segment;
 mod table;
 mod trailers;
 mod tree;
+mod turns;
 pub mod upstream;
 
 use std::sync::Arc;
@@ -37,8 +38,10 @@ pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
 pub use dialect::{Backend, Dialect, Readings};
 pub use gate::Gate;
+pub use pattern::Pattern;
 pub use places::TokenPlaces;
 pub use trailers::Trailers;
+pub use turns::{Taker, Turn, turns};
 pub use upstream::{Server, Upstream};
 
 /// Where clients find what an application says of itself (RFC 9728 section 3).
@@ -109,6 +112,17 @@ impl RouteMap {
             (None, Some(port)) => self.hosts.entry(name.into()).or_default().ports.push((port, application)),
             (None, None) => self.hosts.entry(name.into()).or_default().any = Some(application),
         }
+    }
+
+    /// Names and ports that stand for all that a request may ask for: those that files name, and one of each wildcard.
+    fn names(&self) -> impl Iterator<Item = (String, Option<u16>)> {
+        let ports = |named: &Named| named.ports.iter().map(|(port, _)| Some(*port)).chain([None]).collect::<Vec<_>>();
+        let named = self
+            .hosts
+            .iter()
+            .flat_map(move |(name, named)| ports(named).into_iter().map(move |port| (name.to_string(), port)));
+        let suffixes = self.wildcards.iter().flat_map(|(_, suffixes)| suffixes.keys());
+        named.chain(suffixes.map(|suffix| (format!("x-any-name{suffix}"), None)))
     }
 
     /// All applications, in the order of the files.
@@ -202,6 +216,10 @@ pub struct Route {
     pub id: Arc<str>,
     /// What it asks.
     pub access: Access,
+    /// The paths that it takes, if more specific routes leave them.
+    pub pattern: Pattern,
+    /// The methods that it takes; HEAD goes with GET.
+    pub methods: Box<[Method]>,
     /// What may come behind its bodies.
     pub trailers: Trailers,
     /// Whether WebSockets pass.
@@ -221,6 +239,11 @@ pub enum Access {
 }
 
 impl Route {
+    /// The levels that the route itself gives methods.
+    pub fn levels(&self) -> &[(Method, Level)] {
+        &self.levels
+    }
+
     /// The level that a method means on this route where the requirement says `by_method`.
     #[inline]
     pub fn level(&self, method: &Method) -> Level {

@@ -4,7 +4,7 @@ use super::canonical::{CanonicalPath, MAX_SEGMENTS, MAX_TARGET};
 use crate::policy::Variable;
 
 /// A path pattern in its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pattern {
     /// The segments, in order.
     pub segments: Vec<Segment>,
@@ -42,7 +42,7 @@ fn written(character: char) -> usize {
 }
 
 /// Writes a character of a segment.
-fn write(character: char, out: &mut String) {
+pub(super) fn write(character: char, out: &mut String) {
     if is_raw(character) {
         return out.push(character);
     }
@@ -108,6 +108,21 @@ impl Pattern {
             }
         }
         sample
+    }
+
+    /// Whether it takes paths with any rest, which nobody can list.
+    pub fn takes_any_rest(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Rest(_)))
+    }
+
+    /// The pattern without the names of its variables: alike for all that take the same paths.
+    pub fn shape(&self) -> String {
+        let part = |segment: &Segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Variable(_) => "/{}".to_owned(),
+            Segment::Rest(_) => "/{...}".to_owned(),
+        };
+        self.segments.iter().map(part).collect()
     }
 
     /// Whether the first segments, this many, are literals.

@@ -255,6 +255,12 @@ impl Metrics {
         self.reloads.get_or_create(&Named::of("outcome", "published")).inc();
     }
 
+    pub(super) fn reload_held(&self, at: u64) {
+        self.reload_at.set(signed(at));
+        self.reloaded.set(0);
+        self.reloads.get_or_create(&Named::of("outcome", "held")).inc();
+    }
+
     pub(super) fn reload_failed(&self, at: u64) {
         self.reload_at.set(signed(at));
         self.reloaded.set(0);

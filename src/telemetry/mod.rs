@@ -91,6 +91,11 @@ impl Telemetry {
         self.metrics.policy_loaded(serial, at);
     }
 
+    /// A reload at `at` (Unix seconds) was good, but held; the old policy stays.
+    pub fn reload_held(&self, at: u64) {
+        self.metrics.reload_held(at);
+    }
+
     /// A reload at `at` (Unix seconds) failed; the old policy stays.
     pub fn reload_failed(&self, at: u64) {
         self.metrics.reload_failed(at);

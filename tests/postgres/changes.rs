@@ -200,3 +200,33 @@ fn a_million_principals() {
     gone.sort_unstable();
     eprintln!("a deleted principal: p50 {:?}, most {:?}; memory {} MiB", gone[25], gone[49], gateway.memory() >> 20);
 }
+
+#[test]
+fn a_gate_counts_what_files_change_and_holds_up_no_database() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = people(server);
+    let routes = crate::gateway::routes(&[backend.url()]);
+    let setup = setup(&backend, &database.url(), "");
+    let mut more = setup.more.clone();
+    more.push_str("reload: {gate: {few: 0}}\n");
+    let gateway = Setup { more, ..setup }.start();
+    let (mut client, ask) = (gateway.connect(), get("/things/1", &token("nils")));
+    let admin = format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", crate::gateway::ADMIN_TOKEN);
+    let reload = || gateway.admin("POST", "/reload", &admin).json();
+    assert_eq!(client.ask(&ask).verdict().0, 403);
+    // A third of all principals, which no gate of files would let through; and a file is changed at the same time.
+    database.run("INSERT INTO portcullis.grants (principal, \"right\") VALUES ('nils', 'things')");
+    gateway.replace("routes.yaml", &format!("{routes}# 1\n"));
+    let answer = reload();
+    assert!(answer["held"].as_array().is_none_or(Vec::is_empty), "{answer}");
+    until(|| client.ask(&ask).verdict().0 == 200, "granted");
+    // What a file says of the same rows counts.
+    gateway.replace("grants.yaml", &GRANTS.replace("things:read", "places:read"));
+    let answer = reload();
+    assert_eq!(answer["outcome"], "held", "{answer}");
+    assert!(answer["held"].to_string().contains("1 of 3 principals of `app` lose access"), "{answer}");
+    // Nor is a database held up by what is.
+    database.run("DELETE FROM portcullis.grants WHERE principal = 'nils'");
+    until(|| client.ask(&ask).verdict().0 == 403, "revoked");
+}

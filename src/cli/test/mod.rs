@@ -115,16 +115,6 @@ fn further(loaded: &mut Loaded, files: &[PathBuf]) -> Result<Vec<TestDocument>, 
 
 fn result(loaded: &Loaded, outcome: &Outcome<'_>, policy: &Policy, remedies: bool) -> Row {
     let test = outcome.test;
-    let expected = match (test.allow, &test.reason) {
-        (true, _) => "allowed".to_owned(),
-        (false, None) => "denied".to_owned(),
-        (false, Some(reason)) => format!("denied: {}", reason.value),
-    };
-    let found = match &outcome.found {
-        Err(fault) => format!("not tried: {fault}"),
-        Ok(None) => "allowed".to_owned(),
-        Ok(Some(code)) => format!("denied: {code}"),
-    };
     let place = loaded.place(test.place);
     Row {
         id: test.id.value.clone(),
@@ -132,8 +122,8 @@ fn result(loaded: &Loaded, outcome: &Outcome<'_>, policy: &Policy, remedies: boo
         place,
         by: test.principal.as_ref().map_or_else(|| "nobody".to_owned(), |id| id.value.clone()),
         request: test.request.value.clone(),
-        expected,
-        found,
+        expected: outcome.expected(),
+        found: outcome.in_words(),
         passed: outcome.passed,
         why: if outcome.passed || outcome.found.is_err() { None } else { why(loaded, test, policy, remedies) },
     }

@@ -10,6 +10,7 @@ mod gateway;
 mod grants;
 mod listeners;
 mod log;
+mod reload;
 mod revoked;
 mod routes;
 mod scalar;

@@ -118,6 +118,7 @@ impl Builder {
     pub fn finish(mut self, report: &mut Report) -> (Domain, Option<Origins>) {
         let intervals = self.number_rights();
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
+        self.domain.tree_of_rights = self.shape == RightsShape::Tree;
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
         grants::seal(&mut self.tables, &mut self.origins, &self.domain.right_intervals);
         self.domain.mapping.may_take_away = self.domain.group_may_take_away(&self.tables, self.forbidden);

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 pub use build::{Chunk, Doubles};
-pub(super) use tables::{Bundle, Gathered, Profile, Tables};
+pub(super) use tables::{Bundle, Gathered, GiftId, Profile, Tables};
 pub use tables::{BundleId, ProfileId};
 
 use shard::{Shard, Slot};

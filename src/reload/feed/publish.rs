@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Feed, State, Worlds};
 use crate::diag::Report;
 use crate::document::grants::PrincipalDocument;
-use crate::document::people::{PeopleFormat, read_people};
+use crate::document::people::{PeopleFormat, read_people, read_some};
 use crate::policy::{Domain, Domains};
 use crate::reload::behind::behind;
 use crate::route::RouteMap;
@@ -70,6 +70,24 @@ impl Fed {
         source.map(|source| read_people(source, PeopleFormat::JsonLines, report)).unwrap_or_default()
     }
 
+    /// Those rows that `wanted` picks by id, tenant, and object id or subject, for tests that name them.
+    pub(in crate::reload) fn some(
+        &self,
+        wanted: impl Fn(&str, &str, &str) -> bool,
+        report: &mut Report,
+    ) -> Vec<PrincipalDocument> {
+        let Ok(rows) = self.feed.rows(Duration::ZERO) else { return Vec::new() };
+        let Some(source) = self.feed.source(rows.text(), report) else { return Vec::new() };
+        let mut found = read_some(source, PeopleFormat::JsonLines, wanted, &mut Report::new());
+        let named: HashSet<&str> = found.iter().map(|row| &*row.id.value).collect();
+        let known = |domain: &Domain| -> HashSet<String> {
+            domain.ids().filter(|id| named.contains(id)).map(str::to_owned).collect()
+        };
+        let (own, whole) = (known(&self.own), known(&self.whole));
+        found.retain(|row| whole.contains(&row.id.value) && !own.contains(&row.id.value));
+        found
+    }
+
     /// Puts in what has changed since; false if that is not known one by one.
     fn catch_up(&mut self, state: &State) -> bool {
         let Some(store) = &state.store else { return false };
@@ -115,6 +133,31 @@ pub(in crate::reload) fn begin(fed: &[Fed]) {
         state.worlds = Some(one.worlds());
         state.refused = one.refused;
     }
+}
+
+/// What is live and what may follow it, both with the rows of now, however these are shown: what differs is what documents
+/// say. A change of rows is a matter of the database, which nobody holds up.
+pub(in crate::reload) fn alike(fed: &mut [Fed], [live, next]: [&Domains; 2]) -> [Domains; 2] {
+    let [mut live, mut next] = [live.clone(), next.clone()];
+    for one in fed {
+        loop {
+            let feed = Arc::clone(&one.feed);
+            let state = feed.lock();
+            if one.catch_up(&state) {
+                let shown = |domains: &Domains, whole: &Domain| {
+                    domains.find(feed.domain()).map(|(id, _)| domains.with(id, whole.clone()))
+                };
+                let before = state.worlds.as_ref().and_then(|worlds| shown(&live, &worlds.whole));
+                live = before.unwrap_or(live);
+                next = shown(&next, &one.whole).unwrap_or(next);
+                break;
+            }
+            drop(state);
+            let Some(again) = Fed::new(&feed, one.own.clone(), &mut Report::new()) else { break };
+            *one = again;
+        }
+    }
+    [live, next]
 }
 
 /// Publishes compiled documents with the rows of now, and returns their serial. If rows have changed since these were
