@@ -6,6 +6,9 @@
 mod control;
 mod error;
 mod first;
+mod notify;
+mod passed;
+mod pulse;
 mod signals;
 mod sockets;
 mod workers;
@@ -28,10 +31,12 @@ use crate::token::{AssertionKey, Issuers, Verifier};
 
 use control::{Changes, Control};
 use first::First;
+use pulse::Pulse;
 use sockets::Sockets;
 use workers::Crew;
 
 pub use error::{BindFault, StartError};
+pub use passed::Passed;
 pub use signals::Signals;
 
 /// The version of the product.
@@ -80,6 +85,7 @@ pub struct Running {
     drain: watch::Sender<bool>,
     ended: watch::Receiver<Option<Ended>>,
     threads: Vec<JoinHandle<()>>,
+    pulse: Pulse,
 }
 
 /// Starts everything. When it returns, all listeners accept; keys that come over the network may still be missing,
@@ -90,6 +96,14 @@ pub struct Running {
 /// [`StartError::Bind`] when addresses cannot be listened on, with all of them; [`StartError::Io`] when the system
 /// refuses a thread or a descriptor.
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    start_on(Passed::default(), config, options)
+}
+
+/// The same, with sockets that were opened by somebody else.
+///
+/// # Errors
+/// Those of [`start`], and [`StartError::Passed`] when sockets were passed that no listener is for.
+pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Running, StartError> {
     log::init(&config.log.level).map_err(std::io::Error::other)?;
     let started_at = reload::now();
     let telemetry = match &config.log.decisions {
@@ -103,7 +117,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let revoked_watcher = Watcher::start(config.revoked.paths().cloned().collect(), revoked_changed)?;
     let verifier = Arc::new(Verifier::with_room(Issuers::new(config.issuers.clone()), config.rules, config.room));
     let first = First::read(&config, verifier.issuers(), started_at)?;
-    let sockets = Sockets::bind(&config)?;
+    let sockets = Sockets::bind(&config, passed)?;
     let (addresses, admin_address) = (sockets.addresses()?, sockets.admin_address()?);
 
     let live = Arc::new(Live::new(Snapshot {
@@ -173,8 +187,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),
     };
-    let threads = crew.start(control, end)?;
-    Ok(Running { addresses, admin_address, live, telemetry: of_running, reload, drain, ended, threads })
+    let (threads, pulse) = crew.start(control, end)?;
+    Ok(Running { addresses, admin_address, live, telemetry: of_running, reload, drain, ended, threads, pulse })
 }
 
 impl Running {

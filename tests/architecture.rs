@@ -58,7 +58,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["proxy"]),
     ("memchr", &["proxy"]),
     ("mimalloc", &["main"]),
-    ("rustix", &["reload", "telemetry"]),
+    ("rustix", &["reload", "telemetry", "serve"]),
+    ("listenfd", &["serve"]),
 ];
 /// Lines of a file before its `#[cfg(test)]` part.
 const MAX_LINES: usize = 400;

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::{ConfigFile, Exit, Failure, complain};
 use crate::config::{self, Config};
 use crate::diag::Report;
-use crate::serve::{self, Ended, Running, Signals, StartError};
+use crate::serve::{self, Ended, Passed, Running, Signals, StartError};
 use crate::telemetry::log;
 
 /// `serve`.
@@ -20,6 +20,9 @@ pub(super) struct Options {
 
 /// Starts the gateway and stays until a signal ends it. Standard output is left to the decision log.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
+    let passed = Passed::from_environment().map_err(|fault| {
+        Failure::new(Exit::Findings, format_args!("a socket that was passed cannot be used: {fault}"))
+    })?;
     let mut report = Report::new();
     let config = config::load(&options.config.path, &mut report);
     let Some(config) = config.filter(|_| !report.has_errors()) else {
@@ -28,7 +31,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let schemes: Vec<&str> =
         config.listeners.iter().map(|listener| if listener.tls.is_some() { "https" } else { "http" }).collect();
     let signals = watch_signals()?;
-    let running = start(config, options.workers.map(usize::from))?;
+    let running = start(passed, config, options.workers.map(usize::from))?;
     for (address, scheme) in running.addresses().into_iter().zip(schemes) {
         complain(format_args!("portcullis: serving on {scheme}://{address}"));
     }
@@ -55,14 +58,16 @@ pub(super) fn stay(signals: Signals, running: Running) -> Exit {
     }
 }
 
-/// Sets the process log up and starts a gateway; `workers` as on the command line.
+/// Sets the process log up and starts a gateway on sockets that were `passed` and others; `workers` as on the command line.
 ///
 /// # Errors
 /// Exit code 3 when the configuration cannot be used, 1 when a port is taken or the system refuses something.
-pub(super) fn start(config: Config, workers: Option<usize>) -> Result<Running, Failure> {
+pub(super) fn start(passed: Passed, config: Config, workers: Option<usize>) -> Result<Running, Failure> {
     log::init(&config.log.level).map_err(|fault| Failure::new(Exit::Configuration, fault))?;
-    serve::start(config, serve::Options { workers }).map_err(|error| match error {
+    serve::start_on(passed, config, serve::Options { workers }).map_err(|error| match error {
         StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
-        StartError::Bind(_) | StartError::Log(_) | StartError::Io(_) => Failure::new(Exit::Findings, error),
+        other @ (StartError::Bind(_) | StartError::Passed(_) | StartError::Log(_) | StartError::Io(_)) => {
+            Failure::new(Exit::Findings, other)
+        }
     })
 }

@@ -26,6 +26,10 @@ use super::{client_certificate, layers, now_ms, sni};
 const REST: Duration = Duration::from_secs(5);
 /// How long an idle HTTP/2 client may take to leave once it is told to.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a drain waits for the first request, and for the handshake before it, of a client that was accepted already.
+const ARRIVAL: Duration = Duration::from_millis(250);
+/// How often it looks for it.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One open connection's place in the counts; leaves them when dropped, however the connection ended.
 pub(super) struct Guest {
@@ -66,7 +70,7 @@ impl Guest {
         let _ = stream.set_nodelay(true);
         let greeted = tokio::select! {
             greeted = timeout_at(deadline, self.greet(&mut stream, address, &terms)) => greeted.ok().flatten(),
-            () = house.drained() => return None,
+            () = self.too_late() => return None,
             () = self.seat.occupant().must_leave() => return None,
         };
         let Some(peer) = greeted else {
@@ -87,7 +91,7 @@ impl Guest {
         };
         let made = tokio::select! {
             made = timeout_at(deadline, TlsAcceptor::from(tls.config()).accept(stream)) => made,
-            () = house.drained() => return None,
+            () = self.too_late() => return None,
             () = self.seat.occupant().must_leave() => return None,
         };
         let agreed = made.ok().and_then(Result::ok).and_then(|stream| Some((session(&stream)?, stream)));
@@ -100,6 +104,12 @@ impl Guest {
         connection.takes(self.seat.occupant());
         let io = ClientIo::new(stream, timeouts.client_body, Rc::clone(&connection));
         Some((if http2 { Opened::Http2(io) } else { Opened::Tls(io) }, connection))
+    }
+
+    /// Waits until a drain has begun and clients that came before it have had their time.
+    async fn too_late(&self) {
+        self.house.drained().await;
+        sleep(ARRIVAL).await;
     }
 
     /// Finds out who is at the other end; `None` if somebody speaks for others who may not, or does not speak.
@@ -136,6 +146,13 @@ impl Guest {
                 ended = serving.as_mut() => break (served, ended),
                 () = dismissed.as_mut() => return,
                 () = drained.as_mut() => {
+                    // hyper would close at once, though the first request may be on its way.
+                    tokio::select! {
+                        biased;
+                        ended = serving.as_mut() => break (served, ended),
+                        () = dismissed.as_mut() => return,
+                        () = first_request(&connection) => {}
+                    }
                     serving.as_mut().graceful_shutdown();
                     let ended = tokio::select! {
                         biased;
@@ -275,6 +292,14 @@ fn session(stream: &TlsStream<TcpStream>) -> Option<Session> {
 async fn rests(connection: &Connection) {
     while let Some(left) = REST.checked_sub(connection.quiet_for()).filter(|left| !left.is_zero()) {
         sleep(left).await;
+    }
+}
+
+/// Waits until the first request of a connection is there, or has had its time.
+async fn first_request(connection: &Connection) {
+    let deadline = Instant::now() + ARRIVAL;
+    while connection.is_new() && Instant::now() < deadline {
+        sleep(LOOK).await;
     }
 }
 

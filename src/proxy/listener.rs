@@ -68,7 +68,14 @@ pub struct Terms {
 pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     // The standard library sets SO_REUSEADDR and no SO_REUSEPORT, as wanted, but a backlog of 128 loses clients in a
     // burst.
-    let listener = std::net::TcpListener::bind(address)?;
+    adopt(std::net::TcpListener::bind(address)?)
+}
+
+/// Makes a socket that is bound already one for [`serve`].
+///
+/// # Errors
+/// It cannot listen.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<std::net::TcpListener> {
     SockRef::from(&listener).listen(BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)

@@ -13,6 +13,8 @@ pub enum StartError {
     Configuration(Box<Report>),
     /// Addresses cannot be listened on; at least one.
     Bind(Vec<BindFault>),
+    /// Sockets were passed to the process that listen at these addresses, which no listener has.
+    Passed(Vec<SocketAddr>),
     /// The decision log's destination (`log.to`) cannot be opened.
     Log(io::Error),
     /// The system refuses a thread or a descriptor.
@@ -35,7 +37,7 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 3,
-            Self::Bind(_) | Self::Log(_) | Self::Io(_) => 1,
+            Self::Bind(_) | Self::Passed(_) | Self::Log(_) | Self::Io(_) => 1,
         }
     }
 }
@@ -50,6 +52,11 @@ impl fmt::Display for StartError {
                     write!(out, "{line}{fault}")?;
                 }
                 Ok(())
+            }
+            Self::Passed(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                let addresses = addresses.join(", ");
+                write!(out, "a socket was passed for {addresses}, but no `address` of `listeners` or `admin` is that")
             }
             Self::Log(error) => write!(out, "the decision log cannot be opened (`log.to`): {error}"),
             Self::Io(error) => write!(out, "the system does not let the gateway start: {error}"),

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Ended;
 use super::control::Control;
+use super::pulse::Pulse;
 use crate::proxy::Gateway;
 use crate::proxy::listener::{self, Terms};
 
@@ -54,16 +55,22 @@ impl Crew {
     }
 
     /// Starts all threads. `end` is told how the run ended, when no worker is left.
-    pub(super) fn start(self, control: Control, end: watch::Sender<Option<Ended>>) -> io::Result<Vec<JoinHandle<()>>> {
+    pub(super) fn start(
+        self,
+        control: Control,
+        end: watch::Sender<Option<Ended>>,
+    ) -> io::Result<(Vec<JoinHandle<()>>, Pulse)> {
+        let mut pulse = Pulse::default();
         let (working, mut workers_gone) = mpsc::channel::<()>(1);
         let mut threads = Vec::with_capacity(self.workers.len() + 1);
         for (number, (gateway, listening)) in self.workers.into_iter().enumerate() {
             let watchdog = Watchdog::new(format!("worker-{number}"), &self.drain, &self.broken);
             let (working, draining) = (working.clone(), self.drain.subscribe());
+            let beat = pulse.of_another();
             threads.push(watchdog.spawn(move |runtime| {
                 // Held until the thread ends, however it ends.
                 let _working = working;
-                runtime.block_on(listener::serve(gateway, listening, draining));
+                runtime.block_on(beat.during(listener::serve(gateway, listening, draining)));
                 // The resolution of a name cannot be broken off; nobody waits for it.
                 runtime.shutdown_background();
             })?);
@@ -71,9 +78,10 @@ impl Crew {
         drop(working);
         let watchdog = Watchdog::new("control".to_owned(), &self.drain, &self.broken);
         let broken = Arc::clone(&self.broken);
+        let beat = pulse.of_another();
         threads.push(watchdog.spawn(move |runtime| {
             let all_done = async move { while workers_gone.recv().await.is_some() {} };
-            if !runtime.block_on(control.run(all_done)) {
+            if !runtime.block_on(beat.during(control.run(all_done))) {
                 broken.store(true, Ordering::Release);
             }
             // Nobody waits for a load or a look-up that is still going on.
@@ -81,7 +89,7 @@ impl Crew {
             let how = if broken.load(Ordering::Acquire) { Ended::Failed } else { Ended::Drained };
             end.send_replace(Some(how));
         })?);
-        Ok(threads)
+        Ok((threads, pulse))
     }
 }
 

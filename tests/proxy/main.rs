@@ -53,6 +53,7 @@ mod reload;
 mod retries;
 mod shares;
 mod streams;
+mod systemd;
 mod targets;
 mod timeouts;
 mod tls;

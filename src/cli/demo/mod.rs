@@ -21,7 +21,7 @@ use crate::cli::serve::{start, stay, watch_signals};
 use crate::cli::{Exit, Failure, complain, now, say};
 use crate::config;
 use crate::diag::Report;
-use crate::serve::Running;
+use crate::serve::{Passed, Running};
 use crate::token::mint::DevelopmentKey;
 
 /// A working day.
@@ -203,7 +203,7 @@ fn start_gateway(config: &Path, routes: &Path) -> Result<Running, Failure> {
     let mut report = Report::new();
     let loaded = config::load(config, &mut report).filter(|_| !report.has_errors());
     let started = match loaded {
-        Some(config) => start(config, None),
+        Some(config) => start(Passed::default(), config, None),
         None => Err(Failure::new(Exit::Configuration, report.render())),
     };
     started.map_err(|failure| match failure.exit {
