@@ -224,11 +224,6 @@ impl Connection {
         self.requests.get() == 0
     }
 
-    /// Whether no request ever ran on it.
-    pub(super) fn is_new(&self) -> bool {
-        !self.used.get()
-    }
-
     /// Whether a part of a head came, or the first head never began.
     pub(super) fn awaits_head(&self) -> bool {
         self.head_since.get().is_some() || !self.used.get()

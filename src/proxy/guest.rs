@@ -26,7 +26,8 @@ use super::{client_certificate, layers, now_ms, sni};
 const REST: Duration = Duration::from_secs(5);
 /// How long an idle HTTP/2 client may take to leave once it is told to.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a drain waits for the first request, and for the handshake before it, of a client that was accepted already.
+/// How long a drain waits for the first request, and for the handshake before it, of a client that was accepted already, and
+/// for the rest of any head that has begun.
 const ARRIVAL: Duration = Duration::from_millis(250);
 /// How often it looks for it.
 const LOOK: Duration = Duration::from_millis(5);
@@ -146,12 +147,12 @@ impl Guest {
                 ended = serving.as_mut() => break (served, ended),
                 () = dismissed.as_mut() => return,
                 () = drained.as_mut() => {
-                    // hyper would close at once, though the first request may be on its way.
+                    // hyper would close at once, though a request may be on its way.
                     tokio::select! {
                         biased;
                         ended = serving.as_mut() => break (served, ended),
                         () = dismissed.as_mut() => return,
-                        () = first_request(&connection) => {}
+                        () = head_on_its_way(&connection) => {}
                     }
                     serving.as_mut().graceful_shutdown();
                     let ended = tokio::select! {
@@ -295,10 +296,10 @@ async fn rests(connection: &Connection) {
     }
 }
 
-/// Waits until the first request of a connection is there, or has had its time.
-async fn first_request(connection: &Connection) {
+/// Waits until the first request of a connection is there, or the rest of one that has begun, or has had its time.
+async fn head_on_its_way(connection: &Connection) {
     let deadline = Instant::now() + ARRIVAL;
-    while connection.is_new() && Instant::now() < deadline {
+    while connection.awaits_head() && Instant::now() < deadline {
         sleep(LOOK).await;
     }
 }
