@@ -62,6 +62,30 @@ fn a_drain_lets_running_http2_streams_end() {
 }
 
 #[test]
+fn a_client_that_was_accepted_before_a_drain_may_still_ask() {
+    let backend = Backend::hello();
+    let request = get("/things/1", &token("olga"));
+    // What was sent before the drain: nothing, or half a head.
+    for sent in [0, request.len() / 2] {
+        let answered = || {
+            let mut gateway = Setup { timeouts: "drain: 10s".into(), ..Setup::before(&backend) }.spawn();
+            let mut client = gateway.connect();
+            client.send(&request[..sent]);
+            until(|| gateway.metric("portcullis_connections") == 1, "it is accepted");
+            gateway.signal("TERM");
+            until(|| gateway.admin("GET", "/readyz", "").status == 503, "the drain has begun");
+            std::thread::sleep(Duration::from_millis(20));
+            let _closed_already = client.try_send(&request[sent..]);
+            let status = client.answer_if_any().map(|answer| answer.status);
+            assert_eq!(gateway.wait(SOON), 0);
+            status == Some(200)
+        };
+        // The time for it is short, and a busy machine may take all of it.
+        assert!((0..5).any(|_| answered()), "{sent}");
+    }
+}
+
+#[test]
 fn a_drain_has_a_deadline() {
     let (backend, _release) = patient();
     let mut gateway = Setup { timeouts: "drain: 500ms".into(), ..Setup::before(&backend) }.spawn();
