@@ -1,9 +1,11 @@
 //! Live documents of a running gateway: every way of changing a file is noticed within a second, a bad edit keeps the
 //! policy that was live, and operators are told.
 
+#[path = "support/operator.rs"]
+mod operator;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -75,16 +77,8 @@ impl Gateway {
 
     /// Asks the operators' listener; status and body.
     fn ask(&self, request: &str) -> (u16, serde_json::Value) {
-        let admin: SocketAddr = self.running.admin_address().unwrap();
-        let mut stream = TcpStream::connect(admin).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let head = format!("{request} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap())
+        let (status, body) = operator::ask(self.running.admin_address().unwrap(), TOKEN, request);
+        (status, serde_json::from_str(&body).unwrap())
     }
 
     /// Waits until the last reload had this outcome, two seconds at most.

@@ -1,9 +1,11 @@
 //! What keeps a candidate from being published though its files have no fault: its own tests, and how much it changes
 //! for how many.
 
+#[path = "support/operator.rs"]
+mod operator;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -99,15 +101,7 @@ impl Gateway {
     }
 
     fn ask_text(&self, request: &str) -> (u16, String) {
-        let admin: SocketAddr = self.running.admin_address().unwrap();
-        let mut stream = TcpStream::connect(admin).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let head = format!("{request} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        operator::ask(self.running.admin_address().unwrap(), TOKEN, request)
     }
 
     /// Runs a verb of the command line on this gateway.
