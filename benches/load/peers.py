@@ -13,6 +13,8 @@ import keys
 import process
 import world as worlds
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 ANSWER = '{"ok":true,"from":"backend"}'
 BIG = 10 * 1024
 # Ports of a server: its plain HTTP/1.1, HTTP/2 without TLS, TLS with both, and its admin listener.
@@ -160,6 +162,33 @@ class NginxSilent(Nginx):
     name, title = "nginx-nolog", "nginx, no check, no log"
     access = "access_log off;"
     logs = False
+
+
+class Bare(Server):
+    """A proxy of the gateway's own libraries that checks nothing and logs nothing (`bare/`): what hyper alone costs, and so the
+    least that the gateway could."""
+
+    name, title, program, package = "bare", "hyper, no check, no log", "cargo", "the Rust toolchain"
+    checks = False
+    logs = False
+    # It speaks HTTP/2 over TLS only, as the gateway does.
+    clear_h2 = None
+    target = os.path.join(ROOT, "target", "load-bare")
+
+    def prepare(self):
+        done = subprocess.run(["cargo", "build", "--release", "--locked", "--manifest-path", os.path.join(HERE, "bare", "Cargo.toml"),
+                               "--target-dir", self.target], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise process.Failed(f"bare cannot be built: {done.stderr[-1500:]}")
+        at = lambda port: f"127.0.0.1:{port}"
+        return [os.path.join(self.target, "release", "bare"), at(self.ports[PLAIN]), at(self.ports[TLS]), at(self.backend),
+                os.path.join(self.folder, "tls.crt"), os.path.join(self.folder, "tls.key")]
+
+    @classmethod
+    def version(cls):
+        with open(os.path.join(HERE, "bare", "Cargo.lock"), encoding="utf-8") as lock:
+            after = lock.read().partition('name = "hyper"\nversion = "')[2]
+        return f"hyper {after.partition(chr(34))[0]}"
 
 
 class Haproxy(Server):
@@ -374,4 +403,4 @@ class PortcullisTwo(Portcullis):
     workers = 2
 
 
-COMPARED = [Nginx, NginxSilent, Haproxy, Envoy, EnvoyCache, Portcullis]
+COMPARED = [Nginx, NginxSilent, Bare, Haproxy, Envoy, EnvoyCache, Portcullis]
