@@ -1,11 +1,11 @@
 //! How the process runs: `gateway.yaml`, resolved and checked, fixed until the next start.
 
 mod databases;
-mod gate;
 mod issuers;
 mod keys;
 mod listeners;
 mod log;
+mod reloads;
 mod revoked;
 mod settings;
 mod tenants;
@@ -38,8 +38,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The live documents, and the tenants and issuers that they may name.
     pub policy: PolicyFiles,
-    /// What keeps a reload from being published unasked.
-    pub gate: reload::Gate,
+    /// How reloads are made.
+    pub reload: reload::Terms,
     /// Where revocations come from.
     pub revoked: RevokedFiles,
     /// Every `iss` that is believed; the index is the [`IssuerId`](crate::token::IssuerId).
@@ -105,7 +105,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         listeners: listeners.clients,
         admin: listeners.admin,
         policy: PolicyFiles { feeds, ..policy },
-        gate: gate::resolve(&document.reload),
+        reload: reloads::resolve(&document.reload),
         revoked,
         issuers: believed.issuers,
         keys: believed.keys.list,

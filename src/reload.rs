@@ -7,36 +7,56 @@ pub mod behind;
 mod certificates;
 pub mod feed;
 mod gate;
+mod history;
 mod load;
 mod named;
 mod outcome;
 mod pages;
 pub mod revoked;
+mod rollback;
+mod tell;
 mod trials;
 
-use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::policy::Domains;
 use crate::review::impact;
-use crate::route::RouteMap;
 use crate::snapshot::Live;
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
+use behind::give_way_for;
 use feed::{Feed, FeedState};
+use history::{Edition, History};
 
 pub use gate::{Gate, Share, Weighed};
+pub use history::{Changes, DomainChanges, Entry, Nowhere, Origin};
 pub use load::{
     Content, Loaded, PolicyFiles, Why, check_shape, load, load_for_review, load_policy, read_documents, sha256,
 };
 pub use outcome::{Counts, LastReload, ReloadOutcome, Trigger};
+pub use rollback::{Back, Rollback, RolledBack};
+pub use tell::print;
 
 /// How many reloads may wait for their turn; more are refused, since each would read the same files.
 const WAITING: usize = 8;
+
+/// How reloads are made.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What keeps a reload from being published unasked.
+    pub gate: Gate,
+    /// How many published policies besides the live one can be gone back to.
+    pub history: usize,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { gate: Gate::default(), history: 10 }
+    }
+}
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +86,29 @@ impl From<Trigger> for Order {
     }
 }
 
-struct Command {
-    order: Order,
-    answer: Option<oneshot::Sender<ReloadOutcome>>,
+enum Command {
+    Reload(Order, Option<oneshot::Sender<ReloadOutcome>>),
+    RollBack(Back, oneshot::Sender<Result<Rollback, Nowhere>>),
+}
+
+/// What operators are told.
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<LastReload>,
+    /// The live one first.
+    history: Vec<Entry>,
+    rolled_back: Option<RolledBack>,
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks for reloads and knows the last one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    last: Arc<Mutex<Option<LastReload>>>,
+    told: Arc<Mutex<Told>>,
     feeds: Arc<[Arc<Feed>]>,
 }
 
@@ -87,28 +120,46 @@ impl Handle {
 
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
-        let _due = self.commands.try_send(Command { order: trigger.into(), answer: None });
+        let _due = self.commands.try_send(Command::Reload(trigger.into(), None));
     }
 
     /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
     pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command { order: order.into(), answer: Some(answer) }).ok()?;
+        self.commands.try_send(Command::Reload(order.into(), Some(answer))).ok()?;
+        outcome.await.ok()
+    }
+
+    /// Asks for an older policy and waits for what comes of it; `None` as for a reload.
+    pub async fn roll_back(&self, back: Back) -> Option<Result<Rollback, Nowhere>> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands.try_send(Command::RollBack(back, answer)).ok()?;
         outcome.await.ok()
     }
 
     /// The last reload; `None` if there was none since the start.
     pub fn last(&self) -> Option<LastReload> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.told).last.clone()
+    }
+
+    /// What is live and what can be gone back to, the newest first.
+    pub fn history(&self) -> Vec<Entry> {
+        lock(&self.told).history.clone()
+    }
+
+    /// Whether an older policy is live than the files say.
+    pub fn rolled_back(&self) -> Option<RolledBack> {
+        lock(&self.told).rolled_back.clone()
     }
 }
 
 /// What a look at the files brought, weighed against what is live.
 enum Found {
     None,
+    Passed,
     Good {
         /// What is to be published; nothing where it is held, or only tried.
-        publish: Option<(Box<Loaded>, Arc<RouteMap>, Arc<Domains>)>,
+        publish: Option<Edition>,
         weighed: Box<Weighed>,
         report: String,
     },
@@ -123,50 +174,80 @@ enum Found {
 pub struct Reloader {
     files: Arc<PolicyFiles>,
     gate: Gate,
-    /// What is live, to know whether files say anything new.
-    loaded: Loaded,
+    /// What is live, to know whether files say anything new, and what was before.
+    history: History,
+    /// What was kept and is so no longer.
+    fallen: Vec<Edition>,
+    /// What the files said when an older policy was gone back to, as long as that is so.
+    passed: Option<Content>,
     live: Arc<Live>,
     telemetry: Arc<Telemetry>,
     watcher: Watcher,
     commands: mpsc::Receiver<Command>,
-    last: Arc<Mutex<Option<LastReload>>>,
+    told: Arc<Mutex<Told>>,
 }
 
 impl Reloader {
     /// Makes the task and the way to ask it. `loaded` is what `live` was started with; `watcher` is
     /// told which files to watch besides those it knows.
     pub fn new(
-        (files, gate): (PolicyFiles, Gate),
+        (files, terms): (PolicyFiles, Terms),
         loaded: Loaded,
         live: Arc<Live>,
         telemetry: Arc<Telemetry>,
         watcher: Watcher,
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(WAITING);
-        let last = Arc::new(Mutex::new(None));
-        let handle = Handle { commands: sender, last: Arc::clone(&last), feeds: files.feeds.clone().into() };
+        let told = Arc::new(Mutex::new(Told::default()));
+        let handle = Handle { commands: sender, told: Arc::clone(&told), feeds: files.feeds.clone().into() };
         feed::begin(&loaded.fed);
-        (Self { files: Arc::new(files), gate, loaded, live, telemetry, watcher, commands, last }, handle)
+        let snapshot = live.load();
+        let entry = Entry {
+            serial: snapshot.serial,
+            at: snapshot.loaded_at,
+            origin: Origin::Start,
+            by: None,
+            reason: None,
+            digest: loaded.content.digest(),
+            counts: Counts::of(&live),
+            changes: None,
+        };
+        let (routes, domains) = (Arc::clone(&snapshot.routes), Arc::clone(&snapshot.domains));
+        let Loaded { compiled: _, content, fed } = loaded;
+        let history = History::new(terms.history, entry, Edition { routes, domains, content, fed });
+        lock(&told).history = history.entries();
+        let (files, gate) = (Arc::new(files), terms.gate);
+        let (fallen, passed) = (Vec::new(), None);
+        (Self { files, gate, history, fallen, passed, live, telemetry, watcher, commands, told }, handle)
     }
 
     /// Reloads whenever it is asked to, until nobody can ask any more.
     pub async fn run(mut self) {
         self.watch_dependencies();
-        while let Some(Command { order, answer }) = self.commands.recv().await {
-            let outcome = self.reload(&order).await;
-            if let Some(answer) = answer {
-                // Whoever asked may have gone away; the outcome is logged all the same.
-                let _gone = answer.send(outcome);
+        while let Some(command) = self.commands.recv().await {
+            // Whoever asked may have gone away; the outcome is logged all the same.
+            match command {
+                Command::Reload(order, answer) => {
+                    let outcome = self.reload(&order).await;
+                    let _gone = answer.map(|answer| answer.send(outcome));
+                }
+                Command::RollBack(back, answer) => {
+                    let outcome = self.roll_back(&back).await;
+                    let _gone = answer.send(outcome);
+                }
             }
+            self.free().await;
         }
     }
 
     async fn reload(&mut self, order: &Order) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
-        let known = self.loaded.content.clone();
+        let known = self.history.live().content.clone();
+        // Who asks for the files wants them, whatever was gone back to.
+        let passed = self.passed.clone().filter(|_| order.trigger != Trigger::Request);
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
         let (live, gate, mode) = (self.live.load(), self.gate, order.mode.clone());
-        let work = behind::behind(move || match load::load_if_changed(&files, &known) {
+        let work = behind::behind(move || match load::load_if_changed(&files, &known, passed.as_ref()) {
             load::Change::Good { mut loaded, routes, domains, report } => {
                 let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
                 let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
@@ -175,21 +256,28 @@ impl Reloader {
                     Mode::Forced(_) => true,
                     Mode::Dry => false,
                 };
+                let Loaded { compiled: _, content, fed } = *loaded;
                 // What is not to be published is freed here, which takes a while.
-                Found::Good { publish: publish.then_some((loaded, routes, domains)), weighed, report }
+                let publish = publish.then_some(Edition { routes, domains, content, fed });
+                Found::Good { publish, weighed, report }
             }
             load::Change::None => Found::None,
+            load::Change::Passed => Found::Passed,
             load::Change::Faulty { why, errors, report } => Found::Faulty { why, errors, report },
         });
         let found = work.await;
         let serial = self.live.load().serial;
         let outcome = match found {
-            Some(Found::None) => ReloadOutcome::Unchanged { serial },
-            Some(Found::Good { publish: Some((mut loaded, routes, domains)), weighed, report }) => {
-                let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
-                self.loaded = *loaded;
-                self.watch_dependencies();
-                ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
+            Some(Found::None) => {
+                if order.mode != Mode::Dry {
+                    self.is_as_the_files();
+                }
+                ReloadOutcome::Unchanged { serial }
+            }
+            Some(Found::Passed) => ReloadOutcome::Kept { serial },
+            Some(Found::Good { publish: Some(edition), weighed, report }) => {
+                let (serial, counts) = self.publish(order, edition, &weighed).await;
+                ReloadOutcome::Published { serial, counts, weighed, report }
             }
             Some(Found::Good { publish: None, weighed, report }) => match order.mode {
                 Mode::Dry => ReloadOutcome::Tried { serial, weighed, report },
@@ -202,93 +290,64 @@ impl Reloader {
         outcome
     }
 
-    fn watch_dependencies(&self) {
-        self.watcher.also(self.loaded.content.named());
-    }
-
-    /// Tells everybody: the log, the metrics, and whoever asks for the status.
-    fn say(&self, order: &Order, outcome: &ReloadOutcome) {
-        let at = now();
-        let Order { trigger, by, mode } = order;
-        let (trigger_word, by) = (trigger.word(), by.as_deref().unwrap_or("-"));
-        if *mode == Mode::Dry {
-            // Nothing happened that anybody has to be told of but who asked.
-            tracing::info!(by, outcome = outcome.word(), "policy files tried, nothing was published");
-            return;
-        }
-        match outcome {
-            ReloadOutcome::Published { serial, counts, weighed, report } => {
-                self.telemetry.policy_loaded(*serial, at);
-                if let Mode::Forced(reason) = mode {
-                    let held = weighed.held.join("; ");
-                    tracing::warn!(serial, by, reason, held, "policy published by force");
-                }
-                tracing::info!(
-                    serial,
-                    trigger = trigger_word,
-                    applications = counts.applications,
-                    routes = counts.routes,
-                    principals = counts.principals,
-                    grants = counts.grants,
-                    "policy published"
-                );
-                print(report);
-            }
-            ReloadOutcome::Held { serial, weighed, report } => {
-                self.telemetry.reload_held(at);
-                let held = weighed.held.join("; ");
-                tracing::error!(
-                    serial,
-                    trigger = trigger_word,
-                    held,
-                    "policy files held by the gate, the last ones stay"
-                );
-                print(report);
-            }
-            // Only told to whoever asked; see above.
-            ReloadOutcome::Tried { .. } => {}
-            ReloadOutcome::Unchanged { serial } => {
-                // Undoing a bad edit ends in this arm too, and then the files are good again.
-                self.telemetry.policy_loaded(*serial, self.live.load().loaded_at);
-                tracing::info!(serial, trigger = trigger_word, "policy files say what is live already");
-            }
-            ReloadOutcome::Rejected { serial, why, errors, report } => {
-                self.telemetry.reload_failed(at);
-                tracing::error!(
-                    serial,
-                    trigger = trigger_word,
-                    why = why.word(),
-                    errors,
-                    "policy files rejected, the last good ones stay"
-                );
-                print(report);
-            }
-            ReloadOutcome::Broken { serial } => {
-                self.telemetry.reload_failed(at);
-                tracing::error!(serial, trigger = trigger_word, "loading the policy broke, the last good one stays");
-            }
-        }
-        let last = LastReload {
-            at,
-            trigger: *trigger,
-            outcome: outcome.word(),
-            good: outcome.is_good(),
-            errors: outcome.errors(),
-            held: outcome
-                .weighed()
-                .map(|weighed| weighed.held.clone())
-                .filter(|_| !outcome.is_good())
-                .unwrap_or_default(),
+    /// Publishes what the files say; the serial, and what it holds.
+    async fn publish(&mut self, order: &Order, mut edition: Edition, weighed: &Weighed) -> (u64, Counts) {
+        let (at, policy) = (now(), (Arc::clone(&edition.routes), Arc::clone(&edition.domains)));
+        let serial = feed::publish(&self.live, &mut edition.fed, policy, at).await;
+        let counts = Counts::of(&self.live);
+        let reason = match &order.mode {
+            Mode::Forced(reason) => Some(reason.clone()),
+            Mode::Usual | Mode::Dry => None,
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        let entry = Entry {
+            serial,
+            at,
+            origin: Origin::Reload(order.trigger),
+            by: order.by.clone(),
+            reason,
+            digest: edition.content.digest(),
+            counts,
+            changes: Some(Changes::from(weighed)),
+        };
+        self.is_as_the_files();
+        self.take_in(entry, edition);
+        (serial, counts)
     }
-}
 
-/// Writes rendered diagnostics to standard error, beside the process log. A closed standard error is no reason to
-/// stop.
-pub fn print(report: &str) {
-    if !report.is_empty() {
-        let _closed = writeln!(io::stderr().lock(), "{}", report.trim_end());
+    /// What is live, or will be in a moment, is what the files say.
+    fn is_as_the_files(&mut self) {
+        self.passed = None;
+        self.telemetry.rolled_back(false);
+        self.told().rolled_back = None;
+    }
+
+    /// Keeps what was published, and watches the files that it was made of.
+    fn take_in(&mut self, entry: Entry, edition: Edition) {
+        self.fallen.extend(self.history.publish(entry, edition));
+        let entries = self.history.entries();
+        self.told().history = entries;
+        self.watch_dependencies();
+    }
+
+    /// Frees what is kept no longer: a thread of its own does, for it takes a while.
+    async fn free(&mut self) {
+        let fallen = std::mem::take(&mut self.fallen);
+        if !fallen.is_empty() {
+            let free = move || {
+                give_way_for(usize::MAX);
+                drop(fallen);
+            };
+            behind::behind(free).await;
+        }
+    }
+
+    fn watch_dependencies(&self) {
+        let passed = self.passed.iter().flat_map(Content::named);
+        self.watcher.also(self.history.live().content.named().chain(passed));
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        lock(&self.told)
     }
 }
 
@@ -372,7 +431,7 @@ mod tests {
             let watcher = Watcher::start(Vec::new(), changed).unwrap();
             let telemetry = Telemetry::new("0", false);
             let (reloader, handle) =
-                Reloader::new((files, Gate::default()), loaded, Arc::clone(&live), telemetry, watcher);
+                Reloader::new((files, Terms::default()), loaded, Arc::clone(&live), telemetry, watcher);
             Self { dir, live, reloader, handle }
         }
 
@@ -451,7 +510,7 @@ mod tests {
         fs::remove_file(fixture.dir.path().join("grants/more.yaml")).unwrap();
         assert_eq!(fixture.reload().await.serial(), 3);
         assert_eq!(
-            fixture.reloader.loaded.content.named().collect::<Vec<PathBuf>>(),
+            fixture.reloader.history.live().content.named().collect::<Vec<PathBuf>>(),
             [fixture.dir.path().join("ca.pem")]
         );
         fixture.write("ca.pem", &certificate());

@@ -132,7 +132,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
 
     let feeds = config.policy.feeds.clone();
     let (reloader, reload) =
-        Reloader::new((config.policy, config.gate), first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
+        Reloader::new((config.policy, config.reload), first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
     let (keeper, revoked) = Keeper::new(
         first.revoked,
         (Arc::clone(&verifier), config.rules),

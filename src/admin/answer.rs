@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::proxy::{ServerState, UpstreamState};
 use crate::reload::feed::FeedState;
-use crate::reload::{self, Counts, LastReload, ReloadOutcome, Weighed};
+use crate::reload::{self, Changes, Counts, Entry, LastReload, Origin, ReloadOutcome, RolledBack, Weighed};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
 
@@ -36,10 +36,11 @@ pub fn version(version: &str) -> Value {
 ///  "databases": [{"domain": "iom", "address": "db:5432/iom", "connected": true, "fault": null, "age_seconds": 2,
 ///    "stale": false, "withheld": false, "rows_refused": 0}],
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2,
-///    "held": []}}
+///    "held": []},
+///  "rolled_back": {"to": 2, "at": 1}}
 /// ```
 /// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
-/// while there was none.
+/// while there was none, `rolled_back` unless an older policy is live than the files say.
 pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
     let snapshot = admin.live.load();
@@ -68,7 +69,12 @@ pub fn status(admin: &Admin) -> Value {
         "revoked": super::revoked::summary(admin),
         "databases": admin.reload.feeds().iter().map(database).collect::<Vec<_>>(),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
+        "rolled_back": admin.reload.rolled_back().map(|back| rolled_back(&back)),
     })
+}
+
+fn rolled_back(back: &RolledBack) -> Value {
+    json!({ "to": back.to, "at": back.at })
 }
 
 /// What the upstreams of the routes in force are now.
@@ -172,7 +178,9 @@ pub(super) fn key_sets(admin: &Admin, now: u64) -> Vec<KeySetState<'_>> {
 /// asked for; 409 if the gate holds them, 422 if they have faults or their tests fail.
 pub fn reload_status(outcome: &ReloadOutcome) -> StatusCode {
     match outcome {
-        ReloadOutcome::Published { .. } | ReloadOutcome::Unchanged { .. } => StatusCode::OK,
+        ReloadOutcome::Published { .. } | ReloadOutcome::Unchanged { .. } | ReloadOutcome::Kept { .. } => {
+            StatusCode::OK
+        }
         ReloadOutcome::Tried { .. } => StatusCode::OK,
         ReloadOutcome::Held { .. } => StatusCode::CONFLICT,
         ReloadOutcome::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -189,7 +197,7 @@ pub fn reload_status(outcome: &ReloadOutcome) -> StatusCode {
 pub fn reload(outcome: &ReloadOutcome) -> Value {
     let mut body = json!({ "outcome": outcome.word(), "serial": outcome.serial() });
     match outcome {
-        ReloadOutcome::Unchanged { .. } => {}
+        ReloadOutcome::Unchanged { .. } | ReloadOutcome::Kept { .. } => {}
         ReloadOutcome::Published { counts, weighed, report, .. } => {
             set(&mut body, "counts", counts_body(*counts));
             set(&mut body, "report", json!(report));
@@ -245,6 +253,52 @@ fn weigh(body: &mut Value, weighed: &Weighed) {
         "routes_changed": impact.turns,
     });
     set(body, "changes", changes);
+}
+
+/// `GET /history`: `{"rolled_back": null, "history": [{"serial": 4, "at": 1, "origin": "rollback", "of": 2, "by":
+/// "127.0.0.1:5000", "reason": "...", "digest": "...", "counts": {...}, "changes": {"domains": [{"domain": "d",
+/// "principals": 100, "gain": 3, "lose": 0}], "opened": 0, "applications_gone": 0, "routes_changed": 1}}]}`. The first is
+/// live, the others can be gone back to. `origin` is `start`, `file_change`, `signal`, `request` or `rollback`; `of` is the
+/// serial that was gone back to; `by`, `reason`, `of` and, at the start, `changes` are null where there are none.
+pub(super) fn history(entries: &[Entry], back: Option<&RolledBack>) -> Value {
+    let entries: Vec<Value> = entries.iter().map(entry).collect();
+    json!({ "rolled_back": back.map(rolled_back), "history": entries })
+}
+
+fn entry(entry: &Entry) -> Value {
+    let Entry { serial, at, origin, by, reason, digest, counts, changes } = entry;
+    let of = match origin {
+        Origin::Rollback(of) => Some(of),
+        Origin::Start | Origin::Reload(_) => None,
+    };
+    json!({
+        "serial": serial,
+        "at": at,
+        "origin": origin.word(),
+        "of": of,
+        "by": by,
+        "reason": reason,
+        "digest": digest,
+        "counts": counts_body(*counts),
+        "changes": changes.as_ref().map(changed),
+    })
+}
+
+fn changed(changes: &Changes) -> Value {
+    let domains = changes.domains.iter().map(|domain| {
+        json!({
+            "domain": &*domain.name,
+            "principals": domain.principals,
+            "gain": domain.gain,
+            "lose": domain.lose,
+        })
+    });
+    json!({
+        "domains": domains.collect::<Vec<_>>(),
+        "opened": changes.opened,
+        "applications_gone": changes.gone,
+        "routes_changed": changes.turns,
+    })
 }
 
 pub(super) fn last_reload(last: &LastReload, now: u64) -> Value {

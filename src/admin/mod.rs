@@ -10,6 +10,8 @@
 //! | `GET /status` | serial, counts, ages |
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file`. `?dry_run=true` publishes nothing, `?force=true&reason=TEXT` what the gate would hold |
+//! | `GET /history` | what is live and what can be gone back to; needs the token, too, for it names who asked |
+//! | `POST /rollback` | publishes an older policy again; needs the token, too. `?serial=N` says which, `?reason=TEXT` why, `?dry_run=true` publishes nothing |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
@@ -19,6 +21,7 @@ pub mod answer;
 mod ready;
 mod reload;
 mod revoked;
+mod rollback;
 pub mod token;
 
 use std::convert::Infallible;
@@ -155,6 +158,8 @@ impl Admin {
             JWKS => text(JWK_SET, self.assertions.jwks().to_owned()),
             "/reload" if *method != Method::POST => not_allowed("POST"),
             "/reload" => self.reload(head).await,
+            "/history" => self.history(head).await,
+            "/rollback" => self.roll_back(head).await,
             "/revoked" => self.revoked(head, body).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "there is no such page"),
         }
@@ -284,7 +289,7 @@ mod tests {
         let (changed, _changes) = tokio::sync::mpsc::channel(1);
         let watcher = Watcher::start(Vec::new(), changed).unwrap();
         let (reloader, reload) = Reloader::new(
-            (policy(dir.path()), crate::reload::Gate::default()),
+            (policy(dir.path()), crate::reload::Terms::default()),
             loaded,
             Arc::clone(&live),
             Arc::clone(&telemetry),
@@ -369,6 +374,8 @@ mod tests {
             ("DELETE", "/metrics", 405, Some("GET, HEAD")),
             ("POST", "/.well-known/jwks.json", 405, Some("GET, HEAD")),
             ("GET", "/reload", 405, Some("POST")),
+            ("GET", "/rollback", 405, Some("POST")),
+            ("POST", "/history", 405, Some("GET, HEAD")),
             ("PUT", "/revoked", 405, Some("GET, HEAD, POST, DELETE")),
             ("HEAD", "/livez", 200, None),
         ];

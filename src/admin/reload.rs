@@ -22,7 +22,7 @@ impl Admin {
         }
         let mode = match mode(head.uri.query().unwrap_or_default()) {
             Ok(mode) => mode,
-            Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", message),
+            Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", &message),
         };
         let order = Order { trigger: Trigger::Request, by: by(head), mode };
         match self.reload.reload(order).await {
@@ -36,46 +36,60 @@ impl Admin {
 }
 
 /// The address that a call came from.
-fn by(head: &Parts) -> Option<String> {
+pub(super) fn by(head: &Parts) -> Option<String> {
     head.extensions.get::<Peer>().map(|Peer(address)| address.to_string())
 }
 
-/// Reads `dry_run`, `force` and `reason`.
-fn mode(query: &str) -> Result<Mode, &'static str> {
-    let (mut dry, mut force, mut reason) = (None, None, None);
+/// The parameters of a query with these names, each there once at most.
+pub(super) fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Result<[Option<String>; N], String> {
+    let mut found = [const { None }; N];
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decoded(value).ok_or("the query is not percent-encoded UTF-8")?;
-        let place = match name {
-            "dry_run" => &mut dry,
-            "force" => &mut force,
-            "reason" => &mut reason,
-            _ => return Err("known parameters are `dry_run`, `force` and `reason`"),
+        let place = names.iter().zip(&mut found).find(|(known, _)| **known == name).map(|(_, place)| place);
+        let Some(place) = place else {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            return Err(format!("known parameters are {}", names.join(", ")));
         };
-        if place.replace(value).is_some() {
-            return Err("a parameter stands there twice");
+        if place.replace(value.into_owned()).is_some() {
+            return Err("a parameter stands there twice".to_owned());
         }
     }
-    let [dry, force] = [dry, force].map(|value| match value.as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err("`dry_run` and `force` are `true` or `false`"),
-    });
-    match (dry?, force?, reason) {
-        (false, false, None) => Ok(Mode::Usual),
-        (true, false, None) => Ok(Mode::Dry),
-        (false, true, Some(reason)) => reason_of(&reason).map(Mode::Forced),
-        (false, true, None) => Err("`force=true` needs a `reason`, which is logged"),
-        (true, true, _) => Err("`dry_run` and `force` exclude each other"),
-        (_, false, Some(_)) => Err("a `reason` belongs to `force=true`"),
+    Ok(found)
+}
+
+/// Reads `dry_run`, `force` and `reason`.
+fn mode(query: &str) -> Result<Mode, String> {
+    let [dry, force, reason] = parameters(query, ["dry_run", "force", "reason"])?;
+    let (dry, force) = (truth(dry.as_deref()), truth(force.as_deref()));
+    let (Some(dry), Some(force)) = (dry, force) else {
+        return Err("`dry_run` and `force` are `true` or `false`".to_owned());
+    };
+    let fault = match (dry, force, reason) {
+        (false, false, None) => return Ok(Mode::Usual),
+        (true, false, None) => return Ok(Mode::Dry),
+        (false, true, Some(reason)) => return Ok(Mode::Forced(reason_of(&reason)?)),
+        (false, true, None) => "`force=true` needs a `reason`, which is logged",
+        (true, true, _) => "`dry_run` and `force` exclude each other",
+        (_, false, Some(_)) => "a `reason` belongs to `force=true`",
+    };
+    Err(fault.to_owned())
+}
+
+/// A switch, which is off where it is not there.
+pub(super) fn truth(value: Option<&str>) -> Option<bool> {
+    match value {
+        None | Some("false") => Some(false),
+        Some("true") => Some(true),
+        Some(_) => None,
     }
 }
 
 /// A reason as it is logged and kept.
-fn reason_of(text: &str) -> Result<String, &'static str> {
+pub(super) fn reason_of(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.len() > LONGEST_REASON || text.chars().any(char::is_control) {
-        return Err("a `reason` has 1 to 500 bytes without control characters");
+        return Err("a `reason` has 1 to 500 bytes without control characters".to_owned());
     }
     Ok(text.to_owned())
 }

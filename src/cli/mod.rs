@@ -15,6 +15,7 @@ mod policy;
 mod reload;
 mod report;
 mod revoke;
+mod rollback;
 mod serve;
 mod status;
 mod test;
@@ -73,6 +74,8 @@ enum Verb {
     Status(status::Options),
     /// Tell a running gateway to read its route maps and grants again.
     Reload(reload::Options),
+    /// Tell a running gateway to go back to an older policy.
+    Rollback(rollback::Options),
     /// Tell a running gateway not to believe the tokens of a principal, or one token, any more.
     Revoke(revoke::Options),
 }
@@ -151,6 +154,7 @@ pub fn run() -> ExitCode {
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
+        Verb::Rollback(options) => rollback::run(&options),
         Verb::Revoke(options) => revoke::run(&options),
     };
     let exit = ended.unwrap_or_else(|failure| {

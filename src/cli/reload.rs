@@ -94,7 +94,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
 }
 
 /// What would change, a line for each.
-fn in_words(changes: &Value) -> String {
+pub(super) fn in_words(changes: &Value) -> String {
     let mut lines = String::new();
     let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();

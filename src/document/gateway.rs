@@ -134,6 +134,8 @@ pub struct AdminDocument {
 pub struct ReloadDocument {
     /// How much may change unasked.
     pub gate: GateDocument,
+    /// How many published policies besides the live one can be gone back to. Default: 10.
+    pub history: usize,
 }
 
 /// `gate`: what holds a reload.

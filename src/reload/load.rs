@@ -57,6 +57,27 @@ impl Content {
     pub fn named(&self) -> impl Iterator<Item = PathBuf> {
         self.named.paths().cloned()
     }
+
+    /// One SHA-256 of all of it, in hexadecimal digits: over those of the documents and of the files that they name, each
+    /// in the order of their paths. Where the files are does not count.
+    pub(super) fn digest(&self) -> String {
+        let mut all = Vec::new();
+        for digests in [self.documents.values().collect(), self.named.small(), self.named.people()] {
+            all.extend(digests.len().to_be_bytes());
+            digests.into_iter().for_each(|digest| all.extend(digest));
+        }
+        hex(&sha256(&all))
+    }
+
+    /// Whether all files still read so. What had to be read of files of principals goes to `seen`.
+    fn still_holds(&self, documents: &BTreeMap<PathBuf, Digest>, seen: &mut Seen) -> bool {
+        *documents == self.documents && self.named.still_hold(seen)
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What came of reading and compiling.
@@ -137,21 +158,42 @@ impl Why {
 pub(super) enum Change {
     /// They say what they said.
     None,
+    /// They say what was gone back from.
+    Passed,
     /// They can be published.
     Good { loaded: Box<Loaded>, routes: Arc<RouteMap>, domains: Arc<Domains>, report: String },
     /// They cannot.
     Faulty { why: Why, errors: usize, report: String },
 }
 
-/// Loads, unless everything reads as it did when `known` was loaded.
-pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content) -> Change {
+/// What the files say now; `known` is what they said last.
+pub(super) fn content_now(files: &PolicyFiles, known: &Content) -> Content {
+    let mut report = Report::new();
+    let fetched = fetch(files, &mut report);
+    let mut seen = Seen::default();
+    if !report.has_errors() && known.still_holds(&fetched.digests(), &mut seen) {
+        return known.clone();
+    }
+    // Which files they name is only known by reading them.
+    let _large = LargePages::begin();
+    compile(files, fetched, seen, &mut report).0.content
+}
+
+/// Loads, unless everything reads as it did when `known` was loaded, or as in `passed`, which was gone back from.
+pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Option<&Content>) -> Change {
     let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
     give_way_for(fetched.routes.iter().chain(&fetched.grants).map(|(_, bytes)| bytes.len()).sum());
     let mut seen = Seen::default();
-    if !report.has_errors() && fetched.digests() == known.documents && known.named.still_hold(&mut seen) {
-        return Change::None;
+    if !report.has_errors() {
+        let documents = fetched.digests();
+        if known.still_holds(&documents, &mut seen) {
+            return Change::None;
+        }
+        if passed.is_some_and(|passed| passed.still_holds(&documents, &mut seen)) {
+            return Change::Passed;
+        }
     }
     let (mut loaded, documents) = compile(files, fetched, seen, &mut report);
     let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {

@@ -30,6 +30,16 @@ impl Digests {
         self.small.keys().chain(self.people.keys())
     }
 
+    /// Those of certificates and the like, in the order of their paths.
+    pub(super) fn small(&self) -> Vec<&Digest> {
+        self.small.values().collect()
+    }
+
+    /// Those of files of principals, in the order of their paths.
+    pub(super) fn people(&self) -> Vec<&Digest> {
+        self.people.values().collect()
+    }
+
     /// Whether all files still read so. What had to be read of files of principals, which are large, goes to `seen`: for
     /// whoever reads on.
     pub(super) fn still_hold(&self, seen: &mut Seen) -> bool {

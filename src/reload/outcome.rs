@@ -88,6 +88,11 @@ pub enum ReloadOutcome {
         /// The serial of what is live.
         serial: u64,
     },
+    /// The files say what they said when an older policy was gone back to; that one stays.
+    Kept {
+        /// The serial of what is live.
+        serial: u64,
+    },
     /// The files have faults, or their tests fail; what was live still is.
     Rejected {
         /// The serial of what is live.
@@ -111,7 +116,7 @@ impl ReloadOutcome {
     pub fn weighed(&self) -> Option<&Weighed> {
         match self {
             Self::Published { weighed, .. } | Self::Held { weighed, .. } | Self::Tried { weighed, .. } => Some(weighed),
-            Self::Unchanged { .. } | Self::Rejected { .. } | Self::Broken { .. } => None,
+            Self::Unchanged { .. } | Self::Kept { .. } | Self::Rejected { .. } | Self::Broken { .. } => None,
         }
     }
 
@@ -122,15 +127,16 @@ impl ReloadOutcome {
             Self::Held { .. } => "held",
             Self::Tried { .. } => "tried",
             Self::Unchanged { .. } => "unchanged",
+            Self::Kept { .. } => "kept",
             Self::Rejected { .. } => "rejected",
             Self::Broken { .. } => "broken",
         }
     }
 
-    /// Whether what is live is what the files say.
+    /// Whether what is live is what the files say, or what a person went back to from them.
     pub const fn is_good(&self) -> bool {
         match self {
-            Self::Published { .. } | Self::Unchanged { .. } => true,
+            Self::Published { .. } | Self::Unchanged { .. } | Self::Kept { .. } => true,
             Self::Held { .. } | Self::Tried { .. } | Self::Rejected { .. } | Self::Broken { .. } => false,
         }
     }
@@ -140,6 +146,7 @@ impl ReloadOutcome {
         match self {
             Self::Published { serial, .. }
             | Self::Unchanged { serial }
+            | Self::Kept { serial }
             | Self::Held { serial, .. }
             | Self::Tried { serial, .. }
             | Self::Rejected { serial, .. }
@@ -150,7 +157,8 @@ impl ReloadOutcome {
     /// How many faults kept the files from being used.
     pub const fn errors(&self) -> usize {
         match self {
-            Self::Published { .. } | Self::Unchanged { .. } | Self::Held { .. } | Self::Tried { .. } => 0,
+            Self::Published { .. } | Self::Unchanged { .. } | Self::Kept { .. } => 0,
+            Self::Held { .. } | Self::Tried { .. } => 0,
             Self::Rejected { errors, .. } => *errors,
             Self::Broken { .. } => 1,
         }

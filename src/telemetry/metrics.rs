@@ -60,6 +60,8 @@ pub(super) struct Metrics {
     reloaded: Gauge,
     reload_at: Gauge,
     reloads: Family<Named, Counter>,
+    /// Whether an older policy is in force than the files say.
+    pub(super) rolled_back: Gauge,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
     revoked_entries: Gauge,
@@ -111,6 +113,7 @@ impl Metrics {
             reloaded: Gauge::default(),
             reload_at: Gauge::default(),
             reloads: Family::default(),
+            rolled_back: Gauge::default(),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
             revoked_entries: Gauge::default(),
@@ -176,6 +179,8 @@ impl Metrics {
         let (help, at) = ("When the last reload was tried", self.reload_at.clone());
         all.register_with_unit("last_reload_timestamp", help, Unit::Seconds, at);
         all.register("reloads", "Reloads by outcome", self.reloads.clone());
+        let help = "Whether an older policy is in force than the files say";
+        all.register("policy_rolled_back", help, self.rolled_back.clone());
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
         all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
         all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());
@@ -253,6 +258,12 @@ impl Metrics {
         self.reload_at.set(signed(at));
         self.reloaded.set(1);
         self.reloads.get_or_create(&Named::of("outcome", "published")).inc();
+    }
+
+    pub(super) fn policy_rolled_back(&self, serial: u64, at: u64) {
+        self.serial.set(signed(serial));
+        self.loaded_at.set(signed(at));
+        self.reloads.get_or_create(&Named::of("outcome", "rolled_back")).inc();
     }
 
     pub(super) fn reload_held(&self, at: u64) {

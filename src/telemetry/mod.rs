@@ -91,6 +91,16 @@ impl Telemetry {
         self.metrics.policy_loaded(serial, at);
     }
 
+    /// An older policy is in force again since `at` (Unix seconds), under this serial.
+    pub fn policy_rolled_back(&self, serial: u64, at: u64) {
+        self.metrics.policy_rolled_back(serial, at);
+    }
+
+    /// Whether an older policy is in force than the files say, because somebody went back to it.
+    pub fn rolled_back(&self, is: bool) {
+        self.metrics.rolled_back.set(i64::from(is));
+    }
+
     /// A reload at `at` (Unix seconds) was good, but held; the old policy stays.
     pub fn reload_held(&self, at: u64) {
         self.metrics.reload_held(at);

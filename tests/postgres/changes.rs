@@ -107,6 +107,32 @@ fn a_reload_of_documents_decides_by_the_rows_of_now_also_without_the_database() 
 }
 
 #[test]
+fn going_back_to_an_older_policy_keeps_the_rows_of_now() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = people(server);
+    let gateway = start(&backend, &database);
+    assert_eq!(status(&gateway, "olga", "/things/1"), 200);
+    gateway.replace("grants.yaml", &GRANTS.replace("\"things:read\"", "\"places:read\""));
+    until(|| gateway.serial() == 2, "reloaded");
+    assert_eq!(status(&gateway, "vera", "/things/1"), 403);
+    database.run(REVOKE);
+    until(|| status(&gateway, "olga", "/things/1") == 403, "revoked");
+
+    let admin = format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", crate::gateway::ADMIN_TOKEN);
+    let answer = gateway.admin("POST", "/rollback?serial=1", &admin).json();
+    assert_eq!(answer["serial"], 3, "{answer}");
+    // The role of vera is the document's, what olga had was the database's.
+    assert_eq!((status(&gateway, "vera", "/things/1"), status(&gateway, "olga", "/things/1")), (200, 403));
+    assert_eq!(answer["changes"]["domains"][0]["gaining"], serde_json::json!(["vera"]), "{answer}");
+    // Rows go on to count in it.
+    database.run(GRANT);
+    until(|| status(&gateway, "olga", "/things/1") == 200, "granted");
+    database.run(REVOKE);
+    until(|| status(&gateway, "olga", "/things/1") == 403, "revoked again");
+}
+
+#[test]
 fn two_gateways_on_one_database_come_to_the_same() {
     let Some(server) = server() else { return };
     let backend = Backend::hello();

@@ -8,8 +8,11 @@ use crate::document::parse::Shape;
 const OFF: &str = "off";
 
 pub(super) fn reload(section: Field<'_>, report: &mut Report) -> ReloadDocument {
-    let [gate] = section.section("`reload`", ["gate"], report);
-    ReloadDocument { gate: self::gate(gate, report) }
+    let [gate, history] = section.section("`reload`", ["gate", "history"], report);
+    ReloadDocument {
+        gate: self::gate(gate, report),
+        history: usize::try_from(history.number(10, 0..=100, report)).unwrap_or(0),
+    }
 }
 
 fn gate(section: Field<'_>, report: &mut Report) -> GateDocument {
@@ -95,6 +98,13 @@ mod tests {
     }
 
     #[test]
+    fn ten_policies_are_kept_unless_another_number_is_written() {
+        for (text, expected) in [("", 10), ("reload: {history: 0}", 0), ("reload: {history: 100}", 100)] {
+            assert_eq!(read(text).0.unwrap().history, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         for (text, told) in [
             ("reload: {gate: on}", "gate`"),
@@ -103,6 +113,9 @@ mod tests {
             ("reload: {gate: {lose: -1%}}", "such as `20%`"),
             ("reload: {gate: {public_routes: yes}}", "hold"),
             ("reload: {gates: off}", "gates"),
+            ("reload: {history: 101}", "history"),
+            ("reload: {history: -1}", "history"),
+            ("reload: {history: off}", "history"),
         ] {
             let (document, report) = read(text);
             assert!(document.is_none() && report.contains(told), "{text}: {report}");

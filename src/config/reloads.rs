@@ -1,0 +1,15 @@
+//! `reload`: how reloads are made, and how much one may change unasked.
+
+use crate::document::gateway::{GateDocument, ReloadDocument};
+use crate::reload::{Gate, Share, Terms};
+
+pub(super) fn resolve(document: &ReloadDocument) -> Terms {
+    Terms { gate: gate(document.gate), history: document.history }
+}
+
+fn gate(document: GateDocument) -> Gate {
+    let GateDocument { gain, lose, few, public_routes, applications_gone } = document;
+    // The document has no more than a hundred.
+    let share = |percent: Option<u8>| percent.and_then(Share::percent);
+    Gate { gain: share(gain), lose: share(lose), few, public_routes, applications_gone }
+}
