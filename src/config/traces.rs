@@ -37,7 +37,7 @@ pub(super) fn resolve(document: &TracesDocument, base: &Base, report: &mut Repor
     let exporter = Exporter::new(endpoint?, ca.as_deref(), authorization.flatten(), service);
     exporter
         .map_err(|why| {
-            let found = report.error("bad_ca", document.ca.as_ref().map(|ca| ca.place), why);
+            let found = report.error("bad_certificate", document.ca.as_ref().map(|ca| ca.place), why);
             found.help("it must be a PEM file of certificate authorities");
         })
         .ok()
@@ -55,4 +55,55 @@ fn authorization(name: &Located<String>, base: &Base, report: &mut Report) -> Op
     };
     value.set_sensitive(true);
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config;
+
+    /// The codes of what is wrong with `traces` written so.
+    fn faults(traces: &str) -> Vec<&'static str> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            (
+                "gateway.yaml",
+                format!(
+                    "version: 1\nlisteners: [{{address: \"127.0.0.1:0\"}}]\nroutes: [r.yaml]\ngrants: [g.yaml]\ntraces: {traces}\n"
+                ),
+            ),
+            ("r.yaml", "version: 1\napplications: []\n".to_owned()),
+            ("g.yaml", "version: 1\ndomain: a\nprincipals: []\n".to_owned()),
+            ("two.token", "Bearer one\nBearer two\n".to_owned()),
+            ("good.token", "Bearer one\n".to_owned()),
+            ("empty.token", "\n".to_owned()),
+            ("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let mut report = Report::new();
+        let config = config::load(&folder.path().join("gateway.yaml"), &mut report);
+        assert_eq!(config.is_none(), report.has_errors());
+        report.diagnostics().iter().map(|found| found.code).collect()
+    }
+
+    #[test]
+    fn spans_go_over_tls_or_to_this_machine_with_a_secret_of_one_line() {
+        for (written, expected) in [
+            ("{endpoint: \"https://collector.example.org:4318/v1/traces\"}", None),
+            ("{endpoint: \"http://127.0.0.1:4318/v1/traces\", authorization_file: good.token}", None),
+            ("{endpoint: \"http://collector.example.org/v1/traces\"}", Some("bad_url")),
+            ("{endpoint: collector}", Some("bad_url")),
+            ("{endpoint: \"https://user:password@c.example.org/\"}", Some("bad_url")),
+            ("{endpoint: \"https://c.example.org/\", service: \" \"}", Some("bad_name")),
+            ("{endpoint: \"https://c.example.org/\", authorization_file: two.token}", Some("bad_authorization")),
+            ("{endpoint: \"https://c.example.org/\", authorization_file: empty.token}", Some("bad_authorization")),
+            ("{endpoint: \"https://c.example.org/\", authorization_file: none.token}", Some("unreadable_file")),
+            ("{endpoint: \"https://c.example.org/\", ca: bad.pem}", Some("bad_certificate")),
+        ] {
+            assert_eq!(faults(written), expected.into_iter().collect::<Vec<_>>(), "{written}");
+        }
+    }
 }
