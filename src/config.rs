@@ -10,6 +10,7 @@ mod revoked;
 mod settings;
 mod tenants;
 mod tokens;
+mod traces;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ use crate::reload::revoked::RevokedFiles;
 use crate::reload::{self, PolicyFiles};
 use crate::source::file;
 use crate::source::jwks::{Intervals, KeySource};
+use crate::source::otlp::Exporter;
 use crate::token::{Issuer, Room, Rules};
 
 pub use listeners::{Admin, Listener};
@@ -56,6 +58,8 @@ pub struct Config {
     pub settings: Settings,
     /// What is logged.
     pub log: Log,
+    /// Where spans go; `None` for nowhere.
+    pub traces: Option<Exporter>,
 }
 
 /// Reads and resolves a `gateway.yaml`. Every fault goes to `report`: those of the file itself and of the
@@ -91,6 +95,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
     let intervals = tokens::intervals(&document.tokens, report);
     let settings = settings::resolve(document, report);
     let log = log::resolve(document, &base, report);
+    let traces = document.traces.as_ref().and_then(|traces| traces::resolve(traces, &base, report));
     if report.has_errors() {
         if policy.routes.len() == document.routes.len() && policy.grants.len() == document.grants.len() {
             let _rejected_anyway = reload::load(&policy, report);
@@ -114,6 +119,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         room: Room { entries: document.tokens.cache_entries, bytes: document.tokens.cache_bytes },
         settings,
         log,
+        traces,
     })
 }
 

@@ -130,6 +130,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
     }));
     telemetry.policy_loaded(1, started_at);
 
+    let traces = config.traces.and_then(|exporter| Some((exporter, telemetry.traced_requests()?)));
     let feeds = config.policy.feeds.clone();
     let (reloader, reload) =
         Reloader::new((config.policy, config.reload), first.loaded, Arc::clone(&live), Arc::clone(&telemetry), watcher);
@@ -186,6 +187,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),
+        traces,
     };
     let (threads, pulse) = crew.start(control, end)?;
     Ok(Running { addresses, admin_address, live, telemetry: of_running, reload, drain, ended, threads, pulse })

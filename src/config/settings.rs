@@ -5,13 +5,14 @@ use std::num::NonZeroU32;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::document::gateway::{GatewayDocument, LimitsDocument, RateDocument, RatesDocument, TimeoutsDocument};
-use crate::proxy::{Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
+use crate::proxy::{Limits, Network, NotANetwork, Rate, Rates, Sample, Settings, Timeouts};
 
 pub(super) fn resolve(document: &GatewayDocument, report: &mut Report) -> Settings {
     Settings {
         limits: limits(&document.limits),
         timeouts: timeouts(&document.timeouts),
         rates: rates(&document.rates),
+        traces: document.traces.as_ref().map(|traces| Sample::per_million(traces.sample)),
         trusted_proxies: document.trusted_proxies.iter().filter_map(|text| network(text, report)).collect(),
     }
 }

@@ -41,6 +41,8 @@ pub struct GatewayDocument {
     pub log: LogDocument,
     /// What depends on the log.
     pub audit: AuditDocument,
+    /// Where spans go. Default: nothing is traced.
+    pub traces: Option<TracesDocument>,
 }
 
 /// One entry of `listeners`.
@@ -367,4 +369,19 @@ pub struct RotateDocument {
 pub struct AuditDocument {
     /// Whether a request is refused whose decision cannot be logged. Default: false.
     pub required: Located<bool>,
+}
+
+/// `traces`. Files are relative to this file.
+#[derive(Clone, Debug)]
+pub struct TracesDocument {
+    /// The URL that spans are sent to by OTLP over HTTP.
+    pub endpoint: Located<String>,
+    /// The share of requests that are traced, in millionths. Default: 1%.
+    pub sample: u32,
+    /// `service.name`. Default: `portcullis`.
+    pub service: Option<Located<String>>,
+    /// A PEM file with the certificate authorities that are trusted in place of the public ones.
+    pub ca: Option<Located<String>>,
+    /// A file with the value of the header `Authorization`.
+    pub authorization_file: Option<Located<String>>,
 }

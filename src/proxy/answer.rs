@@ -291,7 +291,7 @@ mod tests {
 
     fn answer(reason: Reason, asker: Asker) -> (Response<Body>, String) {
         let connection = Connection::from("192.0.2.7:1", true, |_| false);
-        let caller = Caller::of(&HeaderMap::new(), &connection, &Numbers::seeded(), |_| false);
+        let caller = Caller::of(&HeaderMap::new(), &connection, (&Numbers::seeded(), None), |_| false);
         let (mut response, _) = refusal(&Refusal::of(reason), false, asker, &caller);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let text = match std::pin::Pin::new(response.body_mut()).poll_frame(&mut context) {
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn allow_names_the_methods_of_the_route() {
         let connection = Connection::from("192.0.2.7:1", true, |_| false);
-        let caller = Caller::of(&HeaderMap::new(), &connection, &Numbers::seeded(), |_| false);
+        let caller = Caller::of(&HeaderMap::new(), &connection, (&Numbers::seeded(), None), |_| false);
         let mut no = Refusal::of(Reason::NoRouteMethod);
         no.allow = Some("GET, HEAD".into());
         let (response, _) = refusal(&no, false, ask("GET", None), &caller);

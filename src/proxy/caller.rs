@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::header::{HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::{Request, Version};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,7 +19,8 @@ use super::headers;
 use super::idle::Alarm;
 use super::listener::Terms;
 use super::seats::Occupant;
-use super::settings::{Network, Timeouts};
+use super::settings::{Network, Sample, Timeouts};
+use super::trace::{self, Context};
 use super::tunnel::Tunnel;
 use super::watch::Fault;
 use crate::model::ClientCertificate;
@@ -327,6 +328,8 @@ pub(super) struct Caller {
     pub(super) id_header: HeaderValue,
     /// The name of this hop, should a trace need one.
     pub(super) span: u64,
+    /// Its trace, where requests are traced.
+    pub(super) trace: Option<Context>,
     /// When the head had been read.
     pub(super) started: Instant,
 }
@@ -336,7 +339,7 @@ impl Caller {
     pub(super) fn of(
         headers: &HeaderMap,
         connection: &Rc<Connection>,
-        numbers: &Numbers,
+        (numbers, traces): (&Numbers, Option<(Sample, Version)>),
         trusted: impl Fn(IpAddr) -> bool,
     ) -> Rc<Self> {
         let peer = connection.peer;
@@ -352,8 +355,11 @@ impl Caller {
             RequestId::Given(text) => HeaderValue::from_str(text),
         };
         let id_header = id_header.unwrap_or_else(|_| HeaderValue::from_static("-"));
-        let started = Instant::now();
-        Rc::new(Self { connection: Rc::clone(connection), client, id, id_header, span: numbers.next(), started })
+        let trace = traces.map(|(sample, version)| {
+            trace::context(headers, (connection.trusted, connection.secure, version), &id, sample, || numbers.next())
+        });
+        let (started, span) = (Instant::now(), numbers.next());
+        Rc::new(Self { connection: Rc::clone(connection), client, id, id_header, span, trace, started })
     }
 
     /// The address that has to answer for what is asked; `None` for a trusted proxy that names no client: it speaks for
@@ -426,7 +432,7 @@ mod tests {
         let numbers = Numbers::seeded();
         for (peer, client, given) in [("10.0.0.1:1", "203.0.113.9", true), ("192.0.2.1:1", "192.0.2.1", false)] {
             let connection = Connection::from(peer, true, trusted);
-            let caller = Caller::of(&headers, &connection, &numbers, trusted);
+            let caller = Caller::of(&headers, &connection, (&numbers, None), trusted);
             assert_eq!(caller.client.to_string(), client);
             assert_eq!(caller.id_header == "given-by-the-proxy", given);
         }

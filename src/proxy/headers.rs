@@ -67,7 +67,10 @@ pub(super) fn to_backend(
     }
     set_forwarded(&mut headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
     headers.append(REQUEST_ID, caller.id_header.clone());
-    trace::keep_or_make(&mut headers, &caller.id, caller.span);
+    match &caller.trace {
+        None => trace::keep_or_make(&mut headers, &caller.id, caller.span),
+        Some(context) => context.tell(&mut headers),
+    }
     headers.append(header::VIA, via(judged.version));
     identity.tell(&mut headers, grounds, application, caller);
     destination::show_credentials(&mut headers, &application.upstream);
@@ -590,6 +593,7 @@ mod tests {
             id: RequestId::Made(1),
             id_header: HeaderValue::from_static("ours"),
             span: 1,
+            trace: None,
             started: Instant::now(),
         }
     }

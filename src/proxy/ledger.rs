@@ -41,6 +41,7 @@ impl Ledger {
         let mut record = worker.telemetry.record();
         record.figures.at = at;
         record.figures.client = caller.client;
+        record.trace = caller.trace.and_then(|context| context.sampled());
         record.set_id(&caller.id);
         record.set(Text::Method, method.as_str());
         record.set(Text::Host, host(target, headers));
@@ -124,13 +125,23 @@ impl Ledger {
 
     /// This server is tried.
     pub(super) fn tries(&mut self, server: &Arc<str>) {
-        self.note(|record| record.set(Text::Upstream, server));
+        let judged = self.judged;
+        let started = self.started;
+        self.note(|record| {
+            record.set(Text::Upstream, server);
+            if let Some(trace) = &mut record.trace {
+                trace.judged_us = micros(started, judged);
+            }
+        });
     }
 
     /// The upstream's part is over so far: its head is there, or it failed.
     pub(super) fn answered(&mut self, status: Option<StatusCode>) {
         let took = micros(self.judged, Instant::now()).max(1);
         self.note(|record| {
+            if let Some(trace) = &mut record.trace {
+                trace.upstream_status = status.map(|status| status.as_u16());
+            }
             record.figures.upstream_us = took;
             record.figures.status = status.map_or(0, |status| status.as_u16());
         });
@@ -160,7 +171,12 @@ impl Ledger {
 
     /// The answer broke off after its head was sent.
     pub(super) fn broken(&mut self, reason: Reason) {
-        self.note(|record| record.reason_code = Some(Cow::Borrowed(reason.code())));
+        self.note(|record| {
+            record.reason_code = Some(Cow::Borrowed(reason.code()));
+            if let Some(trace) = &mut record.trace {
+                trace.is_broken = true;
+            }
+        });
     }
 
     /// The answer was ended for this, after its head was sent.
@@ -168,6 +184,9 @@ impl Ledger {
         self.note(|record| {
             record.reason_code = Some(code(refusal));
             record.set(Text::Reason, refusal.full_code());
+            if let Some(trace) = &mut record.trace {
+                trace.is_broken = true;
+            }
         });
     }
 

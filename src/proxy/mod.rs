@@ -60,7 +60,7 @@ use tokio::time::Instant;
 
 use body::Held;
 pub use body::{Body, BrokenBody};
-pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Settings, Timeouts};
+pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Sample, Settings, Timeouts};
 pub use upstream::{
     CertificateFault, CertificateFile, Fleet, ServerState, UpstreamState, check_authorities, check_identity,
 };
@@ -319,8 +319,9 @@ impl Worker {
 
     /// Who sent a request, under which name.
     fn arrival(&self, request: Request<Incoming>, connection: &Rc<Connection>) -> Arrival {
-        let trusted_proxies = &self.gateway.settings.trusted_proxies;
-        let caller = Caller::of(request.headers(), connection, &self.numbers, |address| {
+        let Settings { trusted_proxies, traces, .. } = &self.gateway.settings;
+        let traces = traces.map(|sample| (sample, request.version()));
+        let caller = Caller::of(request.headers(), connection, (&self.numbers, traces), |address| {
             trusted_proxies.iter().any(|network| network.contains(address))
         });
         let (asker, fault) = (Asker::of(&request), connection.next_head());

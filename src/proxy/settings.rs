@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use super::trace::Sample;
+
 /// Everything of gateway.yaml that the data plane needs; fixed until restart.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -15,8 +17,10 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How often anybody may ask.
     pub rates: Rates,
-    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Empty: nobody's.
+    /// Peers whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and, with [`traces`](Self::traces), `traceparent` are believed. Empty: nobody's.
     pub trusted_proxies: Vec<Network>,
+    /// How many requests are traced; `None` where nothing is.
+    pub traces: Option<Sample>,
 }
 
 /// `limits` of gateway.yaml; the defaults are the file's.

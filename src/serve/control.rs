@@ -20,11 +20,15 @@ use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
 use crate::source::jwks::{self, Intervals, KeySource};
-use crate::telemetry::Telemetry;
+use crate::source::otlp::{self, Exporter};
+use crate::telemetry::{Telemetry, TracedRequests};
 use crate::token::WantedKey;
 
 /// How often replaced snapshots that no request uses any more are freed, on a thread that gives way to requests.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long spans are sent after the last request.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// What the control thread works with.
 pub(super) struct Control {
@@ -40,6 +44,8 @@ pub(super) struct Control {
     pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
+    /// Where spans go, and the requests that they are made of.
+    pub(super) traces: Option<(Exporter, TracedRequests)>,
 }
 
 impl Control {
@@ -59,6 +65,7 @@ impl Control {
             gateway,
             admin,
             drain,
+            traces,
         } = self;
         let mut parts = JoinSet::new();
         if !sources.is_empty() {
@@ -75,6 +82,11 @@ impl Control {
         if let Some((socket, admin)) = admin {
             parts.spawn_local(operators(socket, admin));
         }
+        let (done, over) = watch::channel(false);
+        // No part like the others: without it requests are served all the same.
+        let traces = traces.map(|(exporter, requests)| {
+            tokio::task::spawn_local(otlp::keep(exporter, requests, Arc::clone(&telemetry), over))
+        });
         tokio::pin!(workers_done);
         let whole = tokio::select! {
             () = &mut workers_done => true,
@@ -85,6 +97,11 @@ impl Control {
                 false
             }
         };
+        done.send_replace(true);
+        if let Some(traces) = traces {
+            // What is not sent by then is lost.
+            let _ended = tokio::time::timeout(LAST_SPANS, traces).await;
+        }
         telemetry.flush();
         whole
     }

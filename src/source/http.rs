@@ -1,13 +1,13 @@
 //! Fetching one small document over HTTPS, or over plain HTTP from this machine, with every bound that a fetch from
-//! the network needs: size, time, and no redirects but a few on the same server.
+//! the network needs: size, time, and no redirects but a few on the same server. Sending one, within the same bounds.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http::header::{ACCEPT, DATE, HOST, LOCATION, USER_AGENT};
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -15,6 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Largest body that is taken, in bytes.
 pub const BODY_BYTES: usize = 1024 * 1024;
@@ -158,6 +159,17 @@ pub struct Fetched {
     pub date: Option<String>,
 }
 
+/// What a server said to a document that it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The status.
+    pub status: StatusCode,
+    /// After how many seconds to come again, if it says so in seconds (RFC 9110 section 10.2.3).
+    pub retry_after: Option<u64>,
+    /// The whole body; empty where it is too large or broke off.
+    pub body: Vec<u8>,
+}
+
 /// Makes the fault of a stage.
 fn at<E: fmt::Display>(stage: Stage, what: &'static str) -> impl Fn(E) -> FetchFault {
     move |error| FetchFault { stage, cause: format!("{what}{error}") }
@@ -208,6 +220,31 @@ impl Client {
         tokio::time::timeout(within, self.follow(url)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
+    /// Sends a JSON document with one POST and follows no redirect. What comes back is an answer, whatever its status.
+    ///
+    /// # Errors
+    /// No connection, bad certificate, no answer, or too slow.
+    pub async fn post(
+        &self,
+        url: &Url,
+        document: Bytes,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Posted, FetchFault> {
+        let posting = async {
+            let mut request = head(url, "POST", Full::new(document)).map_err(at(Stage::Answer, ""))?;
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            if let Some(value) = authorization {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            let stream = connect(url).await?;
+            if url.tls { post(request, self.secure(url, stream).await?).await } else { post(request, stream).await }
+        };
+        tokio::time::timeout(self.timeout, posting).await.unwrap_or_else(|_elapsed| {
+            let cause = format!("no complete answer within {} s", self.timeout.as_secs_f32().ceil());
+            Err(FetchFault { stage: Stage::Time, cause })
+        })
+    }
+
     /// Follows redirects within one server. Another server would be a matter of trust that nobody configured.
     async fn follow(&self, url: &Url) -> Result<Fetched, FetchFault> {
         let mut url = url.clone();
@@ -225,9 +262,12 @@ impl Client {
         if !url.tls {
             return request(url, stream).await;
         }
+        request(url, self.secure(url, stream).await?).await
+    }
+
+    async fn secure(&self, url: &Url, stream: TcpStream) -> Result<TlsStream<TcpStream>, FetchFault> {
         let name = ServerName::try_from(url.host.clone()).map_err(at(Stage::Tls, "the host is not a name: "))?;
-        let stream = self.tls.connect(name, stream).await.map_err(at(Stage::Tls, "TLS failed: "))?;
-        request(url, stream).await
+        self.tls.connect(name, stream).await.map_err(at(Stage::Tls, "TLS failed: "))
     }
 }
 
@@ -257,7 +297,7 @@ where
         .await
         .map_err(at(Stage::Answer, ""))?;
     let exchange = async {
-        let head = head(url).map_err(at(Stage::Answer, ""))?;
+        let head = head(url, "GET", Empty::<Bytes>::new()).map_err(at(Stage::Answer, ""))?;
         let response = sender.send_request(head).await.map_err(at(Stage::Answer, "no answer: "))?;
         match (response.status(), location(&response)) {
             (StatusCode::OK, _) => {}
@@ -283,6 +323,31 @@ where
     }
 }
 
+async fn post<S>(request: Request<Full<Bytes>>, stream: S) -> Result<Posted, FetchFault>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(at(Stage::Answer, ""))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(at(Stage::Answer, "no answer: "))?;
+        let (head, body) = response.into_parts();
+        let retry_after = head.headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
+        let body = Limited::new(body, HEAD_BYTES).collect().await;
+        let body = body.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
+        Ok(Posted { status: head.status, retry_after, body })
+    };
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        result = &mut exchange => result,
+        // As with a fetch.
+        _ = &mut connection => exchange.await,
+    }
+}
+
 /// Statuses that send a GET elsewhere (RFC 9110 section 15.4).
 const REDIRECTING: [StatusCode; 5] = [
     StatusCode::MOVED_PERMANENTLY,
@@ -296,14 +361,16 @@ fn location(response: &Response<Incoming>) -> Option<String> {
     response.headers().get(LOCATION)?.to_str().ok().map(str::to_owned)
 }
 
-fn head(url: &Url) -> Result<Request<Empty<Bytes>>, String> {
+fn head<B>(url: &Url, method: &str, body: B) -> Result<Request<B>, String> {
     let target = url.uri.path_and_query().map_or("/", |target| target.as_str());
     let host = url.uri.authority().map_or("", |authority| authority.as_str());
-    Request::get(target)
+    Request::builder()
+        .method(method)
+        .uri(target)
         .header(HOST, host)
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::new())
+        .body(body)
         .map_err(|error| error.to_string())
 }
 

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub mod file;
 pub mod http;
 pub mod jwks;
+pub mod otlp;
 pub mod postgres;
 mod tls;
 

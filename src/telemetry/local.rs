@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Telemetry;
 use super::metrics::Index;
 use super::record::RequestRecord;
+use super::trace::Tracer;
 use super::writer::Pen;
 
 /// The most records that a thread keeps for further requests.
@@ -18,6 +19,7 @@ pub struct Local {
     shared: Arc<Telemetry>,
     index: Index,
     pen: Option<Pen>,
+    tracer: Option<Tracer>,
     /// Records that are not used at the moment.
     #[expect(clippy::vec_box, reason = "requests hold them by their pointer, and large values are not moved about")]
     spare: RefCell<Vec<Box<RequestRecord>>>,
@@ -26,12 +28,14 @@ pub struct Local {
 impl Local {
     pub(super) fn new(shared: Arc<Telemetry>) -> Self {
         let (index, pen) = (shared.metrics.index(), shared.decisions.as_ref().map(|log| log.pen()));
-        Self { shared, index, pen, spare: RefCell::default() }
+        let tracer = shared.tracer.get().cloned();
+        Self { shared, index, pen, tracer, spare: RefCell::default() }
     }
 
     /// A record of which nothing is known, for one request.
     pub fn record(&self) -> Box<RequestRecord> {
-        self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestRecord::new(self.pen.is_some())))
+        let has_texts = self.pen.is_some() || self.tracer.is_some();
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Box::new(RequestRecord::new(has_texts)))
     }
 
     /// Whether this request may go on: where `audit.required` is set, only if its line will be written, which is promised
@@ -52,6 +56,9 @@ impl Local {
         self.index.request(&record);
         if let Some(pen) = &self.pen {
             pen.hand_over(&mut record);
+        }
+        if let Some(tracer) = &self.tracer {
+            tracer.hand_over(&mut record);
         }
         let mut spare = self.spare.borrow_mut();
         if spare.len() < KEPT_RECORDS {

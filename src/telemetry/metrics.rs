@@ -47,6 +47,10 @@ pub(super) struct Metrics {
     pub(super) lines_cut: Counter,
     /// Whether decision lines can be written; 1 without a log.
     pub(super) log_writable: Gauge,
+    /// Spans that their collector took.
+    pub(super) spans_sent: Counter,
+    /// Spans that were lost.
+    pub(super) spans_dropped: Counter,
     upstream_opened: Family<Named, Counter>,
     upstream_failed: Family<Named, Counter>,
     upstream_healthy: Family<ServerOf, Gauge>,
@@ -100,6 +104,8 @@ impl Metrics {
             lines_dropped: Counter::default(),
             lines_cut: Counter::default(),
             log_writable: Gauge::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
             upstream_opened: Family::default(),
             upstream_failed: Family::default(),
             upstream_healthy: Family::default(),
@@ -163,6 +169,8 @@ impl Metrics {
         all.register("log_lines_dropped", "Decision lines that were lost", self.lines_dropped.clone());
         all.register("log_lines_cut", "Decision lines too long for a datagram", self.lines_cut.clone());
         all.register("log_writable", "Whether decision lines can be written", self.log_writable.clone());
+        all.register("spans_sent", "Spans that their collector took", self.spans_sent.clone());
+        all.register("spans_dropped", "Spans that were lost", self.spans_dropped.clone());
         all.register("upstream_connections_opened", "Connections to upstreams", self.upstream_opened.clone());
         all.register("upstream_connections_failed", "Failed connection attempts", self.upstream_failed.clone());
         let help = "Whether a server is well by its health checks and not left out";

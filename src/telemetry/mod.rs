@@ -12,11 +12,13 @@ pub mod log;
 mod metrics;
 mod record;
 mod sink;
+mod spans;
+mod trace;
 mod trays;
 mod writer;
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use calendar::{moment, rfc3339, unix_seconds};
@@ -24,9 +26,12 @@ pub use digits::hexadecimal;
 pub use local::Local;
 pub use record::{Figures, RequestId, RequestRecord, Text};
 pub use sink::{Destination, Rotation};
+pub use spans::Export;
+pub use trace::{Trace, Traced, TracedRequests};
 
 use metrics::Metrics;
 use sink::{Sink, Stream};
+use trace::Tracer;
 use writer::{Counts, DecisionLog};
 
 /// How long [`Telemetry::flush`] waits at most.
@@ -39,6 +44,8 @@ pub struct Telemetry {
     decisions: Option<DecisionLog>,
     /// Whether no request may be forwarded whose line cannot be written.
     is_audited: bool,
+    /// The way of traced requests, once somebody sends their spans.
+    tracer: OnceLock<Tracer>,
 }
 
 impl Telemetry {
@@ -69,16 +76,32 @@ impl Telemetry {
     fn sinking_to(metrics: Metrics, sink: Box<dyn Sink>, is_audited: bool) -> Arc<Self> {
         let counts = Counts { dropped: metrics.lines_dropped.clone(), writable: metrics.log_writable.clone() };
         let decisions = Some(DecisionLog::start(sink, counts, is_audited));
-        Arc::new(Self { metrics, decisions, is_audited })
+        Arc::new(Self { metrics, decisions, is_audited, tracer: OnceLock::new() })
     }
 
     fn silent(version: &'static str) -> Arc<Self> {
-        Arc::new(Self { metrics: Metrics::new(version), decisions: None, is_audited: false })
+        Arc::new(Self { metrics: Metrics::new(version), decisions: None, is_audited: false, tracer: OnceLock::new() })
     }
 
     /// The end of the current thread, for its requests and connections.
     pub fn local(self: &Arc<Self>) -> Local {
         Local::new(Arc::clone(self))
+    }
+
+    /// From now on, new [`Local`]s hand their traced requests over to whoever asked first; `None` to everybody else.
+    pub fn traced_requests(&self) -> Option<TracedRequests> {
+        let (tracer, requests) = Tracer::new(self.metrics.spans_dropped.clone());
+        self.tracer.set(tracer).is_ok().then_some(requests)
+    }
+
+    /// So many spans were taken by their collector.
+    pub fn spans_sent(&self, spans: u64) {
+        self.metrics.spans_sent.inc_by(spans);
+    }
+
+    /// So many spans were lost.
+    pub fn spans_dropped(&self, spans: u64) {
+        self.metrics.spans_dropped.inc_by(spans);
     }
 
     /// All metrics as Prometheus reads them (OpenMetrics text).

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::digits::hexadecimal;
+use super::trace::Trace;
 
 /// The most bytes that are kept of a text that only the line shows; a line cuts a little before.
 const KEPT_BYTES: usize = 1100;
@@ -175,21 +176,24 @@ pub struct RequestRecord {
     pub reason_code: Option<Cow<'static, str>>,
     /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
     pub token_fault: Option<&'static str>,
+    /// What its spans need, where it is traced.
+    pub trace: Option<Trace>,
     spans: Spans,
     texts: Vec<u8>,
-    /// Whether a line is made of it, and not only counters.
+    /// Whether a line or a span may be made of it, and not only counters.
     has_line: bool,
     /// Whether its request was let in on the promise that its line will be written.
     pub(super) is_owed: bool,
 }
 
 impl RequestRecord {
-    /// Nothing is known. Without a line, it keeps only the texts that are labels.
+    /// Nothing is known. Without a line or a span, it keeps only the texts that are labels.
     pub(super) fn new(has_line: bool) -> Self {
         Self {
             figures: Figures::default(),
             reason_code: None,
             token_fault: None,
+            trace: None,
             spans: Spans([Span::NONE; Text::COUNT]),
             texts: Vec::new(),
             has_line,
@@ -253,6 +257,7 @@ impl RequestRecord {
         self.figures = Figures::default();
         self.reason_code = None;
         self.token_fault = None;
+        self.trace = None;
         self.is_owed = false;
         self.spans = Spans([Span::NONE; Text::COUNT]);
         self.texts.clear();

@@ -57,6 +57,7 @@ mod systemd;
 mod targets;
 mod timeouts;
 mod tls;
+mod traces;
 mod trailers;
 mod transport;
 mod upgrade;

@@ -36,6 +36,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         "rates",
         "log",
         "audit",
+        "traces",
     ];
     let [
         _,
@@ -54,6 +55,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         rates,
         log,
         audit,
+        traces,
     ] = file(root, keys, report)?;
     if let Some(node) = listeners.need(report) {
         super::not_empty(node, "listeners", report);
@@ -76,6 +78,7 @@ pub(in crate::document) fn gateway(root: &Node, report: &mut Report) -> Option<G
         rates: self::rates(rates, report),
         log: super::log::log(log, report),
         audit: super::log::audit(audit, report),
+        traces: super::traces::traces(traces, report),
     })
 }
 

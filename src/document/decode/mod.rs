@@ -15,6 +15,7 @@ mod revoked;
 mod routes;
 mod scalar;
 mod term;
+mod traces;
 mod upstream;
 
 pub(super) use cases::tests;
