@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{Method, StatusCode};
 
-use super::{Admin, Answer, Peer, answer, json, not_allowed, problem, with};
+use super::calls::caller;
+use super::{Admin, Answer, answer, json, problem, saying, with};
 use crate::reload::{Mode, Order, Trigger};
 
 /// The longest reason, in bytes.
@@ -14,30 +15,20 @@ const LONGEST_REASON: usize = 500;
 
 impl Admin {
     pub(super) async fn reload(&self, head: &Parts) -> Answer {
-        if head.method != Method::POST {
-            return not_allowed("POST");
-        }
-        if let Some(refused) = self.refused(head).await {
-            return refused;
-        }
         let mode = match mode(head.uri.query().unwrap_or_default()) {
             Ok(mode) => mode,
             Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", message),
         };
-        let order = Order { trigger: Trigger::Request, by: by(head), mode };
+        let by = caller(head).map(ToString::to_string);
+        let order = Order { trigger: Trigger::Request, by, mode };
         match self.reload.reload(order).await {
-            Some(outcome) => json(answer::reload_status(&outcome), &answer::reload(&outcome)),
+            Some(outcome) => saying(outcome.word(), json(answer::reload_status(&outcome), &answer::reload(&outcome))),
             None => {
                 let text = "too many reloads are waiting already, or the process is ending";
                 with(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", text), RETRY_AFTER, "1")
             }
         }
     }
-}
-
-/// The address that a call came from.
-fn by(head: &Parts) -> Option<String> {
-    head.extensions.get::<Peer>().map(|Peer(address)| address.to_string())
 }
 
 /// Reads `dry_run`, `force` and `reason`.
