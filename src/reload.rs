@@ -3,6 +3,7 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
+pub mod ask;
 pub mod behind;
 mod certificates;
 pub mod feed;
@@ -77,6 +78,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     last: Arc<Mutex<Option<LastReload>>>,
     feeds: Arc<[Arc<Feed>]>,
+    shelf: Arc<ask::Shelf>,
 }
 
 impl Handle {
@@ -130,6 +132,7 @@ pub struct Reloader {
     watcher: Watcher,
     commands: mpsc::Receiver<Command>,
     last: Arc<Mutex<Option<LastReload>>>,
+    shelf: Arc<ask::Shelf>,
 }
 
 impl Reloader {
@@ -144,9 +147,13 @@ impl Reloader {
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(WAITING);
         let last = Arc::new(Mutex::new(None));
-        let handle = Handle { commands: sender, last: Arc::clone(&last), feeds: files.feeds.clone().into() };
+        let files = Arc::new(files);
+        let shelf = ask::Shelf::new(&files);
+        shelf.put(&loaded.content, &loaded.fed, &live.load());
+        let (known, feeds) = (Arc::clone(&last), files.feeds.clone().into());
+        let handle = Handle { commands: sender, last: known, feeds, shelf: Arc::clone(&shelf) };
         feed::begin(&loaded.fed);
-        (Self { files: Arc::new(files), gate, loaded, live, telemetry, watcher, commands, last }, handle)
+        (Self { files, gate, loaded, live, telemetry, watcher, commands, last, shelf }, handle)
     }
 
     /// Reloads whenever it is asked to, until nobody can ask any more.
@@ -188,6 +195,7 @@ impl Reloader {
             Some(Found::Good { publish: Some((mut loaded, routes, domains)), weighed, report }) => {
                 let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
                 self.loaded = *loaded;
+                self.shelf.put(&self.loaded.content, &self.loaded.fed, &self.live.load());
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
             }

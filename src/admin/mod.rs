@@ -11,17 +11,23 @@
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file`. `?dry_run=true` publishes nothing, `?force=true&reason=TEXT` what the gate would hold |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
+//! | `GET /explain`, `GET /report` | what `portcullis explain` and `report` say, of what is live; need the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
-//! document, save the faults of a rejected reload and the list of revocations, which only the holder of the token sees.
+//! document, save the faults of a rejected reload, the list of revocations, explanations and reports, which only the holder
+//! of the token sees.
 
 pub mod answer;
 mod calls;
+mod explain;
 mod pages;
+mod query;
 mod ready;
 mod reload;
+mod report;
 mod revoked;
 pub mod token;
+mod unanswered;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -178,6 +184,8 @@ impl Admin {
         match page {
             Guarded::Reload => self.reload(head).await,
             Guarded::Revoked => self.revoked(head, body).await,
+            Guarded::Explain => self.explain(head).await,
+            Guarded::Report => self.report(head).await,
         }
     }
 
@@ -218,8 +226,8 @@ fn not_allowed(methods: &'static str) -> Answer {
     with(problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message), ALLOW, methods)
 }
 
-fn text(content_type: &'static str, body: String) -> Answer {
-    let answer = Response::new(Full::new(Bytes::from(body)));
+fn text(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let answer = Response::new(Full::new(body.into()));
     with(with(answer, CONTENT_TYPE, content_type), CACHE_CONTROL, "no-store")
 }
 

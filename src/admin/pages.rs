@@ -25,6 +25,8 @@ pub(super) enum Open {
 pub(super) enum Guarded {
     Reload,
     Revoked,
+    Explain,
+    Report,
 }
 
 /// What is known of a page before anybody looks at a call.
@@ -39,7 +41,7 @@ pub(super) struct Entry {
 const READ: &str = "GET, HEAD";
 
 /// All pages.
-pub(super) const PAGES: [Entry; 8] = [
+pub(super) const PAGES: [Entry; 10] = [
     open("/livez", Open::Livez),
     open("/readyz", Open::Readyz),
     open("/metrics", Open::Metrics),
@@ -48,6 +50,8 @@ pub(super) const PAGES: [Entry; 8] = [
     open("/.well-known/jwks.json", Open::Keys),
     guarded("/reload", "POST", Guarded::Reload),
     guarded("/revoked", "GET, HEAD, POST, DELETE", Guarded::Revoked),
+    guarded("/explain", READ, Guarded::Explain),
+    guarded("/report", READ, Guarded::Report),
 ];
 
 const fn open(path: &'static str, page: Open) -> Entry {

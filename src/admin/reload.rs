@@ -1,12 +1,11 @@
 //! `POST /reload`: what is asked for, and by whom.
 
-use std::borrow::Cow;
-
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 
 use super::calls::caller;
+use super::query::decoded;
 use super::{Admin, Answer, answer, json, problem, saying, with};
 use crate::reload::{Mode, Order, Trigger};
 
@@ -69,27 +68,6 @@ fn reason_of(text: &str) -> Result<String, &'static str> {
         return Err("a `reason` has 1 to 500 bytes without control characters");
     }
     Ok(text.to_owned())
-}
-
-/// Undoes percent-encoding; a plus sign stands for a space.
-fn decoded(value: &str) -> Option<Cow<'_, str>> {
-    if !value.contains(['%', '+']) {
-        return Some(value.into());
-    }
-    let mut bytes = value.bytes();
-    let mut decoded = Vec::with_capacity(value.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit =
-                    |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                16 * digit(bytes.next())? + digit(bytes.next())?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ mod operators;
 mod peers;
 mod places;
 mod process;
+mod questions;
 mod queue;
 mod refuse;
 mod reload;
