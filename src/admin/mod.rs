@@ -8,6 +8,7 @@
 //! | `GET /metrics` | metrics in the OpenMetrics text format |
 //! | `GET /version` | name and version |
 //! | `GET /status` | serial, counts, ages |
+//! | `GET /openapi.json` | this table for programs: parameters, answers and their schemas (OpenAPI 3.1) |
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file`. `?dry_run=true` publishes nothing, `?force=true&reason=TEXT` what the gate would hold |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
@@ -20,6 +21,7 @@
 pub mod answer;
 mod calls;
 mod explain;
+mod openapi;
 mod pages;
 mod query;
 mod ready;
@@ -171,6 +173,7 @@ impl Admin {
             Open::Metrics => text(OPENMETRICS, answer::metrics(self)),
             Open::Version => json(StatusCode::OK, &answer::version(self.version)),
             Open::Status => json(StatusCode::OK, &answer::status(self)),
+            Open::OpenApi => text("application/json", openapi::OPENAPI),
             Open::Keys => text(JWK_SET, self.assertions.jwks().to_owned()),
         }
     }

@@ -19,6 +19,7 @@ pub(super) enum Open {
     Version,
     Status,
     Keys,
+    OpenApi,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +42,14 @@ pub(super) struct Entry {
 const READ: &str = "GET, HEAD";
 
 /// All pages.
-pub(super) const PAGES: [Entry; 10] = [
+pub(super) const PAGES: [Entry; 11] = [
     open("/livez", Open::Livez),
     open("/readyz", Open::Readyz),
     open("/metrics", Open::Metrics),
     open("/version", Open::Version),
     open("/status", Open::Status),
     open("/.well-known/jwks.json", Open::Keys),
+    open("/openapi.json", Open::OpenApi),
     guarded("/reload", "POST", Guarded::Reload),
     guarded("/revoked", "GET, HEAD, POST, DELETE", Guarded::Revoked),
     guarded("/explain", READ, Guarded::Explain),

@@ -43,6 +43,7 @@ mod metadata;
 mod mtls;
 mod nginx;
 mod observability;
+mod openapi;
 mod operators;
 mod peers;
 mod places;
