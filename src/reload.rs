@@ -3,6 +3,7 @@
 //! One task does this for the whole process, one reload at a time; the work itself runs on a blocking thread, so
 //! that neither requests nor the operators' listener wait for it.
 
+pub mod ask;
 pub mod behind;
 mod certificates;
 pub mod feed;
@@ -110,6 +111,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     told: Arc<Mutex<Told>>,
     feeds: Arc<[Arc<Feed>]>,
+    shelf: Arc<ask::Shelf>,
 }
 
 impl Handle {
@@ -185,6 +187,7 @@ pub struct Reloader {
     watcher: Watcher,
     commands: mpsc::Receiver<Command>,
     told: Arc<Mutex<Told>>,
+    shelf: Arc<ask::Shelf>,
 }
 
 impl Reloader {
@@ -199,9 +202,13 @@ impl Reloader {
     ) -> (Self, Handle) {
         let (sender, commands) = mpsc::channel(WAITING);
         let told = Arc::new(Mutex::new(Told::default()));
-        let handle = Handle { commands: sender, told: Arc::clone(&told), feeds: files.feeds.clone().into() };
+        let files = Arc::new(files);
+        let shelf = ask::Shelf::new(&files);
+        let feeds = files.feeds.clone().into();
+        let handle = Handle { commands: sender, told: Arc::clone(&told), feeds, shelf: Arc::clone(&shelf) };
         feed::begin(&loaded.fed);
         let snapshot = live.load();
+        shelf.put(&loaded.content, &loaded.fed, &snapshot);
         let entry = Entry {
             serial: snapshot.serial,
             at: snapshot.loaded_at,
@@ -216,9 +223,8 @@ impl Reloader {
         let Loaded { compiled: _, content, fed } = loaded;
         let history = History::new(terms.history, entry, Edition { routes, domains, content, fed });
         lock(&told).history = history.entries();
-        let (files, gate) = (Arc::new(files), terms.gate);
-        let (fallen, passed) = (Vec::new(), None);
-        (Self { files, gate, history, fallen, passed, live, telemetry, watcher, commands, told }, handle)
+        let (gate, fallen, passed) = (terms.gate, Vec::new(), None);
+        (Self { files, gate, history, fallen, passed, live, telemetry, watcher, commands, told, shelf }, handle)
     }
 
     /// Reloads whenever it is asked to, until nobody can ask any more.
@@ -326,6 +332,8 @@ impl Reloader {
         self.fallen.extend(self.history.publish(entry, edition));
         let entries = self.history.entries();
         self.told().history = entries;
+        let live = self.history.live();
+        self.shelf.put(&live.content, &live.fed, &self.live.load());
         self.watch_dependencies();
     }
 

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Calls};
 use crate::config::Config;
 use crate::proxy::Gateway;
 use crate::reload::revoked::Keeper;
@@ -172,6 +172,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         draining,
         ready_needs_upstreams: config.admin.as_ref().is_some_and(|admin| admin.ready_needs_upstreams),
         token_file: config.admin.and_then(|admin| admin.token_file),
+        calls: Calls::default(),
     };
     let of_running = Arc::clone(&telemetry);
     let control = Control {

@@ -243,6 +243,42 @@ fn serve_status_and_reload_work_together() {
 }
 
 #[test]
+fn a_gateway_is_asked_by_its_address_without_its_configuration() {
+    let gate = Gate::new();
+    edit(&gate.file("gateway.yaml"), "admin:", "revoked: {store: store.yaml}\nadmin:");
+    let _running = gate.serve();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}", gate.port + 1);
+    fs::copy(gate.file("admin.token"), elsewhere.path().join("token")).unwrap();
+    fs::write(elsewhere.path().join("other"), "another token than that one").unwrap();
+    let run = |verb: &[&str], more: &[&str]| portcullis(elsewhere.path(), &[verb, &["--admin", &url], more].concat());
+    let token = ["--token-file", "token"];
+    for (verb, more, code) in [
+        (&["status"][..], &[][..], 0),
+        (&["status", "--ready"], &[], 0),
+        (&["reload"], &token, 0),
+        (&["reload", "--dry-run"], &token, 0),
+        (&["reload"], &["--token-file", "other"], 1),
+        (&["reload"], &["--token-file", "nowhere"], 3),
+        (&["reload"], &[], 3),
+        (&["revoke", "--uti", "x"], &token, 0),
+        (&["revoke", "--uti", "x", "--undo"], &token, 0),
+        (&["status"], &["--ca", "token"], 2),
+    ] {
+        let done = run(verb, more);
+        assert_eq!(done.code, code, "{verb:?} {more:?} {done:?}");
+    }
+    let lacking = run(&["reload"], &[]);
+    assert!(lacking.err.contains("`--token-file`"), "{}", lacking.err);
+    // A token of their own for those who have the configuration, too.
+    assert_eq!(gate.run(&["reload", "--token-file", "nowhere"]).code, 3);
+    for (url, code) in [("http://192.0.2.1:9901", 2), ("127.0.0.1:9901", 2), ("http://127.0.0.1:1", 5)] {
+        let done = portcullis(elsewhere.path(), &["status", "--admin", url]);
+        assert_eq!(done.code, code, "{url} {done:?}");
+    }
+}
+
+#[test]
 fn revoke_takes_tokens_out_of_force_and_back() {
     let gate = Gate::new();
     let store = "revoked: {files: [revoked.yaml], store: store.yaml}\nadmin:";

@@ -8,21 +8,31 @@
 //! | `GET /metrics` | metrics in the OpenMetrics text format |
 //! | `GET /version` | name and version |
 //! | `GET /status` | serial, counts, ages |
+//! | `GET /openapi.json` | this table for programs: parameters, answers and their schemas (OpenAPI 3.1) |
 //! | `GET /.well-known/jwks.json` | the key that assertions to backends are verified with (RFC 7517) |
 //! | `POST /reload` | reads the live documents again; needs the token of `admin.token_file`. `?dry_run=true` publishes nothing, `?force=true&reason=TEXT` what the gate would hold |
 //! | `GET /history` | what is live and what can be gone back to; needs the token, too, for it names who asked |
 //! | `POST /rollback` | publishes an older policy again; needs the token, too. `?serial=N` says which, `?reason=TEXT` why, `?dry_run=true` publishes nothing |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
+//! | `GET /explain`, `GET /report` | what `portcullis explain` and `report` say, of what is live; need the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
-//! document, save the faults of a rejected reload and the list of revocations, which only the holder of the token sees.
+//! document, save the faults of a rejected reload, the list of revocations, explanations and reports, which only the holder
+//! of the token sees.
 
 pub mod answer;
+mod calls;
+mod explain;
+mod openapi;
+mod pages;
+mod query;
 mod ready;
 mod reload;
+mod report;
 mod revoked;
 mod rollback;
 pub mod token;
+mod unanswered;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,9 +41,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -49,6 +59,11 @@ use crate::snapshot::Live;
 use crate::source::jwks::Intervals;
 use crate::telemetry::Telemetry;
 use crate::token::{AssertionKey, Verifier};
+
+use calls::Caller;
+use pages::{Entry, Guarded, Open, Page};
+
+pub use calls::Calls;
 
 /// Most connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 64;
@@ -89,6 +104,8 @@ pub struct Admin {
     pub ready_needs_upstreams: bool,
     /// The file with the token of mutating calls.
     pub token_file: Option<PathBuf>,
+    /// How many calls that need it are taken.
+    pub calls: Calls,
 }
 
 /// Answers operators until it is dropped.
@@ -112,15 +129,11 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     }
 }
 
-/// Where a call came from.
-#[derive(Clone, Copy, Debug)]
-struct Peer(SocketAddr);
-
 async fn connection(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let admin = Arc::clone(&admin);
         let (mut head, body) = request.into_parts();
-        head.extensions.insert(Peer(peer));
+        head.extensions.insert(Caller { address: peer });
         async move { Ok::<_, Infallible>(admin.answer(&head, body).await) }
     });
     let serving = http1::Builder::new()
@@ -139,29 +152,48 @@ async fn connection(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>) {
 type Answer = Response<Full<Bytes>>;
 
 impl Admin {
-    /// Only revocations are called with a body that says anything.
     async fn answer<B>(&self, head: &Parts, body: B) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let method = &head.method;
-        match head.uri.path() {
-            "/livez" | "/readyz" | "/metrics" | "/version" | "/status" | JWKS if !reads(method) => {
-                not_allowed("GET, HEAD")
-            }
-            "/livez" => json(StatusCode::OK, &answer::livez()),
-            "/readyz" => self.readyz(),
-            "/metrics" => text(OPENMETRICS, answer::metrics(self)),
-            "/version" => json(StatusCode::OK, &answer::version(self.version)),
-            "/status" => json(StatusCode::OK, &answer::status(self)),
-            JWKS => text(JWK_SET, self.assertions.jwks().to_owned()),
-            "/reload" if *method != Method::POST => not_allowed("POST"),
-            "/reload" => self.reload(head).await,
-            "/history" => self.history(head).await,
-            "/rollback" => self.roll_back(head).await,
-            "/revoked" => self.revoked(head, body).await,
-            _ => problem(StatusCode::NOT_FOUND, "not_found", "there is no such page"),
+        let Some(entry) = Entry::of(head.uri.path()) else {
+            return problem(StatusCode::NOT_FOUND, "not_found", "there is no such page");
+        };
+        if !entry.answers(&head.method) {
+            return not_allowed(entry.methods);
+        }
+        match entry.page {
+            Page::Open(page) => self.open(page),
+            Page::Guarded(page) => self.call((entry.path, page), head, body).await,
+        }
+    }
+
+    fn open(&self, page: Open) -> Answer {
+        match page {
+            Open::Livez => json(StatusCode::OK, &answer::livez()),
+            Open::Readyz => self.readyz(),
+            Open::Metrics => text(OPENMETRICS, answer::metrics(self)),
+            Open::Version => json(StatusCode::OK, &answer::version(self.version)),
+            Open::Status => json(StatusCode::OK, &answer::status(self)),
+            Open::OpenApi => text("application/json", openapi::OPENAPI),
+            Open::Keys => text(JWK_SET, self.assertions.jwks().to_owned()),
+        }
+    }
+
+    /// For calls that carry the token. Only revocations are called with a body that says anything.
+    async fn guarded<B>(&self, page: Guarded, head: &Parts, body: B) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match page {
+            Guarded::Reload => self.reload(head).await,
+            Guarded::History => self.history(),
+            Guarded::Rollback => self.roll_back(head).await,
+            Guarded::Revoked => self.revoked(head, body).await,
+            Guarded::Explain => self.explain(head).await,
+            Guarded::Report => self.report(head).await,
         }
     }
 
@@ -172,37 +204,11 @@ impl Admin {
         }
         with(json(StatusCode::SERVICE_UNAVAILABLE, &ready.body), RETRY_AFTER, "1")
     }
-
-    /// The answer to a call that does not carry the admin token.
-    async fn refused(&self, head: &Parts) -> Option<Answer> {
-        let file = self.token_file.clone();
-        let authorization = head.headers.get_all(AUTHORIZATION).iter().cloned().collect();
-        // Reading the file may block, and it is read each time so that the token can be changed.
-        let checked = tokio::task::spawn_blocking(move || token::check(file.as_deref(), authorization)).await;
-        match checked {
-            Ok(Ok(())) => None,
-            Ok(Err(fault @ (token::Fault::NotConfigured | token::Fault::Unusable))) => {
-                Some(problem(StatusCode::FORBIDDEN, fault.code(), fault.text()))
-            }
-            Ok(Err(fault @ (token::Fault::Absent | token::Fault::Wrong))) => {
-                let answer = problem(StatusCode::UNAUTHORIZED, fault.code(), fault.text());
-                Some(with(answer, WWW_AUTHENTICATE, "Bearer realm=\"portcullis admin\""))
-            }
-            Err(_panicked_or_cancelled) => {
-                Some(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked"))
-            }
-        }
-    }
 }
 
-/// Where the key of assertions is looked for, and its type (RFC 7517 section 8.5.2).
-const JWKS: &str = "/.well-known/jwks.json";
+/// The type of the key of assertions (RFC 7517 section 8.5.2).
 const JWK_SET: &str = "application/jwk-set+json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-fn reads(method: &Method) -> bool {
-    *method == Method::GET || *method == Method::HEAD
-}
 
 fn json(status: StatusCode, body: &Value) -> Answer {
     let mut answer = text("application/json", format!("{body}\n"));
@@ -210,8 +216,17 @@ fn json(status: StatusCode, body: &Value) -> Answer {
     answer
 }
 
-fn problem(status: StatusCode, code: &str, message: &str) -> Answer {
-    json(status, &serde_json::json!({ "error": code, "message": message }))
+fn problem(status: StatusCode, code: &'static str, message: &str) -> Answer {
+    saying(code, json(status, &serde_json::json!({ "error": code, "message": message })))
+}
+
+/// What an answer comes to, in a word for the log.
+#[derive(Clone, Copy, Debug)]
+struct Said(&'static str);
+
+fn saying(word: &'static str, mut answer: Answer) -> Answer {
+    answer.extensions_mut().insert(Said(word));
+    answer
 }
 
 fn not_allowed(methods: &'static str) -> Answer {
@@ -219,8 +234,8 @@ fn not_allowed(methods: &'static str) -> Answer {
     with(problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message), ALLOW, methods)
 }
 
-fn text(content_type: &'static str, body: String) -> Answer {
-    let answer = Response::new(Full::new(Bytes::from(body)));
+fn text(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let answer = Response::new(Full::new(body.into()));
     with(with(answer, CONTENT_TYPE, content_type), CACHE_CONTROL, "no-store")
 }
 
@@ -234,6 +249,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -319,6 +335,7 @@ mod tests {
             draining,
             ready_needs_upstreams: false,
             token_file: Some(dir.path().join("token")),
+            calls: Calls::default(),
         };
         Fixture { dir, admin, drain }
     }
@@ -471,6 +488,53 @@ mod tests {
         let (status, body) = fixture.json("POST", "/reload", Some(&good)).await;
         assert_eq!((status, &body["error"]), (403, &Value::from("token_not_configured")));
         assert!(body["message"].as_str().unwrap().contains("`admin.token_file`"));
+    }
+
+    impl Fixture {
+        /// The status of a call that comes from an address, and how long it says to wait.
+        async fn calls(&self, from: &str, token: &str) -> (u16, Option<u64>) {
+            let request = Request::get("/revoked").header(AUTHORIZATION, format!("Bearer {token}"));
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            head.extensions.insert(Caller { address: SocketAddr::new(from.parse().unwrap(), 1) });
+            let answer = self.admin.answer(&head, Full::new(Bytes::new())).await;
+            let wait = answer.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse().unwrap());
+            (answer.status().as_u16(), wait)
+        }
+
+        /// How many calls are answered with a status before they are too many.
+        async fn calls_until_bound(&self, from: &str, token: &str, status: u16) -> usize {
+            for taken in 0..1000 {
+                let (told, wait) = self.calls(from, token).await;
+                if told == 429 {
+                    assert_eq!(wait, Some(1));
+                    return taken;
+                }
+                assert_eq!(told, status);
+            }
+            panic!("there is no bound")
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_with_the_token_are_bounded_all_together_and_pages_without_are_not() {
+        let fixture = fixture();
+        assert!(fixture.calls_until_bound("192.0.2.1", TOKEN, 200).await >= 20);
+        assert_eq!(fixture.calls("192.0.2.2", TOKEN).await.0, 429, "another address");
+        assert_eq!(fixture.calls("192.0.2.2", "wrong").await.0, 401, "a try is counted apart");
+        assert_eq!(fixture.ask("GET", "/readyz", None).await.0, 503, "not for the bound");
+        assert_eq!(fixture.ask("GET", "/status", None).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn who_guesses_tokens_can_soon_guess_no_more_and_locks_nobody_else_out() {
+        let fixture = fixture();
+        assert!(fixture.calls_until_bound("2001:db8::1", "wrong", 401).await >= 20);
+        assert_eq!(fixture.calls("2001:db8::2", TOKEN).await.0, 429, "the right one is not looked at, either");
+        assert_eq!(fixture.calls("2001:db8:0:1::1", TOKEN).await.0, 200);
+        for network in 0..5000 {
+            fixture.calls(&format!("2001:db8:1:{network:x}::1"), "wrong").await;
+        }
+        assert_eq!(fixture.calls("2001:db8:0:1::1", TOKEN).await.0, 200, "after a flood");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 use serde_json::{Value, json};
 
-use super::{Admin, Answer, json as answer, not_allowed, problem, with};
+use super::{Admin, Answer, json as answer, problem, saying, with};
 use crate::reload::revoked::{Change, Found, Published, Refused, Source, moment_text, target_text};
 use crate::token::Revocation;
 use crate::token::revoked::{PrincipalName, Target};
@@ -20,22 +20,18 @@ const SHOWN: usize = 1_000;
 
 impl Admin {
     /// `GET /revoked`, `POST /revoked`, `DELETE /revoked`. What the latter takes back,
-    /// [`Change::Remove`] says. The body of the latter two is read only once the token is
-    /// known to be good.
+    /// [`Change::Remove`] says. The body of the latter two is read only once the call may
+    /// go on.
     pub(super) async fn revoked<B>(&self, head: &Parts, body: B) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let change = match head.method {
-            Method::GET | Method::HEAD => None,
             Method::POST => Some(Change::Add),
             Method::DELETE => Some(Change::Remove),
-            _ => return not_allowed("GET, HEAD, POST, DELETE"),
+            _ => None,
         };
-        if let Some(refused) = self.refused(head).await {
-            return refused;
-        }
         let Some(change) = change else { return answer(StatusCode::OK, &self.list()) };
         let body = match Limited::new(body, BODY).collect().await {
             Ok(body) => body.to_bytes(),
@@ -46,7 +42,7 @@ impl Admin {
             Err(_broken) => return problem(StatusCode::BAD_REQUEST, "bad_body", "the body broke off"),
         };
         match self.revoked.change(change, body).await {
-            Some(Ok(published)) => answer(StatusCode::OK, &done(change, &published)),
+            Some(Ok(published)) => saying(word(change), answer(StatusCode::OK, &done(change, &published))),
             Some(Err(refused)) => no(&refused),
             None => {
                 let text = "too many calls are waiting already, or the process is ending";
@@ -115,25 +111,32 @@ fn entry(source: &Source, known: &Revocation) -> Value {
     body
 }
 
-/// `{"outcome": "revoked", "generation": 4, "added": 1, "known": 0, "spent": 0}` or
-/// `{"outcome": "taken_back", "generation": 5, "removed": 1, "spent": 0}`; `spent` counts entries that were dropped because
+/// `{"outcome": word(change), "generation": 4, "added": 1, "known": 0, "spent": 0}` or
+/// `{"outcome": word(change), "generation": 5, "removed": 1, "spent": 0}`; `spent` counts entries that were dropped because
 /// no live token can fall under them.
 fn done(change: Change, published: &Published) -> Value {
     let (generation, changed) = (published.generation, published.changed);
     match change {
         Change::Add => json!({
-            "outcome": "revoked",
+            "outcome": word(change),
             "generation": generation,
             "added": changed.added,
             "known": changed.known,
             "spent": changed.spent,
         }),
         Change::Remove => json!({
-            "outcome": "taken_back",
+            "outcome": word(change),
             "generation": generation,
             "removed": changed.removed,
             "spent": changed.spent,
         }),
+    }
+}
+
+const fn word(change: Change) -> &'static str {
+    match change {
+        Change::Add => "revoked",
+        Change::Remove => "taken_back",
     }
 }
 
@@ -164,27 +167,33 @@ fn no(refused: &Refused) -> Answer {
             "entries would be forgotten at the next start: set `revoked.store` in gateway.yaml and restart",
         ),
         Refused::NotJson(why) => problem(StatusCode::BAD_REQUEST, "not_json", &format!("the body is not JSON: {why}")),
-        Refused::Faulty { errors, report, found } => answer(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            &json!({
-                "error": "rejected",
-                "message": "the entries have faults; nothing was changed",
-                "errors": errors,
-                "report": report,
-                "found": found.iter().map(fault).collect::<Vec<_>>(),
-            }),
+        Refused::Faulty { errors, report, found } => saying(
+            "rejected",
+            answer(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &json!({
+                    "error": "rejected",
+                    "message": "the entries have faults; nothing was changed",
+                    "errors": errors,
+                    "report": report,
+                    "found": found.iter().map(fault).collect::<Vec<_>>(),
+                }),
+            ),
         ),
         Refused::NotInStore { missing, near } => {
             problem(StatusCode::NOT_FOUND, "not_in_store", &not_in_store(*missing, near))
         }
         Refused::Full => problem(StatusCode::INSUFFICIENT_STORAGE, "store_full", "the store holds as much as it may"),
-        Refused::Unreadable(report) => answer(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &json!({
-                "error": "store_unreadable",
-                "message": "the store was changed by hand and has faults: repair it; nothing was changed",
-                "report": report,
-            }),
+        Refused::Unreadable(report) => saying(
+            "store_unreadable",
+            answer(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &json!({
+                    "error": "store_unreadable",
+                    "message": "the store was changed by hand and has faults: repair it; nothing was changed",
+                    "report": report,
+                }),
+            ),
         ),
         Refused::Unwritable(why) => {
             let text = format!("the store cannot be written, so nothing was changed: {why}");

@@ -1,36 +1,26 @@
 //! `POST /rollback` and `GET /history`: going back to an older policy, and which there are. Both need the admin token:
 //! the history names who asked.
 
+use http::StatusCode;
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{Method, StatusCode};
+
 use serde_json::json;
 
 use super::answer::{self, set};
-use super::reload::{by, parameters, reason_of, truth};
-use super::{Admin, Answer, json as answer_with, not_allowed, problem, reads, with};
+use super::query::Query;
+use super::reload::{by, reason_of, truth};
+use super::{Admin, Answer, json as answer_with, problem, saying, with};
 use crate::reload::{Back, Nowhere};
 
 impl Admin {
-    pub(super) async fn history(&self, head: &Parts) -> Answer {
-        if !reads(&head.method) {
-            return not_allowed("GET, HEAD");
-        }
-        if let Some(refused) = self.refused(head).await {
-            return refused;
-        }
+    pub(super) fn history(&self) -> Answer {
         let body = answer::history(&self.reload.history(), self.reload.rolled_back().as_ref());
         answer_with(StatusCode::OK, &body)
     }
 
     /// Answers as `POST /reload` does, with `to`, the serial that was gone back to.
     pub(super) async fn roll_back(&self, head: &Parts) -> Answer {
-        if head.method != Method::POST {
-            return not_allowed("POST");
-        }
-        if let Some(refused) = self.refused(head).await {
-            return refused;
-        }
         let back = match back(head.uri.query().unwrap_or_default()) {
             Ok(back) => Back { by: by(head), ..back },
             Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", &message),
@@ -39,7 +29,7 @@ impl Admin {
             Some(Ok(done)) => {
                 let mut body = answer::reload(&done.outcome);
                 set(&mut body, "to", json!(done.to));
-                answer_with(answer::reload_status(&done.outcome), &body)
+                saying(done.outcome.word(), answer_with(answer::reload_status(&done.outcome), &body))
             }
             Some(Err(nowhere)) => no(&nowhere),
             None => {
@@ -52,16 +42,15 @@ impl Admin {
 
 /// Reads `serial`, `reason` and `dry_run`.
 fn back(query: &str) -> Result<Back, String> {
-    let [serial, reason, dry] = parameters(query, ["serial", "reason", "dry_run"])?;
-    let to = match serial {
+    let query = Query::read(query, &["serial", "reason", "dry_run"], &[])?;
+    let to = match query.value("serial") {
         // A sign before a number is no digit.
         Some(text) if !text.starts_with('+') => Some(text.parse().map_err(|_| "`serial` is a number")?),
         Some(_) => return Err("`serial` is a number".to_owned()),
         None => None,
     };
-    let reason = reason.map(|text| reason_of(&text)).transpose()?;
-    let dry = truth(dry.as_deref()).ok_or("`dry_run` is `true` or `false`")?;
-    Ok(Back { to, by: None, reason, dry })
+    let reason = query.value("reason").map(|text| reason_of(&text)).transpose()?;
+    Ok(Back { to, by: None, reason, dry: truth(&query, "dry_run")? })
 }
 
 fn no(nowhere: &Nowhere) -> Answer {

@@ -1,26 +1,60 @@
-//! A small HTTP client for the gateway's own admin listener: one request, one bounded answer, no runtime.
+//! A running gateway as operators' verbs reach it: one request, one bounded answer, no runtime.
+
+mod address;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::{Exit, Failure};
+use clap::Args;
+
+use crate::cli::{ConfigFile, Exit, Failure};
 use crate::diag::Report;
 use crate::document;
+use crate::source::tls::over_tls;
+
+use address::Address;
 
 /// The longest answer that is read, in bytes.
-const ANSWER_LIMIT: u64 = 4 << 20;
+const ANSWER_LIMIT: u64 = 5 << 20;
 /// How long connecting may take: the listener is near, usually on the same host.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Where a running gateway takes questions of operators.
+/// Where a running gateway takes questions of operators, the same for every verb that asks one.
+#[derive(Debug, Args)]
+pub(super) struct Where {
+    /// The operators' listener: `https://HOST:PORT`, or `http://` on this host [default: `admin.address` of gateway.yaml,
+    /// which is not read if this is given].
+    #[arg(long, value_name = "URL", value_parser = Address::parse)]
+    admin: Option<Address>,
+    /// The file with the admin token [default: `admin.token_file` of gateway.yaml].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// A running gateway.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(super) struct Gateway {
     /// The address of the admin listener.
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
+    /// The same as it was written, for `Host` and for people.
+    name: String,
+    tls: Option<Tls>,
     /// The file with the token that calls which change something need.
-    pub(super) token_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+/// How a listener with TLS is known.
+#[derive(Debug)]
+struct Tls {
+    host: String,
+    ca: Option<Vec<u8>>,
 }
 
 /// What came back.
@@ -32,13 +66,53 @@ pub(super) struct Answer {
     pub(super) body: String,
 }
 
-impl Admin {
-    /// Finds the admin listener of the gateway that runs with this configuration. Only `gateway.yaml` is read, so
-    /// that a broken route map does not keep operators from asking.
+impl Where {
+    /// Finds the gateway.
     ///
     /// # Errors
-    /// When the file cannot be read or names no admin listener (exit code 3).
-    pub(super) fn of(config: &Path) -> Result<Self, Failure> {
+    /// When a file that says where it is cannot be used (exit code 3), or its name is unknown (exit code 5).
+    pub(super) fn gateway(&self) -> Result<Gateway, Failure> {
+        let mut gateway = match &self.admin {
+            Some(address) => Gateway::at(address, self.ca.as_deref())?,
+            None => Gateway::of(&self.config.path)?,
+        };
+        if let Some(file) = &self.token_file {
+            gateway.token_file = Some(file.clone());
+        }
+        Ok(gateway)
+    }
+}
+
+impl Gateway {
+    /// The gateway that listens there.
+    fn at(address: &Address, ca: Option<&Path>) -> Result<Self, Failure> {
+        let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
+        let name = address.to_string();
+        let mut found = (address.host(), address.port())
+            .to_socket_addrs()
+            .map_err(|error| unreachable(format!("the address of `{name}` cannot be found: {error}")))?;
+        let tls = match (address.is_secure(), ca) {
+            (true, ca) => Some(Tls { host: address.host().to_owned(), ca: ca.map(read).transpose()? }),
+            (false, None) => None,
+            (false, Some(_)) => {
+                let message = format!("`--ca` says whom to believe over https://, and `--admin {name}` is not");
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        };
+        // A name of this host that leads elsewhere would take the token along in the clear.
+        let address = found.find(|found| tls.is_some() || found.ip().is_loopback());
+        let address = address.ok_or_else(|| unreachable(format!("`{name}` leads to no address that may be asked")))?;
+        Ok(Self { address, name, tls, token_file: None })
+    }
+
+    /// The gateway whose listener has this address, on this host.
+    pub(super) fn on_loopback(address: SocketAddr) -> Self {
+        Self { address, name: address.to_string(), tls: None, token_file: None }
+    }
+
+    /// The gateway that runs with this configuration. Only `gateway.yaml` is read, so
+    /// that a broken route map does not keep operators from asking.
+    fn of(config: &Path) -> Result<Self, Failure> {
         let invalid = |message: String| Failure::new(Exit::Configuration, message);
         let name = config.display();
         let text =
@@ -57,8 +131,10 @@ impl Admin {
         let Some(address) = address else {
             return Err(invalid(format!("`admin.address` in `{name}` is not an address and port: `{written}`")));
         };
+        let address = reachable(address);
         let folder = config.parent().unwrap_or(Path::new("."));
-        Ok(Self { address: reachable(address), token_file: admin.token_file.map(|file| folder.join(file.value)) })
+        let token_file = admin.token_file.map(|file| folder.join(file.value));
+        Ok(Self { address, name: address.to_string(), tls: None, token_file })
     }
 
     /// The admin token.
@@ -69,14 +145,19 @@ impl Admin {
         let Some(file) = &self.token_file else {
             return Err(Failure::new(
                 Exit::Configuration,
-                "the gateway has no admin token, so it refuses calls that change something; \
-                 set `admin.token_file` in gateway.yaml and restart it",
+                "no admin token is known, and calls that change something need it: \
+                 set `admin.token_file` in gateway.yaml and restart the gateway, or name the file with `--token-file`",
             ));
         };
         let text = std::fs::read_to_string(file).map_err(|error| {
             Failure::new(Exit::Configuration, format!("cannot read the admin token `{}`: {error}", file.display()))
         })?;
-        Ok(text.trim().to_owned())
+        let token = text.trim();
+        if token.is_empty() || token.contains(|letter: char| letter.is_control() || !letter.is_ascii()) {
+            let message = format!("the admin token `{}` is no line of printable letters", file.display());
+            return Err(Failure::new(Exit::Configuration, message));
+        }
+        Ok(token.to_owned())
     }
 
     /// Asks, and waits up to `patience` for each piece of the answer.
@@ -103,12 +184,46 @@ impl Admin {
         token: Option<&str>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        exchange(self.address, request, token, patience).map_err(|error| {
-            let address = self.address;
-            let message = format!("no answer from the admin listener at {address}: {error}; is the gateway running?");
+        self.exchange(request, token, patience).map_err(|error| {
+            let name = &self.name;
+            let message = format!("no answer from the admin listener at {name}: {error}; is the gateway running?");
             Failure::new(Exit::Unreachable, message)
         })
     }
+
+    /// Its address as it was written.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One request in HTTP/1.0, so that the answer is never chunked and ends where the connection does.
+    fn exchange(
+        &self,
+        (method, path, body): (&str, &str, &str),
+        token: Option<&str>,
+        patience: Duration,
+    ) -> io::Result<Answer> {
+        let stream = TcpStream::connect_timeout(&self.address, CONNECT)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(CONNECT))?;
+        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let (length, host) = (body.len(), self.name.rsplit('/').next().unwrap_or_default());
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: {host}\r\n{authorization}Content-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        );
+        match &self.tls {
+            None => converse(stream, &request),
+            Some(Tls { host, ca }) => {
+                converse(over_tls(stream, host, ca.as_deref()).map_err(io::Error::other)?, &request)
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error| Failure::new(Exit::Configuration, format!("cannot read `{}`: {error}", file.display()));
+    std::fs::read(file).map_err(unreadable)
 }
 
 /// A listener on every address is reached over loopback.
@@ -121,22 +236,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// One request in HTTP/1.0, so that the answer is never chunked and ends where the connection does.
-fn exchange(
-    address: SocketAddr,
-    (method, path, body): (&str, &str, &str),
-    token: Option<&str>,
-    patience: Duration,
-) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(CONNECT))?;
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\n{authorization}Content-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
-    );
+fn converse(mut stream: impl Read + Write, request: &str) -> io::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_LIMIT).read_to_end(&mut bytes)?;
@@ -179,8 +279,9 @@ mod tests {
     #[test]
     fn a_silent_listener_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let admin = Admin { address: listener.local_addr().unwrap(), token_file: None };
-        let failure = admin.ask("GET", "/status", None, Duration::from_millis(50)).unwrap_err();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let gateway = Gateway::at(&Address::parse(&url).unwrap(), None).unwrap();
+        let failure = gateway.ask("GET", "/status", None, Duration::from_millis(50)).unwrap_err();
         assert_eq!(failure.exit, Exit::Unreachable);
     }
 }

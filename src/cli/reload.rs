@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::client::Admin;
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, say};
+use crate::cli::client::Where;
+use crate::cli::{Exit, Failure, Output, complain, say};
 use crate::route::query::encoded;
 
 /// Compiling a large set of grants takes a while; the answer comes when it is done.
@@ -29,7 +29,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "TEXT", requires = "force")]
     reason: Option<String>,
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -48,9 +48,9 @@ impl Options {
 
 /// Asks for a reload and says what came of it.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let admin = Admin::of(&options.config.path)?;
-    let token = admin.token()?;
-    let answer = admin.ask("POST", &options.target(), Some(&token), PATIENCE)?;
+    let gateway = options.gateway.gateway()?;
+    let token = gateway.token()?;
+    let answer = gateway.ask("POST", &options.target(), Some(&token), PATIENCE)?;
     let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let is = |name: &str, word: &str| result.get(name).is_some_and(|value| value == word);
     let exit = match answer.status {

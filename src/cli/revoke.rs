@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::client::Admin;
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, now, say};
+use crate::cli::client::Where;
+use crate::cli::{Exit, Failure, Output, complain, now, say};
 use crate::telemetry::moment;
 use crate::token::revoked::is_ahead;
 
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
     #[command(flatten)]
     what: What,
     /// Only tokens issued before this moment: `now`, RFC 3339 or Unix seconds. The principal can sign in again.
@@ -63,9 +63,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let now = now();
     possible(options, now)?;
     let body = entry(options, now).to_string();
-    let admin = Admin::of(&options.config.path)?;
-    let token = admin.token()?;
-    let answer = admin.send((method, "/revoked", &body), Some(&token), PATIENCE)?;
+    let gateway = options.gateway.gateway()?;
+    let token = gateway.token()?;
+    let answer = gateway.send((method, "/revoked", &body), Some(&token), PATIENCE)?;
     let exit = if answer.status == 200 { Exit::Ok } else { Exit::Findings };
     if options.output == Output::Json {
         say(answer.body.trim_end());

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::client::Admin;
+use crate::cli::client::Where;
 use crate::cli::reload::in_words;
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, say};
+use crate::cli::{Exit, Failure, Output, complain, say};
 use crate::route::query::encoded;
 
 /// As for a reload.
@@ -33,7 +33,7 @@ pub(super) struct Options {
     #[arg(long, conflicts_with_all = ["serial", "reason", "dry_run"])]
     list: bool,
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
@@ -52,10 +52,10 @@ impl Options {
 
 /// Asks, and says what came of it.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let admin = Admin::of(&options.config.path)?;
-    let token = admin.token()?;
+    let gateway = options.gateway.gateway()?;
+    let token = gateway.token()?;
     let (method, target) = if options.list { ("GET", "/history".to_owned()) } else { ("POST", options.target()) };
-    let answer = admin.ask(method, &target, Some(&token), PATIENCE)?;
+    let answer = gateway.ask(method, &target, Some(&token), PATIENCE)?;
     let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     if [401, 403].contains(&answer.status) {
         let message = "the gateway does not accept the admin token; is this the configuration that it runs with?";

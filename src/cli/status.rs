@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::client::Admin;
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, say};
+use crate::cli::client::Where;
+use crate::cli::{Exit, Failure, Output, complain, say};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
     /// Say nothing but whether requests can be served: exit code 0 if so, 1 if not, 5 if nobody answers.
     #[arg(long)]
     ready: bool,
@@ -25,19 +25,19 @@ pub(super) struct Options {
 
 /// Asks the admin listener.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let admin = Admin::of(&options.config.path)?;
+    let gateway = options.gateway.gateway()?;
     if options.ready {
-        let answer = admin.ask("GET", "/readyz", None, PATIENCE)?;
+        let answer = gateway.ask("GET", "/readyz", None, PATIENCE)?;
         if answer.status == 200 {
             return Ok(Exit::Ok);
         }
         complain(answer.body.trim_end());
         return Ok(Exit::Findings);
     }
-    let answer = admin.ask("GET", "/status", None, PATIENCE)?;
+    let answer = gateway.ask("GET", "/status", None, PATIENCE)?;
     let status = serde_json::from_str::<Value>(&answer.body).ok().filter(|_| answer.status == 200);
     let Some(status) = status else {
-        let message = format!("the admin listener at {} answered {} to /status", admin.address, answer.status);
+        let message = format!("the admin listener at {} answered {} to /status", gateway.name(), answer.status);
         return Err(Failure::new(Exit::Findings, message));
     };
     match options.output {

@@ -60,6 +60,7 @@ use tokio::time::Instant;
 
 use body::Held;
 pub use body::{Body, BrokenBody};
+pub use rates::Limiter;
 pub use settings::{ClientNetwork, Limits, Network, NotANetwork, Rate, Rates, Sample, Settings, Timeouts};
 pub use upstream::{
     CertificateFault, CertificateFile, Fleet, ServerState, UpstreamState, check_authorities, check_identity,

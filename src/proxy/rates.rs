@@ -39,9 +39,9 @@ impl Limiters {
         let bad_tokens = NonZeroU32::new(bad_tokens);
         let each_second = |requests| Rate { requests, per: Duration::from_secs(1), burst: requests };
         Self {
-            client: rates.per_client.map(Limiter::new),
-            principal: rates.per_principal.map(Limiter::new),
-            bad_tokens: bad_tokens.map(each_second).map(Limiter::new),
+            client: rates.per_client.map(|rate| Limiter::new(rate, SETS)),
+            principal: rates.per_principal.map(|rate| Limiter::new(rate, SETS)),
+            bad_tokens: bad_tokens.map(each_second).map(|rate| Limiter::new(rate, SETS)),
         }
     }
 
@@ -77,8 +77,8 @@ impl Limiters {
     }
 }
 
-/// Accounts by key.
-struct Limiter<K: Copy + Eq + Hash> {
+/// Accounts by key, so many at most.
+pub struct Limiter<K: Copy + Eq + Hash> {
     arithmetic: RateLimiter<K, Shared<K>, DefaultClock>,
     slots: Arc<Slots<K>>,
     /// What one request adds to the debt of an account.
@@ -86,16 +86,21 @@ struct Limiter<K: Copy + Eq + Hash> {
 }
 
 impl<K: Copy + Eq + Hash> Limiter<K> {
-    fn new(rate: Rate) -> Self {
+    /// No account has any debt. The room is for eight accounts in each of so many sets.
+    pub fn new(rate: Rate, sets: usize) -> Self {
         // No rate is so high that this is zero.
         let each = (rate.per / rate.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).unwrap_or(Quota::per_second(rate.requests)).allow_burst(rate.burst);
-        let slots = Arc::new(Slots::new(SETS));
+        let slots = Arc::new(Slots::new(sets));
         let arithmetic = RateLimiter::new(quota, Shared(Arc::clone(&slots)), DefaultClock::default());
         Self { arithmetic, slots, each }
     }
 
-    fn count(&self, key: &K) -> Result<(), u64> {
+    /// Counts one of `key`.
+    ///
+    /// # Errors
+    /// Its account is full; after how many seconds the next is counted.
+    pub fn count(&self, key: &K) -> Result<(), u64> {
         self.arithmetic.check_key(key).map_err(|until| {
             let wait = until.wait_time_from(self.arithmetic.clock().now());
             // Rounded up: who comes back then is let in.
@@ -103,8 +108,8 @@ impl<K: Copy + Eq + Hash> Limiter<K> {
         })
     }
 
-    /// Takes one request back that was counted before.
-    fn take_back(&self, key: &K) {
+    /// Takes one back that was counted before.
+    pub fn take_back(&self, key: &K) {
         self.slots.repay(key, self.each);
     }
 }

@@ -53,6 +53,16 @@ pub struct Content {
 }
 
 impl Content {
+    /// Whether this is what was read now: the documents, and later what they name.
+    pub(super) fn is_of(&self, fetched: &Fetched) -> bool {
+        fetched.complete && fetched.digests() == self.documents
+    }
+
+    /// See [`is_of`](Self::is_of).
+    pub(super) fn names(&self, named: Named) -> bool {
+        named.digests() == self.named
+    }
+
     /// Files that the documents name.
     pub fn named(&self) -> impl Iterator<Item = PathBuf> {
         self.named.paths().cloned()
@@ -184,7 +194,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
     let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
-    give_way_for(fetched.routes.iter().chain(&fetched.grants).map(|(_, bytes)| bytes.len()).sum());
+    give_way_for(fetched.bytes());
     let mut seen = Seen::default();
     if !report.has_errors() {
         let documents = fetched.digests();
@@ -213,7 +223,7 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
 type Documents = (Vec<RoutesDocument>, Vec<GrantsDocument>);
 
 /// The texts of all documents.
-struct Fetched {
+pub(super) struct Fetched {
     routes: Vec<(PathBuf, Vec<u8>)>,
     grants: Vec<(PathBuf, Vec<u8>)>,
     /// Whether every file could be read.
@@ -221,12 +231,17 @@ struct Fetched {
 }
 
 impl Fetched {
+    /// How many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.routes.iter().chain(&self.grants).map(|(_, bytes)| bytes.len()).sum()
+    }
+
     fn digests(&self) -> BTreeMap<PathBuf, Digest> {
         self.routes.iter().chain(&self.grants).map(|(path, bytes)| (path.clone(), sha256(bytes))).collect()
     }
 }
 
-fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
+pub(super) fn fetch(files: &PolicyFiles, report: &mut Report) -> Fetched {
     let before = report.errors();
     let routes = fetch_all(&files.routes, &Limits::default(), report);
     let grants = fetch_all(&files.grants, &Limits::grants(), report);
@@ -253,13 +268,13 @@ fn fetch_all(paths: &[PathBuf], limits: &Limits, report: &mut Report) -> Vec<(Pa
 }
 
 /// All documents as they are written.
-struct Decoded {
-    routes: Vec<RoutesDocument>,
-    grants: Vec<GrantsDocument>,
+pub(super) struct Decoded {
+    pub(super) routes: Vec<RoutesDocument>,
+    pub(super) grants: Vec<GrantsDocument>,
     /// Where relative paths of each document start.
-    directories: HashMap<SourceId, PathBuf>,
+    pub(super) directories: HashMap<SourceId, PathBuf>,
     /// Whether a document could be made of every file.
-    complete: bool,
+    pub(super) complete: bool,
 }
 
 impl Decoded {
@@ -277,7 +292,7 @@ impl Decoded {
     }
 }
 
-fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
+pub(super) fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     let files = fetched.routes.len() + fetched.grants.len();
     let mut decoded = Decoded { routes: Vec::new(), grants: Vec::new(), directories: HashMap::new(), complete: false };
     for (path, bytes) in fetched.routes {

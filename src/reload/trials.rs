@@ -27,7 +27,7 @@ pub(super) fn run(
     }
     let named: HashSet<String> =
         tests.iter().filter_map(|test| test.principal.as_ref()).map(|id| spelled(&id.value)).collect();
-    keep_named(&mut grants, fed, &named, report);
+    keep(&mut grants, fed, |_, id, tenant, known_by| is_named(&named, id, tenant, known_by), report);
     let policy = Policy::for_trials((routes, grants), tenants.to_vec(), tables, sha256);
     let mut failed = 0;
     review::run(&policy, &tests, |outcome, _| {
@@ -42,27 +42,37 @@ pub(super) fn run(
     failed
 }
 
-/// Leaves those principals that tests name: nobody else tells on a decision about them. Principals of files are read for
-/// it line by line, so that a million take no room, and so are rows of databases.
-fn keep_named(grants: &mut [GrantsDocument], fed: &[Fed], named: &HashSet<String>, report: &mut Report) {
-    let is_named = |id: &str, tenant: &str, known_by: &str| {
-        named.contains(&spelled(id)) || named.contains(&spelled(&format!("{tenant}/{known_by}")))
-    };
+/// Leaves those principals that are wanted, by domain, id, tenant, and object id or subject: for requests of these, nobody
+/// else tells on a decision. Principals of files are read for it line by line, so that a million take no room, and so are
+/// rows of databases.
+pub(super) fn keep(
+    grants: &mut [GrantsDocument],
+    fed: &[Fed],
+    is_wanted: impl Fn(&str, &str, &str, &str) -> bool,
+    report: &mut Report,
+) {
     for document in grants {
+        let domain = document.domain.value.clone();
+        let is_wanted = |id: &str, tenant: &str, known_by: &str| is_wanted(&domain, id, tenant, known_by);
         document
             .principals
-            .retain(|known| is_named(&known.id.value, &known.tenant.value, &known.known_by.text().value));
+            .retain(|known| is_wanted(&known.id.value, &known.tenant.value, &known.known_by.text().value));
         for people in std::mem::take(&mut document.principals_from) {
-            let read = people.source.map(|source| read_some(source, people.format, is_named, report));
+            let read = people.source.map(|source| read_some(source, people.format, is_wanted, report));
             document.principals.extend(read.into_iter().flatten());
         }
-        for one in fed.iter().filter(|one| one.domain() == document.domain.value) {
-            document.principals.extend(one.some(is_named, report));
+        for one in fed.iter().filter(|one| one.domain() == domain) {
+            document.principals.extend(one.some(is_wanted, report));
         }
     }
 }
 
+/// Whether a principal is one of those that are named, by id or as `TENANT/OBJECT-ID` or `TENANT/SUBJECT`.
+pub(super) fn is_named(named: &HashSet<String>, id: &str, tenant: &str, known_by: &str) -> bool {
+    named.contains(&spelled(id)) || named.contains(&spelled(&format!("{tenant}/{known_by}")))
+}
+
 /// The letter case of a GUID says nothing; one principal more than is named does no harm.
-fn spelled(id: &str) -> String {
+pub(super) fn spelled(id: &str) -> String {
     id.to_ascii_lowercase()
 }

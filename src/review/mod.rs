@@ -7,6 +7,7 @@ mod change;
 pub mod diff;
 mod explain;
 mod impact;
+pub mod json;
 pub mod lint;
 mod policy;
 mod remedy;

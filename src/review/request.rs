@@ -212,6 +212,27 @@ impl Request {
 }
 
 impl Claims {
+    /// Claims of a question. Lists without anything say the usual; an empty role means none, and `unknown` alone that the
+    /// groups are too many to be listed.
+    pub fn asked(
+        (tenant, client, class): (Option<String>, Option<String>, Option<Class>),
+        (audiences, roles, groups): (&[String], &[String], &[String]),
+    ) -> Self {
+        let said = roles.iter().filter(|role| !role.is_empty()).cloned().collect();
+        Self {
+            tenant,
+            audiences: (!audiences.is_empty()).then(|| audiences.to_vec()),
+            roles: (!roles.is_empty()).then_some(said),
+            client,
+            class,
+            groups: match groups {
+                [] => None,
+                [word] if word == UNKNOWN => Some(Groups::Unknown),
+                groups => Some(Groups::listed(groups)),
+            },
+        }
+    }
+
     fn of_test(token: &Entries<Located<Literal>>) -> Result<Self, BadRequest> {
         let mut claims = Self::default();
         for (name, value) in token {

@@ -8,7 +8,7 @@ pub mod http;
 pub mod jwks;
 pub mod otlp;
 pub mod postgres;
-mod tls;
+pub mod tls;
 
 /// The time in Unix seconds: where the clock enters this layer.
 #[expect(clippy::disallowed_methods, reason = "the edge where the control plane reads the clock")]

@@ -1,10 +1,12 @@
 //! What the control plane believes of servers that it connects to.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// A client that believes the certificate authorities in `ca` (PEM), or the public ones, and checks names.
 ///
@@ -31,4 +33,14 @@ pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// TLS over a connection to `host`, for those who wait for each other in turn. The handshake comes with the first byte.
+///
+/// # Errors
+/// Those of `ca`, and a `host` that no certificate can name.
+pub fn over_tls(stream: TcpStream, host: &str, ca: Option<&[u8]>) -> Result<impl Read + Write + use<>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` is no name of a server"))?;
+    let connection = ClientConnection::new(client(ca)?, name).map_err(|error| error.to_string())?;
+    Ok(StreamOwned::new(connection, stream))
 }

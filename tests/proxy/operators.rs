@@ -64,6 +64,32 @@ fn the_admin_listener_says_no_in_order() {
 }
 
 #[test]
+fn calls_of_operators_are_logged_with_who_made_them_and_what_came_of_them() {
+    let backend = Backend::hello();
+    let gateway = Setup { log: "level: info".to_owned(), ..Setup::before(&backend) }.spawn();
+    let good = format!("Authorization: Bearer {ADMIN_TOKEN}\r\n");
+    let calls = [
+        ("POST", "/reload?dry_run=true&secret=s", "", "status=401 outcome=\"no_token\""),
+        ("POST", "/reload", "Authorization: Bearer wrong-token\r\n", "status=401 outcome=\"invalid_token\""),
+        ("POST", "/reload?bogus=secret", &good, "status=400 outcome=\"bad_query\""),
+        ("POST", "/reload", &good, "status=200 outcome=\"unchanged\""),
+        ("GET", "/revoked", &good, "status=200 outcome=\"done\""),
+        ("DELETE", "/revoked", &good, "status=409 outcome=\"no_store\""),
+    ];
+    for (method, path, lines, wanted) in calls {
+        gateway.admin(method, path, lines);
+        let page = path.split('?').next().unwrap();
+        gateway.logs("by=127.0.0.1:");
+        gateway.logs(&format!("method={method} path=\"{page}\" {wanted}"));
+    }
+    gateway.admin("GET", "/status", "");
+    let log = gateway.log();
+    for never in ["secret", "wrong-token", ADMIN_TOKEN, "/status"] {
+        assert!(!log.contains(never), "{never}: {log}");
+    }
+}
+
+#[test]
 fn without_keys_the_gateway_starts_and_waits_for_them() {
     let backend = Backend::hello();
     // The issuer's port is known, but nobody is there yet.

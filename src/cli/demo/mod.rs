@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::client::Admin;
+use crate::cli::client::Gateway;
 use crate::cli::demo::scene::Cast;
 use crate::cli::files::{self, PrivateFolder, Readers};
 use crate::cli::serve::{start, stay, watch_signals};
@@ -217,9 +217,9 @@ fn start_gateway(config: &Path, routes: &Path) -> Result<Running, Failure> {
 
 /// Waits until the gateway has fetched its keys, so that the first line pasted works.
 fn await_keys(ports: &Ports) {
-    let admin = Admin { address: loopback(ports.admin()), token_file: None };
+    let gateway = Gateway::on_loopback(loopback(ports.admin()));
     for _ in 0..LOOKS {
-        if admin.ask("GET", "/readyz", None, BETWEEN_LOOKS * 20).is_ok_and(|answer| answer.status == 200) {
+        if gateway.ask("GET", "/readyz", None, BETWEEN_LOOKS * 20).is_ok_and(|answer| answer.status == 200) {
             return;
         }
         thread::sleep(BETWEEN_LOOKS);

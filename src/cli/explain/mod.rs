@@ -1,6 +1,5 @@
 //! `portcullis explain`: why a request is allowed or denied, term by term and grant by grant, and what would change it.
 
-mod json;
 pub(super) mod text;
 
 use clap::Args;
@@ -10,7 +9,7 @@ use crate::cli::{ConfigFile, Exit, Failure, Output, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::review::{self, Asker, Claims, Request};
-use crate::token::{Class, Groups};
+use crate::token::Class;
 
 /// `explain`.
 #[derive(Debug, Args)]
@@ -76,26 +75,15 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let explained = loaded.policy.explain(&request).map_err(usage)?;
     match options.output {
         Output::Text => say(text::explanation(&loaded, &request, &explained).trim_end()),
-        Output::Json => say(format_args!("{:#}", json::explanation(&loaded, &request, &explained))),
+        Output::Json => say(format_args!("{:#}", review::json::explanation(&loaded.report, &request, &explained))),
     }
     Ok(Exit::Ok)
 }
 
 impl Options {
     fn claims(&self) -> Claims {
-        let roles = self.roles.iter().filter(|role| !role.is_empty()).cloned().collect();
-        Claims {
-            tenant: self.tenant.clone(),
-            audiences: (!self.audiences.is_empty()).then(|| self.audiences.clone()),
-            roles: (!self.roles.is_empty()).then_some(roles),
-            client: self.client.clone(),
-            class: self.class,
-            groups: match self.groups.as_slice() {
-                [] => None,
-                [word] if word == review::UNKNOWN => Some(Groups::Unknown),
-                groups => Some(Groups::listed(groups)),
-            },
-        }
+        let single = (self.tenant.clone(), self.client.clone(), self.class);
+        Claims::asked(single, (&self.audiences, &self.roles, &self.groups))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::cli::policy::Loaded;
-use crate::model::{Effect, Reason, Status};
-use crate::policy::{Considered, Domain, Held, OutlineKind, ScopeId, TermSeen};
+use crate::model::{Reason, Status};
+use crate::policy::{Considered, Domain, OutlineKind, ScopeId, TermSeen};
+use crate::review::json::{effect, held};
 use crate::review::{Change, Explained, Remedy, Request};
 
 /// The most places that are named where a right is held elsewhere.
@@ -231,19 +232,4 @@ fn remedies(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
 
 const fn mark(holds: bool) -> &'static str {
     if holds { "✓" } else { "✗" }
-}
-
-pub(super) const fn held(held: Held) -> &'static str {
-    match held {
-        Held::Nothing => "nothing",
-        Held::Denied => "denied",
-        Held::Up(level) => level.name(),
-    }
-}
-
-pub(super) const fn effect(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Deny => "deny",
-        Effect::Allow(level) => level.name(),
-    }
 }

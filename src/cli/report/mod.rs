@@ -3,7 +3,6 @@
 
 mod csv;
 mod html;
-mod json;
 mod text;
 mod words;
 
@@ -15,6 +14,7 @@ use self::words::Words;
 use crate::cli::policy::Loaded;
 use crate::cli::{ConfigFile, Exit, Failure, now};
 use crate::model::Level;
+use crate::review::json;
 use crate::review::report::{Asker, Filter, Glob, Report, UnknownName};
 
 /// `report`.
@@ -168,7 +168,7 @@ fn print(report: &Report<'_>, loaded: &Loaded, format: Format, out: &mut impl Wr
     match format {
         Format::Text => text::print(report, &words, out),
         Format::Csv => csv::print(report, &words, out),
-        Format::Json => json::print(report, &words, out),
+        Format::Json => json::report(report, &json::Places::new(report, &loaded.report), out),
         Format::Html => html::print(report, &words, now(), out),
     }
 }

@@ -3,13 +3,14 @@
 use crate::cli::policy::Loaded;
 use crate::diag::Place;
 use crate::model::{Level, Status};
-use crate::policy::{Domain, Held, Obstacle, Reach, ScopeId, Wants, Way};
+use crate::policy::{Domain, Held, Reach, ScopeId, Wants, Way};
+use crate::review::json::{Places, account};
 use crate::review::report::{Access, Ground, Report, Row, Source, State, Value};
 
 /// Says what the values of a report mean.
 pub(super) struct Words<'r> {
     report: &'r Report<'r>,
-    loaded: &'r Loaded,
+    places: Places<'r>,
     /// Whether levels differ in this domain.
     levels: bool,
 }
@@ -45,19 +46,9 @@ impl Label {
     }
 }
 
-/// The word for the state of an account.
-pub(super) const fn status(status: Status) -> &'static str {
-    match status {
-        Status::Active => "active",
-        Status::Inactive => "inactive",
-        Status::Deleted => "deleted",
-        Status::Reserved => "reserved",
-    }
-}
-
 impl<'r> Words<'r> {
     pub(super) fn new(report: &'r Report<'r>, loaded: &'r Loaded) -> Self {
-        Self { report, loaded, levels: report.world.domain.has_levels() }
+        Self { report, places: Places::new(report, &loaded.report), levels: report.world.domain.has_levels() }
     }
 
     pub(super) const fn domain(&self) -> &'r Domain {
@@ -177,8 +168,7 @@ impl<'r> Words<'r> {
 
     /// Where a ground is written.
     pub(super) fn ground_place(&self, ground: &Ground, principal: Option<usize>) -> String {
-        let place = principal.and_then(|principal| self.report.place(principal, ground.written));
-        self.place(place)
+        self.places.ground(ground, principal)
     }
 
     /// Where the grounds of a list's row are written, each place once.
@@ -191,7 +181,7 @@ impl<'r> Words<'r> {
 
     /// `FILE:LINE:COLUMN`.
     pub(super) fn place(&self, place: Option<Place>) -> String {
-        place.map(|place| self.loaded.place(place)).unwrap_or_default()
+        self.places.place(place)
     }
 
     /// A value beside access, in one line.
@@ -202,8 +192,8 @@ impl<'r> Words<'r> {
             Value::List(list) => list.join(", "),
             Value::Right(right) => domain.right_name(*right).to_owned(),
             Value::Scope(scope) => domain.scope_name(*scope).to_owned(),
-            Value::Account(state, groups) if groups.is_empty() => status(*state).to_owned(),
-            Value::Account(state, groups) => format!("{} (group {})", status(*state), groups.join(", ")),
+            Value::Account(state, groups) if groups.is_empty() => account(*state).to_owned(),
+            Value::Account(state, groups) => format!("{} (group {})", account(*state), groups.join(", ")),
             Value::Wants(Wants::Level(level)) => level.name().to_owned(),
             Value::Wants(Wants::ByMethod) => "by method".to_owned(),
             Value::Wants(Wants::NoDenial) => "unless denied".to_owned(),
@@ -216,7 +206,7 @@ impl<'r> Words<'r> {
         match reach {
             Reach::Anywhere => "anywhere".to_owned(),
             Reach::At(ways) => ways.iter().map(|way| self.way(way)).collect::<Vec<_>>().join(" | "),
-            Reach::Never(obstacle) => format!("never: {}", self.obstacle(obstacle)),
+            Reach::Never(obstacle) => format!("never: {}", self.places.obstacle(obstacle)),
         }
     }
 
@@ -226,15 +216,5 @@ impl<'r> Words<'r> {
             format!("{name} = {}", nodes.join(" or "))
         };
         way.iter().map(scope).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Why a route is never open.
-    pub(super) fn obstacle(&self, obstacle: &Obstacle) -> String {
-        match obstacle {
-            Obstacle::Account(state) => format!("the account is {}", status(*state)),
-            Obstacle::Term(text, None) => text.clone(),
-            Obstacle::Term(text, place) => format!("{text} ({})", self.place(*place)),
-            Obstacle::Scope(name) => format!("no node can be its scope {name}"),
-        }
     }
 }

@@ -1,30 +1,29 @@
-//! An explanation for programs.
+//! An explanation as one object.
 
 use serde_json::{Value, json};
 
-use super::text::{effect, held};
-use crate::cli::policy::Loaded;
-use crate::diag::Place;
+use super::{effect, held};
+use crate::diag::{Place, Report};
 use crate::pep::Answer;
 use crate::policy::{Considered, Domain, OutlineKind, TermSeen};
 use crate::review::{Change, Explained, Remedy, Request};
 
-/// The whole explanation.
-pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explained<'_>) -> Value {
+/// The whole explanation. `report` knows the texts that the policy was made of.
+pub fn explanation(report: &Report, request: &Request, explained: &Explained<'_>) -> Value {
     let refusal = explained.tried.refusal.as_ref();
     let application = explained
         .application
-        .map(|application| json!({"name": application.name.value, "place": place(loaded, application.name.place)}));
+        .map(|application| json!({"name": application.name.value, "place": place(report, application.name.place)}));
     let route = explained
         .route
-        .map(|route| json!({"id": route.id.value, "path": route.path.value, "place": place(loaded, route.id.place)}));
+        .map(|route| json!({"id": route.id.value, "path": route.path.value, "place": place(report, route.id.place)}));
     let gate: Vec<Value> = explained.gate.iter().map(|step| {
         json!({"what": step.what.word(), "offered": step.offered, "admitted": step.admitted, "passes": step.passes})
     }).collect();
     let principal = explained.caller.as_ref().map(|caller| {
         json!({
             "id": &*caller.id,
-            "place": place(loaded, caller.place),
+            "place": place(report, caller.place),
             "status": caller.status.name(),
             "inactive_through": names(&caller.inactive_through),
             "groups": names(&caller.groups),
@@ -52,13 +51,13 @@ pub(super) fn explanation(loaded: &Loaded, request: &Request, explained: &Explai
             "said": scope.places.iter().map(|said| said.as_ref().map_or_else(|reason| json!({"unclear": reason.code()}), |values| json!(values))).collect::<Vec<_>>(),
             "nodes": scope.nodes.as_ref().map(|nodes| nodes.iter().map(|node| domain.scope_name(*node)).collect::<Vec<_>>()),
         })).collect::<Vec<_>>()),
-        "requirement": apart.and_then(|(apart, domain)| Some(term(loaded, domain, apart.requirement.as_ref()?))),
-        "remedies": explained.remedies.iter().map(|found| remedy(loaded, found)).collect::<Vec<_>>(),
+        "requirement": apart.and_then(|(apart, domain)| Some(term(report, domain, apart.requirement.as_ref()?))),
+        "remedies": explained.remedies.iter().map(|found| remedy(report, found)).collect::<Vec<_>>(),
     })
 }
 
-fn place(loaded: &Loaded, place: Place) -> Value {
-    let location = loaded.report.locate(place);
+fn place(report: &Report, place: Place) -> Value {
+    let location = report.locate(place);
     json!({"file": &*location.file, "line": location.line, "column": location.column})
 }
 
@@ -66,7 +65,7 @@ fn names(names: &[std::sync::Arc<str>]) -> Vec<&str> {
     names.iter().map(|name| &**name).collect()
 }
 
-fn term(loaded: &Loaded, domain: &Domain, seen: &TermSeen) -> Value {
+fn term(report: &Report, domain: &Domain, seen: &TermSeen) -> Value {
     let kind = match seen.kind {
         OutlineKind::All => "all",
         OutlineKind::Any => "any",
@@ -79,13 +78,13 @@ fn term(loaded: &Loaded, domain: &Domain, seen: &TermSeen) -> Value {
         "kind": kind,
         "holds": seen.holds,
         "reached": seen.reached,
-        "place": place(loaded, seen.place),
-        "rights": seen.rights.iter().map(|right| considered(loaded, domain, right)).collect::<Vec<_>>(),
-        "terms": seen.children.iter().map(|child| term(loaded, domain, child)).collect::<Vec<_>>(),
+        "place": place(report, seen.place),
+        "rights": seen.rights.iter().map(|right| considered(report, domain, right)).collect::<Vec<_>>(),
+        "terms": seen.children.iter().map(|child| term(report, domain, child)).collect::<Vec<_>>(),
     })
 }
 
-fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
+fn considered(report: &Report, domain: &Domain, seen: &Considered) -> Value {
     let sources: Vec<Value> = seen.sources.iter().map(|source| {
         let grants: Vec<Value> = source.grants.iter().map(|grant| json!({
             "right": domain.right_name(grant.origin.right),
@@ -95,7 +94,7 @@ fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
             "via": grant.via.map(|via| domain.right_name(via)),
             "counts": grant.counts,
             "decides": grant.decides && source.decides,
-            "place": place(loaded, grant.origin.place),
+            "place": place(report, grant.origin.place),
         })).collect();
         json!({"group": source.group.as_deref(), "held": held(source.held), "decides": source.decides, "grants": grants})
     }).collect();
@@ -111,9 +110,9 @@ fn considered(loaded: &Loaded, domain: &Domain, seen: &Considered) -> Value {
     })
 }
 
-fn remedy(loaded: &Loaded, found: &Remedy) -> Value {
+fn remedy(report: &Report, found: &Remedy) -> Value {
     let at = match &found.change {
-        Change::Withdraw { place: at, .. } => Some(place(loaded, *at)),
+        Change::Withdraw { place: at, .. } => Some(place(report, *at)),
         _ => None,
     };
     json!({"kind": found.change.kind(), "change": found.change.to_string(), "place": at, "then": found.then})

@@ -1,18 +1,74 @@
-//! Reports for programs: one object, written row by row. Of a matrix only cells that say something are there, by the
+//! A report as one object, written row by row. Of a matrix only cells that say something are there, by the
 //! names of their columns.
 
 use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::words::{Words, status};
-use crate::policy::{Held, Reach, ScopeId, Wants, Way};
-use crate::review::report::{Access, Column, Report, Row, Source, State, Table, Value};
+use crate::diag::{self, Place};
+use crate::model::Status;
+use crate::policy::{Domain, Held, Obstacle, Reach, ScopeId, Wants, Way};
+use crate::review::report::{Access, Column, Ground, Report, Row, Source, State, Table, Value};
 
-/// Prints a report.
-pub(super) fn print(report: &Report<'_>, words: &Words<'_>, out: &mut impl Write) -> io::Result<()> {
+/// Says where what a report tells is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'r> {
+    report: &'r Report<'r>,
+    texts: &'r diag::Report,
+}
+
+impl<'r> Places<'r> {
+    /// `texts` knows what the policy was made of.
+    pub const fn new(report: &'r Report<'r>, texts: &'r diag::Report) -> Self {
+        Self { report, texts }
+    }
+
+    const fn domain(&self) -> &'r Domain {
+        self.report.world.domain
+    }
+
+    /// `FILE:LINE:COLUMN`.
+    pub fn place(&self, place: Option<Place>) -> String {
+        let written = |place| {
+            let diag::Location { file, line, column } = self.texts.locate(place);
+            format!("{file}:{line}:{column}")
+        };
+        place.map(written).unwrap_or_default()
+    }
+
+    /// Where a ground of a principal's access is written.
+    pub fn ground(&self, ground: &Ground, principal: Option<usize>) -> String {
+        self.place(principal.and_then(|principal| self.report.place(principal, ground.written)))
+    }
+
+    /// Why a route is never open.
+    pub fn obstacle(&self, obstacle: &Obstacle) -> String {
+        match obstacle {
+            Obstacle::Account(state) => format!("the account is {}", account(*state)),
+            Obstacle::Term(text, None) => text.clone(),
+            Obstacle::Term(text, place) => format!("{text} ({})", self.place(*place)),
+            Obstacle::Scope(name) => format!("no node can be its scope {name}"),
+        }
+    }
+}
+
+/// The word for the state of an account.
+pub const fn account(status: Status) -> &'static str {
+    match status {
+        Status::Active => "active",
+        Status::Inactive => "inactive",
+        Status::Deleted => "deleted",
+        Status::Reserved => "reserved",
+    }
+}
+
+/// Writes a report.
+///
+/// # Errors
+/// Those of `out`.
+pub fn report(report: &Report<'_>, places: &Places<'_>, out: &mut impl Write) -> io::Result<()> {
     let facts: Map<String, Json> =
-        report.facts.iter().map(|fact| (key(fact.label), value(&fact.value, words))).collect();
+        report.facts.iter().map(|fact| (key(fact.label), value(&fact.value, places))).collect();
     let head = [("report", json!(report.name)), ("title", json!(report.title)), ("facts", Json::Object(facts))];
     write!(out, "{{")?;
     for (name, value) in head {
@@ -30,7 +86,7 @@ pub(super) fn print(report: &Report<'_>, words: &Words<'_>, out: &mut impl Write
         let mut first = true;
         table.each(&mut |one| {
             let comma = if std::mem::replace(&mut first, false) { "" } else { "," };
-            write!(out, "{comma}\n{}", row(one, table, words))
+            write!(out, "{comma}\n{}", row(one, table, places))
         })?;
         write!(out, "]}}")?;
     }
@@ -46,23 +102,23 @@ fn column(column: &Column, table: &Table<'_>) -> Json {
     json!({"name": &*column.name, "below": parent, "objects": column.details})
 }
 
-fn row(row: &Row<'_>, table: &Table<'_>, words: &Words<'_>) -> Json {
+fn row(row: &Row<'_>, table: &Table<'_>, places: &Places<'_>) -> Json {
     let values = table.heads.iter().zip(&row.values);
-    let mut object: Map<String, Json> = values.map(|(head, one)| (key(head), value(one, words))).collect();
+    let mut object: Map<String, Json> = values.map(|(head, one)| (key(head), value(one, places))).collect();
     if table.places {
-        let cells = row.cells.iter().filter_map(|cell| access(cell, row, words).as_object().cloned());
+        let cells = row.cells.iter().filter_map(|cell| access(cell, row, places).as_object().cloned());
         object.extend(cells.flatten());
     } else if !table.columns.is_empty() {
         let cells = table.columns.iter().zip(row.cells).filter(|(_, cell)| !cell.is_empty());
         let cells: Map<String, Json> =
-            cells.map(|(column, cell)| (column.name.to_string(), access(cell, row, words))).collect();
+            cells.map(|(column, cell)| (column.name.to_string(), access(cell, row, places))).collect();
         object.insert("cells".to_owned(), Json::Object(cells));
     }
     Json::Object(object)
 }
 
-fn access(cell: &Access, row: &Row<'_>, words: &Words<'_>) -> Json {
-    let domain = words.domain();
+fn access(cell: &Access, row: &Row<'_>, places: &Places<'_>) -> Json {
+    let domain = places.domain();
     let (state, level) = match cell.state(row.status) {
         State::Off => ("off", None),
         State::Nothing => ("nothing", None),
@@ -80,7 +136,7 @@ fn access(cell: &Access, row: &Row<'_>, words: &Words<'_>) -> Json {
         object.insert("rights_held".to_owned(), json!(tally.held));
         object.insert("rights".to_owned(), json!(tally.of));
     }
-    object.insert("sources".to_owned(), cell.sources.iter().map(|one| source(one, row, words)).collect());
+    object.insert("sources".to_owned(), cell.sources.iter().map(|one| source(one, row, places)).collect());
     if let Some(flag) = &cell.capped_by {
         object.insert("capped_by".to_owned(), json!(&**flag));
     }
@@ -91,8 +147,8 @@ fn access(cell: &Access, row: &Row<'_>, words: &Words<'_>) -> Json {
     Json::Object(object)
 }
 
-fn source(source: &Source, row: &Row<'_>, words: &Words<'_>) -> Json {
-    let domain = words.domain();
+fn source(source: &Source, row: &Row<'_>, places: &Places<'_>) -> Json {
+    let domain = places.domain();
     let grants = source.grounds.iter().map(|ground| {
         let mut grant = Map::new();
         grant.insert("right".to_owned(), json!(domain.right_name(ground.right)));
@@ -103,35 +159,35 @@ fn source(source: &Source, row: &Row<'_>, words: &Words<'_>) -> Json {
         if let Some(via) = ground.via {
             grant.insert("via".to_owned(), json!(domain.right_name(via)));
         }
-        grant.insert("written_at".to_owned(), json!(words.ground_place(ground, row.principal)));
+        grant.insert("written_at".to_owned(), json!(places.ground(ground, row.principal)));
         Json::Object(grant)
     });
     json!({"group": source.group.as_deref(), "grants": grants.collect::<Vec<_>>()})
 }
 
-fn value(value: &Value, words: &Words<'_>) -> Json {
-    let domain = words.domain();
+fn value(value: &Value, places: &Places<'_>) -> Json {
+    let domain = places.domain();
     match value {
         Value::Text(text) => json!(text),
         Value::List(list) => json!(list),
         Value::Right(right) => json!(domain.right_name(*right)),
         Value::Scope(scope) => json!(domain.scope_name(*scope)),
         Value::Account(state, groups) => {
-            json!({"is": status(*state), "because_of": groups.iter().map(|group| &**group).collect::<Vec<_>>()})
+            json!({"is": account(*state), "because_of": groups.iter().map(|group| &**group).collect::<Vec<_>>()})
         }
         Value::Wants(Wants::Level(level)) => json!(level.name()),
         Value::Wants(Wants::ByMethod) => json!("by_method"),
         Value::Wants(Wants::NoDenial) => json!("unless_denied"),
         Value::Reach(Reach::Anywhere) => json!({"is": "anywhere"}),
         Value::Reach(Reach::At(ways)) => {
-            json!({"is": "at", "ways": ways.iter().map(|one| way(one, words)).collect::<Vec<_>>()})
+            json!({"is": "at", "ways": ways.iter().map(|one| way(one, places)).collect::<Vec<_>>()})
         }
-        Value::Reach(Reach::Never(obstacle)) => json!({"is": "never", "because": words.obstacle(obstacle)}),
-        Value::Place(place) => json!(place.map(|place| words.place(Some(place)))),
+        Value::Reach(Reach::Never(obstacle)) => json!({"is": "never", "because": places.obstacle(obstacle)}),
+        Value::Place(place) => json!(place.map(|place| places.place(Some(place)))),
     }
 }
 
-fn way(way: &Way, words: &Words<'_>) -> Json {
-    let nodes = |nodes: &[ScopeId]| nodes.iter().map(|node| words.domain().scope_name(*node)).collect::<Vec<_>>();
+fn way(way: &Way, places: &Places<'_>) -> Json {
+    let nodes = |nodes: &[ScopeId]| nodes.iter().map(|node| places.domain().scope_name(*node)).collect::<Vec<_>>();
     Json::Object(way.iter().map(|(name, list)| (name.to_string(), json!(nodes(list)))).collect())
 }

@@ -1,0 +1,115 @@
+//! `GET /explain`: why what is live allows or denies a request.
+
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::Value;
+
+use super::query::Query;
+use super::unanswered::unanswered;
+use super::{Admin, Answer, json, problem};
+use crate::diag::{Place, Report};
+use crate::document::Located;
+use crate::reload::ask::{About, Known};
+use crate::review::{self, Asker, BadRequest, Claims, Request};
+use crate::token::Class;
+
+const ONCE: [&str; 7] = ["method", "host", "path", "principal", "tenant", "client", "class"];
+const OFTEN: [&str; 6] = ["header", "form", "setting", "audience", "app_role", "token_group"];
+
+/// What is asked.
+struct Question {
+    request: Request,
+    settings: Vec<(String, String)>,
+}
+
+/// What came of it.
+enum Explained {
+    Said(Box<Value>),
+    /// The request cannot be tried.
+    Bad(BadRequest),
+    /// What is live judges it so, and the documents another way.
+    Otherwise(String),
+}
+
+impl Admin {
+    /// What `portcullis explain --output json` says, of what is live.
+    pub(super) async fn explain(&self, head: &Parts) -> Answer {
+        let question = match Question::read(head.uri.query().unwrap_or_default()) {
+            Ok(question) => question,
+            Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", &message),
+        };
+        let about = match &question.request.asker {
+            Asker::Nobody => About::Named(Vec::new()),
+            Asker::Bearer(id, _) => About::Named(vec![id.clone()]),
+        };
+        let explained = self.reload.question(self.live.load(), about, move |known| question.explained(known)).await;
+        match explained {
+            Err(why) => unanswered(why),
+            Ok(Explained::Said(said)) => json(StatusCode::OK, &said),
+            Ok(Explained::Bad(bad)) => problem(StatusCode::BAD_REQUEST, "bad_request", &bad.to_string()),
+            Ok(Explained::Otherwise(verdict)) => {
+                let text = format!(
+                    "by now, what is live says `{verdict}`, and its documents with the rows of a moment ago something else: ask again"
+                );
+                problem(StatusCode::CONFLICT, "judged_otherwise", &text)
+            }
+        }
+    }
+}
+
+impl Question {
+    fn read(query: &str) -> Result<Self, String> {
+        let query = Query::read(query, &ONCE, &OFTEN)?;
+        let [method, host, path] = ["method", "host", "path"].map(|name| query.needed(name));
+        let (method, host, path) = (method?, host?, path?);
+        if host.is_empty() || host.contains(['/', '?', ' ']) || method.contains(' ') || !path.starts_with('/') {
+            return Err("write `method=GET&host=app.example.org&path=/orders/7`".to_owned());
+        }
+        let class = match query.value("class") {
+            None => None,
+            Some(word) => {
+                let found = [Class::User, Class::App].into_iter().find(|class| class.word() == word);
+                Some(found.ok_or("`class` is `user` or `app`")?)
+            }
+        };
+        let single = (query.value("tenant"), query.value("client"), class);
+        let [audiences, roles, groups] = ["audience", "app_role", "token_group"].map(|name| query.values(name));
+        let claims = Claims::asked(single, (&audiences, &roles, &groups));
+        let asker = match query.value("principal") {
+            Some(id) => Asker::Bearer(id, claims),
+            None if claims == Claims::default() => Asker::Nobody,
+            None => return Err("what a token says needs a `principal` who has it".to_owned()),
+        };
+        let headers = query.pairs("header", ':')?;
+        let request = Request::parse(&format!("{method} https://{host}{path}"), headers, asker);
+        let request = request.map_err(|bad| bad.to_string())?.with_form(query.pairs("form", '=')?);
+        Ok(Self { request, settings: query.pairs("setting", '=')? })
+    }
+
+    fn explained(&self, known: Known) -> Explained {
+        self.of(known).unwrap_or_else(Explained::Bad)
+    }
+
+    fn of(&self, known: Known) -> Result<Explained, BadRequest> {
+        let Known { mut policy, tables, texts } = known;
+        let request = &self.request;
+        if !self.settings.is_empty() {
+            // Settings of a question stand nowhere; they are looked up by name only.
+            let place = Place { source: Report::new().add_source("setting", ""), start: 0, end: 0 };
+            let named = |(name, value): &(String, String)| (Located::new(place, name.clone()), review::literal(value));
+            let settings: Vec<_> = self.settings.iter().map(named).collect();
+            policy = policy.with_settings(&settings, None)?;
+        }
+        let explained = policy.explain(request)?;
+        let said = Box::new(review::json::explanation(&texts, request, &explained));
+        let code = explained.tried.code().map(str::to_owned);
+        if self.settings.is_empty() {
+            // The tables that requests are judged by have the last word.
+            let tried = request.try_on(&policy.judged_by(tables))?;
+            if tried.code() != code.as_deref() {
+                return Ok(Explained::Otherwise(tried.code().unwrap_or("allowed").to_owned()));
+            }
+        }
+        Ok(Explained::Said(said))
+    }
+}
