@@ -279,7 +279,8 @@ mod tests {
     use http_body::Body as _;
 
     use super::*;
-    use crate::proxy::caller::{Caller, Connection, Numbers};
+    use crate::proxy::caller::{Caller, Connection};
+    use crate::proxy::numbers::Numbers;
 
     fn ask(method: &str, accept: Option<&str>) -> Asker {
         let mut request = Request::builder().method(method);

@@ -1,7 +1,6 @@
 //! Who sent a request: the connection it came on, the address behind trusted proxies, and the names it goes by.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::bound::Bound;
 use super::headers;
 use super::idle::Alarm;
 use super::listener::Terms;
+use super::numbers::Numbers;
 use super::seats::Occupant;
 use super::settings::{Network, Sample, Timeouts};
 use super::trace::{self, Context};
@@ -370,29 +370,6 @@ impl Caller {
     }
 }
 
-/// Random numbers for names of requests: xoshiro256++, seeded from the operating system. Unlikely to repeat, fast, and
-/// not for secrets.
-#[derive(Debug)]
-pub(super) struct Numbers(Cell<[u64; 4]>);
-
-impl Numbers {
-    /// A generator of its own for each thread.
-    pub(super) fn seeded() -> Self {
-        // The standard library takes the keys of its hashers from the operating system.
-        let seed = RandomState::new();
-        Self(Cell::new([0, 1, 2, 3].map(|part: u64| seed.hash_one(part))))
-    }
-
-    /// The next number.
-    pub(super) fn next(&self) -> u64 {
-        let [a, b, c, d] = self.0.get();
-        let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-        let (c1, d1) = (c ^ a, d ^ b);
-        self.0.set([a ^ d1, b ^ c1, c1 ^ (b << 17), d1.rotate_left(45)]);
-        result
-    }
-}
-
 #[cfg(test)]
 impl Connection {
     /// A connection by a listener without terms of its own.
@@ -404,24 +381,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
-
-    #[test]
-    fn numbers_follow_the_published_generator() {
-        // The first outputs of xoshiro256++ from the state 1, 2, 3, 4.
-        let numbers = Numbers(Cell::new([1, 2, 3, 4]));
-        let first: Vec<u64> = (0..4).map(|_| numbers.next()).collect();
-        assert_eq!(first, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
-    }
-
-    #[test]
-    fn two_threads_do_not_name_their_requests_alike() {
-        let (one, other) = (Numbers::seeded(), Numbers::seeded());
-        let seen: HashSet<u64> = (0..1000).flat_map(|_| [one.next(), other.next()]).collect();
-        assert_eq!(seen.len(), 2000);
-    }
 
     #[test]
     fn only_a_trusted_peer_may_name_the_client_and_the_request() {

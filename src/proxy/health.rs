@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use super::Gateway;
-use super::caller::Numbers;
+use super::numbers::Numbers;
 use super::upload::RequestBody;
 use super::upstream::{Connector, Fleet, ServerPool};
 use crate::route::upstream::HealthCheck;

@@ -25,6 +25,7 @@ mod io;
 mod layers;
 mod ledger;
 pub mod listener;
+mod numbers;
 pub mod probe;
 pub mod proxy_protocol;
 mod rates;
@@ -67,11 +68,12 @@ pub use upstream::{
 };
 
 use answer::Asker;
-use caller::{Arrival, Caller, Connection, Numbers};
+use caller::{Arrival, Caller, Connection};
 use cors::Readers;
 use forward::{Failed, Outbound};
 use ledger::Ledger;
 use listener::Accepted;
+use numbers::Numbers;
 use rates::Limiters;
 use running::Running;
 use seats::Seats;

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_share_is_met_by_random_ids() {
-        let numbers = crate::proxy::caller::Numbers::seeded();
+        let numbers = crate::proxy::numbers::Numbers::seeded();
         for share in [0, 10_000, 500_000, 1_000_000] {
             let sample = Sample::per_million(share);
             let taken = (0..100_000).filter(|_| sample.takes(u128::from(numbers.next()))).count() as f64;

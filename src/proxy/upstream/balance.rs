@@ -18,7 +18,7 @@ use super::condition::{Condition, Failure, State};
 use super::fleet::Shared;
 use super::pool::ServerPool;
 use super::queue::Full;
-use crate::proxy::caller::Numbers;
+use crate::proxy::numbers::Numbers;
 use crate::route::upstream::{Balance, Ejection, Retries, UpstreamLimits};
 
 /// One thread's view of an upstream of one route map: the rules are the map's own, what they work on is shared by all
