@@ -25,6 +25,7 @@ mod io;
 mod layers;
 mod ledger;
 pub mod listener;
+pub mod operator;
 pub mod probe;
 pub mod proxy_protocol;
 mod rates;
