@@ -632,12 +632,47 @@ mod tests {
             faults.into_iter().map(|(code, _)| code).collect::<Vec<_>>()
         };
         assert_eq!(codes("{address: 0.0.0.0:9901}"), ["admin_without_token"]);
-        assert_eq!(codes("{address: 0.0.0.0:9901, token_file: gone}"), ["unreadable_file"]);
+        assert_eq!(codes("{address: 0.0.0.0:9901, token_file: gone}"), ["unreadable_file", "plaintext_admin"]);
         assert_eq!(codes("{address: 127.0.0.1:9901, token_file: routes.yaml/x}"), ["unreadable_file"]);
         Folder::new(&gateway("{address: 0.0.0.0:9901, token_file: admin.token}")).good();
         Folder::new(&gateway("{address: 127.0.0.1:9901}")).good();
         let weak = Folder::new(&gateway("{address: 127.0.0.1:9901, token_file: weak}")).with("weak", "secret\n");
         assert_eq!(weak.faults()[0].0, "weak_token");
+    }
+
+    #[test]
+    fn an_admin_listener_with_tls_knows_its_operators_by_certificates() {
+        let made = rcgen::generate_simple_self_signed(vec!["gate.example.org".into()]).unwrap();
+        let loaded = |address: &str, more: &str| {
+            let gateway =
+                format!("listeners: [{{address: 127.0.0.1:0}}]\nadmin: {{address: \"{address}\", {more}}}\n{FILES}");
+            let folder = Folder::new(&gateway).with("a.crt", &made.cert.pem());
+            folder.with("a.key", &made.signing_key.serialize_pem()).load()
+        };
+        let codes = |address: &str, more: &str| {
+            let (_, report) = loaded(address, more);
+            report.diagnostics().iter().map(|found| found.code).collect::<Vec<_>>()
+        };
+        let shown = "tls: {certificate: a.crt, key: a.key, client_ca: a.crt}";
+        for (address, more, expected) in [
+            ("0.0.0.0:9901", shown, &[][..]),
+            ("0.0.0.0:9901", "tls: {certificate: a.crt, key: a.key}", &["admin_without_token"]),
+            ("0.0.0.0:9901", "token_file: admin.token", &["plaintext_admin"]),
+            ("0.0.0.0:9901", "token_file: admin.token, tls: {certificate: a.crt, key: a.key}", &[]),
+            ("127.0.0.1:9901", "token_file: admin.token", &[]),
+            ("127.0.0.1:9901", "operators: [CN=ann]", &["missing_key"]),
+            ("127.0.0.1:9901", "tls: {certificate: a.crt, key: a.key}, operators: [CN=ann]", &["missing_key"]),
+            ("127.0.0.1:9901", &format!("{shown}, operators: [ann]"), &["bad_certificate_name"]),
+            ("127.0.0.1:9901", "tls: {certificate: a.crt, key: routes.yaml}", &["bad_certificate"]),
+            ("127.0.0.1:9901", "tls: {certificate: a.crt, key: a.key, client_crl: a.crt}", &["missing_key"]),
+            ("127.0.0.1:9901", "tls: {certificate: a.crt, key: a.key, client_certificate: required}", &["unknown_key"]),
+        ] {
+            assert_eq!(codes(address, more), expected, "{address} {more}");
+        }
+        let admin =
+            loaded("127.0.0.1:9901", &format!("{shown}, operators: [\"cn=ann,O=Example\"]")).0.unwrap().admin.unwrap();
+        assert_eq!(admin.tls.unwrap().clients.map(|clients| clients.required), Some(false), "health checks have none");
+        assert_eq!(admin.operators.iter().map(|name| &**name).collect::<Vec<_>>(), ["CN=ann,O=Example"]);
     }
 
     #[test]

@@ -155,7 +155,8 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
 
     let mut crew = Crew::new(drain.clone());
     crew.prepare_workers(options.workers, &gateway, &sockets.clients, &first.terms)?;
-    let certificates: Vec<_> = first.terms.into_iter().filter_map(|terms| terms.tls).collect();
+    let operators = first.admin_tls.clone();
+    let certificates: Vec<_> = first.terms.into_iter().filter_map(|terms| terms.tls).chain(first.admin_tls).collect();
     certificates.iter().for_each(|tls| control::tell_ends(tls, &telemetry));
     let (end, ended) = watch::channel(None);
     let admin = Admin {
@@ -171,6 +172,8 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         revoked,
         draining,
         ready_needs_upstreams: config.admin.as_ref().is_some_and(|admin| admin.ready_needs_upstreams),
+        tls: operators,
+        operators: config.admin.as_ref().map(|admin| admin.operators.clone()).unwrap_or_default(),
         token_file: config.admin.and_then(|admin| admin.token_file),
         calls: Calls::default(),
     };

@@ -264,6 +264,7 @@ fn a_gateway_is_asked_by_its_address_without_its_configuration() {
         (&["revoke", "--uti", "x"], &token, 0),
         (&["revoke", "--uti", "x", "--undo"], &token, 0),
         (&["status"], &["--ca", "token"], 2),
+        (&["status"], &["--certificate", "token"], 2),
     ] {
         let done = run(verb, more);
         assert_eq!(done.code, code, "{verb:?} {more:?} {done:?}");

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use hyper::body::Body;
 
 use super::pages::Guarded;
 use super::{Admin, Answer, Said, problem, token, with};
+use crate::model::ClientCertificate;
 use crate::proxy::{ClientNetwork, Limiter, Rate};
+use crate::reload::now;
 
 /// Calls with the token, all together; and tries without it, by where they come from.
 const EACH_SECOND: u32 = 5;
@@ -30,11 +33,17 @@ const SETS: usize = 64;
 pub(super) struct Caller {
     /// The address that it comes from.
     pub(super) address: SocketAddr,
+    /// The certificate that was shown, of an authority of the listener's `client_ca`.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl fmt::Display for Caller {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(out)
+        self.address.fmt(out)?;
+        match &self.certificate {
+            Some(certificate) => write!(out, " ({})", certificate.name().escape_debug()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -78,6 +87,10 @@ impl Admin {
                 return too_many(seconds);
             }
             Err(Refused::Token(fault)) => no_token(fault),
+            Err(Refused::Certificate) => {
+                let text = "the certificate is none of `admin.operators`, or has ended, and there is no token";
+                problem(StatusCode::FORBIDDEN, "not_an_operator", text)
+            }
             Err(Refused::Broken) => {
                 problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the token could not be checked")
             }
@@ -97,14 +110,27 @@ impl Admin {
     async fn refused(&self, head: &Parts) -> Result<(), Refused> {
         let address = caller(head).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |caller| caller.address.ip());
         let from = ClientNetwork::from(address);
+        let shown = caller(head).and_then(|caller| caller.certificate.as_deref());
+        if shown.is_some_and(|certificate| self.is_operator(certificate)) {
+            return self.calls.good.count(&()).map_err(Refused::TooMany);
+        }
         self.calls.bad.count(&from).map_err(Refused::TooMany)?;
         let file = self.token_file.clone();
         let authorization = head.headers.get_all(AUTHORIZATION).iter().cloned().collect();
         // Reading the file may block, and it is read each time so that the token can be changed.
         let checked = tokio::task::spawn_blocking(move || token::check(file.as_deref(), authorization)).await;
-        checked.map_err(|_panicked_or_cancelled| Refused::Broken)?.map_err(Refused::Token)?;
+        checked.map_err(|_panicked_or_cancelled| Refused::Broken)?.map_err(|fault| match (fault, shown) {
+            (token::Fault::NotConfigured | token::Fault::Absent, Some(_)) => Refused::Certificate,
+            (fault, _) => Refused::Token(fault),
+        })?;
         self.calls.bad.take_back(&from);
         self.calls.good.count(&()).map_err(Refused::TooMany)
+    }
+
+    /// Whether a certificate counts like the token. A session that is resumed may bring one along that has ended.
+    fn is_operator(&self, certificate: &ClientCertificate) -> bool {
+        let named = self.operators.is_empty() || self.operators.iter().any(|name| certificate.names.contains(name));
+        named && certificate.is_valid_at(now())
     }
 }
 
@@ -113,6 +139,8 @@ enum Refused {
     /// After how many seconds the next may come.
     TooMany(u64),
     Token(token::Fault),
+    /// There is a certificate instead, and it is no operator's.
+    Certificate,
     Broken,
 }
 

@@ -1,5 +1,5 @@
-//! The operators' listener: health, metrics, status, reload, revocations. Plain HTTP/1.1, loopback by default, one request a
-//! connection, bounded in connections, head and time, apart from the threads that serve clients.
+//! The operators' listener: health, metrics, status, reload, revocations. HTTP/1.1, plain or with TLS, loopback by default, one
+//! request a connection, bounded in connections, head and time, apart from the threads that serve clients.
 //!
 //! | call | answer |
 //! |---|---|
@@ -50,10 +50,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::proxy::Fleet;
+use crate::proxy::tls::ServerTls;
+use crate::proxy::{Fleet, operator};
 use crate::reload::Handle;
 use crate::snapshot::Live;
 use crate::source::jwks::Intervals;
@@ -102,6 +104,10 @@ pub struct Admin {
     pub draining: watch::Receiver<bool>,
     /// Whether an upstream without any fit server makes the process unready.
     pub ready_needs_upstreams: bool,
+    /// The certificates of the listener; without them it speaks plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Names of the certificates that count like the token; without any, all that were shown.
+    pub operators: Vec<Arc<str>>,
     /// The file with the token of mutating calls.
     pub token_file: Option<PathBuf>,
     /// How many calls that need it are taken.
@@ -130,10 +136,25 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>) {
+    let Some(tls) = admin.tls.clone() else {
+        let caller = Caller { address: peer, certificate: None };
+        return converse(stream, caller, admin).await;
+    };
+    match tokio::time::timeout(HEAD, operator::accept(&tls, stream)).await {
+        Ok(Ok((stream, certificate))) => {
+            let caller = Caller { address: peer, certificate: certificate.map(Arc::new) };
+            converse(stream, caller, admin).await;
+        }
+        Ok(Err(error)) => tracing::debug!("admin connection: {error}"),
+        Err(_elapsed) => tracing::debug!("admin connection: the handshake took longer than {HEAD:?}"),
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, admin: Arc<Admin>) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let admin = Arc::clone(&admin);
         let (mut head, body) = request.into_parts();
-        head.extensions.insert(Caller { address: peer });
+        head.extensions.insert(caller.clone());
         async move { Ok::<_, Infallible>(admin.answer(&head, body).await) }
     });
     let serving = http1::Builder::new()
@@ -334,6 +355,8 @@ mod tests {
             revoked,
             draining,
             ready_needs_upstreams: false,
+            tls: None,
+            operators: Vec::new(),
             token_file: Some(dir.path().join("token")),
             calls: Calls::default(),
         };
@@ -495,7 +518,7 @@ mod tests {
         async fn calls(&self, from: &str, token: &str) -> (u16, Option<u64>) {
             let request = Request::get("/revoked").header(AUTHORIZATION, format!("Bearer {token}"));
             let (mut head, ()) = request.body(()).unwrap().into_parts();
-            head.extensions.insert(Caller { address: SocketAddr::new(from.parse().unwrap(), 1) });
+            head.extensions.insert(Caller { address: SocketAddr::new(from.parse().unwrap(), 1), certificate: None });
             let answer = self.admin.answer(&head, Full::new(Bytes::new())).await;
             let wait = answer.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse().unwrap());
             (answer.status().as_u16(), wait)

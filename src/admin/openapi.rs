@@ -30,7 +30,7 @@ mod tests {
                 methods.as_object().unwrap().iter().map(move |(method, call)| (path, method, call))
             })
             .map(|(path, method, call)| {
-                let guarded = call["security"] == serde_json::json!([{"token": []}]);
+                let guarded = call["security"] == serde_json::json!([{"token": []}, {"certificate": []}]);
                 assert!(guarded || call.get("security").is_none(), "{path}");
                 for status in ["401", "403", "429"] {
                     assert_eq!(call["responses"].get(status).is_some(), guarded, "{method} {path} {status}");

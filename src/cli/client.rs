@@ -34,6 +34,12 @@ pub(super) struct Where {
     /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
     #[arg(long, value_name = "FILE", requires = "admin")]
     ca: Option<PathBuf>,
+    /// A certificate to show an `https://` listener, PEM, in place of a token.
+    #[arg(long, value_name = "FILE", requires_all = ["admin", "key"])]
+    certificate: Option<PathBuf>,
+    /// The private key of that certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFile,
 }
@@ -55,6 +61,8 @@ pub(super) struct Gateway {
 struct Tls {
     host: String,
     ca: Option<Vec<u8>>,
+    /// A certificate and its key, to be known by.
+    shown: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What came back.
@@ -73,7 +81,10 @@ impl Where {
     /// When a file that says where it is cannot be used (exit code 3), or its name is unknown (exit code 5).
     pub(super) fn gateway(&self) -> Result<Gateway, Failure> {
         let mut gateway = match &self.admin {
-            Some(address) => Gateway::at(address, self.ca.as_deref())?,
+            Some(address) => {
+                let shown = self.certificate.as_deref().zip(self.key.as_deref());
+                Gateway::at(address, self.ca.as_deref(), shown)?
+            }
             None => Gateway::of(&self.config.path)?,
         };
         if let Some(file) = &self.token_file {
@@ -85,19 +96,20 @@ impl Where {
 
 impl Gateway {
     /// The gateway that listens there.
-    fn at(address: &Address, ca: Option<&Path>) -> Result<Self, Failure> {
+    fn at(address: &Address, ca: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Self, Failure> {
         let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
         let name = address.to_string();
         let mut found = (address.host(), address.port())
             .to_socket_addrs()
             .map_err(|error| unreachable(format!("the address of `{name}` cannot be found: {error}")))?;
-        let tls = match (address.is_secure(), ca) {
-            (true, ca) => Some(Tls { host: address.host().to_owned(), ca: ca.map(read).transpose()? }),
-            (false, None) => None,
-            (false, Some(_)) => {
-                let message = format!("`--ca` says whom to believe over https://, and `--admin {name}` is not");
-                return Err(Failure::new(Exit::Usage, message));
-            }
+        let tls = if address.is_secure() {
+            let shown = shown.map(|(certificate, key)| Ok((read(certificate)?, read(key)?))).transpose()?;
+            Some(Tls { host: address.host().to_owned(), ca: ca.map(read).transpose()?, shown })
+        } else if ca.is_some() || shown.is_some() {
+            let message = format!("`--ca` and `--certificate` are for https://, and `--admin {name}` is not");
+            return Err(Failure::new(Exit::Usage, message));
+        } else {
+            None
         };
         // A name of this host that leads elsewhere would take the token along in the clear.
         let address = found.find(|found| tls.is_some() || found.ip().is_loopback());
@@ -126,6 +138,12 @@ impl Gateway {
                 "`{name}` has no admin listener to ask; add `admin: {{address: 127.0.0.1:9901}}` and restart the gateway"
             )));
         };
+        if admin.tls.is_some() {
+            return Err(invalid(format!(
+                "the admin listener of `{name}` speaks TLS: say by which name it is known, `--admin https://NAME:PORT`, and \
+                 with `--ca` whom to believe if no public authority vouches for it"
+            )));
+        }
         let written = admin.address.value;
         let address = written.to_socket_addrs().ok().and_then(|mut found| found.next());
         let Some(address) = address else {
@@ -137,12 +155,15 @@ impl Gateway {
         Ok(Self { address, name: address.to_string(), tls: None, token_file })
     }
 
-    /// The admin token.
+    /// The admin token; nothing where a certificate is shown in its place.
     ///
     /// # Errors
     /// When none is configured or its file cannot be read (exit code 3).
-    pub(super) fn token(&self) -> Result<String, Failure> {
+    pub(super) fn token(&self) -> Result<Option<String>, Failure> {
         let Some(file) = &self.token_file else {
+            if self.tls.as_ref().is_some_and(|tls| tls.shown.is_some()) {
+                return Ok(None);
+            }
             return Err(Failure::new(
                 Exit::Configuration,
                 "no admin token is known, and calls that change something need it: \
@@ -157,7 +178,7 @@ impl Gateway {
             let message = format!("the admin token `{}` is no line of printable letters", file.display());
             return Err(Failure::new(Exit::Configuration, message));
         }
-        Ok(token.to_owned())
+        Ok(Some(token.to_owned()))
     }
 
     /// Asks, and waits up to `patience` for each piece of the answer.
@@ -214,8 +235,9 @@ impl Gateway {
         );
         match &self.tls {
             None => converse(stream, &request),
-            Some(Tls { host, ca }) => {
-                converse(over_tls(stream, host, ca.as_deref()).map_err(io::Error::other)?, &request)
+            Some(Tls { host, ca, shown }) => {
+                let shown = shown.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
+                converse(over_tls(stream, host, ca.as_deref(), shown).map_err(io::Error::other)?, &request)
             }
         }
     }
@@ -280,7 +302,7 @@ mod tests {
     fn a_silent_listener_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let gateway = Gateway::at(&Address::parse(&url).unwrap(), None).unwrap();
+        let gateway = Gateway::at(&Address::parse(&url).unwrap(), None, None).unwrap();
         let failure = gateway.ask("GET", "/status", None, Duration::from_millis(50)).unwrap_err();
         assert_eq!(failure.exit, Exit::Unreachable);
     }

@@ -50,7 +50,7 @@ impl Options {
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let gateway = options.gateway.gateway()?;
     let token = gateway.token()?;
-    let answer = gateway.ask("POST", &options.target(), Some(&token), PATIENCE)?;
+    let answer = gateway.ask("POST", &options.target(), token.as_deref(), PATIENCE)?;
     let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let is = |name: &str, word: &str| result.get(name).is_some_and(|value| value == word);
     let exit = match answer.status {

@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let body = entry(options, now).to_string();
     let gateway = options.gateway.gateway()?;
     let token = gateway.token()?;
-    let answer = gateway.send((method, "/revoked", &body), Some(&token), PATIENCE)?;
+    let answer = gateway.send((method, "/revoked", &body), token.as_deref(), PATIENCE)?;
     let exit = if answer.status == 200 { Exit::Ok } else { Exit::Findings };
     if options.output == Output::Json {
         say(answer.body.trim_end());

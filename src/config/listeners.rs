@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -14,6 +15,7 @@ use crate::document::gateway::{
     TlsDocument,
 };
 use crate::proxy::tls::{ClientFiles, MinVersion, PairFiles, ServerTls, TlsFiles};
+use crate::route::certificate_name;
 
 /// One address where clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// Whether an upstream without any fit server makes the process unready.
     pub ready_needs_upstreams: bool,
+    /// Its certificates; without them the listener speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Names of the certificates that count like the token; without any, all that its authorities vouch for.
+    pub operators: Vec<Arc<str>>,
 }
 
 /// What `listeners` and `admin` say; complete only if no fault was reported.
@@ -172,21 +178,34 @@ fn tls(tls: &TlsDocument, base: &Base, report: &mut Report) -> Option<TlsFiles> 
 
 fn admin(written: &AdminDocument, base: &Base, seen: &mut Seen<SocketAddr>, report: &mut Report) -> Option<Admin> {
     let address = address(&written.address, seen, report);
+    let tls = match &written.tls {
+        Some(tls) => Some(self::tls(tls, base, report)?),
+        None => None,
+    };
+    let beyond = address.is_some_and(|address| !is_loopback(address));
     if let Some(name) = &written.token_file {
         if base.read(name, report).is_some_and(|token| token.trim_ascii().len() < MIN_TOKEN) {
             let message = format!("the token in `{}` has fewer than {MIN_TOKEN} characters", name.value);
             report.error("weak_token", name.place, message).help("make one with `openssl rand -hex 32`");
         }
-    } else if address.is_some_and(|address| !is_loopback(address)) {
+        if beyond && tls.is_none() {
+            let message = format!("the admin token crosses the network of `{}` in the clear", written.address.value);
+            report
+                .warning("plaintext_admin", written.address.place, message)
+                .help("add `tls` to `admin`, or listen on 127.0.0.1");
+        }
+    } else if beyond && tls.as_ref().is_none_or(|tls| tls.clients.is_none()) {
         let message = format!("the admin listener on `{}` is open to the network", written.address.value);
         report
             .error("admin_without_token", written.address.place, message)
-            .help("add `token_file`, or listen on 127.0.0.1");
+            .help("add `token_file`, or `tls` with `client_ca`, or listen on 127.0.0.1");
     }
     Some(Admin {
         address: address?,
         token_file: written.token_file.as_ref().map(|name| base.path(name)),
         ready_needs_upstreams: written.ready_needs_upstreams,
+        tls,
+        operators: written.operators.iter().filter_map(|name| certificate_name(name, report)).collect(),
     })
 }
 

@@ -129,6 +129,10 @@ pub struct AdminDocument {
     pub token_file: Option<Located<String>>,
     /// Whether an upstream without any fit server makes the process unready. Default: false.
     pub ready_needs_upstreams: bool,
+    /// Certificates of the listener; without them it speaks plain HTTP. Those of operators are never required.
+    pub tls: Option<TlsDocument>,
+    /// Names of the certificates that count like the token. Default: all of `tls.client_ca`.
+    pub operators: Vec<Located<String>>,
 }
 
 /// `reload`.

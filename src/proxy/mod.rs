@@ -26,6 +26,7 @@ mod layers;
 mod ledger;
 pub mod listener;
 mod numbers;
+pub mod operator;
 pub mod probe;
 pub mod proxy_protocol;
 mod rates;

@@ -61,12 +61,17 @@ pub(super) fn compile(gate: &GateDocument, tenants: &[Tenant], report: &mut Repo
             CallersDocument::Apps => Class::App,
         }),
         app_roles: texts(&gate.app_roles),
-        client_certificates: gate.client_certificates.iter().filter_map(|name| certificate(name, report)).collect(),
+        client_certificates: gate
+            .client_certificates
+            .iter()
+            .filter_map(|name| certificate_name(name, report))
+            .collect(),
     }
 }
 
 /// A name of a certificate in the one form in which it is compared.
-fn certificate(written: &Located<String>, report: &mut Report) -> Option<Arc<str>> {
+/// A name of a certificate, in the form in which certificates are compared.
+pub fn certificate_name(written: &Located<String>, report: &mut Report) -> Option<Arc<str>> {
     let named = client_certificate::canonical(&written.value).map_err(|why| {
         let message = format!("`{}` is no name of a certificate: {why}", written.value);
         report.error("bad_certificate_name", written.place, message).help(
@@ -90,7 +95,7 @@ mod tests {
         let mut report = Report::new();
         let source = report.add_source("routes.yaml", "x");
         let place = crate::diag::Place { source, start: 0, end: 1 };
-        let mut read = |text: &str| certificate(&Located::new(place, text.to_owned()), &mut report);
+        let mut read = |text: &str| certificate_name(&Located::new(place, text.to_owned()), &mut report);
         assert_eq!(read("cn=billing,O=Example").as_deref(), Some("CN=billing,O=Example"));
         assert_eq!(read("dns:A.internal").as_deref(), Some("dns:a.internal"));
         assert_eq!(read("CN=billing, O=Example"), None);

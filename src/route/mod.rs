@@ -37,7 +37,7 @@ use host::Host;
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
 pub use dialect::{Backend, Dialect, Readings};
-pub use gate::Gate;
+pub use gate::{Gate, certificate_name};
 pub use pattern::Pattern;
 pub use places::TokenPlaces;
 pub use trailers::Trailers;

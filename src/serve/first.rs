@@ -1,6 +1,7 @@
 //! What must be read before anything can start: keys from files, certificates, the first policy.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::StartError;
 use crate::config::{Config, Listener};
@@ -19,6 +20,8 @@ pub(super) struct First {
     pub(super) keys: KeyRing,
     /// What each client listener asks and gives, with its certificates.
     pub(super) terms: Vec<Terms>,
+    /// The certificates of the admin listener.
+    pub(super) admin_tls: Option<Arc<ServerTls>>,
     /// The first policy.
     pub(super) policy: Compiled,
     /// What it was made of.
@@ -29,7 +32,9 @@ pub(super) struct First {
 
 /// The files whose changes matter while the process runs, key sets excepted: those are looked after where keys are.
 pub(super) fn watched(config: &Config) -> Vec<PathBuf> {
-    let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(TlsFiles::paths);
+    let operators = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
+    let certificates = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = certificates.chain(operators).flat_map(TlsFiles::paths);
     let documents = config.policy.routes.iter().chain(&config.policy.grants).chain([&config.path]);
     documents.cloned().chain(certificates.map(Path::to_owned)).collect()
 }
@@ -52,6 +57,7 @@ impl First {
             }
         };
         let terms = config.listeners.iter().map(|listener| terms(listener, &mut report)).collect();
+        let admin_tls = config.admin.as_ref().and_then(|admin| load(admin.tls.as_ref()?, &mut report));
         let revoked = reload::revoked::load(&config.revoked, issuers, now, &mut report);
         for feed in &config.policy.feeds {
             if let Err(fault) = feed.await_first() {
@@ -68,29 +74,30 @@ impl First {
                 if !report.diagnostics().is_empty() {
                     reload::print(&report.render());
                 }
-                Ok(Self { keys, terms, policy, loaded, revoked })
+                Ok(Self { keys, terms, admin_tls, policy, loaded, revoked })
             }
             _ => Err(StartError::Configuration(Box::new(report))),
         }
     }
 }
 
+fn load(files: &TlsFiles, report: &mut Report) -> Option<Arc<ServerTls>> {
+    let faults = match ServerTls::load(files.clone()) {
+        Ok(loaded) => return Some(loaded),
+        Err(faults) => faults,
+    };
+    for fault in faults {
+        report
+            .error("bad_certificate", None, format!("cannot use {fault}"))
+            .help("it must be a PEM file: a chain, leaf first, the private key of the leaf, authorities or lists");
+    }
+    None
+}
+
 fn terms(listener: &Listener, report: &mut Report) -> Terms {
     let Listener { address: _, tls, proxy_protocol, hsts, redirect_to_https } = listener;
-    let load = |files: &TlsFiles| {
-        let faults = match ServerTls::load(files.clone()) {
-            Ok(loaded) => return Some(loaded),
-            Err(faults) => faults,
-        };
-        for fault in faults {
-            report
-                .error("bad_certificate", None, format!("cannot use {fault}"))
-                .help("it must be a PEM file: a chain, leaf first, the private key of the leaf, authorities or lists");
-        }
-        None
-    };
     Terms {
-        tls: tls.as_ref().and_then(load),
+        tls: tls.as_ref().and_then(|files| load(files, report)),
         proxy_protocol: *proxy_protocol,
         hsts: hsts.clone(),
         redirect_to_https: *redirect_to_https,

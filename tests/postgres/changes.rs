@@ -257,3 +257,28 @@ fn a_gate_counts_what_files_change_and_holds_up_no_database() {
     database.run("DELETE FROM portcullis.grants WHERE principal = 'nils'");
     until(|| client.ask(&ask).verdict().0 == 403, "revoked");
 }
+
+#[test]
+fn questions_about_what_is_live_are_answered_with_the_rows_of_now() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = people(server);
+    let gateway = start(&backend, &database);
+    let admin = format!("Authorization: Bearer {}\r\n", crate::gateway::ADMIN_TOKEN);
+    let page = |who: &str| format!("/explain?method=GET&host=app.test&path=/things/1&principal={who}");
+    let decision = |who: &str| gateway.admin("GET", &page(who), &admin).json()["decision"].clone();
+    assert_eq!(decision("olga"), "allow");
+    let (mut client, ask) = (gateway.connect(), get("/things/1", &token("olga")));
+    database.run(REVOKE);
+    until(|| client.ask(&ask).verdict().0 == 403, "revoked");
+    assert_eq!(decision("olga"), "deny");
+    // A row that was not there when the documents were compiled.
+    database.run(
+        "INSERT INTO portcullis.principals (id, tenant, oid) \
+         VALUES ('late', 'home', '00000000-0000-0000-0000-0000000000aa'); \
+         INSERT INTO portcullis.grants (principal, \"right\") VALUES ('late', 'things')",
+    );
+    let report = "/report?report=principal&principal=late";
+    until(|| gateway.admin("GET", report, &admin).status == 200, "the new row");
+    assert_eq!(decision("late"), "allow");
+}

@@ -45,6 +45,7 @@ mod nginx;
 mod observability;
 mod openapi;
 mod operators;
+mod operators_tls;
 mod peers;
 mod places;
 mod process;

@@ -23,7 +23,9 @@ pub(super) fn look(config: &Config, policy: &Policy, report: &Report) -> Vec<Fin
     }];
     let token = config.admin.as_ref().and_then(|admin| admin.token_file.as_deref());
     findings.extend(token.map(|path| secret("admin token", path)));
-    let pairs = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(TlsFiles::pairs);
+    let operators = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
+    let all = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).chain(operators);
+    let pairs = all.flat_map(TlsFiles::pairs);
     findings.extend(pairs.map(|pair| secret("private key", &pair.key)));
     // Named in a route map, and relative to it.
     let path = |file: &Located<String>| Path::new(&*report.name(file.place.source)).with_file_name(&file.value);

@@ -112,11 +112,21 @@ fn refuse_variable(text: &str, place: Place, report: &mut Report) {
 }
 
 fn admin(node: &Node, report: &mut Report) -> Option<AdminDocument> {
-    let keys = ["address", "token_file", "ready_needs_upstreams"];
-    let [address, token_file, needs_upstreams] = fields(node, "`admin`", keys, report)?;
+    let keys = ["address", "token_file", "ready_needs_upstreams", "tls", "operators"];
+    let [address, token_file, needs_upstreams, tls, names] = fields(node, "`admin`", keys, report)?;
     let (address, token_file) = (address.need_text(report), token_file.text(report));
     let ready_needs_upstreams = needs_upstreams.flag(false, report);
-    Some(AdminDocument { address: address?, token_file, ready_needs_upstreams })
+    let tls = match tls.node {
+        Some(node) => Some(super::listeners::operators(node, report)?),
+        None => None,
+    };
+    let operators = names.texts_unless_empty(report);
+    if let (Some(node), None) = (names.node, tls.as_ref().and_then(|tls| tls.clients.as_ref())) {
+        report
+            .error("missing_key", node.place, "`operators` needs `tls` with `client_ca`")
+            .help("say with `client_ca` whose certificates operators show, or remove it");
+    }
+    Some(AdminDocument { address: address?, token_file, ready_needs_upstreams, tls, operators })
 }
 
 fn revoked(section: Field<'_>, report: &mut Report) -> RevokedFilesDocument {

@@ -55,9 +55,24 @@ fn tls(node: &Node, report: &mut Report) -> Option<TlsDocument> {
         self::pair(certificate, key, report)
     });
     let certificates = certificates.collect();
-    let versions = [("1.2", MinVersionDocument::Tls12), ("1.3", MinVersionDocument::Tls13)];
-    let min_version = min_version.choice(&versions, report);
+    let min_version = self::min_version(min_version, report);
     Some(TlsDocument { pair: pair?, certificates, min_version, clients: clients([ca, shown, crl], report) })
+}
+
+/// `tls` of `admin`: one certificate, and none that operators have to show, for whoever asks how things are has none.
+pub(super) fn operators(node: &Node, report: &mut Report) -> Option<TlsDocument> {
+    let keys = ["certificate", "key", "min_version", "client_ca", "client_crl"];
+    let [certificate, key, min_version, ca, crl] = fields(node, "`tls` of `admin`", keys, report)?;
+    let pair = self::pair(certificate, key, report);
+    let min_version = self::min_version(min_version, report);
+    let shown = Field { node: None, ..ca };
+    let clients = clients([ca, shown, crl], report).map(|clients| ClientsDocument { required: false, ..clients });
+    Some(TlsDocument { pair: pair?, certificates: Vec::new(), min_version, clients })
+}
+
+fn min_version(field: Field<'_>, report: &mut Report) -> MinVersionDocument {
+    let versions = [("1.2", MinVersionDocument::Tls12), ("1.3", MinVersionDocument::Tls13)];
+    field.choice(&versions, report)
 }
 
 fn pair(certificate: Field<'_>, key: Field<'_>, report: &mut Report) -> Option<PairDocument> {
