@@ -38,15 +38,20 @@ refusal: `client_lost`, `upstream_lost`, `tunnel_idle` (`timeouts.tunnel_idle`) 
 
 Where a comparison or condition in routes.yaml has a `reason` of its own, that word is the code; its status is 403.
 
-| code | status | header | clients read | cause | remedy |
-|---|---|---|---|---|---|
+With `mode: shadow`, what is refused goes on or not as the column `in shadow` says, with the name of the caller where it says
+`named`; the line of what goes on has `decision` `would_deny`, the reason as `would_deny`, and as `reason` only what went wrong
+afterwards.
+
+| code | status | header | in shadow | clients read | cause | remedy |
+|---|---|---|---|---|---|---|
 "
     .to_owned();
     for reason in Reason::ALL {
         let header = if reason.header().is_empty() { String::new() } else { format!("`{}`", reason.header()) };
         let (code, status) = (reason.code(), reason.status());
+        let shadow = reason.in_shadow().words();
         let (title, cause, remedy) = (reason.title(), reason.cause(), reason.remedy());
-        writeln!(page, "| `{code}` | {status} | {header} | {title} | {cause} | {remedy} |").unwrap();
+        writeln!(page, "| `{code}` | {status} | {header} | {shadow} | {title} | {cause} | {remedy} |").unwrap();
     }
     page += "
 ## Causes of `invalid_token`

@@ -27,6 +27,7 @@ pub fn version(version: &str) -> Value {
 /// {"version": "0.1.0", "started_at": 1, "uptime_seconds": 1, "ready": true, "draining": false,
 ///  "serial": 3, "policy_loaded_at": 1, "policy_age_seconds": 1,
 ///  "counts": {"applications": 1, "routes": 9, "domains": 1, "principals": 5, "grants": 8},
+///  "shadow": {"applications": 0, "routes": 0},
 ///  "keys_generation": 2,
 ///  "keys": [{"tenant": "uss", "issuer": "https://...", "age_seconds": 1, "stale": false, "keys": 4, "fetched_at": 1}],
 ///  "token_cache": {"hits": 9, "misses": 2, "entries": 2},
@@ -45,6 +46,7 @@ pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
     let snapshot = admin.live.load();
     let counts = Counts::of(&admin.live);
+    let in_shadow = snapshot.routes.shadowed();
     let key = |state: &KeySetState<'_>| {
         let mut entry = state.brief();
         set(&mut entry, "keys", json!(snapshot.keys.get(state.source).map_or(0, KeySet::len)));
@@ -62,6 +64,7 @@ pub fn status(admin: &Admin) -> Value {
         "policy_loaded_at": snapshot.loaded_at,
         "policy_age_seconds": now.saturating_sub(snapshot.loaded_at),
         "counts": counts_body(counts),
+        "shadow": { "applications": in_shadow.0, "routes": in_shadow.1 },
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },

@@ -6,6 +6,7 @@ use super::entrance::{BackendDocument, CallersDocument, CorsDocument, MetadataDo
 use super::upstream::UpstreamDocument;
 use super::{Entries, Literal, Located};
 use crate::diag::Place;
+use crate::model::Mode;
 
 /// The whole file.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +69,8 @@ pub struct ApplicationDocument {
     pub websocket: bool,
     /// Whether a stream goes on after its token has expired (`keep`) or ends then (`close`, the default).
     pub keeps_expired: bool,
+    /// Whether what is decided is done, where a route does not say otherwise. Default: it is.
+    pub mode: Option<Located<Mode>>,
     /// `connection_auth`, where it is on: `Authorization` of NTLM and Negotiate goes on to the backend. Default: off.
     pub connection_auth: Option<Place>,
 }
@@ -125,6 +128,8 @@ pub struct RouteDocument {
     pub access: AccessDocument,
     /// Trailer fields that pass, in lower case. Default: none.
     pub trailers: Vec<Located<String>>,
+    /// Whether what is decided is done. Default: as the application says.
+    pub mode: Option<Located<Mode>>,
 }
 
 /// Exactly one of `public: true`, `gate_only: true`, `require`.

@@ -7,6 +7,7 @@ pub mod guid;
 pub mod principal;
 pub mod reason;
 pub mod right;
+pub mod shadow;
 pub mod tenant;
 
 pub use client_certificate::ClientCertificate;
@@ -15,4 +16,5 @@ pub use guid::Guid;
 pub use principal::{PrincipalKey, Status};
 pub use reason::Reason;
 pub use right::{Effect, Level};
+pub use shadow::{InShadow, Mode};
 pub use tenant::{Naming, Tenant, is_subject};

@@ -12,7 +12,7 @@ use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
 use crate::route::canonical::{self, CanonicalPath};
 use crate::route::host::Host;
 use crate::route::upstream::Protocol;
-use crate::route::{Access, Application, Gate, Readings, Route, query};
+use crate::route::{Access, Application, Gate, Mode, Readings, Route, query};
 use crate::snapshot::Snapshot;
 use crate::token::{Groups, Verified};
 
@@ -78,6 +78,11 @@ pub(super) fn judge(
     // Whatever else the backend may read in the path is judged too; an application without exceptions has none of that.
     let others = readings.others.iter().map(|path| (path, application.route(path, &head.method)));
     let others: Vec<(&CanonicalPath<'_>, Option<&Route>)> = others.collect();
+    // A path that may be read in several ways is only watched if each of them is.
+    let watches = |route: Option<&Route>| route.map_or(application.mode, |route| route.mode) == Mode::Shadow;
+    if watches(route) && others.iter().all(|(_, route)| watches(*route)) {
+        grounds.mode = Mode::Shadow;
+    }
     if others.is_empty() {
         grounds.trailers = route.map(|route| route.trailers.clone()).unwrap_or_default();
     }
@@ -125,6 +130,9 @@ pub(super) fn judge(
 
     // 7. and 8. scopes and requirement by what the rules read of the request, and what the backend is told beside
     let told = application.identity_headers;
+    if told.groups && grounds.mode == Mode::Shadow {
+        grounds.groups = Some(domain.group_names(member));
+    }
     for (path, route) in routes {
         let Some(route @ Route { access: Access::Rules(rules), .. }) = route else { continue };
         let mut denied = |refusal| {

@@ -13,6 +13,7 @@ mod redirect;
 mod refusal;
 mod revoked;
 mod rewrite;
+mod shadow;
 mod standing;
 mod target;
 mod websocket;
@@ -40,6 +41,7 @@ pub use permit::{Grounds, Permitted};
 pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
+pub use shadow::Watched;
 pub use standing::{Onward, Standing, state_of};
 pub use websocket::{ExtendedConnect, asks_for_websocket};
 
@@ -192,6 +194,7 @@ fn authorize_with(
     };
     let judged = target::check_scheme(&head, environment)
         .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
+    let judged = shadow::watch(judged, &mut grounds);
     let judged = judged.and_then(|outcome| match outcome {
         // Nobody would know how to read what follows if it were forwarded as a plain GET.
         Outcome::Permitted if grounds.websocket => Ok(outcome),

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Uri};
 
-use super::Carrier;
-use crate::route::{Application, Trailers};
+use super::{Carrier, Watched};
+use crate::route::{Application, Mode, Trailers};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
@@ -41,6 +41,11 @@ impl Permitted {
         Self { head, form, grounds }
     }
 
+    /// What it was given on.
+    pub const fn grounds(&self) -> &Grounds {
+        &self.grounds
+    }
+
     /// Uses the permission up: the judged head, the body if it was read to be judged, which is then to be sent and
     /// nothing else, and what is known of the request. The head has exactly one `Host`, the one that was judged.
     pub fn into_parts(self) -> (Parts, Option<Bytes>, Grounds) {
@@ -57,6 +62,10 @@ pub struct Grounds {
     pub application: Option<Arc<Application>>,
     /// The id of the route, once found.
     pub route: Option<Arc<str>>,
+    /// Whether what is decided is done: by the route, or by the application where no route was found.
+    pub mode: Mode,
+    /// Set where the request goes on only because nothing is enforced.
+    pub watched: Option<Watched>,
     /// What may come behind the bodies of the exchange: what that route says, and nothing before it is found.
     pub trailers: Trailers,
     /// The target as it was judged, where its upstream wants another one.
@@ -73,7 +82,8 @@ pub struct Grounds {
     pub origin: Option<HeaderValue>,
     /// The principal's id, once found.
     pub principal: Option<Arc<str>>,
-    /// The names of the principal's groups, sorted. Of a permitted request whose application asks for them.
+    /// The names of the principal's groups, sorted. Of a permitted request whose application asks for them, and of one
+    /// that is watched.
     pub groups: Option<Arc<[Arc<str>]>>,
     /// The scope nodes in which the right that the route asks for is held, as [`crate::policy::held_scopes`] finds
     /// them. Of a permitted request whose application asks for them; `None` also where no list would be exact.
@@ -87,6 +97,8 @@ impl Grounds {
             snapshot: Arc::clone(snapshot),
             application: None,
             route: None,
+            mode: Mode::Enforce,
+            watched: None,
             trailers: Trailers::default(),
             settled: false,
             websocket: false,

@@ -10,10 +10,10 @@ use http::request::Parts;
 
 use super::facts::Body;
 use super::{Carrier, Environment, ExtendedConnect, Grounds, Permitted, Refusal};
-use super::{Outcome, judge, judge_again, origin, rewrite, websocket};
+use super::{Outcome, judge, judge_again, origin, rewrite, shadow, websocket};
 use crate::model::{ClientCertificate, Reason};
-use crate::route::Application;
 use crate::route::host::Host;
+use crate::route::{Application, Mode};
 use crate::snapshot::Snapshot;
 use crate::token::{Verified, Verifier};
 
@@ -25,6 +25,7 @@ pub struct Standing {
     surroundings: Surroundings,
     token: Option<(Arc<Verified>, Carrier)>,
     websocket: bool,
+    watched: bool,
     state: (u64, u64),
 }
 
@@ -98,6 +99,7 @@ impl Standing {
             surroundings: Surroundings::of(environment),
             token,
             websocket: grounds.websocket,
+            watched: grounds.mode == Mode::Shadow,
             state: state_of(&grounds.snapshot),
         };
         (standing, Onward { head: onward, form, grounds })
@@ -114,7 +116,7 @@ impl Standing {
             Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
         let token = Some((Arc::clone(token), Carrier::Authorization));
         let head = Request::new(()).into_parts().0;
-        Self { head, form: None, surroundings, token, websocket: false, state: (1, 0) }
+        Self { head, form: None, surroundings, token, websocket: false, watched: false, state: (1, 0) }
     }
 
     /// The serial of the policy that let it in, and how often its principals had changed.
@@ -125,6 +127,11 @@ impl Standing {
     /// The token that let it in.
     pub fn token(&self) -> Option<&Arc<Verified>> {
         self.token.as_ref().map(|(token, _)| token)
+    }
+
+    /// Whether it was let in where nothing is enforced, so that its token alone decides nothing.
+    pub const fn is_watched(&self) -> bool {
+        self.watched
     }
 
     /// When its token is not believed any more, in Unix seconds.
@@ -184,7 +191,8 @@ impl Standing {
             None if environment.has_body => Body::Unread,
             None => Body::None,
         };
-        match judge(snapshot, (identify, current), Some(environment), (&self.head, body), &mut grounds)? {
+        let judged = judge(snapshot, (identify, current), Some(environment), (&self.head, body), &mut grounds);
+        match shadow::watch(judged, &mut grounds)? {
             Outcome::Permitted if grounds.websocket || !self.websocket => Ok(grounds),
             Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),
             // The gateway answers for this path itself by now.
@@ -192,7 +200,9 @@ impl Standing {
             // Its token was verified.
             Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
             // The policy reads a body by now that went on unread.
-            Outcome::FormNeeded => Err(Refusal::about(Reason::ScopeMissing, "form")),
+            Outcome::FormNeeded => {
+                shadow::watch(Err(Refusal::about(Reason::ScopeMissing, "form")), &mut grounds).map(|_| grounds)
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::ledger::Ledger;
 use super::{Worker, now_ms};
-use crate::model::Reason;
+use crate::model::{Mode, Reason};
 use crate::pep::{self, Environment, Grounds, Refusal, Standing, Verdict};
 
 /// Reads the form of a request that waits for nothing else, and judges the whole by the snapshot of then. Who is
@@ -24,7 +24,8 @@ pub(super) async fn judge(
     environment: Environment<'_>,
     ledger: &mut Ledger,
 ) -> Verdict {
-    let place = grounds.token.as_ref().map(|token| worker.running.enter(Standing::of_token(token)));
+    let enforced = grounds.token.as_ref().filter(|_| grounds.mode == Mode::Enforce);
+    let place = enforced.map(|token| worker.running.enter(Standing::of_token(token)));
     let settings = &worker.gateway.settings;
     let read = read(body, settings.limits.form_bytes, settings.timeouts.client_body);
     let read = tokio::select! {

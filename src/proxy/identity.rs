@@ -42,6 +42,10 @@ pub(super) struct Identity<'a> {
 impl Identity<'_> {
     /// Sets the headers that say who asks.
     pub(super) fn tell(self, headers: &mut HeaderMap, grounds: &Grounds, application: &Application, caller: &Caller) {
+        let watched = grounds.watched.as_ref();
+        if watched.is_some_and(|watched| !watched.named) {
+            return;
+        }
         if let Some(user) = grounds.principal.as_deref().and_then(|id| HeaderValue::from_str(&encoded(id, b"%")).ok()) {
             headers.insert(USER, user);
         }
@@ -50,7 +54,7 @@ impl Identity<'_> {
             headers.insert(USERNAME, username);
         }
         let asked = application.identity_headers;
-        if asked.scopes && grounds.scopes.is_none() && grounds.principal.is_some() {
+        if asked.scopes && grounds.scopes.is_none() && grounds.principal.is_some() && watched.is_none() {
             tracing::debug!("request {} goes on without {SCOPES}: no list would be exact", caller.id);
         }
         for (name, names) in [(GROUPS, grounds.groups.as_deref()), (SCOPES, grounds.scopes.as_deref())] {
@@ -67,7 +71,9 @@ impl Identity<'_> {
         if let Some(field) = shown.and_then(|shown| HeaderValue::from_str(&shown.field).ok()) {
             headers.insert(CLIENT_CERT, field);
         }
+        // An assertion says that the gateway let the request in.
         if asked.assertion
+            && watched.is_none()
             && let Some(assertion) = self.assertion(grounds, application, caller)
         {
             headers.insert(ASSERTION, assertion);

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::body::Held;
 use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
-use crate::model::Reason;
-use crate::pep::{Answer, Grounds, Refusal};
+use crate::model::{Mode, Reason};
+use crate::pep::{Answer, Grounds, Refusal, Watched};
 use crate::telemetry::{RequestRecord, Text};
 use crate::token::Fault;
 
@@ -87,6 +87,14 @@ impl Ledger {
         self.note(|record| {
             record.figures.serial = grounds.snapshot.serial;
             record.figures.allowed = allowed;
+            record.figures.shadow = grounds.mode == Mode::Shadow;
+            if let Some(Watched { refusal, .. }) = &grounds.watched {
+                record.would_deny = Some(code(refusal));
+                record.token_fault = refusal.token_fault.map(Fault::word);
+                record.set(Text::WouldDeny, refusal.full_code());
+                record.set_some(Text::Right, refusal.right());
+                record.set_some(Text::Scope, refusal.scope());
+            }
             record.set_some(Text::Application, grounds.application.as_ref().map(|application| &*application.name));
             record.set_some(Text::Route, grounds.route.as_deref());
             record.set_some(Text::Principal, grounds.principal.as_deref());

@@ -250,6 +250,11 @@ impl Worker {
     ) -> Handling {
         let (failed, full_detail) = match verdict {
             Verdict::Permitted(permitted) => {
+                if let Some(watched) = &permitted.grounds().watched
+                    && let Some(key) = &watched.refusal.wake
+                {
+                    let _ = self.gateway.wake.try_send((**key).clone());
+                }
                 let environment = caller.connection.environment(now, has_body);
                 match forward::prepare(self, permitted, body, (&caller, environment), ledger) {
                     Ok(outbound) => return self.forward(outbound, caller, asker),

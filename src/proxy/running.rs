@@ -125,6 +125,7 @@ impl Exchange {
         let standing = &self.standing;
         if !self.lasts.get() {
             return match standing.token().filter(|_| revoked) {
+                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now),
                 Some(token) => pep::judge_again(snapshot, verifier.issuers(), token, now),
                 None => Ok(()),
             };

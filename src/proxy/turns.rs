@@ -70,12 +70,16 @@ async fn turn(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
 }
 
 /// Whether it was the token that was refused. Without an issuer's keys nobody can say that a token is bad.
-const fn is_of_bad_token(verdict: &Verdict) -> bool {
+fn is_of_bad_token(verdict: &Verdict) -> bool {
+    let bad = |grounds: &Grounds, refusal: &Refusal| grounds.token.is_none() && refusal.reason == Reason::InvalidToken;
     match verdict {
-        Verdict::Refused { refusal, grounds, .. } => {
-            grounds.token.is_none() && matches!(refusal.reason, Reason::InvalidToken)
+        Verdict::Refused { refusal, grounds, .. } => bad(grounds, refusal),
+        // To look at it has cost as much where it goes on all the same.
+        Verdict::Permitted(permitted) => {
+            let grounds = permitted.grounds();
+            grounds.watched.as_ref().is_some_and(|watched| bad(grounds, &watched.refusal))
         }
-        Verdict::Permitted(_) | Verdict::FormNeeded { .. } | Verdict::Answered { .. } => false,
+        Verdict::FormNeeded { .. } | Verdict::Answered { .. } => false,
     }
 }
 

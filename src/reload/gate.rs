@@ -71,6 +71,9 @@ impl Gate {
         }
         if self.public_routes {
             held.extend(impact.opened.iter().map(|opened| {
+                if opened.route.is_empty() {
+                    return format!("requests that no route of `{}` takes are let pass", opened.application);
+                }
                 let what = if opened.public { "public" } else { "open to whoever passes the gate" };
                 let by = format!("by the route `{}` of `{}`", opened.route, opened.application);
                 let before = opened.before.as_ref().map(|before| format!("; before, `{before}` took them"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::policy::{self, AskedByName, Domains, FlagId, Pass, Program, State, changed_objects};
-use crate::route::{Access, Application, Route, RouteMap, Taker, Turn, turns};
+use crate::route::{Access, Application, Mode, Route, RouteMap, Taker, Turn, turns};
 
 /// The most routes that are listed.
 const LISTED: usize = 50;
@@ -33,7 +33,7 @@ pub struct Impact {
 pub struct Opened {
     /// The application.
     pub application: Arc<str>,
-    /// The route that takes them.
+    /// The route that takes them; empty where an application lets pass what no route takes.
     pub route: Arc<str>,
     /// One of them, such as `GET app.example.org/status`.
     pub sample: String,
@@ -54,15 +54,15 @@ pub fn impact(old: Tables<'_>, new: Tables<'_>) -> Impact {
     };
     let found = turns((old.0, new.0), whole);
     let mut impact = Impact { turns: found.len(), gone: gone(old.0, new.0), ..Impact::default() };
+    for opened in unrouted(old.0, new.0).into_iter().chain(found.iter().filter_map(opened)) {
+        if impact.opened.len() < LISTED {
+            impact.opened.push(opened);
+        } else {
+            impact.more_opened += 1;
+        }
+    }
     let (mut before, mut after) = (Passes::default(), Passes::default());
     for turn in &found {
-        if let Some(opened) = opened(turn) {
-            if impact.opened.len() < LISTED {
-                impact.opened.push(opened);
-            } else {
-                impact.more_opened += 1;
-            }
-        }
         let [from, to] = [(0, turn.old), (1, turn.new)].map(|(side, taker)| taker.and_then(|taker| sign(side, taker)));
         let (gain, lose) = ways(from, to);
         turn.old.filter(|_| lose).into_iter().for_each(|taker| before.add(old.1, taker));
@@ -121,7 +121,7 @@ fn signs((map, domains): Tables<'_>) -> Signs {
             let mut levels: Vec<String> =
                 route.levels().iter().map(|(method, level)| format!("{method}: {}", level.name())).collect();
             levels.sort_unstable();
-            let openness = openness(&route.access);
+            let openness = openness(route);
             let terms = format!("{} {levels:?}", domain.map_or("", |domain| domain.name()));
             let (shape, text) = (route.pattern.shape(), program.as_ref().map_or("", Program::text));
             let whole = format!("{methods:?} {shape}\n{openness}\n{terms}\n{entrance}\n{text}").into();
@@ -150,14 +150,15 @@ fn entrance(application: &Application) -> String {
     )
 }
 
-/// The openness of a route that asks for nothing.
-const PUBLIC: u8 = 2;
+/// The openness of a route that asks, and lets everybody pass whatever the answer.
+const SHADOW: u8 = 2;
 
-const fn openness(access: &Access) -> u8 {
-    match access {
-        Access::Public => PUBLIC,
-        Access::GateOnly => 1,
-        Access::Rules(_) => 0,
+const fn openness(route: &Route) -> u8 {
+    match (&route.access, route.mode) {
+        (Access::Public, _) => 3,
+        (_, Mode::Shadow) => SHADOW,
+        (Access::GateOnly, Mode::Enforce) => 1,
+        (Access::Rules(_), Mode::Enforce) => 0,
     }
 }
 
@@ -167,8 +168,8 @@ fn ways(old: Option<&Sign>, new: Option<&Sign>) -> (bool, bool) {
         (None, None) => (false, false),
         (None, Some(_)) => (true, false),
         (Some(_), None) => (false, true),
-        (Some(old), Some(new)) if old.openness == PUBLIC || new.openness == PUBLIC => {
-            (old.openness != PUBLIC, new.openness != PUBLIC)
+        (Some(old), Some(new)) if old.openness >= SHADOW || new.openness >= SHADOW => {
+            (old.openness < SHADOW, new.openness < SHADOW)
         }
         (Some(old), Some(new)) if old.entrance != new.entrance || old.terms != new.terms => (true, true),
         (Some(old), Some(new)) if old.openness != new.openness => {
@@ -189,15 +190,31 @@ fn is_new_page(turn: &Turn<'_>) -> bool {
 
 fn opened(turn: &Turn<'_>) -> Option<Opened> {
     let (application, route) = turn.new?;
-    let before = turn.old.map_or(0, |(_, route)| openness(&route.access));
+    let before = turn.old.map_or(0, |(_, route)| openness(route));
     let (method, url) = &turn.sample;
-    (openness(&route.access) > before).then(|| Opened {
+    (openness(route) > before).then(|| Opened {
         application: Arc::clone(&application.name),
         route: Arc::clone(&route.id),
         sample: format!("{method} {url}"),
-        public: matches!(route.access, Access::Public),
+        public: route.is_open(),
         before: turn.old.map(|(_, route)| Arc::clone(&route.id)),
     })
+}
+
+/// Applications that only watch now: requests that none of their routes takes go on, too.
+fn unrouted(old: &RouteMap, new: &RouteMap) -> Vec<Opened> {
+    let watches = |map: &RouteMap, name: &str| {
+        map.applications().iter().any(|application| *application.name == *name && application.mode == Mode::Shadow)
+    };
+    let names = new.applications().iter().map(|application| &application.name);
+    let opened = names.filter(|name| watches(new, name) && !watches(old, name)).map(|name| Opened {
+        application: Arc::clone(name),
+        route: "".into(),
+        sample: "what no route takes".to_owned(),
+        public: true,
+        before: None,
+    });
+    opened.collect()
 }
 
 /// Ways through routes by domain, each once.
@@ -207,8 +224,9 @@ struct Passes<'p>(BTreeMap<Arc<str>, BTreeMap<String, Pass<'p>>>);
 impl<'p> Passes<'p> {
     fn add(&mut self, domains: &'p Domains, (application, route): Taker<'p>) {
         let Some(domain) = domains.get(application.domain) else { return };
-        let tenants = Some(application.gate.tenants.as_slice()).filter(|_| !matches!(route.access, Access::Public));
+        let tenants = Some(application.gate.tenants.as_slice()).filter(|_| !route.is_open());
         let rules = match &route.access {
+            _ if route.is_open() => None,
             Access::Rules(rules) => Some(rules),
             Access::Public | Access::GateOnly => None,
         };
@@ -225,7 +243,7 @@ impl<'p> Passes<'p> {
             };
             for route in application.routes() {
                 let Access::Rules(rules) = &route.access else { continue };
-                if rules.object_kind(domain).is_some_and(|kind| kinds.contains(kind)) {
+                if !route.is_open() && rules.object_kind(domain).is_some_and(|kind| kinds.contains(kind)) {
                     self.add(domains, (application, route));
                 }
             }

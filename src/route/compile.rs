@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 use super::reachable;
 use super::tree::Tree;
 use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap};
-use super::{METADATA_PATH, cors, gate, places, trailers, upstream};
+use super::{METADATA_PATH, Mode, cors, gate, places, trailers, upstream};
 use crate::courtesy::in_turns;
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
@@ -105,6 +105,7 @@ impl<'i> Compiler<'i> {
             let gate = gate::compile(&application.gate, self.inputs.tenants, report);
             let Some((domain, builder)) = builders.find(&application.domain, report) else { continue };
             let backend = Backend::of(&application.backend);
+            let own_mode = mode(application.mode.as_ref(), report).unwrap_or_default();
             let mut tree = Tree::new(backend.case_insensitive);
             let mut routes = Vec::new();
             let mut patterns = Vec::new();
@@ -139,8 +140,9 @@ impl<'i> Compiler<'i> {
                 let levels = levels(route, report);
                 let trailers = trailers::compile(application, route, &access, report);
                 let websocket = route.websocket.unwrap_or(application.websocket);
+                let mode = mode(route.mode.as_ref(), report).unwrap_or(own_mode);
                 let id = route.id.value.as_str().into();
-                routes.push(Route { id, access, pattern: takes, methods, trailers, websocket, levels });
+                routes.push(Route { id, access, pattern: takes, methods, trailers, websocket, mode, levels });
             }
             let table = tree.table();
             reachable::check(application, backend, &routes, &patterns, &table, report);
@@ -169,6 +171,7 @@ impl<'i> Compiler<'i> {
                 resource_metadata,
                 backend,
                 keeps_expired: application.keeps_expired,
+                mode: own_mode,
                 connection_auth: application.connection_auth.is_some(),
                 routes,
                 table,
@@ -232,6 +235,17 @@ impl<'i> Compiler<'i> {
         }
         hosts
     }
+}
+
+/// A mode that is written; shadow is told, for it protects nothing.
+fn mode(written: Option<&Located<Mode>>, report: &mut Report) -> Option<Mode> {
+    let Located { value: mode, place } = written?;
+    if *mode == Mode::Shadow {
+        let found =
+            report.warning("shadow_mode", *place, "what the policy refuses here is logged and forwarded all the same");
+        found.help("write `mode: enforce` once the decision log shows no `would_deny` that should not be");
+    }
+    Some(*mode)
 }
 
 fn identity_headers(asked: &[IdentityHeader]) -> IdentityHeaders {

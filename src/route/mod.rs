@@ -34,6 +34,7 @@ use crate::policy::{DomainId, Map, Rules};
 use canonical::CanonicalPath;
 use host::Host;
 
+pub use crate::model::Mode;
 pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
 pub use dialect::{Backend, Dialect, Readings};
@@ -130,6 +131,13 @@ impl RouteMap {
         &self.applications
     }
 
+    /// Applications and routes on which nothing is enforced, for status pages.
+    pub fn shadowed(&self) -> (usize, usize) {
+        let routes = self.applications.iter().flat_map(|application| &application.routes);
+        let applications = self.applications.iter().filter(|application| application.mode == Mode::Shadow);
+        (applications.count(), routes.filter(|route| route.mode == Mode::Shadow).count())
+    }
+
     /// Applications and routes, for status pages.
     pub fn counts(&self) -> (usize, usize) {
         (self.applications.len(), self.applications.iter().map(|application| application.routes.len()).sum())
@@ -165,6 +173,8 @@ pub struct Application {
     pub backend: Backend,
     /// Whether a stream goes on after its token has expired.
     pub keeps_expired: bool,
+    /// Whether a request that no route takes is refused, or only watched.
+    pub mode: Mode,
     /// Whether `Authorization` of the schemes that authenticate a connection goes on to the backend.
     pub connection_auth: bool,
     routes: Vec<Route>,
@@ -224,6 +234,8 @@ pub struct Route {
     pub trailers: Trailers,
     /// Whether WebSockets pass.
     pub websocket: bool,
+    /// Whether what is decided is done.
+    pub mode: Mode,
     levels: Vec<(Method, Level)>,
 }
 
@@ -239,6 +251,12 @@ pub enum Access {
 }
 
 impl Route {
+    /// Whether its requests go on whoever asks, because it is public or only watches.
+    #[inline]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.access, Access::Public) || matches!(self.mode, Mode::Shadow)
+    }
+
     /// The levels that the route itself gives methods.
     pub fn levels(&self) -> &[(Method, Level)] {
         &self.levels

@@ -76,8 +76,17 @@ impl Lines {
         text(out, key!("client_certificate"), of(Text::ClientCertificate));
         out.extend_from_slice(b",\"client\":\"");
         address(out, figures.client);
-        let decision: &[u8] = if figures.allowed { b"\",\"decision\":\"allow\"" } else { b"\",\"decision\":\"deny\"" };
+        let would_deny = of(Text::WouldDeny);
+        let decision: &[u8] = match (figures.allowed, would_deny) {
+            (true, Some(_)) => b"\",\"decision\":\"would_deny\"",
+            (true, None) => b"\",\"decision\":\"allow\"",
+            (false, _) => b"\",\"decision\":\"deny\"",
+        };
         out.extend_from_slice(decision);
+        if figures.shadow {
+            out.extend_from_slice(b",\"mode\":\"shadow\"");
+            text(out, key!("would_deny"), would_deny);
+        }
         text(out, key!("reason"), of(Text::Reason));
         text(out, key!("right"), of(Text::Right));
         text(out, key!("scope"), of(Text::Scope));

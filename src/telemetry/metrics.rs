@@ -145,6 +145,8 @@ impl Metrics {
         let all = &mut self.registry;
         all.register("build", "The running version", Info::new(vec![("version", version)]));
         all.register("requests", "Requests by what became of them", sum(Summed::Requests));
+        let help = "Requests that went on only because nothing is enforced there";
+        all.register("shadow_denials", help, sum(Summed::ShadowDenials));
         all.register("tokens_refused", "Refused tokens by cause", sum(Summed::TokensRefused));
         let (help, seconds) = ("From the request's head to the end of its answer", sum(Summed::Whole));
         all.register_with_unit("request_duration", help, Unit::Seconds, seconds);

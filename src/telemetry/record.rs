@@ -70,6 +70,8 @@ pub enum Text {
     TokenId,
     /// Who the client is by the certificate that it showed in the TLS handshake.
     ClientCertificate,
+    /// Why it would have been refused, with its subject, where nothing is enforced.
+    WouldDeny,
     /// The reason with its subject; without one, the line shows [`RequestRecord::reason_code`].
     Reason,
     /// The right that was asked for when it was denied.
@@ -90,6 +92,28 @@ impl Text {
     }
 }
 
+/// What was decided, as lines and metrics say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Decision {
+    /// It may pass.
+    Allow,
+    /// It may not.
+    Deny,
+    /// It might not, where the decision was enforced.
+    WouldDeny,
+}
+
+impl Decision {
+    /// The word.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::WouldDeny => "would_deny",
+        }
+    }
+}
+
 /// What is known of one request and needs no memory of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
@@ -105,6 +129,8 @@ pub struct Figures {
     pub client: IpAddr,
     /// Whether the request was permitted: to be forwarded, or to be answered by the gateway itself.
     pub allowed: bool,
+    /// Whether nothing is enforced where it went.
+    pub shadow: bool,
     /// The status that the client got; 499 if it went away before there was one.
     pub status: u16,
     /// Bytes of the request's body that were forwarded.
@@ -128,6 +154,7 @@ impl Default for Figures {
             caller: None,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             allowed: false,
+            shadow: false,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -174,6 +201,8 @@ pub struct RequestRecord {
     /// The stable code of what went wrong, without its subject, or of what the gateway itself answered: the label of the
     /// metric.
     pub reason_code: Option<Cow<'static, str>>,
+    /// The stable code for which it would have been refused where nothing is enforced: the label of a metric of its own.
+    pub would_deny: Option<Cow<'static, str>>,
     /// What is wrong with the token, one word of a closed list: the label of a metric of its own.
     pub token_fault: Option<&'static str>,
     /// What its spans need, where it is traced.
@@ -192,6 +221,7 @@ impl RequestRecord {
         Self {
             figures: Figures::default(),
             reason_code: None,
+            would_deny: None,
             token_fault: None,
             trace: None,
             spans: Spans([Span::NONE; Text::COUNT]),
@@ -236,6 +266,15 @@ impl RequestRecord {
         }
     }
 
+    /// What was decided. Of what was let in though it would be refused, it is that it would be.
+    pub(super) const fn decision(&self) -> Decision {
+        match (self.figures.allowed, &self.would_deny) {
+            (true, Some(_)) => Decision::WouldDeny,
+            (true, None) => Decision::Allow,
+            (false, _) => Decision::Deny,
+        }
+    }
+
     /// A text, in UTF-8; `None` if it was not told.
     pub(super) fn text(&self, which: Text) -> Option<&[u8]> {
         self.spans.text(which, &self.texts)
@@ -256,6 +295,7 @@ impl RequestRecord {
     pub(super) fn clear(&mut self) {
         self.figures = Figures::default();
         self.reason_code = None;
+        self.would_deny = None;
         self.token_fault = None;
         self.trace = None;
         self.is_owed = false;

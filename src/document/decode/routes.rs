@@ -11,7 +11,7 @@ use crate::document::routes::{
     OriginDocument, RouteDocument, RoutesDocument, ScopeDocument,
 };
 use crate::document::{Entries, Located};
-use crate::model::Level;
+use crate::model::{Level, Mode};
 
 /// Reads the whole file. `None` when it is no map or of another version.
 pub(in crate::document) fn routes(root: &Node, report: &mut Report) -> Option<RoutesDocument> {
@@ -59,11 +59,12 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "websocket",
         "on_expiry",
         "connection_auth",
+        "mode",
     ];
     let [name, hosts, domain, upstream, gate, define, routes, rest @ ..] =
         fields(node, "this application", keys, report)?;
     let [forward_authorization, allow_headers, detail, identity, token, cors, metadata, backend, streams @ ..] = rest;
-    let [websocket, on_expiry, connection_auth] = streams;
+    let [websocket, on_expiry, connection_auth, mode] = streams;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
     let domain = domain.need_text(report);
@@ -86,6 +87,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         .node
         .filter(|node| scalar::flag(node, connection_auth.key, report).unwrap_or_default())
         .map(|node| node.place);
+    let mode = self::mode(mode, report);
     Some(ApplicationDocument {
         name: name?,
         hosts,
@@ -104,8 +106,15 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         backend,
         websocket,
         keeps_expired,
+        mode,
         connection_auth,
     })
+}
+
+fn mode(field: Field<'_>, report: &mut Report) -> Option<Located<Mode>> {
+    let words = [Mode::Enforce, Mode::Shadow].map(|mode| (mode.word(), mode));
+    let node = field.node?;
+    Some(Located::new(node.place, scalar::choice(node, field.key, &words, report)?))
 }
 
 fn identity_headers(field: Field<'_>, report: &mut Report) -> Vec<IdentityHeader> {
@@ -148,8 +157,20 @@ fn gate(node: &Node, report: &mut Report) -> Option<GateDocument> {
 }
 
 fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
-    let keys = ["id", "match", "levels", "object", "scopes", "websocket", "public", "gate_only", "require", "trailers"];
-    let [id, matching, levels, object, scopes, websocket, public, gate_only, require, trailers] =
+    let keys = [
+        "id",
+        "match",
+        "levels",
+        "object",
+        "scopes",
+        "websocket",
+        "public",
+        "gate_only",
+        "require",
+        "trailers",
+        "mode",
+    ];
+    let [id, matching, levels, object, scopes, websocket, public, gate_only, require, trailers, mode] =
         fields(node, "this route", keys, report)?;
     let id = id.need_text(report);
     let matching = matching.need(report).and_then(|node| {
@@ -168,8 +189,9 @@ fn route(node: &Node, report: &mut Report) -> Option<RouteDocument> {
     let websocket = websocket.node.and_then(|node| scalar::flag(node, websocket.key, report));
     let access = access(node, [public, gate_only, require], report);
     let trailers = trailers.texts(report);
+    let mode = self::mode(mode, report);
     let (methods, path) = matching?;
-    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, websocket, access: access?, trailers })
+    Some(RouteDocument { id: id?, methods, path, levels, object, scopes, websocket, access: access?, trailers, mode })
 }
 
 /// Methods are tokens (RFC 9110, section 9.1), case-sensitive; all in use are written in upper case.

@@ -6,7 +6,7 @@ use super::backend;
 use super::view::{Served, View, sets};
 use super::{Direction, Side, SidedPlace};
 use crate::document::routes::TestDocument;
-use crate::model::Guid;
+use crate::model::{Guid, Mode};
 use crate::review::Policy;
 use crate::route::host::Host;
 use crate::token::Class;
@@ -167,6 +167,8 @@ fn application(name: &str, old: Option<&Served<'_>>, new: Option<&Served<'_>>) -
             aspects.extend(sets("on_expiry", &keeps(old), &keeps(new)));
             let binds = |served: &Served<'_>| only(served.compiled.connection_auth, "true");
             aspects.extend(sets("connection_auth", &binds(old), &binds(new)));
+            let watches = |served: &Served<'_>| only(served.compiled.mode == Mode::Shadow, "shadow");
+            aspects.extend(sets("mode", &watches(old), &watches(new)));
             aspects.extend(backend::aspects(old.compiled, new.compiled));
             aspects.extend(sets("hosts", &hosts(old), &hosts(new)).map(|mut aspect| {
                 // A host that another application takes over is not closed.

@@ -11,7 +11,7 @@ use crate::model::{Level, Status};
 use crate::policy::{Domain, FlagId, Holding, Normal, Reach, Rules, Variable};
 use crate::policy::{object_in_words, reach, requirement, scopes_in_words};
 use crate::review::Policy;
-use crate::route::{Access, Application, Readings, Route};
+use crate::route::{Access, Application, Mode, Readings, Route};
 
 /// An application of one side, with all that belongs to it.
 pub(super) struct Served<'p> {
@@ -94,10 +94,11 @@ impl<'v> View<'v> {
 
     /// How little is asked, whatever the rules.
     pub(super) const fn openness(&self) -> u8 {
-        match self.compiled.access {
-            Access::Public => 2,
-            Access::GateOnly => 1,
-            Access::Rules(_) => 0,
+        match (&self.compiled.access, self.compiled.mode) {
+            (Access::Public, _) => 3,
+            (_, Mode::Shadow) => 2,
+            (Access::GateOnly, Mode::Enforce) => 1,
+            (Access::Rules(_), Mode::Enforce) => 0,
         }
     }
 
@@ -130,10 +131,14 @@ impl<'v> View<'v> {
 
     /// What it asks, in words.
     pub(super) fn asks(&self) -> String {
-        match &self.compiled.access {
+        let asked = match &self.compiled.access {
             Access::Public => "public".to_owned(),
             Access::GateOnly => "the gate only".to_owned(),
             Access::Rules(_) => self.requirement(false).map(|normal| normal.text()).unwrap_or_default(),
+        };
+        match self.compiled.mode {
+            Mode::Shadow if !matches!(self.compiled.access, Access::Public) => format!("in shadow, {asked}"),
+            Mode::Shadow | Mode::Enforce => asked,
         }
     }
 

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::labels::Outcome;
+use super::labels::{Outcome, Watched};
+use crate::telemetry::record::Decision;
 
 /// Upper bounds in microseconds for whole requests and upstream answers.
 pub(super) const REQUEST_MICROS: [u64; 14] = [
@@ -108,9 +109,18 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Whether that is how requests of this route ended.
-    pub(super) fn ended(&self, allowed: bool, reason: Option<&Cow<'static, str>>, class: u16) -> bool {
-        self.outcome.allowed == allowed && self.outcome.class == class && self.outcome.reason.as_ref() == reason
+    pub(super) fn ended(&self, decision: Decision, reason: Option<&Cow<'static, str>>, class: u16) -> bool {
+        self.outcome.decision == decision && self.outcome.class == class && self.outcome.reason.as_ref() == reason
     }
+}
+
+/// Requests that would have been refused alike.
+#[derive(Debug)]
+pub(super) struct Denials {
+    /// How.
+    pub(super) of: Watched,
+    /// How many.
+    pub(super) count: Tally,
 }
 
 /// Refused tokens of one cause.
@@ -172,6 +182,8 @@ pub(super) struct Cells {
     pub(super) requests: Told<Requests>,
     /// How long they took, by application.
     pub(super) durations: Told<Durations>,
+    /// Requests that would have been refused.
+    pub(super) denials: Told<Denials>,
     /// Refused tokens.
     pub(super) refused: Told<Refusals>,
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::cells::{Cells, DECIDE_MICROS, Durations, REQUEST_MICROS, Refusals, Requests, Tally};
-use super::labels::Outcome;
-use crate::telemetry::record::{RequestRecord, Text};
+use super::cells::{Cells, DECIDE_MICROS, Denials, Durations, REQUEST_MICROS, Refusals, Requests, Tally};
+use super::labels::{Outcome, Watched};
+use crate::telemetry::record::{Decision, RequestRecord, Text};
 
 /// Cells by names in UTF-8.
 type ByName<T> = RefCell<HashMap<Box<[u8]>, T, RandomState>>;
@@ -29,6 +29,8 @@ struct Application {
     durations: Arc<Durations>,
     /// By route; each has few outcomes, the usual ones seen first.
     routes: ByName<Vec<Arc<Requests>>>,
+    /// By route, what would have been refused.
+    denials: ByName<Vec<Arc<Denials>>>,
 }
 
 impl Index {
@@ -54,6 +56,9 @@ impl Index {
         let application = self.application(record.text(Text::Application).unwrap_or_default());
         let class = figures.status / 100;
         application.count(&self.cells, record, class);
+        if let Some(reason) = &record.would_deny {
+            application.would_deny(&self.cells, record.text(Text::Route).unwrap_or_default(), reason);
+        }
         let durations = &application.durations;
         durations.whole.observe(&REQUEST_MICROS, figures.total_us);
         if figures.upstream_us > 0 {
@@ -74,7 +79,7 @@ impl Index {
         let application = label(name);
         let durations = Durations { application, whole: Default::default(), upstream: Default::default() };
         let durations = self.cells.durations.tell(durations);
-        let new = Rc::new(Application { durations, routes: RefCell::default() });
+        let new = Rc::new(Application { durations, routes: RefCell::default(), denials: RefCell::default() });
         self.applications.borrow_mut().insert(name.into(), Rc::clone(&new));
         new
     }
@@ -91,16 +96,29 @@ impl Index {
 impl Application {
     fn count(&self, cells: &Cells, record: &RequestRecord, class: u16) {
         let route = record.text(Text::Route).unwrap_or_default();
-        let (allowed, reason) = (record.figures.allowed, record.reason_code.as_ref());
+        let (decision, reason) = (record.decision(), record.reason_code.as_ref());
         let mut routes = self.routes.borrow_mut();
         if let Some(outcomes) = routes.get_mut(route) {
-            match outcomes.iter().find(|known| known.ended(allowed, reason, class)) {
+            match outcomes.iter().find(|known| known.ended(decision, reason, class)) {
                 Some(known) => known.count.add(1),
-                None => outcomes.push(self.tell(cells, route, (allowed, reason, class))),
+                None => outcomes.push(self.tell(cells, route, (decision, reason, class))),
             }
         } else {
-            let first = self.tell(cells, route, (allowed, reason, class));
+            let first = self.tell(cells, route, (decision, reason, class));
             routes.insert(route.into(), vec![first]);
+        }
+    }
+
+    fn would_deny(&self, cells: &Cells, route: &[u8], reason: &Cow<'static, str>) {
+        let mut denials = self.denials.borrow_mut();
+        let of_route = denials.entry(route.into()).or_default();
+        match of_route.iter().find(|known| known.of.reason == *reason) {
+            Some(known) => known.count.add(1),
+            None => {
+                let application = Arc::clone(&self.durations.application);
+                let of = Watched { application, route: label(route), reason: reason.clone() };
+                of_route.push(cells.denials.tell(Denials { of, count: first() }));
+            }
         }
     }
 
@@ -108,10 +126,10 @@ impl Application {
         &self,
         cells: &Cells,
         route: &[u8],
-        (allowed, reason, class): (bool, Option<&Cow<'static, str>>, u16),
+        (decision, reason, class): (Decision, Option<&Cow<'static, str>>, u16),
     ) -> Arc<Requests> {
         let application = Arc::clone(&self.durations.application);
-        let outcome = Outcome { application, route: label(route), allowed, reason: reason.cloned(), class };
+        let outcome = Outcome { application, route: label(route), decision, reason: reason.cloned(), class };
         cells.requests.tell(Requests { outcome, count: first() })
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
+use crate::telemetry::record::Decision;
+
 /// The labels of `portcullis_requests_total`. Application and route are empty where none was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Outcome {
     pub(super) application: Arc<str>,
     pub(super) route: Arc<str>,
-    pub(super) allowed: bool,
+    pub(super) decision: Decision,
     pub(super) reason: Option<Cow<'static, str>>,
     pub(super) class: u16,
 }
@@ -20,9 +22,25 @@ impl EncodeLabelSet for Outcome {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
         ("application", &*self.application).encode(encoder.encode_label())?;
         ("route", &*self.route).encode(encoder.encode_label())?;
-        ("decision", if self.allowed { "allow" } else { "deny" }).encode(encoder.encode_label())?;
+        ("decision", self.decision.word()).encode(encoder.encode_label())?;
         ("reason", self.reason.as_deref().unwrap_or_default()).encode(encoder.encode_label())?;
         ("status", format!("{}xx", self.class)).encode(encoder.encode_label())
+    }
+}
+
+/// The labels of `portcullis_shadow_denials_total`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Watched {
+    pub(super) application: Arc<str>,
+    pub(super) route: Arc<str>,
+    pub(super) reason: Cow<'static, str>,
+}
+
+impl EncodeLabelSet for Watched {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("application", &*self.application).encode(encoder.encode_label())?;
+        ("route", &*self.route).encode(encoder.encode_label())?;
+        ("reason", &*self.reason).encode(encoder.encode_label())
     }
 }
 

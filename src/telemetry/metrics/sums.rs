@@ -42,6 +42,8 @@ pub(super) struct Sum {
 pub(super) enum Summed {
     /// Requests by what became of them.
     Requests,
+    /// Requests that would have been refused where nothing is enforced.
+    ShadowDenials,
     /// Refused tokens by cause.
     TokensRefused,
     /// How long requests took, by application.
@@ -64,6 +66,15 @@ impl Sum {
             *sums.entry(&requests.outcome).or_insert(0) += requests.count.get();
         }
         sums.into_iter().try_for_each(|(outcome, count)| count_of(encoder.encode_family(outcome)?, count))
+    }
+
+    fn shadow_denials(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let told: Vec<_> = self.board.all().iter().flat_map(|cells| cells.denials.all()).collect();
+        let mut sums = BTreeMap::new();
+        for denials in &told {
+            *sums.entry(&denials.of).or_insert(0) += denials.count.get();
+        }
+        sums.into_iter().try_for_each(|(of, count)| count_of(encoder.encode_family(of)?, count))
     }
 
     fn tokens_refused(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
@@ -106,6 +117,7 @@ impl EncodeMetric for Sum {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self.of {
             Summed::Requests => self.requests(encoder),
+            Summed::ShadowDenials => self.shadow_denials(encoder),
             Summed::TokensRefused => self.tokens_refused(encoder),
             Summed::Whole => self.by_application(encoder, |durations| &durations.whole),
             Summed::Upstream => self.by_application(encoder, |durations| &durations.upstream),
@@ -120,7 +132,7 @@ impl EncodeMetric for Sum {
 
     fn metric_type(&self) -> MetricType {
         match self.of {
-            Summed::Requests | Summed::TokensRefused | Summed::Accepted => MetricType::Counter,
+            Summed::Requests | Summed::ShadowDenials | Summed::TokensRefused | Summed::Accepted => MetricType::Counter,
             Summed::Whole | Summed::Upstream | Summed::Decide => MetricType::Histogram,
             Summed::Connections => MetricType::Gauge,
         }
@@ -132,6 +144,7 @@ impl EncodeMetric for Sum {
         let none = |counted: fn(&Cells) -> bool| cells.iter().all(|cells| counted(cells));
         match self.of {
             Summed::Requests => none(|cells| cells.requests.all().is_empty()),
+            Summed::ShadowDenials => none(|cells| cells.denials.all().is_empty()),
             Summed::TokensRefused => none(|cells| cells.refused.all().is_empty()),
             Summed::Whole => none(|cells| cells.durations.all().is_empty()),
             Summed::Upstream => {
