@@ -83,9 +83,14 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         let place = document.tenants.last().map(|tenant| tenant.place);
         report.error("too_many_tenants", place, format!("more than {} issuers or key sets", u16::MAX));
     }
+    // Where others can be used in their place, a start finds out by itself that live documents are missing.
+    let live = |names: &[Located<String>], report: &mut Report| match document.reload.last_good {
+        Some(_) => names.iter().map(|name| base.path(name)).collect(),
+        None => base.existing(names, report),
+    };
     let policy = PolicyFiles {
-        routes: base.existing(&document.routes, report),
-        grants: base.existing(&document.grants, report),
+        routes: live(&document.routes, report),
+        grants: live(&document.grants, report),
         tenants: believed.tenants,
         feeds: Vec::new(),
     };
@@ -110,7 +115,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         listeners: listeners.clients,
         admin: listeners.admin,
         policy: PolicyFiles { feeds, ..policy },
-        reload: reloads::resolve(&document.reload),
+        reload: reloads::resolve(&document.reload, &base),
         revoked,
         issuers: believed.issuers,
         keys: believed.keys.list,

@@ -8,7 +8,9 @@ pub mod behind;
 mod certificates;
 pub mod feed;
 mod gate;
+mod handle;
 mod history;
+mod last_good;
 mod load;
 mod named;
 mod outcome;
@@ -18,10 +20,11 @@ mod rollback;
 mod tell;
 mod trials;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::review::impact;
 use crate::snapshot::Live;
@@ -29,11 +32,13 @@ use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
 use behind::give_way_for;
-use feed::{Feed, FeedState};
+use handle::{Command, Told, lock};
 use history::{Edition, History};
 
 pub use gate::{Gate, Share, Weighed};
+pub use handle::Handle;
 pub use history::{Changes, DomainChanges, Entry, Nowhere, Origin};
+pub use last_good::{LastGood, Written, load as load_last_good};
 pub use load::{
     Content, Loaded, PolicyFiles, Why, check_shape, load, load_for_review, load_policy, read_documents, sha256,
 };
@@ -51,11 +56,13 @@ pub struct Terms {
     pub gate: Gate,
     /// How many published policies besides the live one can be gone back to.
     pub history: usize,
+    /// The directory in which the last good documents are kept for a start at which the files are broken.
+    pub last_good: Option<PathBuf>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { gate: Gate::default(), history: 10 }
+        Self { gate: Gate::default(), history: 10, last_good: None }
     }
 }
 
@@ -87,74 +94,6 @@ impl From<Trigger> for Order {
     }
 }
 
-enum Command {
-    Reload(Order, Option<oneshot::Sender<ReloadOutcome>>),
-    RollBack(Back, oneshot::Sender<Result<Rollback, Nowhere>>),
-}
-
-/// What operators are told.
-#[derive(Debug, Default)]
-struct Told {
-    last: Option<LastReload>,
-    /// The live one first.
-    history: Vec<Entry>,
-    rolled_back: Option<RolledBack>,
-}
-
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
-    told.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Asks for reloads and knows the last one. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    commands: mpsc::Sender<Command>,
-    told: Arc<Mutex<Told>>,
-    feeds: Arc<[Arc<Feed>]>,
-    shelf: Arc<ask::Shelf>,
-}
-
-impl Handle {
-    /// How the databases are that feed domains.
-    pub fn feeds(&self) -> Vec<FeedState> {
-        self.feeds.iter().map(|feed| feed.state()).collect()
-    }
-
-    /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
-    pub fn ask(&self, trigger: Trigger) {
-        let _due = self.commands.try_send(Command::Reload(trigger.into(), None));
-    }
-
-    /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
-    pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
-        let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command::Reload(order.into(), Some(answer))).ok()?;
-        outcome.await.ok()
-    }
-
-    /// Asks for an older policy and waits for what comes of it; `None` as for a reload.
-    pub async fn roll_back(&self, back: Back) -> Option<Result<Rollback, Nowhere>> {
-        let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command::RollBack(back, answer)).ok()?;
-        outcome.await.ok()
-    }
-
-    /// The last reload; `None` if there was none since the start.
-    pub fn last(&self) -> Option<LastReload> {
-        lock(&self.told).last.clone()
-    }
-
-    /// What is live and what can be gone back to, the newest first.
-    pub fn history(&self) -> Vec<Entry> {
-        lock(&self.told).history.clone()
-    }
-
-    /// Whether an older policy is live than the files say.
-    pub fn rolled_back(&self) -> Option<RolledBack> {
-        lock(&self.told).rolled_back.clone()
-    }
-}
-
 /// What a look at the files brought, weighed against what is live.
 enum Found {
     None,
@@ -175,13 +114,15 @@ enum Found {
 /// The task that reloads.
 pub struct Reloader {
     files: Arc<PolicyFiles>,
-    gate: Gate,
+    terms: Terms,
     /// What is live, to know whether files say anything new, and what was before.
     history: History,
     /// What was kept and is so no longer.
     fallen: Vec<Edition>,
     /// What the files said when an older policy was gone back to, as long as that is so.
     passed: Option<Content>,
+    /// Whether what is live is to be written to disk.
+    unwritten: bool,
     live: Arc<Live>,
     telemetry: Arc<Telemetry>,
     watcher: Watcher,
@@ -205,14 +146,14 @@ impl Reloader {
         let files = Arc::new(files);
         let shelf = ask::Shelf::new(&files);
         let feeds = files.feeds.clone().into();
-        let handle = Handle { commands: sender, told: Arc::clone(&told), feeds, shelf: Arc::clone(&shelf) };
+        let handle = Handle::new(sender, Arc::clone(&told), feeds, Arc::clone(&shelf));
         feed::begin(&loaded.fed);
         let snapshot = live.load();
         shelf.put(&loaded.content, &loaded.fed, &snapshot);
         let entry = Entry {
             serial: snapshot.serial,
             at: snapshot.loaded_at,
-            origin: Origin::Start,
+            origin: if loaded.stale.is_some() { Origin::LastGood } else { Origin::Start },
             by: None,
             reason: None,
             digest: loaded.content.digest(),
@@ -220,16 +161,26 @@ impl Reloader {
             changes: None,
         };
         let (routes, domains) = (Arc::clone(&snapshot.routes), Arc::clone(&snapshot.domains));
-        let Loaded { compiled: _, content, fed } = loaded;
+        let Loaded { compiled: _, content, fed, stale } = loaded;
         let history = History::new(terms.history, entry, Edition { routes, domains, content, fed });
-        lock(&told).history = history.entries();
-        let (gate, fallen, passed) = (terms.gate, Vec::new(), None);
-        (Self { files, gate, history, fallen, passed, live, telemetry, watcher, commands, told, shelf }, handle)
+        *lock(&told) = Told {
+            history: history.entries(),
+            stale,
+            last_good: terms.last_good.is_some().then(|| LastGood { written: stale, failed: None }),
+            ..Told::default()
+        };
+        telemetry.policy_stale(stale.is_some());
+        let (fallen, passed) = (Vec::new(), None);
+        let unwritten = stale.is_none();
+        let new =
+            Self { files, terms, history, fallen, passed, unwritten, live, telemetry, watcher, commands, told, shelf };
+        (new, handle)
     }
 
     /// Reloads whenever it is asked to, until nobody can ask any more.
     pub async fn run(mut self) {
         self.watch_dependencies();
+        self.write_last_good().await;
         while let Some(command) = self.commands.recv().await {
             // Whoever asked may have gone away; the outcome is logged all the same.
             match command {
@@ -242,6 +193,7 @@ impl Reloader {
                     let _gone = answer.send(outcome);
                 }
             }
+            self.write_last_good().await;
             self.free().await;
         }
     }
@@ -252,7 +204,7 @@ impl Reloader {
         // Who asks for the files wants them, whatever was gone back to.
         let passed = self.passed.clone().filter(|_| order.trigger != Trigger::Request);
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
-        let (live, gate, mode) = (self.live.load(), self.gate, order.mode.clone());
+        let (live, gate, mode) = (self.live.load(), self.terms.gate, order.mode.clone());
         let work = behind::behind(move || match load::load_if_changed(&files, &known, passed.as_ref()) {
             load::Change::Good { mut loaded, routes, domains, report } => {
                 let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
@@ -262,7 +214,7 @@ impl Reloader {
                     Mode::Forced(_) => true,
                     Mode::Dry => false,
                 };
-                let Loaded { compiled: _, content, fed } = *loaded;
+                let Loaded { compiled: _, content, fed, stale: _ } = *loaded;
                 // What is not to be published is freed here, which takes a while.
                 let publish = publish.then_some(Edition { routes, domains, content, fed });
                 Found::Good { publish, weighed, report }
@@ -316,15 +268,21 @@ impl Reloader {
             changes: Some(Changes::from(weighed)),
         };
         self.is_as_the_files();
+        self.unwritten = true;
         self.take_in(entry, edition);
         (serial, counts)
     }
 
     /// What is live, or will be in a moment, is what the files say.
     fn is_as_the_files(&mut self) {
-        self.passed = None;
+        self.unwritten |= self.passed.take().is_some();
         self.telemetry.rolled_back(false);
-        self.told().rolled_back = None;
+        self.telemetry.policy_stale(false);
+        let mut told = self.told();
+        told.rolled_back = None;
+        if told.stale.take().is_some() {
+            tracing::info!("policy files can be used again: nothing is stale any more");
+        }
     }
 
     /// Keeps what was published, and watches the files that it was made of.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use crate::proxy::{ServerState, UpstreamState};
 use crate::reload::feed::FeedState;
-use crate::reload::{self, Changes, Counts, Entry, LastReload, Origin, ReloadOutcome, RolledBack, Weighed};
+use crate::reload::{self, Changes, Counts, Entry, LastGood, LastReload, Origin, ReloadOutcome, RolledBack, Weighed};
 use crate::token::keys::label;
 use crate::token::{KeySet, KeySourceId, Lookups};
 
@@ -38,10 +38,14 @@ pub fn version(version: &str) -> Value {
 ///    "stale": false, "withheld": false, "rows_refused": 0}],
 ///  "last_reload": {"at": 1, "age_seconds": 1, "trigger": "file_change", "outcome": "rejected", "errors": 2,
 ///    "held": []},
-///  "rolled_back": {"to": 2, "at": 1}}
+///  "rolled_back": {"to": 2, "at": 1},
+///  "stale": {"since": 1, "serial": 7},
+///  "last_good": {"written": {"serial": 3, "at": 1}, "failed": null}}
 /// ```
 /// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
-/// while there was none, `rolled_back` unless an older policy is live than the files say.
+/// while there was none, `rolled_back` unless an older policy is live than the files say, `stale` unless
+/// the last good documents are live because the files could not be used at the start (`since` is when these were published,
+/// `serial` what they had in the process that kept them), `last_good` unless they are kept.
 pub fn status(admin: &Admin) -> Value {
     let now = reload::now();
     let snapshot = admin.live.load();
@@ -73,7 +77,14 @@ pub fn status(admin: &Admin) -> Value {
         "databases": admin.reload.feeds().iter().map(database).collect::<Vec<_>>(),
         "last_reload": admin.reload.last().map(|last| last_reload(&last, now)),
         "rolled_back": admin.reload.rolled_back().map(|back| rolled_back(&back)),
+        "stale": admin.reload.stale().map(|copy| json!({ "since": copy.at, "serial": copy.serial })),
+        "last_good": admin.reload.last_good().map(|kept| last_good(&kept)),
     })
+}
+
+fn last_good(kept: &LastGood) -> Value {
+    let written = kept.written.map(|copy| json!({ "serial": copy.serial, "at": copy.at }));
+    json!({ "written": written, "failed": kept.failed })
 }
 
 fn rolled_back(back: &RolledBack) -> Value {
@@ -261,7 +272,7 @@ fn weigh(body: &mut Value, weighed: &Weighed) {
 /// `GET /history`: `{"rolled_back": null, "history": [{"serial": 4, "at": 1, "origin": "rollback", "of": 2, "by":
 /// "127.0.0.1:5000", "reason": "...", "digest": "...", "counts": {...}, "changes": {"domains": [{"domain": "d",
 /// "principals": 100, "gain": 3, "lose": 0}], "opened": 0, "applications_gone": 0, "routes_changed": 1}}]}`. The first is
-/// live, the others can be gone back to. `origin` is `start`, `file_change`, `signal`, `request` or `rollback`; `of` is the
+/// live, the others can be gone back to. `origin` is `start`, `last_good`, `file_change`, `signal`, `request` or `rollback`; `of` is the
 /// serial that was gone back to; `by`, `reason`, `of` and, at the start, `changes` are null where there are none.
 pub(super) fn history(entries: &[Entry], back: Option<&RolledBack>) -> Value {
     let entries: Vec<Value> = entries.iter().map(entry).collect();
@@ -272,7 +283,7 @@ fn entry(entry: &Entry) -> Value {
     let Entry { serial, at, origin, by, reason, digest, counts, changes } = entry;
     let of = match origin {
         Origin::Rollback(of) => Some(of),
-        Origin::Start | Origin::Reload(_) => None,
+        Origin::Start | Origin::LastGood | Origin::Reload(_) => None,
     };
     json!({
         "serial": serial,

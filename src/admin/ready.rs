@@ -16,7 +16,8 @@ pub(super) struct Ready {
     ///
     /// Each check is `{"check": "keys", "state": "ok", ...}` with the state `ok`, `warn` or `fail`; only the last makes
     /// the process unready. There is one of `draining`, one of `policy`, with `serial` and `rolled_back` (whether an older
-    /// policy is live than the files say), one of `decision_log`, one of `keys` for each set, with
+    /// policy is live than the files say), `stale` (whether it is that of the last good documents, because the files could not
+    /// be used at the start) and `stale_since` (when that was published), one of `decision_log`, one of `keys` for each set, with
     /// `age_seconds` (null while they are missing) and `stale`, one of `grants` for each database, with the `domain` that it
     /// feeds, `age_seconds`, `stale_since` (null while the rows are fresh enough) and `withheld`, and one of `upstream`
     /// for each, with its `unfit` servers, and `down` if these are all. `keys`, `stale_grants` (as `databases` of
@@ -82,8 +83,15 @@ pub(super) fn readyz(admin: &Admin) -> Ready {
     checks.add("draining", State::of(*admin.draining.borrow(), false), none(), none());
     let failed = admin.reload.last().filter(|last| !last.good).map(|last| last_reload(&last, now));
     let rolled_back = admin.reload.rolled_back().is_some();
-    let state = State::of(false, failed.is_some() || rolled_back);
-    checks.add("policy", state, none(), json!({ "serial": serial, "rolled_back": rolled_back }));
+    let since = admin.reload.stale().map(|copy| copy.at);
+    let state = State::of(false, failed.is_some() || rolled_back || since.is_some());
+    let more = json!({
+        "serial": serial,
+        "rolled_back": rolled_back,
+        "stale": since.is_some(),
+        "stale_since": since,
+    });
+    checks.add("policy", state, none(), more);
     let log = State::of(admin.telemetry.audit_fails(), admin.telemetry.log_fails());
     checks.add("decision_log", log, none(), none());
     let sets = key_sets(admin, now);

@@ -55,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let gateway = options.gateway.gateway()?;
     let token = gateway.token()?;
     let (method, target) = if options.list { ("GET", "/history".to_owned()) } else { ("POST", options.target()) };
-    let answer = gateway.ask(method, &target, Some(&token), PATIENCE)?;
+    let answer = gateway.ask(method, &target, token.as_deref(), PATIENCE)?;
     let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     if [401, 403].contains(&answer.status) {
         let message = "the gateway does not accept the admin token; is this the configuration that it runs with?";

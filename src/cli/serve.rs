@@ -66,6 +66,7 @@ pub(super) fn start(passed: Passed, config: Config, workers: Option<usize>) -> R
     log::init(&config.log.level).map_err(|fault| Failure::new(Exit::Configuration, fault))?;
     serve::start_on(passed, config, serve::Options { workers }).map_err(|error| match error {
         StartError::Configuration(report) => Failure::new(Exit::Configuration, report.render()),
+        both @ StartError::LastGood(_) => Failure::new(Exit::Configuration, both),
         other @ (StartError::Bind(_) | StartError::Passed(_) | StartError::Log(_) | StartError::Io(_)) => {
             Failure::new(Exit::Findings, other)
         }

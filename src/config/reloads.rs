@@ -1,10 +1,12 @@
 //! `reload`: how reloads are made, and how much one may change unasked.
 
+use super::Base;
 use crate::document::gateway::{GateDocument, ReloadDocument};
 use crate::reload::{Gate, Share, Terms};
 
-pub(super) fn resolve(document: &ReloadDocument) -> Terms {
-    Terms { gate: gate(document.gate), history: document.history }
+pub(super) fn resolve(document: &ReloadDocument, base: &Base) -> Terms {
+    let last_good = document.last_good.as_ref().map(|name| base.path(name));
+    Terms { gate: gate(document.gate), history: document.history, last_good }
 }
 
 fn gate(document: GateDocument) -> Gate {

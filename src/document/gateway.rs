@@ -142,6 +142,8 @@ pub struct ReloadDocument {
     pub gate: GateDocument,
     /// How many published policies besides the live one can be gone back to. Default: 10.
     pub history: usize,
+    /// The directory in which the last good documents are kept, relative to this file; without it none are.
+    pub last_good: Option<Located<String>>,
 }
 
 /// `gate`: what holds a reload.

@@ -16,6 +16,8 @@ use crate::route::RouteMap;
 pub enum Origin {
     /// The start of the process.
     Start,
+    /// The start of the process, from the last good documents on disk.
+    LastGood,
     /// The files, read again.
     Reload(Trigger),
     /// The policy with this serial, published once more.
@@ -27,6 +29,7 @@ impl Origin {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::LastGood => "last_good",
             Self::Reload(trigger) => trigger.word(),
             Self::Rollback(_) => "rollback",
         }

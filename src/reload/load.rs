@@ -1,5 +1,7 @@
 //! Reads all live documents and compiles them; knows from their content whether they say anything new.
 
+mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use aws_lc_rs::digest;
 use super::behind::give_way_for;
 use super::certificates;
 use super::feed::{self, Fed, Feed};
+use super::last_good::Written;
 use super::named::{Digests, Named, Seen};
 use super::pages::LargePages;
 use super::trials;
@@ -25,6 +28,8 @@ use crate::policy::Domains;
 use crate::review::Policy;
 use crate::route::{self, Compiled, Inputs, RouteMap};
 use crate::source::file;
+
+pub(super) use kept::{Kept, load_kept, visit};
 
 /// Where the live documents are, and what they may refer to.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +104,8 @@ pub struct Loaded {
     pub content: Content,
     /// The domains that databases feed, with the rows that they had.
     pub(super) fed: Vec<Fed>,
+    /// The copy that it was made of, where the files could not be used.
+    pub stale: Option<Written>,
 }
 
 /// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
@@ -311,15 +318,18 @@ pub(super) fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
     decoded
 }
 
-fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Report) -> (Loaded, Documents) {
+fn compile(files: &PolicyFiles, fetched: Fetched, mut seen: Seen, report: &mut Report) -> (Loaded, Documents) {
     let documents = fetched.digests();
     let decoded = decode(fetched, report);
     if !decoded.complete {
-        decoded.with_people(report);
+        // Of a copy, all that there is was read already.
+        if !seen.is_all() {
+            decoded.with_people(report);
+        }
         return Default::default();
     }
     let Decoded { routes, mut grants, directories, complete: _ } = decoded;
-    let mut named = Named::new(directories);
+    let mut named = Named::of(directories, &mut seen);
     named.read_people(&mut grants, seen, report);
     certificates::check(&routes, &named, report);
     let files_named = |name: &_| named.read(name);
@@ -336,7 +346,7 @@ fn compile(files: &PolicyFiles, fetched: Fetched, seen: Seen, report: &mut Repor
         None => Vec::new(),
     };
     let compiled = compiled.filter(|_| !report.has_errors());
-    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed }, (routes, grants))
+    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed, stale: None }, (routes, grants))
 }
 
 /// Computes a SHA-256.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use super::behind::give_way_for;
+use super::last_good::Kind;
 use super::load::{Digest, sha256};
 use crate::courtesy::hands;
 use crate::diag::{Report, SourceId};
@@ -40,6 +41,21 @@ impl Digests {
         self.people.values().collect()
     }
 
+    /// All files.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (Kind, &PathBuf)> {
+        let small = self.small.keys().map(|path| (Kind::Named, path));
+        small.chain(self.people.keys().map(|path| (Kind::People, path)))
+    }
+
+    /// Whether a file of this kind had this content.
+    pub(super) fn holds(&self, kind: Kind, path: &Path, bytes: &[u8]) -> bool {
+        match kind {
+            Kind::People => self.people.get(path).is_some_and(|known| digest_of_people(bytes) == *known),
+            Kind::Named => self.small.get(path).is_some_and(|known| sha256(bytes) == *known),
+            Kind::Routes | Kind::Grants => false,
+        }
+    }
+
     /// Whether all files still read so. What had to be read of files of principals, which are large, goes to `seen`: for
     /// whoever reads on.
     pub(super) fn still_hold(&self, seen: &mut Seen) -> bool {
@@ -49,16 +65,39 @@ impl Digests {
         let people = |(path, known): (&PathBuf, &Digest)| {
             let Ok(bytes) = file::read(path, MOST_OF_PEOPLE) else { return false };
             let digest = digest_of_people(&bytes);
-            seen.0.insert(path.clone(), (bytes, digest));
+            seen.people.insert(path.clone(), (bytes, digest));
             digest == *known
         };
         self.small.iter().all(small) && self.people.iter().all(people)
     }
 }
 
-/// The content of files that were read to see whether they changed.
+/// The content of files that were read already: to see whether they changed, or from a copy.
 #[derive(Default)]
-pub(super) struct Seen(BTreeMap<PathBuf, (Vec<u8>, Digest)>);
+pub(super) struct Seen {
+    people: BTreeMap<PathBuf, (Vec<u8>, Digest)>,
+    /// All other files, where no more are to be read.
+    small: Option<BTreeMap<PathBuf, Vec<u8>>>,
+}
+
+impl Seen {
+    /// Those of a copy; none besides is read.
+    pub(super) fn kept(small: BTreeMap<PathBuf, Vec<u8>>, people: BTreeMap<PathBuf, Vec<u8>>) -> Self {
+        let digested = |(path, bytes): (PathBuf, Vec<u8>)| {
+            let digest = digest_of_people(&bytes);
+            (path, (bytes, digest))
+        };
+        Self { people: people.into_iter().map(digested).collect(), small: Some(small) }
+    }
+
+    /// Whether no other file is to be read.
+    pub(super) const fn is_all(&self) -> bool {
+        self.small.is_some()
+    }
+}
+
+/// Why a file is not read that the documents of a copy name.
+const NOT_KEPT: &str = "it is not among the files that were kept";
 
 const MOST_OF_PEOPLE: u64 = Bounds::FILE as u64;
 
@@ -81,13 +120,20 @@ fn digest_of_people(bytes: &[u8]) -> Digest {
 pub(super) struct Named {
     directories: HashMap<SourceId, PathBuf>,
     read: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
+    /// What is read in place of files, where nothing else is.
+    kept: Option<BTreeMap<PathBuf, Vec<u8>>>,
     people: BTreeMap<PathBuf, Digest>,
 }
 
 impl Named {
     /// `directories` is where relative paths of each document start.
     pub(super) fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
-        Self { directories, read: RefCell::default(), people: BTreeMap::new() }
+        Self { directories, read: RefCell::default(), kept: None, people: BTreeMap::new() }
+    }
+
+    /// The same, where some were read already.
+    pub(super) fn of(directories: HashMap<SourceId, PathBuf>, seen: &mut Seen) -> Self {
+        Self { kept: seen.small.take(), ..Self::new(directories) }
     }
 
     fn path(&self, name: &Located<String>) -> PathBuf {
@@ -104,7 +150,10 @@ impl Named {
         if let Some(bytes) = self.read.borrow().get(&path) {
             return Ok(bytes.clone());
         }
-        let bytes = file::read(&path, file::MAX_SECRET)?;
+        let bytes = match &self.kept {
+            Some(kept) => kept.get(&path).cloned().ok_or(NOT_KEPT)?,
+            None => file::read(&path, file::MAX_SECRET)?,
+        };
         self.read.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
     }
@@ -117,7 +166,8 @@ impl Named {
             for named in &mut document.principals_from {
                 let path = self.path(&named.name);
                 let known = read.get(&path).copied();
-                named.source = known.unwrap_or_else(|| self.read_one(&path, &named.name, seen.0.remove(&path), report));
+                named.source =
+                    known.unwrap_or_else(|| self.read_one(&path, &named.name, seen.people.remove(&path), report));
                 read.insert(path, named.source);
             }
             document.principals_from.retain(|named| named.source.is_some());
@@ -131,7 +181,12 @@ impl Named {
         seen: Option<(Vec<u8>, Digest)>,
         report: &mut Report,
     ) -> Option<SourceId> {
-        let read = || file::read(path, MOST_OF_PEOPLE).map(|bytes| (digest_of_people(&bytes), bytes));
+        let read = || {
+            if self.kept.is_some() {
+                return Err(NOT_KEPT.to_owned());
+            }
+            file::read(path, MOST_OF_PEOPLE).map(|bytes| (digest_of_people(&bytes), bytes))
+        };
         let (digest, bytes) = match seen.map_or_else(read, |(bytes, digest)| Ok((digest, bytes))) {
             Ok(read) => read,
             Err(error) => {

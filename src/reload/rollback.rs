@@ -71,6 +71,8 @@ impl Reloader {
         let counts = Counts::of(&self.live);
         let rolled_back = (said != edition.content).then_some(RolledBack { to, at });
         self.passed = rolled_back.is_some().then_some(said);
+        // Where the files say the same, it is what is to be kept of them.
+        self.unwritten |= rolled_back.is_none();
         self.telemetry.policy_rolled_back(serial, at);
         self.telemetry.rolled_back(rolled_back.is_some());
         self.told().rolled_back = rolled_back;

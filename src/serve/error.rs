@@ -11,6 +11,8 @@ use crate::diag::Report;
 pub enum StartError {
     /// Files that the configuration names have faults.
     Configuration(Box<Report>),
+    /// The live documents have faults, and the last good ones, in whose report they are told second, cannot be used either.
+    LastGood(Box<[Report; 2]>),
     /// Addresses cannot be listened on; at least one.
     Bind(Vec<BindFault>),
     /// Sockets were passed to the process that listen at these addresses, which no listener has.
@@ -36,7 +38,7 @@ impl StartError {
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => 3,
+            Self::Configuration(_) | Self::LastGood(_) => 3,
             Self::Bind(_) | Self::Passed(_) | Self::Log(_) | Self::Io(_) => 1,
         }
     }
@@ -46,6 +48,15 @@ impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configuration(report) => out.write_str(report.render().trim_end()),
+            Self::LastGood(reports) => {
+                let [files, kept] = reports.each_ref().map(Report::render);
+                write!(
+                    out,
+                    "{}\n\nThe last good documents cannot be used either:\n{}",
+                    files.trim_end(),
+                    kept.trim_end()
+                )
+            }
             Self::Bind(faults) => {
                 for (number, fault) in faults.iter().enumerate() {
                     let line = if number == 0 { "" } else { "\n" };

@@ -9,7 +9,7 @@ use crate::diag::Report;
 use crate::proxy::listener::Terms;
 use crate::proxy::tls::{ServerTls, TlsFiles};
 use crate::reload::revoked::Source;
-use crate::reload::{self, Loaded};
+use crate::reload::{self, Loaded, Written};
 use crate::route::Compiled;
 use crate::source::jwks;
 use crate::token::{Issuers, KeyRing};
@@ -68,7 +68,12 @@ impl First {
                 return Err(StartError::Configuration(Box::new(report)));
             }
         }
+        let others = report.errors();
         let mut loaded = reload::load(&config.policy, &mut report);
+        // Faults of other files are nothing that older documents mend.
+        if let (true, 0, Some(directory)) = (report.has_errors(), others, &config.reload.last_good) {
+            (loaded, report) = last_good(directory, config, report)?;
+        }
         match (keys, loaded.compiled.take()) {
             (Some(keys), Some(policy)) if !report.has_errors() => {
                 if !report.diagnostics().is_empty() {
@@ -92,6 +97,24 @@ fn load(files: &TlsFiles, report: &mut Report) -> Option<Arc<ServerTls>> {
             .help("it must be a PEM file: a chain, leaf first, the private key of the leaf, authorities or lists");
     }
     None
+}
+
+/// Takes the last good documents in place of those that have the faults in `report`, which are told; its own report is in its
+/// place then.
+fn last_good(directory: &Path, config: &Config, report: Report) -> Result<(Loaded, Report), StartError> {
+    let mut kept = Report::new();
+    let Some(loaded) = reload::load_last_good(directory, &config.policy, &mut kept) else {
+        return Err(StartError::LastGood(Box::new([report, kept])));
+    };
+    let Written { serial, at } = loaded.stale.unwrap_or_default();
+    tracing::error!(
+        errors = report.errors(),
+        serial,
+        published_at = at,
+        "policy files cannot be used: started with the last good ones, which are stale"
+    );
+    reload::print(&report.render());
+    Ok((loaded, kept))
 }
 
 fn terms(listener: &Listener, report: &mut Report) -> Terms {

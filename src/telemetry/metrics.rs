@@ -66,6 +66,10 @@ pub(super) struct Metrics {
     reloads: Family<Named, Counter>,
     /// Whether an older policy is in force than the files say.
     pub(super) rolled_back: Gauge,
+    /// Whether the policy in force is that of the last good documents.
+    pub(super) stale: Gauge,
+    /// Last good documents that could not be written.
+    pub(super) last_good_failed: Counter,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
     revoked_entries: Gauge,
@@ -120,6 +124,8 @@ impl Metrics {
             reload_at: Gauge::default(),
             reloads: Family::default(),
             rolled_back: Gauge::default(),
+            stale: Gauge::default(),
+            last_good_failed: Counter::default(),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
             revoked_entries: Gauge::default(),
@@ -191,6 +197,11 @@ impl Metrics {
         all.register("reloads", "Reloads by outcome", self.reloads.clone());
         let help = "Whether an older policy is in force than the files say";
         all.register("policy_rolled_back", help, self.rolled_back.clone());
+        let help =
+            "Whether the policy in force is that of the last good documents, the files being broken at the start";
+        all.register("policy_stale", help, self.stale.clone());
+        let help = "Last good documents that could not be written";
+        all.register("last_good_failed", help, self.last_good_failed.clone());
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
         all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
         all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());

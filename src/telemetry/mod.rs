@@ -124,6 +124,16 @@ impl Telemetry {
         self.metrics.rolled_back.set(i64::from(is));
     }
 
+    /// Whether the policy in force is that of the last good documents, because the files could not be used at the start.
+    pub fn policy_stale(&self, is: bool) {
+        self.metrics.stale.set(i64::from(is));
+    }
+
+    /// The last good documents could not be written.
+    pub fn last_good_failed(&self) {
+        self.metrics.last_good_failed.inc();
+    }
+
     /// A reload at `at` (Unix seconds) was good, but held; the old policy stays.
     pub fn reload_held(&self, at: u64) {
         self.metrics.reload_held(at);

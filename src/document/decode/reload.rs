@@ -8,10 +8,11 @@ use crate::document::parse::Shape;
 const OFF: &str = "off";
 
 pub(super) fn reload(section: Field<'_>, report: &mut Report) -> ReloadDocument {
-    let [gate, history] = section.section("`reload`", ["gate", "history"], report);
+    let [gate, history, last_good] = section.section("`reload`", ["gate", "history", "last_good"], report);
     ReloadDocument {
         gate: self::gate(gate, report),
         history: usize::try_from(history.number(10, 0..=100, report)).unwrap_or(0),
+        last_good: last_good.text(report),
     }
 }
 
