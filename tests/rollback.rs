@@ -10,6 +10,7 @@ mod wire;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use backend::{Backend, until};
 use gateway::{ADMIN_TOKEN, Door, Setup, token};
@@ -23,10 +24,16 @@ fn grants(setup: &Setup, held: &str) -> String {
     changed
 }
 
-/// Asks the operators' listener with the token; status and body.
+/// Asks the operators' listener with the token, again where that was too often; status and body.
 fn ask(door: &Door, method: &str, path: &str) -> (u16, Value) {
-    let answer = door.admin(method, path, &format!("Authorization: Bearer {ADMIN_TOKEN}\r\nContent-Length: 0\r\n"));
-    (answer.status, answer.json())
+    let lines = format!("Authorization: Bearer {ADMIN_TOKEN}\r\nContent-Length: 0\r\n");
+    loop {
+        let answer = door.admin(method, path, &lines);
+        if answer.status != 429 {
+            return (answer.status, answer.json());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn status(door: &Door) -> Value {
