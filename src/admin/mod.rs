@@ -194,7 +194,7 @@ impl Admin {
             Open::Metrics => text(OPENMETRICS, answer::metrics(self)),
             Open::Version => json(StatusCode::OK, &answer::version(self.version)),
             Open::Status => json(StatusCode::OK, &answer::status(self)),
-            Open::OpenApi => text("application/json", openapi::OPENAPI),
+            Open::Description => text("application/json", openapi::OPENAPI),
             Open::Keys => text(JWK_SET, self.assertions.jwks().to_owned()),
         }
     }
