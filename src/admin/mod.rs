@@ -71,6 +71,8 @@ pub use calls::Calls;
 const CONNECTIONS: usize = 64;
 /// How long a request head may take.
 const HEAD: Duration = Duration::from_secs(3);
+/// How long a TLS handshake may take, which costs computing on both sides.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long one connection may take altogether; compiling a large policy is the longest that any call does.
 const WHOLE: Duration = Duration::from_secs(150);
 /// Largest request head in bytes.
@@ -140,13 +142,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, admin: Arc<Admin>) {
         let caller = Caller { address: peer, certificate: None };
         return converse(stream, caller, admin).await;
     };
-    match tokio::time::timeout(HEAD, operator::accept(&tls, stream)).await {
+    match tokio::time::timeout(HANDSHAKE, operator::accept(&tls, stream)).await {
         Ok(Ok((stream, certificate))) => {
             let caller = Caller { address: peer, certificate: certificate.map(Arc::new) };
             converse(stream, caller, admin).await;
         }
         Ok(Err(error)) => tracing::debug!("admin connection: {error}"),
-        Err(_elapsed) => tracing::debug!("admin connection: the handshake took longer than {HEAD:?}"),
+        Err(_elapsed) => tracing::debug!("admin connection: the handshake took longer than {HANDSHAKE:?}"),
     }
 }
 
@@ -197,7 +199,7 @@ impl Admin {
             Open::Metrics => text(OPENMETRICS, answer::metrics(self)),
             Open::Version => json(StatusCode::OK, &answer::version(self.version)),
             Open::Status => json(StatusCode::OK, &answer::status(self)),
-            Open::OpenApi => text("application/json", openapi::OPENAPI),
+            Open::Description => text("application/json", openapi::OPENAPI),
             Open::Keys => text(JWK_SET, self.assertions.jwks().to_owned()),
         }
     }

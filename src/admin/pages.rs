@@ -19,7 +19,7 @@ pub(super) enum Open {
     Version,
     Status,
     Keys,
-    OpenApi,
+    Description,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub(super) const PAGES: [Entry; 13] = [
     open("/version", Open::Version),
     open("/status", Open::Status),
     open("/.well-known/jwks.json", Open::Keys),
-    open("/openapi.json", Open::OpenApi),
+    open("/openapi.json", Open::Description),
     guarded("/reload", "POST", Guarded::Reload),
     guarded("/history", READ, Guarded::History),
     guarded("/rollback", "POST", Guarded::Rollback),

@@ -266,7 +266,11 @@ fn questions_about_what_is_live_are_answered_with_the_rows_of_now() {
     let gateway = start(&backend, &database);
     let admin = format!("Authorization: Bearer {}\r\n", crate::gateway::ADMIN_TOKEN);
     let page = |who: &str| format!("/explain?method=GET&host=app.test&path=/things/1&principal={who}");
-    let decision = |who: &str| gateway.admin("GET", &page(who), &admin).json()["decision"].clone();
+    let decision = |who: &str| {
+        let answer = gateway.admin("GET", &page(who), &admin).json();
+        assert_eq!(answer.get("error"), None, "{answer}");
+        answer["decision"].clone()
+    };
     assert_eq!(decision("olga"), "allow");
     let (mut client, ask) = (gateway.connect(), get("/things/1", &token("olga")));
     database.run(REVOKE);

@@ -78,7 +78,9 @@ impl Fed {
     ) -> Vec<PrincipalDocument> {
         let Ok(rows) = self.feed.rows(Duration::ZERO) else { return Vec::new() };
         let Some(source) = self.feed.source(rows.text(), report) else { return Vec::new() };
-        let mut found = read_some(source, PeopleFormat::JsonLines, wanted, &mut Report::new());
+        let mut found = read_some(source, PeopleFormat::JsonLines, wanted, report);
+        // What is wrong with rows was told when all were put in; here it is nobody's fault.
+        report.retain(|found| found.place.is_none_or(|place| place.source != source));
         let named: HashSet<&str> = found.iter().map(|row| &*row.id.value).collect();
         let known = |domain: &Domain| -> HashSet<String> {
             domain.ids().filter(|id| named.contains(id)).map(str::to_owned).collect()
