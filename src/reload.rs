@@ -166,7 +166,7 @@ impl Reloader {
         *lock(&told) = Told {
             history: history.entries(),
             stale,
-            last_good: terms.last_good.is_some().then(|| LastGood { written: stale, failed: None }),
+            last_good: terms.last_good.is_some().then_some(LastGood { written: stale, failed: None }),
             ..Told::default()
         };
         telemetry.policy_stale(stale.is_some());
