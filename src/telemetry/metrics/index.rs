@@ -109,14 +109,14 @@ impl Application {
         }
     }
 
-    fn would_deny(&self, cells: &Cells, route: &[u8], reason: &Cow<'static, str>) {
+    fn would_deny(&self, cells: &Cells, route: &[u8], reason: &str) {
         let mut denials = self.denials.borrow_mut();
         let of_route = denials.entry(route.into()).or_default();
-        match of_route.iter().find(|known| known.of.reason == *reason) {
+        match of_route.iter().find(|known| known.of.reason == reason) {
             Some(known) => known.count.add(1),
             None => {
                 let application = Arc::clone(&self.durations.application);
-                let of = Watched { application, route: label(route), reason: reason.clone() };
+                let of = Watched { application, route: label(route), reason: Cow::Owned(reason.to_owned()) };
                 of_route.push(cells.denials.tell(Denials { of, count: first() }));
             }
         }
