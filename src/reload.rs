@@ -16,7 +16,7 @@ mod trials;
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -68,7 +68,15 @@ impl From<Trigger> for Order {
 
 struct Command {
     order: Order,
+    /// When it was asked for.
+    since: Instant,
     answer: Option<oneshot::Sender<ReloadOutcome>>,
+}
+
+impl Command {
+    fn new(order: impl Into<Order>, answer: Option<oneshot::Sender<ReloadOutcome>>) -> Self {
+        Self { order: order.into(), since: Instant::now(), answer }
+    }
 }
 
 /// Asks for reloads and knows the last one. Cheap to clone.
@@ -87,13 +95,13 @@ impl Handle {
 
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
-        let _due = self.commands.try_send(Command { order: trigger.into(), answer: None });
+        let _due = self.commands.try_send(Command::new(trigger, None));
     }
 
     /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
     pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command { order: order.into(), answer: Some(answer) }).ok()?;
+        self.commands.try_send(Command::new(order, Some(answer))).ok()?;
         outcome.await.ok()
     }
 
@@ -152,8 +160,8 @@ impl Reloader {
     /// Reloads whenever it is asked to, until nobody can ask any more.
     pub async fn run(mut self) {
         self.watch_dependencies();
-        while let Some(Command { order, answer }) = self.commands.recv().await {
-            let outcome = self.reload(&order).await;
+        while let Some(Command { order, since, answer }) = self.commands.recv().await {
+            let outcome = self.reload(&order, since).await;
             if let Some(answer) = answer {
                 // Whoever asked may have gone away; the outcome is logged all the same.
                 let _gone = answer.send(outcome);
@@ -161,7 +169,7 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, order: &Order) -> ReloadOutcome {
+    async fn reload(&mut self, order: &Order, since: Instant) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
         let known = self.loaded.content.clone();
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
@@ -187,6 +195,7 @@ impl Reloader {
             Some(Found::None) => ReloadOutcome::Unchanged { serial },
             Some(Found::Good { publish: Some((mut loaded, routes, domains)), weighed, report }) => {
                 let serial = feed::publish(&self.live, &mut loaded.fed, (routes, domains), now()).await;
+                self.telemetry.reload_took(since.elapsed());
                 self.loaded = *loaded;
                 self.watch_dependencies();
                 ReloadOutcome::Published { serial, counts: Counts::of(&self.live), weighed, report }
@@ -381,7 +390,7 @@ mod tests {
         }
 
         async fn reload(&mut self) -> ReloadOutcome {
-            self.reloader.reload(&Trigger::Signal.into()).await
+            self.reloader.reload(&Trigger::Signal.into(), Instant::now()).await
         }
     }
 
