@@ -22,7 +22,7 @@ mod trials;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
@@ -184,8 +184,8 @@ impl Reloader {
         while let Some(command) = self.commands.recv().await {
             // Whoever asked may have gone away; the outcome is logged all the same.
             match command {
-                Command::Reload(order, answer) => {
-                    let outcome = self.reload(&order).await;
+                Command::Reload(order, since, answer) => {
+                    let outcome = self.reload(&order, since).await;
                     let _gone = answer.map(|answer| answer.send(outcome));
                 }
                 Command::RollBack(back, answer) => {
@@ -198,7 +198,7 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, order: &Order) -> ReloadOutcome {
+    async fn reload(&mut self, order: &Order, since: Instant) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
         let known = self.history.live().content.clone();
         // Who asks for the files wants them, whatever was gone back to.
@@ -234,7 +234,7 @@ impl Reloader {
             }
             Some(Found::Passed) => ReloadOutcome::Kept { serial },
             Some(Found::Good { publish: Some(edition), weighed, report }) => {
-                let (serial, counts) = self.publish(order, edition, &weighed).await;
+                let (serial, counts) = self.publish((order, since), edition, &weighed).await;
                 ReloadOutcome::Published { serial, counts, weighed, report }
             }
             Some(Found::Good { publish: None, weighed, report }) => match order.mode {
@@ -249,9 +249,15 @@ impl Reloader {
     }
 
     /// Publishes what the files say; the serial, and what it holds.
-    async fn publish(&mut self, order: &Order, mut edition: Edition, weighed: &Weighed) -> (u64, Counts) {
+    async fn publish(
+        &mut self,
+        (order, since): (&Order, Instant),
+        mut edition: Edition,
+        weighed: &Weighed,
+    ) -> (u64, Counts) {
         let (at, policy) = (now(), (Arc::clone(&edition.routes), Arc::clone(&edition.domains)));
         let serial = feed::publish(&self.live, &mut edition.fed, policy, at).await;
+        self.telemetry.reload_took(since.elapsed());
         let counts = Counts::of(&self.live);
         let reason = match &order.mode {
             Mode::Forced(reason) => Some(reason.clone()),
@@ -406,7 +412,7 @@ mod tests {
         }
 
         async fn reload(&mut self) -> ReloadOutcome {
-            self.reloader.reload(&Trigger::Signal.into()).await
+            self.reloader.reload(&Trigger::Signal.into(), Instant::now()).await
         }
     }
 

@@ -1,6 +1,7 @@
 //! The way to the task that reloads: to ask it, and to know how it stands.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,7 +15,8 @@ use super::rollback::{Back, Rollback, RolledBack};
 
 /// What is asked of the task.
 pub(super) enum Command {
-    Reload(Order, Option<oneshot::Sender<ReloadOutcome>>),
+    /// What, since when, and for whom.
+    Reload(Order, Instant, Option<oneshot::Sender<ReloadOutcome>>),
     RollBack(Back, oneshot::Sender<Result<Rollback, Nowhere>>),
 }
 
@@ -62,13 +64,13 @@ impl Handle {
 
     /// Asks for a reload without waiting for it. When the queue is full, one that will see the same files is due.
     pub fn ask(&self, trigger: Trigger) {
-        let _due = self.commands.try_send(Command::Reload(trigger.into(), None));
+        let _due = self.commands.try_send(Command::Reload(trigger.into(), Instant::now(), None));
     }
 
     /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
     pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command::Reload(order.into(), Some(answer))).ok()?;
+        self.commands.try_send(Command::Reload(order.into(), Instant::now(), Some(answer))).ok()?;
         outcome.await.ok()
     }
 

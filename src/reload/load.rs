@@ -216,6 +216,10 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
     let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {
         return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
     };
+    if loaded.content == *known {
+        // A file was away or half written at the first look, and back when it was read.
+        return Change::None;
+    }
     let (routes, domains) = (Arc::new(routes), Arc::new(domains));
     let tables = (Arc::clone(&routes), Arc::clone(&domains));
     let errors = trials::run(documents, (&files.tenants, &loaded.fed), tables, &mut report);

@@ -10,11 +10,13 @@ mod sums;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -22,6 +24,9 @@ use labels::{Direction, Named, Refused, ServerOf};
 use sums::{Board, Sum, Summed};
 
 pub(super) use index::Index;
+
+/// Upper bounds in seconds for reloads: a few routes take milliseconds, millions of principals seconds.
+const RELOAD_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
 /// All metrics. The public ones are moved by [`super::Telemetry`] directly.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ pub(super) struct Metrics {
     pub(super) stale: Gauge,
     /// Last good documents that could not be written.
     pub(super) last_good_failed: Counter,
+    reload_took: Histogram,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
     revoked_entries: Gauge,
@@ -126,6 +132,7 @@ impl Metrics {
             rolled_back: Gauge::default(),
             stale: Gauge::default(),
             last_good_failed: Counter::default(),
+            reload_took: Histogram::new(RELOAD_SECONDS),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
             revoked_entries: Gauge::default(),
@@ -202,6 +209,8 @@ impl Metrics {
         all.register("policy_stale", help, self.stale.clone());
         let help = "Last good documents that could not be written";
         all.register("last_good_failed", help, self.last_good_failed.clone());
+        let (help, took) = ("From a change that was noticed to the policy that decides", self.reload_took.clone());
+        all.register_with_unit("reload_duration", help, Unit::Seconds, took);
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
         all.register_with_unit("keys_fetched_timestamp", help, Unit::Seconds, at);
         all.register("keys_fetches_failed", "Failed fetches of an issuer's keys", self.keys_failed.clone());
@@ -287,6 +296,10 @@ impl Metrics {
         self.reloads.get_or_create(&Named::of("outcome", "rolled_back")).inc();
     }
 
+    pub(super) fn reload_took(&self, duration: Duration) {
+        self.reload_took.observe(duration.as_secs_f64());
+    }
+
     pub(super) fn reload_held(&self, at: u64) {
         self.reload_at.set(signed(at));
         self.reloaded.set(0);
@@ -349,8 +362,6 @@ fn signed(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::histogram::Histogram;
-
     use super::cells::{DECIDE_MICROS, REQUEST_MICROS};
     use super::sums::seconds;
     use super::*;
@@ -378,6 +389,7 @@ mod tests {
         (expired.figures.status, expired.token_fault) = (401, Some("expired"));
         thread.request(&expired);
         metrics.policy_loaded(3, 1000);
+        metrics.reload_took(Duration::from_millis(7));
         metrics.reload_failed(1001);
         metrics.keys_fetched("https://issuer.example/v2.0", 999);
         metrics.keys_failed("https://issuer.example/v2.0");
@@ -423,6 +435,8 @@ mod tests {
             "portcullis_last_reload_successful 0",
             "portcullis_last_reload_timestamp_seconds 1001",
             "portcullis_reloads_total{outcome=\"failed\"} 1",
+            "portcullis_reload_duration_seconds_bucket{le=\"0.005\"} 0",
+            "portcullis_reload_duration_seconds_bucket{le=\"0.01\"} 1",
             "portcullis_keys_fetched_timestamp_seconds{issuer=\"https://issuer.example/v2.0\"} 999",
             "portcullis_keys_fetches_failed_total{issuer=\"https://issuer.example/v2.0\"} 1",
             "portcullis_revoked_entries 12",

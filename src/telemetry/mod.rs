@@ -134,6 +134,11 @@ impl Telemetry {
         self.metrics.last_good_failed.inc();
     }
 
+    /// A reload was published, so long after it was asked for.
+    pub fn reload_took(&self, duration: Duration) {
+        self.metrics.reload_took(duration);
+    }
+
     /// A reload at `at` (Unix seconds) was good, but held; the old policy stays.
     pub fn reload_held(&self, at: u64) {
         self.metrics.reload_held(at);

@@ -1,6 +1,7 @@
 //! Under a service manager: what it is told, the sockets that it passes on, and a new process that takes over from an old
 //! one without a client noticing.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -8,16 +9,16 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self, UnixDatagram};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::backend::{Backend, SOON, until};
+use crate::backend::{Backend, SOON, Then, read_request, reply, until};
 use crate::gateway::{Setup, token};
-use crate::wire::{Client, get, trusting};
+use crate::wire::{Answer, Client, get, trusting};
 
 /// A service manager's end of the notifications.
 struct Manager {
@@ -209,56 +210,139 @@ fn what_is_passed_on_and_cannot_be_served_keeps_it_from_starting() {
     }
 }
 
+/// Clients of a service whose processes come and go: each asks for thing after thing, all with numbers of their own.
+struct Clients {
+    address: SocketAddr,
+    token: String,
+    stop: AtomicBool,
+    numbers: AtomicUsize,
+    answered: AtomicUsize,
+    /// Requests that a process left unread on a connection that it closed, and that were sent once more.
+    repeated: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Clients {
+    /// Asks on this connection, if it is still open.
+    fn ask(&self, client: &mut Client, number: usize) -> Option<Answer> {
+        let request = get(&format!("/things/{number}"), &self.token);
+        client.try_send(request).ok().and_then(|()| client.answer_if_any())
+    }
+
+    fn note(&self, answer: Option<&Answer>, number: usize) {
+        match answer {
+            Some(answer) if answer.status == 200 && answer.whole && answer.text() == number.to_string() => {
+                self.answered.fetch_add(1, Ordering::SeqCst);
+            }
+            other => self.failed.lock().unwrap().push(format!("{number}: {other:?}")),
+        }
+    }
+
+    fn next(&self) -> Option<usize> {
+        (!self.stop.load(Ordering::SeqCst)).then(|| self.numbers.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Each request on a connection of its own, so that each meets whoever accepts at that moment.
+    fn anew(&self) {
+        while let Some(number) = self.next() {
+            let answer = self.ask(&mut Client::plain(self.address), number);
+            self.note(answer.as_ref(), number);
+        }
+    }
+
+    /// Request after request on one connection, as long as it lasts. One that was closed while it was idle is no failure of
+    /// what was sent on it: as every client of HTTP/1.1, this one sends that again, once, on a new one.
+    fn kept(&self) {
+        let (mut client, mut is_new) = (Client::plain(self.address), true);
+        while let Some(number) = self.next() {
+            let mut answer = self.ask(&mut client, number);
+            if answer.is_none() && !is_new {
+                self.repeated.fetch_add(1, Ordering::SeqCst);
+                client = Client::plain(self.address);
+                answer = self.ask(&mut client, number);
+            }
+            is_new = answer.as_ref().is_none_or(|answer| answer.header("connection") == Some("close"));
+            if is_new {
+                client = Client::plain(self.address);
+            }
+            self.note(answer.as_ref(), number);
+        }
+    }
+
+    /// Waits until so many more were answered.
+    fn more(&self, least: usize) {
+        let before = self.answered.load(Ordering::SeqCst);
+        until(|| self.answered.load(Ordering::SeqCst) >= before + least, "requests go on");
+    }
+}
+
 #[test]
-fn a_new_process_takes_over_from_an_old_one_and_no_request_fails() {
-    const CLIENTS: usize = 4;
-    const TURNS: usize = 5;
-    let backend = Backend::hello();
+fn new_processes_take_over_from_old_ones_and_of_thousands_of_requests_none_is_lost() {
+    const TURNS: usize = 6;
+    // Says which thing was asked for, and counts how often each was.
+    let done = Arc::new(Mutex::new(HashMap::<usize, usize>::new()));
+    let times = Arc::clone(&done);
+    let backend = Backend::raw(move |connection, mut stream, record| {
+        let mut buffer = Vec::new();
+        while let Some(seen) = read_request(connection, &mut stream, &mut buffer, record) {
+            let number = seen.target().rsplit('/').next().unwrap();
+            *times.lock().unwrap().entry(number.parse().unwrap()).or_default() += 1;
+            if reply(&mut stream, "200 OK", number.as_bytes()) != Then::Keep {
+                return;
+            }
+        }
+    });
     let service = Service::before(&backend);
     let mut current = service.start();
-    let (address, token) = (service.plain(), token("olga"));
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (stop, answered, request) = (Arc::clone(&stop), Arc::clone(&answered), get("/things/1", &token));
-            thread::spawn(move || {
-                let mut failed = Vec::new();
-                while !stop.load(Ordering::SeqCst) {
-                    // Each request on a connection of its own, so that each meets whoever accepts at that moment.
-                    let mut client = Client::plain(address);
-                    match client.try_send(&request).ok().and_then(|()| client.answer_if_any()) {
-                        Some(answer) if answer.status == 200 => drop(answered.fetch_add(1, Ordering::SeqCst)),
-                        other => failed.push(other.map(|answer| answer.status)),
-                    }
-                }
-                failed
-            })
-        })
-        .collect();
-    let more = |least: usize| {
-        let before = answered.load(Ordering::SeqCst);
-        until(|| answered.load(Ordering::SeqCst) >= before + least, "requests go on");
+    let clients = Clients {
+        address: service.plain(),
+        token: token("olga"),
+        stop: AtomicBool::new(false),
+        numbers: AtomicUsize::new(0),
+        answered: AtomicUsize::new(0),
+        repeated: AtomicUsize::new(0),
+        failed: Mutex::default(),
     };
-    for _ in 0..TURNS {
-        more(100);
-        let next = service.start();
-        more(20);
-        let old = std::mem::replace(&mut current, next);
-        let ending = thread::spawn(move || old.end());
-        service.manager.hears("STOPPING=1");
-        assert_eq!(ending.join().unwrap(), Some(0));
-    }
-    // And so does one that is started only after the old one has gone: clients wait in the socket meanwhile.
-    let ending = thread::spawn(move || current.end());
-    service.manager.hears("STOPPING=1");
-    assert_eq!(ending.join().unwrap(), Some(0));
-    let _current = service.start();
-    more(100);
-    stop.store(true, Ordering::SeqCst);
-    let failed: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    let answered = answered.load(Ordering::SeqCst);
+    // The last one lives until the clients have ended.
+    let _last = thread::scope(|scope| {
+        /// Lets the clients end, however this ends.
+        struct Ends<'c>(&'c AtomicBool);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let _ends = Ends(&clients.stop);
+        for _ in 0..2 {
+            scope.spawn(|| clients.anew());
+            scope.spawn(|| clients.kept());
+        }
+        let end = |old: Running| {
+            let ending = thread::spawn(move || old.end());
+            service.manager.hears("STOPPING=1");
+            assert_eq!(ending.join().unwrap(), Some(0));
+        };
+        for _ in 0..TURNS {
+            clients.more(600);
+            let next = service.start();
+            clients.more(150);
+            end(std::mem::replace(&mut current, next));
+        }
+        // And so does one that is started only after the old one has gone: clients wait in the socket meanwhile.
+        end(current);
+        let last = service.start();
+        clients.more(500);
+        last
+    });
+    let failed = clients.failed.into_inner().unwrap();
+    let (answered, repeated) = (clients.answered.into_inner(), clients.repeated.into_inner());
+    println!("{answered} requests over {} processes, of which {repeated} were sent again", TURNS + 2);
     assert!(failed.is_empty(), "{} of {} failed: {failed:?}", failed.len(), answered + failed.len());
-    assert!(answered > TURNS * 120, "{answered}");
+    assert!(answered >= 5000, "{answered}");
+    assert!(repeated <= 2 * (TURNS + 1), "{repeated}: a connection ends once with its process");
+    let done = done.lock().unwrap();
+    let twice: Vec<_> = done.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(done.len() == answered && twice.is_empty(), "{} of {answered} were done, twice: {twice:?}", done.len());
 }
 
 #[test]
