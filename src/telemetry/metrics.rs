@@ -509,7 +509,9 @@ mod tests {
         let mut text = String::new();
         text::encode(&mut text, &registry).unwrap();
         let samples = |text: &str| -> Vec<String> {
-            let ours = |line: &&str| line.starts_with("portcullis_") && line.contains("_duration_seconds");
+            // Those of requests; others are the library's own.
+            let named = ["portcullis_request_duration_seconds", "portcullis_decide_duration_seconds"];
+            let ours = |line: &&str| named.iter().any(|name| line.starts_with(name));
             // The library adds seconds, each of them rounded.
             text.lines().filter(ours).filter(|line| !line.contains("_sum")).map(str::to_owned).collect()
         };
