@@ -41,8 +41,8 @@ const LIVE_AT_LAST: Duration = Duration::from_secs(4);
 const PUBLISHED_WITHIN: Duration = Duration::from_millis(10 * SLOWER);
 /// What memory may grow by, in bytes, beside a tenth of what it was.
 const GROWTH: u64 = 16 * 1024 * 1024;
-/// After so many reloads memory has its level.
-const WARM: u64 = 6;
+/// After so many reloads memory has its level: as many policies are kept as ever will be.
+const WARM: u64 = 12;
 /// How long what was replaced may take to be freed.
 const FREED: Duration = Duration::from_millis(2500);
 

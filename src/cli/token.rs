@@ -211,17 +211,20 @@ fn development_key(jwks: &Path, key: Option<&Path>) -> Result<DevelopmentKey, Fa
         .map_err(|fault| refused(format!("`{}` cannot sign for `{}`: {}", key.display(), jwks.display(), fault.0)))
 }
 
-/// Reads `90s`, `30m` or `8h`.
+/// Reads `90s`, `30m`, `8h` or `7d`.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let factor = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
         Some('h') => 3600,
+        Some('d') => 86_400,
         _ => 0,
     };
     let number = text.get(..text.len().saturating_sub(1)).and_then(|digits| digits.parse::<u64>().ok());
     let seconds = number.and_then(|number| number.checked_mul(factor));
-    seconds.filter(|seconds| *seconds > 0).ok_or_else(|| "write a number and `s`, `m` or `h`, such as `30m`".to_owned())
+    seconds
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| "write a number and `s`, `m`, `h` or `d`, such as `30m`".to_owned())
 }
 
 #[cfg(test)]
@@ -230,10 +233,10 @@ mod tests {
 
     #[test]
     fn a_lifetime_is_a_number_and_a_unit() {
-        for (text, read) in [("90s", 90), ("30m", 1800), ("8h", 28800)] {
+        for (text, read) in [("90s", 90), ("30m", 1800), ("8h", 28800), ("7d", 604_800)] {
             assert_eq!(seconds(text), Ok(read), "{text}");
         }
-        for text in ["", "h", "0h", "-1h", "1", "1d", "1.5h", "1 h", "18446744073709551615h", "1é"] {
+        for text in ["", "h", "0h", "-1h", "1", "1w", "1.5h", "1 h", "18446744073709551615h", "1é"] {
             assert!(seconds(text).is_err(), "{text}");
         }
     }

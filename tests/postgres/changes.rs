@@ -193,7 +193,8 @@ fn a_million_principals() {
     );
     database.run("VACUUM ANALYZE");
     let began = Instant::now();
-    let gateway = setup(&backend, &database.url(), ", start_timeout: 10m, reconcile: 1h, max_staleness: 2h").spawn();
+    let setup = setup(&backend, &database.url(), ", start_timeout: 10m, reconcile: 1h, max_staleness: 2h");
+    let gateway = Setup { patience: Duration::from_secs(600), ..setup }.spawn();
     eprintln!(
         "started in {:?}, memory {} MiB, at most {} MiB",
         began.elapsed(),

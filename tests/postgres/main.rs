@@ -15,6 +15,7 @@ mod examples;
 mod first;
 mod loss;
 mod own;
+mod pruned;
 
 use std::sync::OnceLock;
 

@@ -157,6 +157,8 @@ pub struct Setup {
     pub log: String,
     /// Further keys of `admin`, likewise.
     pub admin: String,
+    /// How long the process may take between two lines that it writes at its start.
+    pub patience: Duration,
 }
 
 impl Setup {
@@ -185,6 +187,7 @@ impl Setup {
             decisions: false,
             log: String::new(),
             admin: String::new(),
+            patience: SOON,
         }
     }
 
@@ -261,7 +264,8 @@ impl Setup {
         let log = Arc::new(Mutex::new(String::new()));
         let mut addresses = Vec::new();
         while addresses.len() < 3 + self.listeners.len() {
-            let line = output.recv_timeout(SOON).unwrap_or_else(|_| panic!("no start:\n{}", log.lock().unwrap()));
+            let line =
+                output.recv_timeout(self.patience).unwrap_or_else(|_| panic!("no start:\n{}", log.lock().unwrap()));
             if let Some((_, address)) = line.strip_prefix("portcullis: ").and_then(|rest| rest.split_once(" on ")) {
                 let address = address.trim().trim_start_matches("http://").trim_start_matches("https://");
                 addresses.push(address.parse().unwrap());

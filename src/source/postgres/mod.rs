@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
 
 pub use rows::{Lines, id_of};
 pub use session::{All, Changes, Session, read_all};
@@ -165,7 +166,17 @@ impl fmt::Display for Fault {
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         if let Some(told) = error.as_db_error() {
-            return Self(format!("the database says `{}` ({})", told.message(), told.code().code()));
+            let code = told.code();
+            let missing = [&SqlState::UNDEFINED_TABLE, &SqlState::UNDEFINED_COLUMN, &SqlState::UNDEFINED_FUNCTION];
+            let help = match *code {
+                _ if !told.message().contains("portcullis.") => "",
+                _ if missing.contains(&code) => {
+                    ": `portcullis db init` makes the schema, or brings an older one up to date"
+                }
+                SqlState::INSUFFICIENT_PRIVILEGE => ": docs/postgres.md says what has to be granted",
+                _ => "",
+            };
+            return Self(format!("the database says `{}` ({}){help}", told.message(), code.code()));
         }
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Self(format!("{error}{cause}"))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::time::timeout;
+use tokio_postgres::Client;
 
 use super::{Address, Fault, Queries, connect};
 
@@ -64,13 +65,20 @@ const ENTRY: &str = "CASE
     ELSE jsonb_build_object('rights', r.given)
 END || CASE WHEN g.node IS NULL THEN '{}' ELSE jsonb_build_object('at', g.node) END";
 
+/// What was pruned is not told of any more: who may not have seen all of it, as it was not there yet or still running at
+/// the position, is told of everybody. A transaction that still runs cannot have been pruned.
 const CHANGES: &str = "
 WITH new AS (
     SELECT principal, role FROM portcullis.changes
     WHERE transaction >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(transaction, $1::pg_snapshot)
 )
 SELECT principal FROM new WHERE role IS NULL
-UNION ALL SELECT g.principal FROM portcullis.grants g WHERE g.role IN (SELECT role FROM new)";
+UNION ALL SELECT g.principal FROM portcullis.grants g WHERE g.role IN (SELECT role FROM new)
+UNION ALL SELECT NULL FROM portcullis.pruned p
+WHERE p.transaction >= pg_snapshot_xmax($1::pg_snapshot) OR EXISTS (
+    SELECT FROM pg_snapshot_xip($1::pg_snapshot) AS running(transaction)
+    WHERE running.transaction <= p.transaction AND pg_xact_status(running.transaction) IS DISTINCT FROM 'in progress'
+)";
 
 /// What reads it.
 pub fn queries() -> Queries {
@@ -91,15 +99,37 @@ pub fn queries() -> Queries {
 /// # Errors
 /// What was refused, or took too long; then nothing has changed.
 pub fn apply(address: &Address, within: Duration) -> Result<(), Fault> {
+    ask(address, within, "the schema", async |client| client.batch_execute(SQL).await)
+}
+
+/// Takes changes out of the log that are older than `keep`, on this thread. Returns how many.
+///
+/// # Errors
+/// What was refused, or took too long; then nothing has changed.
+pub fn prune(address: &Address, keep: Duration, within: Duration) -> Result<i64, Fault> {
+    let keep = keep.as_secs_f64();
+    ask(address, within, "pruning", async |client| {
+        let pruned = client.query_one("SELECT portcullis.prune(make_interval(secs => $1))", &[&keep]).await?;
+        pruned.try_get(0)
+    })
+}
+
+/// One question over a connection of its own.
+fn ask<T>(
+    address: &Address,
+    within: Duration,
+    what: &str,
+    question: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, Fault> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Fault::new(format!("no runtime: {error}")))?;
     runtime.block_on(async {
         let (client, connection) = connect::connect(address, within).await?;
         // Ends with the client.
         let _driver = tokio::spawn(connection);
-        match timeout(within, client.batch_execute(SQL)).await {
-            Ok(applied) => Ok(applied?),
-            Err(_) => Err(Fault::late("the schema", within)),
+        match timeout(within, question(&client)).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(Fault::late(what, within)),
         }
     })
 }

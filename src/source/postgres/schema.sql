@@ -77,7 +77,35 @@ CREATE TABLE IF NOT EXISTS portcullis.changes (
     principal text,
     role text
 );
+ALTER TABLE portcullis.changes ADD COLUMN IF NOT EXISTS at timestamptz NOT NULL DEFAULT now();
 CREATE INDEX IF NOT EXISTS changes_by_transaction ON portcullis.changes (transaction);
+
+-- The newest transaction of which a change has been pruned; one row, or none. Whoever may not have seen all that were
+-- pruned by then reads everything.
+CREATE TABLE IF NOT EXISTS portcullis.pruned (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    transaction xid8 NOT NULL
+);
+
+-- Takes out the changes that are older than `keep`; returns how many.
+CREATE OR REPLACE FUNCTION portcullis.prune(keep interval) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    newest xid8;
+    gone bigint;
+BEGIN
+    IF keep IS NULL OR keep < interval '0' THEN
+        RAISE EXCEPTION 'how long changes are kept must not be negative';
+    END IF;
+    WITH old AS (DELETE FROM portcullis.changes WHERE at < now() - keep RETURNING transaction)
+    SELECT count(*), (array_agg(transaction ORDER BY transaction DESC))[1] INTO gone, newest FROM old;
+    IF newest IS NOT NULL THEN
+        INSERT INTO portcullis.pruned AS p (transaction) VALUES (newest)
+        ON CONFLICT (one) DO UPDATE SET transaction = greatest(p.transaction, excluded.transaction);
+    END IF;
+    RETURN gone;
+END $$;
+REVOKE ALL ON FUNCTION portcullis.prune(interval) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION portcullis.note_principals() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
