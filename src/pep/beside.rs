@@ -111,7 +111,8 @@ impl Overheard {
 
 /// How many bytes of a head came from the client, roughly.
 fn bytes_of(head: &Parts) -> usize {
-    let fields = |headers: &HeaderMap| headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    let fields =
+        |headers: &HeaderMap| headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
     head.uri.path().len() + head.uri.query().map_or(0, str::len) + fields(&head.headers)
 }
 
@@ -168,7 +169,9 @@ impl Verdict {
     pub const fn snapshot(&self) -> &Arc<Snapshot> {
         let grounds = match self {
             Self::Permitted(permitted) => permitted.grounds(),
-            Self::FormNeeded { grounds, .. } | Self::Answered { grounds, .. } | Self::Refused { grounds, .. } => grounds,
+            Self::FormNeeded { grounds, .. } | Self::Answered { grounds, .. } | Self::Refused { grounds, .. } => {
+                grounds
+            }
         };
         &grounds.snapshot
     }

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +99,12 @@ impl Shelf {
     pub(super) fn put(&self, content: &Content, fed: &[Fed], live: &Snapshot) {
         let origin = Origin { content: content.clone(), fed: fed.to_vec(), routes: Arc::clone(&live.routes) };
         *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+    }
+
+    /// Where the documents are, and which files those that are live name.
+    pub(super) fn files(&self) -> (&PolicyFiles, Vec<PathBuf>) {
+        let named = self.origin().map(|origin| origin.content.named().collect());
+        (&self.files, named.unwrap_or_default())
     }
 
     fn origin(&self) -> Option<Origin> {

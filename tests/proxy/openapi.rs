@@ -198,6 +198,9 @@ fn live_answers_of_all_pages_are_as_it_says() {
         ("GET", "/report"),
         ("GET", "/history"),
         ("POST", "/rollback"),
+        ("GET", "/shadow"),
+        ("POST", "/shadow"),
+        ("DELETE", "/shadow"),
     ] {
         let answer = reader.ask(method, page, "", "");
         reader.holds(method, page, &answer, 401);
