@@ -89,7 +89,7 @@ impl Candidates {
             drop(turn);
             read.map(|(digest, warnings, policy)| (digest, warnings, policy, below.longest))
         });
-        let found = work.await.ok_or(NotLoaded::Broken).flatten();
+        let found = work.await.unwrap_or(Err(NotLoaded::Broken));
         let (digest, warnings, policy, longest) = found.inspect_err(|why| say_not_loaded(name, by.as_deref(), why))?;
         let about = About { name: name.to_owned(), digest, at: now(), by, longest, warnings };
         let (judge, trial) = self.stand.prepare(about.clone(), policy);
