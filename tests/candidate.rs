@@ -302,6 +302,11 @@ fn nothing_is_read_that_lies_elsewhere() {
     write(&gateway, "trusting", &trusting.replace("http://", "https://"), &grants);
     let (code, body) = ask(&gateway, "POST", "/shadow?candidate=trusting");
     assert_eq!(code, 200, "{body}");
+    // But only as what it is there: a certificate is none of the files of principals, whose lines are shown.
+    write(&gateway, "naming", &routes, &format!("{grants}principals_from: [{}]\n", path("tls.crt")));
+    let (code, body) = ask(&gateway, "POST", "/shadow?candidate=naming");
+    let told = body["report"].as_str().unwrap_or_default();
+    assert!(code == 422 && told.contains("lies outside of") && !told.contains("BEGIN CERTIFICATE"), "{body}");
 }
 
 #[test]

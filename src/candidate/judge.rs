@@ -48,7 +48,8 @@ impl Judge {
 
     /// Judges what comes until it is over, and frees the candidate.
     pub fn run(mut self) {
-        while !self.trial.post.is_closed() {
+        // Where the stand is nobody's any more, the gateway has ended.
+        while !self.trial.post.is_closed() && Arc::strong_count(&self.stand) > 1 {
             if self.ends.is_some_and(|ends| Instant::now() >= ends) {
                 tracing::info!(
                     candidate = self.trial.about.name,

@@ -1,3 +1,5 @@
+//! The stand, its queue and its judge, without any socket: both policies refuse everything.
+
 use std::thread;
 
 use http::Request;
@@ -167,6 +169,16 @@ fn a_candidate_that_is_taken_down_or_replaced_is_freed_and_one_whose_time_is_ove
     // What is live since has nothing to do with it.
     fixture.live.publish_policy(Arc::default(), Arc::default(), 9);
     assert_eq!(fixture.report().counts.judged(), 1);
+}
+
+#[test]
+fn the_judge_ends_with_the_gateway() {
+    let fixture = fixture();
+    let (judge, trial) = fixture.stand.prepare(about(DAY), policy());
+    fixture.stand.begin(trial);
+    let judging = thread::spawn(|| judge.run());
+    drop(fixture);
+    judging.join().unwrap();
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Overheard {
         let environment = self.surroundings.at(self.now);
         let effort = refused.map_or(Effort::Verify, Effort::Refused);
         let form = self.form.as_deref();
-        match reach((verifier, effort), &mut self.head, form, environment, &mut grounds) {
+        match reach(snapshot, (verifier, effort), (&mut self.head, form), environment, &mut grounds) {
             Ok(Outcome::Permitted | Outcome::Answered(_)) => Some(Judgement::on(&grounds, None)),
             Ok(Outcome::FormNeeded) => None,
             Ok(Outcome::Unverified) => Some(Judgement::on(&grounds, Some(&Refusal::of(Reason::Internal)))),

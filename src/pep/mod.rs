@@ -172,7 +172,7 @@ fn authorize_with(
     environment: Environment<'_>,
 ) -> Recalled {
     let mut grounds = Grounds::none(snapshot);
-    let reached = reach((verifier, effort), &mut head, form.as_deref(), environment, &mut grounds);
+    let reached = reach(snapshot, (verifier, effort), (&mut head, form.as_deref()), environment, &mut grounds);
     Recalled::Judged(match reached {
         Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
         Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
@@ -187,15 +187,14 @@ fn authorize_with(
     })
 }
 
-/// All steps, by the snapshot of these grounds. It permits nothing: that takes a [`Permitted`], which the caller makes, or not.
+/// All steps. It permits nothing: that takes a [`Permitted`], which the caller makes, or not.
 fn reach(
+    snapshot: &Snapshot,
     (verifier, effort): (&impl Verify, Effort<'_>),
-    head: &mut Parts,
-    form: Option<&[u8]>,
+    (head, form): (&mut Parts, Option<&[u8]>),
     environment: Environment<'_>,
     grounds: &mut Grounds,
 ) -> Result<Outcome, Refusal> {
-    let snapshot = &Arc::clone(&grounds.snapshot);
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
         let (token, carrier) = found.map_err(Refusal::of)?;

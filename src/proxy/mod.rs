@@ -111,7 +111,7 @@ pub struct Gateway {
     /// What all workers know of the upstreams.
     fleet: Arc<Fleet>,
     /// Where a candidate policy may stand.
-    candidate: Arc<Stand>,
+    stand: Arc<Stand>,
 }
 
 impl Gateway {
@@ -125,24 +125,12 @@ impl Gateway {
         wake: mpsc::Sender<WantedKey>,
         settings: Settings,
     ) -> Arc<Self> {
-        let candidate = Stand::new(live, &verifier, &telemetry);
+        let stand = Stand::new(live, &verifier, &telemetry);
         let seats = Seats::new(&settings.limits, &telemetry);
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let (live, shares) = (Arc::clone(live), Arc::default());
-        Arc::new(Self {
-            live,
-            verifier,
-            assertions,
-            telemetry,
-            wake,
-            settings,
-            seats,
-            shares,
-            limiters,
-            fleet,
-            candidate,
-        })
+        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet, stand })
     }
 
     /// What is known of the upstreams.
@@ -152,7 +140,7 @@ impl Gateway {
 
     /// Where a candidate policy is put up that requests are offered to.
     pub const fn candidate(&self) -> &Arc<Stand> {
-        &self.candidate
+        &self.stand
     }
 }
 
@@ -190,7 +178,7 @@ impl Worker {
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
         let fleet = Arc::clone(&gateway.fleet);
         let upstreams = Upstreams::new(connector, fleet, limits.upstream_idle, timeouts.upstream_idle);
-        let candidate = candidate::Reader::new(&gateway.candidate);
+        let candidate = candidate::Reader::new(&gateway.stand);
         Rc::new(Self {
             gateway,
             reader,

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::behind::{behind, give_way_for};
 use super::feed::{Fed, alike};
+use super::last_good::Kind;
 use super::load::{Content, Decoded, PolicyFiles, decode, fetch, sha256};
 use super::named::{Named, Seen};
 use super::{Handle, certificates, trials};
@@ -102,8 +103,9 @@ impl Shelf {
     }
 
     /// Where the documents are, and which files those that are live name.
-    pub(super) fn files(&self) -> (&PolicyFiles, Vec<PathBuf>) {
-        let named = self.origin().map(|origin| origin.content.named().collect());
+    pub(super) fn files(&self) -> (&PolicyFiles, Vec<(Kind, PathBuf)>) {
+        let named =
+            self.origin().map(|origin| origin.content.listed().map(|(kind, path)| (kind, path.clone())).collect());
         (&self.files, named.unwrap_or_default())
     }
 

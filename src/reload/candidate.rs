@@ -123,7 +123,7 @@ fn say_not_loaded(name: &str, by: Option<&str>, why: &NotLoaded) {
             tracing::warn!(candidate = name, by, why = why.word(), errors, "a candidate was rejected");
         }
         NotLoaded::Broken => tracing::error!(candidate = name, by, "loading a candidate broke"),
-        _ => tracing::warn!(candidate = name, by, "there is no such candidate"),
+        _ => tracing::warn!(candidate = name, by, "no candidate was loaded"),
     }
 }
 
@@ -139,7 +139,7 @@ fn read(shelf: &Shelf, below: &Below, name: &str) -> Result<(String, String, Pol
     };
     let both = files.routes.iter().find(|path| files.grants.contains(path));
     both.map_or(Ok(()), |path| Err(NotLoaded::Ambiguous(path.clone())))?;
-    match load_within(&files, Within::new(root, named.into_iter())) {
+    match load_within(&files, Within::new(root, named)) {
         Change::Good { loaded, routes, domains, report } => {
             let Loaded { content, fed, .. } = *loaded;
             Ok((content.digest(), report, Policy { routes, rows: rows(fed, domains) }))

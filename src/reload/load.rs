@@ -12,7 +12,7 @@ use aws_lc_rs::digest;
 use super::behind::give_way_for;
 use super::certificates;
 use super::feed::{self, Fed, Feed};
-use super::last_good::Written;
+use super::last_good::{Kind, Written};
 use super::named::{Digests, Named, Seen, Within};
 use super::pages::LargePages;
 use super::trials;
@@ -66,6 +66,11 @@ impl Content {
     /// See [`is_of`](Self::is_of).
     pub(super) fn names(&self, named: Named) -> bool {
         named.digests() == self.named
+    }
+
+    /// Files that the documents name, and as what.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (Kind, &PathBuf)> {
+        self.named.listed()
     }
 
     /// Files that the documents name.
@@ -243,7 +248,8 @@ pub(super) fn load_within(files: &PolicyFiles, within: Within) -> Change {
     for path in files.routes.iter().chain(&files.grants) {
         // A file that is missing is told by whoever reads it.
         let documents = file::documents(path).unwrap_or_default();
-        for fault in documents.iter().filter(|path| path.exists()).filter_map(|path| within.check(path).err()) {
+        let there = documents.iter().filter(|path| path.exists());
+        for fault in there.filter_map(|path| within.check(Kind::Routes, path).err()) {
             report.error("unreadable_file", None, format!("cannot read `{}`: {fault}", path.display()));
         }
     }

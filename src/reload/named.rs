@@ -1,7 +1,7 @@
 //! Files that documents name, relative to the document. Each is read once, so that all who use one see the same.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -87,21 +87,22 @@ pub(super) struct Seen {
 pub(super) struct Within {
     /// The directory, without symbolic links in its path.
     below: PathBuf,
-    also: HashSet<PathBuf>,
+    also: Vec<(Kind, PathBuf)>,
 }
 
 impl Within {
-    /// Files below `below`, which has no symbolic links in its path, and those of `also`.
-    pub(super) fn new(below: PathBuf, also: impl Iterator<Item = PathBuf>) -> Self {
-        Self { below, also: also.collect() }
+    /// Files below `below`, which has no symbolic links in its path, and those of `also` for what they are: what is wrong in
+    /// a file of principals is shown with its text, and a private key must not be read as one.
+    pub(super) const fn new(below: PathBuf, also: Vec<(Kind, PathBuf)>) -> Self {
+        Self { below, also }
     }
 
-    /// Whether a file lies there, wherever symbolic links lead.
+    /// Whether a file of this kind lies there, wherever symbolic links lead.
     ///
     /// # Errors
     /// Why it may not be read, as a message.
-    pub(super) fn check(&self, path: &Path) -> Result<(), String> {
-        if self.also.contains(path) {
+    pub(super) fn check(&self, kind: Kind, path: &Path) -> Result<(), String> {
+        if self.also.iter().any(|(known, also)| *known == kind && also == path) {
             return Ok(());
         }
         let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -191,7 +192,7 @@ impl Named {
         let bytes = match &self.kept {
             Some(kept) => kept.get(&path).cloned().ok_or(NOT_KEPT)?,
             None => {
-                self.check(&path)?;
+                self.check(Kind::Named, &path)?;
                 file::read(&path, file::MAX_SECRET)?
             }
         };
@@ -226,7 +227,7 @@ impl Named {
             if self.kept.is_some() {
                 return Err(NOT_KEPT.to_owned());
             }
-            self.check(path)?;
+            self.check(Kind::People, path)?;
             file::read(path, MOST_OF_PEOPLE).map(|bytes| (digest_of_people(&bytes), bytes))
         };
         let (digest, bytes) = match seen.map_or_else(read, |(bytes, digest)| Ok((digest, bytes))) {
@@ -242,9 +243,9 @@ impl Named {
         file::add_document(path, bytes, report)
     }
 
-    /// Whether a file may be read.
-    fn check(&self, path: &Path) -> Result<(), String> {
-        self.within.as_ref().map_or(Ok(()), |within| within.check(path))
+    /// Whether a file of this kind may be read.
+    fn check(&self, kind: Kind, path: &Path) -> Result<(), String> {
+        self.within.as_ref().map_or(Ok(()), |within| within.check(kind, path))
     }
 
     /// What was read.

@@ -191,7 +191,9 @@ fn live_answers_of_all_pages_are_as_it_says() {
     }
     // A candidate that differs, one that is broken, and none.
     let grants = std::fs::read_to_string(gateway.file("grants.yaml")).unwrap();
-    for (name, routes) in [("next", &*routes.replace("gate_only: true", "public: true")), ("broken", "version: 1\n")] {
+    for (name, routes) in
+        [("next", &*routes.replace("gate_only: true", "public: true")), ("broken", "version: 1\nbogus: 1\n")]
+    {
         std::fs::create_dir_all(gateway.file("candidates").join(name)).unwrap();
         std::fs::write(gateway.file("candidates").join(name).join("routes.yaml"), routes).unwrap();
         std::fs::write(gateway.file("candidates").join(name).join("grants.yaml"), &grants).unwrap();
