@@ -279,13 +279,14 @@ fn nothing_is_read_that_lies_elsewhere() {
         assert_eq!(code, status, "{name}: {body}");
     }
     // Neither by a link in it, nor by what its documents name.
+    fs::copy(gateway.file("tls.crt"), gateway.file("authority.tsv")).unwrap();
     fs::write(gateway.file("secret.tsv"), "not for operators\n").unwrap();
     write(&gateway, "linked", &routes, &grants);
     fs::remove_file(gateway.file("candidates/linked/grants.yaml")).unwrap();
     symlink(path("secret.tsv"), path("candidates/linked/grants.yaml")).unwrap();
     write(&gateway, "naming", &routes, &format!("{grants}principals_from: [{}]\n", path("secret.tsv")));
     write(&gateway, "climbing", &routes, &format!("{grants}principals_from: [../../secret.tsv]\n"));
-    let trusting = changed(&routes, "]}\napplications", &format!("], ca: {}}}\napplications", path("tls.crt")));
+    let trusting = changed(&routes, "]}\napplications", &format!("], ca: {}}}\napplications", path("authority.tsv")));
     write(&gateway, "trusting", &trusting, &grants);
     for name in ["linked", "naming", "climbing", "trusting"] {
         let (code, body) = ask(&gateway, "POST", &format!("/shadow?candidate={name}"));
@@ -303,7 +304,7 @@ fn nothing_is_read_that_lies_elsewhere() {
     let (code, body) = ask(&gateway, "POST", "/shadow?candidate=trusting");
     assert_eq!(code, 200, "{body}");
     // But only as what it is there: a certificate is none of the files of principals, whose lines are shown.
-    write(&gateway, "naming", &routes, &format!("{grants}principals_from: [{}]\n", path("tls.crt")));
+    write(&gateway, "naming", &routes, &format!("{grants}principals_from: [{}]\n", path("authority.tsv")));
     let (code, body) = ask(&gateway, "POST", "/shadow?candidate=naming");
     let told = body["report"].as_str().unwrap_or_default();
     assert!(code == 422 && told.contains("lies outside of") && !told.contains("BEGIN CERTIFICATE"), "{body}");
