@@ -178,6 +178,84 @@ fn all_planted_differences_are_found_and_nothing_else_is() {
 }
 
 #[test]
+fn a_candidate_that_says_what_is_live_differs_in_nothing() {
+    let backend = Backend::hello();
+    let mut setup = before(&backend);
+    let cors = "    cors: {origins: [\"https://web.test\"], methods: [GET]}\n    token: [bearer, {cookie: session}]\n    routes:\n";
+    setup.routes = changed(&setup.routes, "    routes:\n", cors);
+    let socket = "      - {id: chat, match: {methods: [GET], path: /chat}, websocket: true, require: [things]}\n\
+                  \x20     - {id: book, match: {methods: [POST], path: /book}, scopes: {main: {from: form.place, kind: place}}, \
+                  require: [places]}\n";
+    setup.routes.push_str(socket);
+    let (routes, grants) = (setup.routes.clone(), setup.grants.clone());
+    let gateway = setup.start();
+    load(&gateway, "same", &routes, &grants);
+    let (olga, ina) = (token("olga"), token("ina"));
+    let preflight = |origin: &str| format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let mut odd = traffic();
+    odd.extend(
+        [
+            request("OPTIONS", "/things/1", &olga, "Max-Forwards: 0\r\n", ""),
+            request("OPTIONS", "/things/1", "", &preflight("https://web.test"), ""),
+            request("OPTIONS", "/things/1", "", &preflight("https://other.test"), ""),
+            request("TRACE", "/things/1", &olga, "", ""),
+            request("GET", "/things/1", "", &format!("Cookie: session={olga}\r\n"), ""),
+            request("DELETE", "/things/1", "", &format!("Cookie: session={olga}\r\n"), ""),
+            request("GET", "/things/1", &olga, &format!("Cookie: session={olga}\r\n"), ""),
+            request("GET", "/things/1", &olga, "Expect: more\r\n", ""),
+            request("GET", "/things/1", &olga, "X-Auth-Request-User: root\r\n", ""),
+            request("GET", "/chat", &ina, &format!("{upgrade}{key}"), ""),
+            request("GET", "/chat", &olga, upgrade, ""),
+            request("POST", "/book", &olga, form, "place=north"),
+            request("POST", "/book", &olga, form, "place=south"),
+            request("POST", "/book", &olga, form, "place=%ff"),
+            request("POST", "/book", &olga, "Content-Type: text/plain\r\n", "place=north"),
+            get("/find?place=north&place=south", &olga),
+            get("/find?access_token=x", &olga),
+        ]
+        .map(|request| (request, 1)),
+    );
+    let mut sent = send(&gateway, &odd);
+    for (request, _) in &odd {
+        let (mut client, _) = wire::Client::tls(gateway.tls, &gateway.trust()).unwrap();
+        client.ask(request);
+        sent += 1;
+    }
+    let report = report(&gateway, sent);
+    assert_eq!((count(&report, "same"), count(&report, "seen")), (sent, sent), "{report:#}");
+}
+
+#[test]
+fn under_load_every_request_is_compared_or_counted_as_not() {
+    let backend = Backend::hello();
+    let setup = before(&backend);
+    let (routes, grants) = planted(&setup);
+    let gateway = setup.start();
+    let (olga, vera) = (get("/things/1", &token("olga")), get("/things/1", &token("vera")));
+    load(&gateway, "next", &routes, &grants);
+    thread::scope(|scope| {
+        for request in [&olga, &vera, &olga, &vera] {
+            let mut client = gateway.connect();
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    assert_eq!(client.ask(request).status, 200);
+                }
+            });
+        }
+    });
+    let report = report(&gateway, 2000);
+    let full = report["requests"]["not_judged"]["queue_full"].as_u64().unwrap();
+    assert_eq!((count(&report, "seen"), count(&report, "judged")), (2000, 2000 - full), "{report:#}");
+    assert_eq!(count(&report, "newly_denied") + count(&report, "same"), 2000 - full);
+    assert!(full > 0 || count(&report, "newly_denied") == 1000, "{report:#}");
+    let changes = changes(&report);
+    assert!(changes.len() == 1 && changes[0].starts_with("denied GET thing by vera for"), "{changes:?}");
+}
+
+#[test]
 fn live_answers_and_what_backends_see_are_those_without_a_candidate() {
     /// Without what differs from one request to the next.
     fn plain(text: &str) -> String {
