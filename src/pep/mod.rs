@@ -188,6 +188,7 @@ fn authorize_with(
 }
 
 /// All steps. It permits nothing: that takes a [`Permitted`], which the caller makes, or not.
+#[inline]
 fn reach(
     snapshot: &Snapshot,
     (verifier, effort): (&impl Verify, Effort<'_>),

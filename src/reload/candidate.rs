@@ -163,7 +163,8 @@ impl Below {
     fn find(&self, name: &str) -> Result<(PathBuf, PathBuf), NotLoaded> {
         let missing = |path: &Path| NotLoaded::Missing(format!("there is no directory `{}`", path.display()));
         let root = self.directory.canonicalize().map_err(|_error| missing(&self.directory))?;
-        let asked = Path::new(name);
+        // As shells complete the name of a directory.
+        let asked = Path::new(name.strip_suffix('/').unwrap_or(name));
         let inside = asked.strip_prefix(&self.directory).or_else(|_| asked.strip_prefix(&root)).unwrap_or(asked);
         if !is_plain(inside) {
             let text = "a candidate is named by its path below `shadow.candidates`, without `.` and `..`";
@@ -228,7 +229,7 @@ mod tests {
         let (folder, below) = below();
         let root = folder.path().canonicalize().unwrap().join("candidates");
         let absolute = folder.path().join("candidates/team/next").display().to_string();
-        for name in ["team/next", "latest", &absolute] {
+        for name in ["team/next", "team/next/", "latest", &absolute] {
             assert_eq!(below.find(name).unwrap(), (root.clone(), root.join("team/next")), "{name}");
         }
         let elsewhere = folder.path().join("elsewhere").display().to_string();
