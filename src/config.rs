@@ -19,6 +19,7 @@ use crate::document;
 use crate::document::Located;
 use crate::document::gateway::GatewayDocument;
 use crate::proxy::Settings;
+use crate::reload::candidate::Below;
 use crate::reload::revoked::RevokedFiles;
 use crate::reload::{self, PolicyFiles};
 use crate::source::file;
@@ -42,6 +43,8 @@ pub struct Config {
     pub policy: PolicyFiles,
     /// How reloads are made.
     pub reload: reload::Terms,
+    /// Where candidates may lie that are judged beside what is live; `None` for nowhere.
+    pub candidates: Option<Below>,
     /// Where revocations come from.
     pub revoked: RevokedFiles,
     /// Every `iss` that is believed; the index is the [`IssuerId`](crate::token::IssuerId).
@@ -116,6 +119,7 @@ fn resolve(path: &Path, document: &GatewayDocument, report: &mut Report) -> Opti
         admin: listeners.admin,
         policy: PolicyFiles { feeds, ..policy },
         reload: reloads::resolve(&document.reload, &base),
+        candidates: reloads::candidates(&document.shadow, &base),
         revoked,
         issuers: believed.issuers,
         keys: believed.keys.list,

@@ -8,7 +8,7 @@
 //! - [`route`]: which route a request takes and what that route asks.
 //! - [`snapshot`]: the state that requests are judged by, and the swap.
 //! - [`pep`]: enforcement; turns a request head into a permission or a refusal.
-//! - [`review`]: what a policy means, for operators.
+//! - [`review`]: what a policy means, for operators. [`candidate`]: what another policy would do to the traffic of now.
 //! - [`proxy`]: the data plane, the only code that touches sockets of clients and upstreams.
 //!   [`source`]: the control plane, where documents and keys come from.
 //! - [`reload`]: from changed files to a published snapshot, or none.
@@ -23,6 +23,7 @@
 )]
 
 pub mod admin;
+pub mod candidate;
 pub mod cli;
 pub mod config;
 pub mod courtesy;

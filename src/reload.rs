@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod behind;
+pub mod candidate;
 mod certificates;
 pub mod feed;
 mod gate;

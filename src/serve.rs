@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{Admin, Calls};
 use crate::config::Config;
 use crate::proxy::Gateway;
+use crate::reload::candidate::Candidates;
 use crate::reload::revoked::Keeper;
 use crate::reload::{self, Handle, Reloader, Trigger};
 use crate::snapshot::{Live, Snapshot};
@@ -168,6 +169,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         intervals: config.intervals,
         fleet: Arc::clone(gateway.fleet()),
         telemetry: Arc::clone(&telemetry),
+        candidates: Candidates::new(config.candidates, &reload, gateway.candidate()),
         reload: reload.clone(),
         revoked,
         draining,

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     &["snapshot"],
     &["pep"],
-    &["review"],
+    &["review", "candidate"],
     &["proxy", "source"],
     &["reload"],
     &["admin"],

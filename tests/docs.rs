@@ -93,6 +93,7 @@ routes: [r]
 grants: [g, {qqq: 1, postgres: {domain: d, url: u, qqq: 1, queries: {principals: q, qqq: 1}}}]
 revoked: {qqq: 1}
 reload: {qqq: 1, gate: {qqq: 1}}
+shadow: {qqq: 1}
 tenants: [{name: n, id: i, qqq: 1, app_keys: [{appid: a, qqq: 1}]}]
 issuers: [{name: n, issuer: i, qqq: 1}]
 tokens: {qqq: 1}
@@ -249,6 +250,7 @@ fn the_defaults_in_the_reference_are_those_of_the_code() {
     let (limits, timeouts) = (&read.limits, &read.timeouts);
     let seconds = |duration: Duration| format!("{}s", duration.as_secs());
     let rows = [
+        ("shadow", "for", format!("{}h", read.shadow.longest.as_secs() / 3600)),
         ("tokens", "leeway", seconds(read.tokens.leeway.value)),
         ("tokens", "max_lifetime", format!("{}h", read.tokens.max_lifetime.value.as_secs() / 3600)),
         ("tokens", "cache_entries", read.tokens.cache_entries.to_string()),

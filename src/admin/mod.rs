@@ -14,6 +14,7 @@
 //! | `GET /history` | what is live and what can be gone back to; needs the token, too, for it names who asked |
 //! | `POST /rollback` | publishes an older policy again; needs the token, too. `?serial=N` says which, `?reason=TEXT` why, `?dry_run=true` publishes nothing |
 //! | `GET`, `POST`, `DELETE /revoked` | what is revoked, revokes, takes back; needs the token, too |
+//! | `POST`, `GET`, `DELETE /shadow` | has a candidate policy judged beside what is live (`?candidate=NAME`), says what would change for whom, takes it down; needs the token, too |
 //! | `GET /explain`, `GET /report` | what `portcullis explain` and `report` say, of what is live; need the token, too |
 //!
 //! All but the metrics are JSON objects; [`answer`] describes each. No answer holds a secret or the content of a
@@ -31,6 +32,7 @@ mod reload;
 mod report;
 mod revoked;
 mod rollback;
+mod shadow;
 pub mod token;
 mod unanswered;
 
@@ -57,6 +59,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Fleet, operator};
 use crate::reload::Handle;
+use crate::reload::candidate::Candidates;
 use crate::snapshot::Live;
 use crate::source::jwks::Intervals;
 use crate::telemetry::Telemetry;
@@ -100,6 +103,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
     pub reload: Handle,
+    /// The way to have a candidate judged beside what is live.
+    pub candidates: Candidates,
     /// The way to revoke.
     pub revoked: crate::reload::revoked::Handle,
     /// Whether the process is ending.
@@ -217,6 +222,7 @@ impl Admin {
             Guarded::Revoked => self.revoked(head, body).await,
             Guarded::Explain => self.explain(head).await,
             Guarded::Report => self.report(head).await,
+            Guarded::Shadow => self.shadow(head).await,
         }
     }
 
@@ -276,6 +282,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::candidate::Stand;
     use crate::diag::Report;
     use crate::model::Guid;
     use crate::reload::revoked::{Keeper, RevokedFiles};
@@ -344,6 +351,7 @@ mod tests {
             Keeper::new(sources, (Arc::clone(&verifier), rules), Arc::clone(&live), Arc::clone(&telemetry), watching);
         tokio::spawn(keeper.run());
         let (drain, draining) = watch::channel(false);
+        let stand = Stand::new(&live, &verifier, &telemetry);
         let admin = Admin {
             version: "1.2.3",
             started_at: 5,
@@ -352,6 +360,7 @@ mod tests {
             assertions: Arc::new(AssertionKey::generate().unwrap()),
             intervals: Intervals::default(),
             fleet: Arc::new(Fleet::new(Arc::clone(&telemetry))),
+            candidates: Candidates::new(None, &reload, &stand),
             telemetry,
             reload,
             revoked,

@@ -30,6 +30,7 @@ pub(super) enum Guarded {
     Revoked,
     Explain,
     Report,
+    Shadow,
 }
 
 /// What is known of a page before anybody looks at a call.
@@ -44,7 +45,7 @@ pub(super) struct Entry {
 const READ: &str = "GET, HEAD";
 
 /// All pages.
-pub(super) const PAGES: [Entry; 13] = [
+pub(super) const PAGES: [Entry; 14] = [
     open("/livez", Open::Livez),
     open("/readyz", Open::Readyz),
     open("/metrics", Open::Metrics),
@@ -55,6 +56,7 @@ pub(super) const PAGES: [Entry; 13] = [
     guarded("/reload", "POST", Guarded::Reload),
     guarded("/history", READ, Guarded::History),
     guarded("/rollback", "POST", Guarded::Rollback),
+    guarded("/shadow", "GET, HEAD, POST, DELETE", Guarded::Shadow),
     guarded("/revoked", "GET, HEAD, POST, DELETE", Guarded::Revoked),
     guarded("/explain", READ, Guarded::Explain),
     guarded("/report", READ, Guarded::Report),

@@ -17,6 +17,7 @@ mod report;
 mod revoke;
 mod rollback;
 mod serve;
+mod shadow;
 mod status;
 mod test;
 mod token;
@@ -76,6 +77,9 @@ enum Verb {
     Reload(reload::Options),
     /// Tell a running gateway to go back to an older policy.
     Rollback(rollback::Options),
+    /// Have a running gateway judge a candidate policy beside the live one, and say what it would change for whom.
+    #[command(subcommand)]
+    Shadow(shadow::Verb),
     /// Tell a running gateway not to believe the tokens of a principal, or one token, any more.
     Revoke(revoke::Options),
 }
@@ -155,6 +159,7 @@ pub fn run() -> ExitCode {
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
         Verb::Rollback(options) => rollback::run(&options),
+        Verb::Shadow(verb) => shadow::run(&verb),
         Verb::Revoke(options) => revoke::run(&options),
     };
     let exit = ended.unwrap_or_else(|failure| {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Located;
 use super::database::DatabaseDocument;
+use super::shadow::ShadowDocument;
 use crate::diag::Place;
 
 /// The whole file. What is left out has the default given beside the field.
@@ -23,6 +24,8 @@ pub struct GatewayDocument {
     pub revoked: RevokedFilesDocument,
     /// How reloads are made.
     pub reload: ReloadDocument,
+    /// Which candidates may be judged beside the live policy.
+    pub shadow: ShadowDocument,
     /// Entra tenants whose tokens are verified.
     pub tenants: Vec<TenantDocument>,
     /// Other OIDC issuers whose tokens are verified.

@@ -14,6 +14,7 @@ pub mod people;
 mod position;
 pub mod revoked;
 pub mod routes;
+pub mod shadow;
 mod syntax;
 pub mod upstream;
 

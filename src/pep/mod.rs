@@ -2,6 +2,7 @@
 //! refusal or an answer of the gateway itself. One synchronous function of the snapshot, the request and its
 //! environment; it reads no clock, opens no socket and waits for no lock.
 
+mod beside;
 mod credentials;
 mod explain;
 mod facts;
@@ -32,6 +33,7 @@ use crate::token::{Issuers, Verified, Verify};
 use facts::Body;
 use judge::{Outcome, judge};
 
+pub use beside::{Judgement, No, Overheard};
 pub use credentials::Carrier;
 pub use explain::explain;
 pub use facts::RequestFacts;
@@ -141,11 +143,13 @@ pub fn authorize_form(
 
 /// What a token may cost.
 #[derive(Clone, Copy)]
-enum Effort {
+enum Effort<'e> {
     /// No more than to remember it.
     Recall,
     /// A signature.
     Verify,
+    /// Nothing: it was refused for this already.
+    Refused(&'e No),
 }
 
 impl Recalled {
@@ -162,12 +166,36 @@ impl Recalled {
 
 fn authorize_with(
     snapshot: &Arc<Snapshot>,
-    (verifier, effort): (&impl Verify, Effort),
+    (verifier, effort): (&impl Verify, Effort<'_>),
     mut head: Parts,
     form: Option<Bytes>,
     environment: Environment<'_>,
 ) -> Recalled {
     let mut grounds = Grounds::none(snapshot);
+    let reached = reach(snapshot, (verifier, effort), (&mut head, form.as_deref()), environment, &mut grounds);
+    Recalled::Judged(match reached {
+        Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
+        Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
+        Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
+        Ok(Outcome::Answered(mut answer)) => {
+            if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
+                metadata.name_issuers(application, verifier.issuers());
+            }
+            Verdict::Answered { answer, grounds }
+        }
+        Err(refusal) => Verdict::Refused { head, refusal, grounds },
+    })
+}
+
+/// All steps. It permits nothing: that takes a [`Permitted`], which the caller makes, or not.
+#[inline]
+fn reach(
+    snapshot: &Snapshot,
+    (verifier, effort): (&impl Verify, Effort<'_>),
+    (head, form): (&mut Parts, Option<&[u8]>),
+    environment: Environment<'_>,
+    grounds: &mut Grounds,
+) -> Result<Outcome, Refusal> {
     let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
         let found = credentials::find(head, &application.token, environment.trusted_peer);
         let (token, carrier) = found.map_err(Refusal::of)?;
@@ -183,41 +211,30 @@ fn authorize_with(
                 recalled => recalled,
             },
             Effort::Verify => Some(verifier.verify(token.letters().map_err(Refusal::of)?, keys, now)),
+            Effort::Refused(no) => return Err(no.again()),
         };
         Ok(verified.transpose()?.map(|verified| (verified, carrier)))
     };
     let current = |token: &Verified| judge_again(snapshot, verifier.issuers(), token, environment.now);
-    let body = match &form {
+    let body = match form {
         Some(form) => Body::Read(form),
         None if environment.has_body => Body::Unread,
         None => Body::None,
     };
-    let judged = target::check_scheme(&head, environment)
-        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
-    let judged = shadow::watch(judged, &mut grounds);
+    let judged = target::check_scheme(head, environment)
+        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (head, body), grounds));
+    let judged = shadow::watch(judged, grounds);
     let judged = judged.and_then(|outcome| match outcome {
         // Nobody would know how to read what follows if it were forwarded as a plain GET.
         Outcome::Permitted if grounds.websocket => Ok(outcome),
         // It is judged again, as a whole.
         Outcome::Unverified => Ok(outcome),
-        _ if websocket::is_extended_connect(&head) => {
+        _ if websocket::is_extended_connect(head) => {
             Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
         }
         _ => Ok(outcome),
     });
-    let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
-    Recalled::Judged(match settled {
-        Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
-        Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
-        Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
-        Ok(Outcome::Answered(mut answer)) => {
-            if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
-                metadata.name_issuers(application, verifier.issuers());
-            }
-            Verdict::Answered { answer, grounds }
-        }
-        Err(refusal) => Verdict::Refused { head, refusal, grounds },
-    })
+    judged.and_then(|outcome| settle(head, grounds, outcome))
 }
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and

@@ -57,6 +57,11 @@ impl Refusal {
         Self { full: Some(format!("{}:{subject}", reason.code()).into()), ..Self::of(reason) }
     }
 
+    /// A refusal that was given before, for those who only compare: its reason and its code with the subject.
+    pub(super) fn repeated(reason: Reason, full: &str) -> Self {
+        Self { full: Some(full.into()), ..Self::of(reason) }
+    }
+
     /// A refusal that says when to ask again, in seconds from now.
     pub fn retrying_after(self, seconds: u64) -> Self {
         Self { retry_after: NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)), ..self }

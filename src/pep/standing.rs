@@ -30,7 +30,7 @@ pub struct Standing {
 }
 
 /// What is kept of an environment.
-struct Surroundings {
+pub(super) struct Surroundings {
     trusted_peer: bool,
     secure: bool,
     has_body: bool,
@@ -39,13 +39,13 @@ struct Surroundings {
 }
 
 impl Surroundings {
-    fn of(environment: Environment<'_>) -> Self {
+    pub(super) fn of(environment: Environment<'_>) -> Self {
         let Environment { now: _, trusted_peer, secure, has_body, server_name, certificate } = environment;
         let (server_name, certificate) = (server_name.cloned(), certificate.cloned());
         Self { trusted_peer, secure, has_body, server_name, certificate }
     }
 
-    fn at(&self, now: u64) -> Environment<'_> {
+    pub(super) fn at(&self, now: u64) -> Environment<'_> {
         Environment {
             now,
             trusted_peer: self.trusted_peer,

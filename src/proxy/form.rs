@@ -39,8 +39,8 @@ pub(super) async fn judge(
         Ok(form) => form,
         Err(refusal) => return Verdict::Refused { head, refusal, grounds },
     };
-    ledger.read_form(form.len());
     let environment = Environment { now: now_ms() / 1000, ..environment };
+    ledger.read_form(&form, environment.now);
     let verdict = pep::authorize_form(worker.reader.borrow_mut().load(), &worker.verifier, head, form, environment);
     ledger.judged_again();
     verdict

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
 use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
@@ -12,8 +13,9 @@ use tokio::time::Instant;
 use super::body::Held;
 use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
+use crate::candidate::Offer;
 use crate::model::{Mode, Reason};
-use crate::pep::{Answer, Grounds, Refusal, Watched};
+use crate::pep::{Answer, Grounds, Refusal, Verdict, Watched};
 use crate::telemetry::{RequestRecord, Text};
 use crate::token::Fault;
 
@@ -28,6 +30,8 @@ pub(super) struct Ledger {
     started: Instant,
     judged: Instant,
     upload: Option<Rc<Upload>>,
+    /// The copy for a candidate policy, until the request is judged.
+    offer: Option<Box<Offer>>,
 }
 
 impl Ledger {
@@ -55,6 +59,7 @@ impl Ledger {
             started: caller.started,
             judged: caller.started,
             upload: None,
+            offer: None,
         }
     }
 
@@ -77,9 +82,24 @@ impl Ledger {
         self.note(|record| record.figures.decide_us += took);
     }
 
-    /// So many bytes of its body were read to judge it.
-    pub(super) fn read_form(&mut self, bytes: usize) {
-        self.note(|record| record.figures.bytes_in = bytes as u64);
+    /// This was read of its body to judge it, at this moment in seconds since the Unix epoch.
+    pub(super) fn read_form(&mut self, form: &Bytes, now: u64) {
+        self.note(|record| record.figures.bytes_in = form.len() as u64);
+        if let Some(offer) = &mut self.offer {
+            offer.with_form(form, now);
+        }
+    }
+
+    /// A copy of it is for a candidate policy, once it is judged.
+    pub(super) fn offers(&mut self, offer: Option<Box<Offer>>) {
+        self.offer = offer;
+    }
+
+    /// It is judged, and a candidate is told how.
+    pub(super) fn tell_candidate(&mut self, verdict: &Verdict) {
+        if let Some(offer) = self.offer.take() {
+            offer.judged(verdict);
+        }
     }
 
     /// It was judged on these grounds.

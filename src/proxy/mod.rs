@@ -17,6 +17,7 @@ mod form;
 mod forward;
 mod grpc;
 mod guest;
+mod handling;
 mod headers;
 pub mod health;
 mod identity;
@@ -49,10 +50,8 @@ mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use http::{Method, Request, Response};
@@ -72,6 +71,7 @@ use answer::Asker;
 use caller::{Arrival, Caller, Connection};
 use cors::Readers;
 use forward::{Failed, Outbound};
+use handling::Handling;
 use ledger::Ledger;
 use listener::Accepted;
 use numbers::Numbers;
@@ -83,6 +83,7 @@ use turns::Turns;
 use upstream::{Connector, Upstreams};
 use watched::Watched;
 
+use crate::candidate::{self, Stand};
 use crate::model::Reason;
 use crate::pep::{self, Recalled, Refusal, Verdict};
 use crate::snapshot::{Live, Reader};
@@ -109,6 +110,8 @@ pub struct Gateway {
     limiters: Limiters,
     /// What all workers know of the upstreams.
     fleet: Arc<Fleet>,
+    /// Where a candidate policy may stand.
+    stand: Arc<Stand>,
 }
 
 impl Gateway {
@@ -122,16 +125,22 @@ impl Gateway {
         wake: mpsc::Sender<WantedKey>,
         settings: Settings,
     ) -> Arc<Self> {
+        let stand = Stand::new(live, &verifier, &telemetry);
         let seats = Seats::new(&settings.limits, &telemetry);
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let (live, shares) = (Arc::clone(live), Arc::default());
-        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet })
+        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet, stand })
     }
 
     /// What is known of the upstreams.
     pub const fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
+    }
+
+    /// Where a candidate policy is put up that requests are offered to.
+    pub const fn candidate(&self) -> &Arc<Stand> {
+        &self.stand
     }
 }
 
@@ -156,6 +165,7 @@ pub struct Worker {
     streams: Watched<Held>,
     /// Exchanges that are judged again while they run.
     running: Rc<Running>,
+    candidate: candidate::Reader,
 }
 
 impl Worker {
@@ -168,6 +178,7 @@ impl Worker {
         let connector = Connector::new(Arc::clone(&gateway.telemetry), timeouts);
         let fleet = Arc::clone(&gateway.fleet);
         let upstreams = Upstreams::new(connector, fleet, limits.upstream_idle, timeouts.upstream_idle);
+        let candidate = candidate::Reader::new(&gateway.stand);
         Rc::new(Self {
             gateway,
             reader,
@@ -179,6 +190,7 @@ impl Worker {
             complained: Cell::new(None),
             streams: Watched::default(),
             running: Rc::default(),
+            candidate,
         })
     }
 
@@ -204,6 +216,7 @@ impl Worker {
         // await.
         let has_body = !hyper::body::Body::is_end_stream(&body);
         let environment = caller.connection.environment(now, has_body);
+        ledger.offers(self.candidate.copy(&head, environment));
         let recalled = {
             let mut reader = self.reader.borrow_mut();
             match caller.connection.redirect_to_https() {
@@ -248,6 +261,7 @@ impl Worker {
         (now, has_body): (u64, bool),
         mut ledger: Ledger,
     ) -> Handling {
+        ledger.tell_candidate(&verdict);
         let (failed, full_detail) = match verdict {
             Verdict::Permitted(permitted) => {
                 if let Some(watched) = &permitted.grounds().watched
@@ -366,29 +380,6 @@ impl Worker {
 impl fmt::Debug for Worker {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Worker").field("upstreams", &self.upstreams).finish_non_exhaustive()
-    }
-}
-
-/// The answer to a request: there already, or to be waited for.
-enum Handling {
-    Done(Response<Body>),
-    Waiting(Pin<Box<dyn Future<Output = Response<Body>>>>),
-    /// It was handed over.
-    Over,
-}
-
-impl Future for Handling {
-    type Output = Response<Body>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Body>> {
-        if let Self::Waiting(waiting) = &mut *self {
-            return waiting.as_mut().poll(context);
-        }
-        match std::mem::replace(&mut *self, Self::Over) {
-            Self::Done(response) => Poll::Ready(response),
-            // Polled after its end, which hyper does not do.
-            Self::Waiting(_) | Self::Over => Poll::Pending,
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use super::behind::{behind, give_way_for};
 use super::feed::{Fed, alike};
+use super::last_good::Kind;
 use super::load::{Content, Decoded, PolicyFiles, decode, fetch, sha256};
 use super::named::{Named, Seen};
 use super::{Handle, certificates, trials};
@@ -98,6 +100,13 @@ impl Shelf {
     pub(super) fn put(&self, content: &Content, fed: &[Fed], live: &Snapshot) {
         let origin = Origin { content: content.clone(), fed: fed.to_vec(), routes: Arc::clone(&live.routes) };
         *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = Some(origin);
+    }
+
+    /// Where the documents are, and which files those that are live name.
+    pub(super) fn files(&self) -> (&PolicyFiles, Vec<(Kind, PathBuf)>) {
+        let named =
+            self.origin().map(|origin| origin.content.listed().map(|(kind, path)| (kind, path.clone())).collect());
+        (&self.files, named.unwrap_or_default())
     }
 
     fn origin(&self) -> Option<Origin> {

@@ -3,6 +3,7 @@
 //! somebody keeps all processors busy.
 
 use std::cell::Cell;
+use std::io;
 use std::thread;
 
 use tokio::sync::oneshot;
@@ -32,6 +33,19 @@ pub async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     };
     thread::Builder::new().name("policy".to_owned()).spawn(behind).ok()?;
     told.await.ok()
+}
+
+/// Does `work` on a thread of its own that gives way to those that serve requests from the beginning, and waits for nothing.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn apart(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let behind = move || {
+        leave_a_processor();
+        give_way();
+        work();
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(behind).map(drop)
 }
 
 /// From now on, this thread and those that it starts give way to those that serve requests, if so many bytes are a lot and

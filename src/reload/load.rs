@@ -12,8 +12,8 @@ use aws_lc_rs::digest;
 use super::behind::give_way_for;
 use super::certificates;
 use super::feed::{self, Fed, Feed};
-use super::last_good::Written;
-use super::named::{Digests, Named, Seen};
+use super::last_good::{Kind, Written};
+use super::named::{Digests, Named, Seen, Within};
 use super::pages::LargePages;
 use super::trials;
 use crate::courtesy::in_turns;
@@ -66,6 +66,11 @@ impl Content {
     /// See [`is_of`](Self::is_of).
     pub(super) fn names(&self, named: Named) -> bool {
         named.digests() == self.named
+    }
+
+    /// Files that the documents name, and as what.
+    pub(super) fn listed(&self) -> impl Iterator<Item = (Kind, &PathBuf)> {
+        self.named.listed()
     }
 
     /// Files that the documents name.
@@ -212,17 +217,20 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
             return Change::Passed;
         }
     }
-    let (mut loaded, documents) = compile(files, fetched, seen, &mut report);
+    let compiled = compile(files, fetched, seen, &mut report);
+    match &compiled.0 {
+        // A file was away or half written at the first look, and back when it was read.
+        Loaded { compiled: Some(_), content, .. } if content == known => Change::None,
+        Loaded { compiled: Some(_), content, .. } if passed == Some(content) => Change::Passed,
+        _ => tried(files, compiled, report),
+    }
+}
+
+/// What has no faults, if its tests pass.
+fn tried(files: &PolicyFiles, (mut loaded, documents): (Loaded, Documents), mut report: Report) -> Change {
     let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {
         return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
     };
-    if loaded.content == *known {
-        // A file was away or half written at the first look, and back when it was read.
-        return Change::None;
-    }
-    if passed.is_some_and(|passed| loaded.content == *passed) {
-        return Change::Passed;
-    }
     let (routes, domains) = (Arc::new(routes), Arc::new(domains));
     let tables = (Arc::clone(&routes), Arc::clone(&domains));
     let errors = trials::run(documents, (&files.tenants, &loaded.fed), tables, &mut report);
@@ -231,6 +239,26 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
         return Change::Faulty { why: Why::Tests, errors, report };
     }
     Change::Good { loaded: Box::new(loaded), routes, domains, report }
+}
+
+/// Loads a policy that is not to be published, of which no file may be read from elsewhere.
+pub(super) fn load_within(files: &PolicyFiles, within: Within) -> Change {
+    let _large = LargePages::begin();
+    let mut report = Report::new();
+    for path in files.routes.iter().chain(&files.grants) {
+        // A file that is missing is told by whoever reads it.
+        let documents = file::documents(path).unwrap_or_default();
+        let there = documents.iter().filter(|path| path.exists());
+        for fault in there.filter_map(|path| within.check(Kind::Routes, path).err()) {
+            report.error("unreadable_file", None, format!("cannot read `{}`: {fault}", path.display()));
+        }
+    }
+    if report.has_errors() {
+        return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
+    }
+    let fetched = fetch(files, &mut report);
+    give_way_for(fetched.bytes());
+    tried(files, compile(files, fetched, Seen::nothing_but(within), &mut report), report)
 }
 
 /// Documents as they are written.

@@ -78,6 +78,39 @@ pub(super) struct Seen {
     people: BTreeMap<PathBuf, (Vec<u8>, Digest)>,
     /// All other files, where no more are to be read.
     small: Option<BTreeMap<PathBuf, Vec<u8>>>,
+    /// Where files may lie that were not read yet; anywhere without it.
+    within: Option<Within>,
+}
+
+/// Where files may lie: below a directory, or where these are, which were read for something else already.
+#[derive(Debug)]
+pub(super) struct Within {
+    /// The directory, without symbolic links in its path.
+    below: PathBuf,
+    also: Vec<(Kind, PathBuf)>,
+}
+
+impl Within {
+    /// Files below `below`, which has no symbolic links in its path, and those of `also` for what they are: what is wrong in
+    /// a file of principals is shown with its text, and a private key must not be read as one.
+    pub(super) const fn new(below: PathBuf, also: Vec<(Kind, PathBuf)>) -> Self {
+        Self { below, also }
+    }
+
+    /// Whether a file of this kind lies there, wherever symbolic links lead.
+    ///
+    /// # Errors
+    /// Why it may not be read, as a message.
+    pub(super) fn check(&self, kind: Kind, path: &Path) -> Result<(), String> {
+        if self.also.iter().any(|(known, also)| *known == kind && also == path) {
+            return Ok(());
+        }
+        let real = path.canonicalize().map_err(|error| error.to_string())?;
+        if real.starts_with(&self.below) {
+            return Ok(());
+        }
+        Err(format!("it lies outside of `{}`, and the live policy does not name it", self.below.display()))
+    }
 }
 
 impl Seen {
@@ -87,7 +120,12 @@ impl Seen {
             let digest = digest_of_people(&bytes);
             (path, (bytes, digest))
         };
-        Self { people: people.into_iter().map(digested).collect(), small: Some(small) }
+        Self { people: people.into_iter().map(digested).collect(), small: Some(small), within: None }
+    }
+
+    /// Nothing yet, and no file from elsewhere is to be read.
+    pub(super) fn nothing_but(within: Within) -> Self {
+        Self { within: Some(within), ..Self::default() }
     }
 
     /// Whether no other file is to be read.
@@ -122,18 +160,19 @@ pub(super) struct Named {
     read: RefCell<BTreeMap<PathBuf, Vec<u8>>>,
     /// What is read in place of files, where nothing else is.
     kept: Option<BTreeMap<PathBuf, Vec<u8>>>,
+    within: Option<Within>,
     people: BTreeMap<PathBuf, Digest>,
 }
 
 impl Named {
     /// `directories` is where relative paths of each document start.
     pub(super) fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
-        Self { directories, read: RefCell::default(), kept: None, people: BTreeMap::new() }
+        Self { directories, read: RefCell::default(), kept: None, within: None, people: BTreeMap::new() }
     }
 
     /// The same, where some were read already.
     pub(super) fn of(directories: HashMap<SourceId, PathBuf>, seen: &mut Seen) -> Self {
-        Self { kept: seen.small.take(), ..Self::new(directories) }
+        Self { kept: seen.small.take(), within: seen.within.take(), ..Self::new(directories) }
     }
 
     fn path(&self, name: &Located<String>) -> PathBuf {
@@ -152,7 +191,10 @@ impl Named {
         }
         let bytes = match &self.kept {
             Some(kept) => kept.get(&path).cloned().ok_or(NOT_KEPT)?,
-            None => file::read(&path, file::MAX_SECRET)?,
+            None => {
+                self.check(Kind::Named, &path)?;
+                file::read(&path, file::MAX_SECRET)?
+            }
         };
         self.read.borrow_mut().insert(path, bytes.clone());
         Ok(bytes)
@@ -185,6 +227,7 @@ impl Named {
             if self.kept.is_some() {
                 return Err(NOT_KEPT.to_owned());
             }
+            self.check(Kind::People, path)?;
             file::read(path, MOST_OF_PEOPLE).map(|bytes| (digest_of_people(&bytes), bytes))
         };
         let (digest, bytes) = match seen.map_or_else(read, |(bytes, digest)| Ok((digest, bytes))) {
@@ -198,6 +241,11 @@ impl Named {
         };
         self.people.insert(path.to_owned(), digest);
         file::add_document(path, bytes, report)
+    }
+
+    /// Whether a file of this kind may be read.
+    fn check(&self, kind: Kind, path: &Path) -> Result<(), String> {
+        self.within.as_ref().map_or(Ok(()), |within| within.check(kind, path))
     }
 
     /// What was read.

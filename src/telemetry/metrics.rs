@@ -75,6 +75,9 @@ pub(super) struct Metrics {
     pub(super) stale: Gauge,
     /// Last good documents that could not be written.
     pub(super) last_good_failed: Counter,
+    /// Whether requests are judged by a candidate, too.
+    pub(super) candidate_running: Gauge,
+    candidate_requests: Family<Named, Counter>,
     reload_took: Histogram,
     keys_fetched_at: Family<Named, Gauge>,
     keys_failed: Family<Named, Counter>,
@@ -132,6 +135,8 @@ impl Metrics {
             rolled_back: Gauge::default(),
             stale: Gauge::default(),
             last_good_failed: Counter::default(),
+            candidate_running: Gauge::default(),
+            candidate_requests: Family::default(),
             reload_took: Histogram::new(RELOAD_SECONDS),
             keys_fetched_at: Family::default(),
             keys_failed: Family::default(),
@@ -209,6 +214,10 @@ impl Metrics {
         all.register("policy_stale", help, self.stale.clone());
         let help = "Last good documents that could not be written";
         all.register("last_good_failed", help, self.last_good_failed.clone());
+        let help = "Whether requests are judged by a candidate policy, too";
+        all.register("candidate_running", help, self.candidate_running.clone());
+        let help = "Requests by what a candidate policy says of them";
+        all.register("candidate_requests", help, self.candidate_requests.clone());
         let (help, took) = ("From a change that was noticed to the policy that decides", self.reload_took.clone());
         all.register_with_unit("reload_duration", help, Unit::Seconds, took);
         let (help, at) = ("When an issuer's keys were last fetched", self.keys_fetched_at.clone());
@@ -294,6 +303,10 @@ impl Metrics {
         self.serial.set(signed(serial));
         self.loaded_at.set(signed(at));
         self.reloads.get_or_create(&Named::of("outcome", "rolled_back")).inc();
+    }
+
+    pub(super) fn candidate_request(&self, outcome: &'static str) {
+        self.candidate_requests.get_or_create(&Named::of("outcome", outcome)).inc();
     }
 
     pub(super) fn reload_took(&self, duration: Duration) {

@@ -129,6 +129,16 @@ impl Telemetry {
         self.metrics.stale.set(i64::from(is));
     }
 
+    /// Whether requests are judged by a candidate policy, too.
+    pub fn candidate_running(&self, is: bool) {
+        self.metrics.candidate_running.set(i64::from(is));
+    }
+
+    /// What a candidate policy says of one request: a word of a closed list.
+    pub fn candidate_request(&self, outcome: &'static str) {
+        self.metrics.candidate_request(outcome);
+    }
+
     /// The last good documents could not be written.
     pub fn last_good_failed(&self) {
         self.metrics.last_good_failed.inc();

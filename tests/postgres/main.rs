@@ -10,6 +10,7 @@ mod postgres;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod candidate;
 mod changes;
 mod examples;
 mod first;

@@ -126,7 +126,7 @@ impl Reader<'_> {
 fn live_answers_of_all_pages_are_as_it_says() {
     let backend = Backend::hello();
     let mut setup = Setup::before(&backend);
-    setup.more = "revoked: {store: store.yaml}\n".to_owned();
+    setup.more = "revoked: {store: store.yaml}\nshadow: {candidates: candidates}\n".to_owned();
     let gateway = setup.start();
     gateway.ask(get("/things/1", &token("olga")));
     let document = gateway.admin("GET", "/openapi.json", "").json();
@@ -189,6 +189,35 @@ fn live_answers_of_all_pages_are_as_it_says() {
         let said = reader.call("GET", page, "", 200).to_string();
         assert!(said.contains("\"rolled_back\":"), "{page}: {said}");
     }
+    // A candidate that differs, one that is broken, and none.
+    let grants = std::fs::read_to_string(gateway.file("grants.yaml")).unwrap();
+    for (name, routes) in
+        [("next", &*routes.replace("gate_only: true", "public: true")), ("broken", "version: 1\nbogus: 1\n")]
+    {
+        std::fs::create_dir_all(gateway.file("candidates").join(name)).unwrap();
+        std::fs::write(gateway.file("candidates").join(name).join("routes.yaml"), routes).unwrap();
+        std::fs::write(gateway.file("candidates").join(name).join("grants.yaml"), &grants).unwrap();
+    }
+    for (method, page, expected) in [
+        ("GET", "/shadow", 200),
+        ("POST", "/shadow?candidate=next", 200),
+        ("POST", "/shadow?candidate=broken", 422),
+        ("POST", "/shadow?candidate=nothing", 404),
+        ("POST", "/shadow?candidate=../next", 400),
+        ("POST", "/shadow", 400),
+    ] {
+        reader.call(method, page, "", expected);
+    }
+    gateway.ask(get("/lobby", ""));
+    until(|| reader.call("GET", "/shadow", "", 200)["allowed"][0]["requests"] == json!(1), "judged");
+    for (method, page, expected) in [
+        ("GET", "/shadow?x=1", 400),
+        ("DELETE", "/shadow?x=1", 400),
+        ("DELETE", "/shadow", 200),
+        ("GET", "/shadow", 200),
+    ] {
+        reader.call(method, page, "", expected);
+    }
     for (method, page) in [
         ("POST", "/reload"),
         ("GET", "/revoked"),
@@ -198,6 +227,9 @@ fn live_answers_of_all_pages_are_as_it_says() {
         ("GET", "/report"),
         ("GET", "/history"),
         ("POST", "/rollback"),
+        ("GET", "/shadow"),
+        ("POST", "/shadow"),
+        ("DELETE", "/shadow"),
     ] {
         let answer = reader.ask(method, page, "", "");
         reader.holds(method, page, &answer, 401);

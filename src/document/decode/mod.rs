@@ -14,6 +14,7 @@ mod reload;
 mod revoked;
 mod routes;
 mod scalar;
+mod shadow;
 mod term;
 mod traces;
 mod upstream;

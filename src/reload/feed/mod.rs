@@ -24,7 +24,7 @@ use crate::source::postgres::{self, Database, Fault, OnStale};
 
 pub use keep::keep;
 pub use publish::Fed;
-pub(super) use publish::{alike, begin, fill, publish};
+pub(super) use publish::{alike, begin, fill, publish, with_rows};
 
 use store::{Few, Rows, Store};
 

@@ -162,6 +162,28 @@ pub(in crate::reload) fn alike(fed: &mut [Fed], [live, next]: [&Domains; 2]) -> 
     [live, next]
 }
 
+/// Compiled documents with the rows of now, as these are shown: none where they are too old. `None` if the rows are not to be
+/// had.
+pub(in crate::reload) fn with_rows(fed: &mut [Fed], domains: &Domains) -> Option<Domains> {
+    let mut domains = domains.clone();
+    for one in fed {
+        loop {
+            let feed = Arc::clone(&one.feed);
+            let state = feed.lock();
+            // What was left out because of other rows is known only by putting all of them in.
+            if one.catch_up(&state) && !one.mend {
+                let shown = if state.withheld { one.whole.withhold() } else { one.whole.clone() };
+                let (id, _) = domains.find(feed.domain())?;
+                domains = domains.with(id, shown);
+                break;
+            }
+            drop(state);
+            *one = Fed::new(&feed, one.own.clone(), &mut Report::new())?;
+        }
+    }
+    Some(domains)
+}
+
 /// Publishes compiled documents with the rows of now, and returns their serial. If rows have changed since these were
 /// put in, the changes come first, so that nothing that was taken away is back even for a moment.
 pub(in crate::reload) async fn publish(
