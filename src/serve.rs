@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{Admin, Calls};
 use crate::config::Config;
 use crate::proxy::Gateway;
+use crate::proxy::objects::Objects;
+use crate::reload::objects::LookUps;
 use crate::reload::revoked::Keeper;
 use crate::reload::{self, Handle, Reloader, Trigger};
 use crate::snapshot::{Live, Snapshot};
@@ -143,12 +145,13 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
     );
     let (wake, woken) = mpsc::channel(WAKES);
     let assertions = Arc::new(AssertionKey::generate().map_err(std::io::Error::other)?);
+    let objects = LookUps::new(feeds.iter().map(|feed| feed.database()), Arc::clone(&telemetry));
     let gateway = Gateway::new(
         &live,
         Arc::clone(&verifier),
         Arc::clone(&assertions),
         Arc::clone(&telemetry),
-        wake,
+        (wake, Arc::clone(&objects) as Arc<dyn Objects>),
         config.settings,
     );
     let (drain, draining) = watch::channel(false);
@@ -188,6 +191,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         reloader,
         keeper,
         feeds,
+        objects,
         gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),

@@ -6,6 +6,7 @@ mod credentials;
 mod explain;
 mod facts;
 mod judge;
+mod objects;
 mod origin;
 mod own;
 mod permit;
@@ -36,6 +37,7 @@ pub use credentials::Carrier;
 pub use explain::explain;
 pub use facts::RequestFacts;
 pub use judge::{admits, member};
+pub use objects::{Attributes, Given, Wanted};
 pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
 pub use redirect::redirect;
@@ -75,6 +77,18 @@ pub enum Verdict {
     FormNeeded {
         /// The head, to be judged once more.
         head: Parts,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
+    /// It cannot be judged before the object that it is about was looked up: everything before has passed, and
+    /// [`authorize_with_objects`] judges the whole.
+    ObjectNeeded {
+        /// The head, to be judged once more.
+        head: Parts,
+        /// The form in its body, if that was read.
+        form: Option<Bytes>,
+        /// The object.
+        wanted: Wanted,
         /// What is known of it so far.
         grounds: Grounds,
     },
@@ -118,13 +132,13 @@ pub fn authorize(
     head: Parts,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, (verifier, Effort::Verify), head, None, environment).settled()
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, None, &[]), environment).settled()
 }
 
 /// Judges one request head as [`authorize`] does, as far as that takes no signature: who sends a token that nobody
 /// remembers may have to wait for a turn to have it verified.
 pub fn recall(snapshot: &Arc<Snapshot>, verifier: &impl Verify, head: Parts, environment: Environment<'_>) -> Recalled {
-    authorize_with(snapshot, (verifier, Effort::Recall), head, None, environment)
+    authorize_with(snapshot, (verifier, Effort::Recall), (head, None, &[]), environment)
 }
 
 /// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since
@@ -136,7 +150,18 @@ pub fn authorize_form(
     form: Bytes,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, (verifier, Effort::Verify), head, Some(form), environment).settled()
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, Some(form), &[]), environment).settled()
+}
+
+/// Judges one request with what was looked up of objects, and with its form if that was read: all of it, from the
+/// beginning. What was found counts for no other object than the one that was asked for.
+pub fn authorize_with_objects(
+    snapshot: &Arc<Snapshot>,
+    verifier: &impl Verify,
+    (head, form, given): (Parts, Option<Bytes>, &[Given]),
+    environment: Environment<'_>,
+) -> Verdict {
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, form, given), environment).settled()
 }
 
 /// What a token may cost.
@@ -163,8 +188,7 @@ impl Recalled {
 fn authorize_with(
     snapshot: &Arc<Snapshot>,
     (verifier, effort): (&impl Verify, Effort),
-    mut head: Parts,
-    form: Option<Bytes>,
+    (mut head, form, given): (Parts, Option<Bytes>, &[Given]),
     environment: Environment<'_>,
 ) -> Recalled {
     let mut grounds = Grounds::none(snapshot);
@@ -193,13 +217,13 @@ fn authorize_with(
         None => Body::None,
     };
     let judged = target::check_scheme(&head, environment)
-        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body), &mut grounds));
+        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (&head, body, given), &mut grounds));
     let judged = shadow::watch(judged, &mut grounds);
     let judged = judged.and_then(|outcome| match outcome {
         // Nobody would know how to read what follows if it were forwarded as a plain GET.
         Outcome::Permitted if grounds.websocket => Ok(outcome),
         // It is judged again, as a whole.
-        Outcome::Unverified => Ok(outcome),
+        Outcome::Unverified | Outcome::ObjectNeeded(_) => Ok(outcome),
         _ if websocket::is_extended_connect(&head) => {
             Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
         }
@@ -208,7 +232,11 @@ fn authorize_with(
     let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
     Recalled::Judged(match settled {
         Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
-        Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
+        Ok(Outcome::Permitted) => {
+            grounds.objects = given.to_vec();
+            Verdict::Permitted(Permitted::new(head, form, grounds))
+        }
+        Ok(Outcome::ObjectNeeded(wanted)) => Verdict::ObjectNeeded { head, form, wanted, grounds },
         Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
         Ok(Outcome::Answered(mut answer)) => {
             if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
@@ -222,12 +250,13 @@ fn authorize_with(
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
 /// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole
-/// body, if there is one. `Some` is what the gateway would answer itself.
+/// body, if there is one; `given` are the objects that have to be looked up otherwise. `Some` is what the gateway would answer itself.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
     mut head: Parts,
     body: Option<&[u8]>,
+    given: &[Given],
 ) -> (Grounds, Result<Option<Answer>, Refusal>) {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, _: &Application, _: &Host<'_>| {
@@ -238,11 +267,14 @@ pub fn simulate(
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     // There is no connection: a gate that asks for a certificate is taken to have seen it.
-    let judged = judge(snapshot, (identify, current), None, (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
+    let body = body.map_or(Body::None, Body::Read);
+    let judged = judge(snapshot, (identify, current), None, (&head, body, given), &mut grounds);
     let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
         Outcome::Answered(answer) => Ok(Some(answer)),
+        // There is no database to ask.
+        Outcome::ObjectNeeded(_) => Err(objects::not_looked_up()),
         // What was read is never asked for, and who asks is known.
         Outcome::FormNeeded | Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
     });

@@ -12,11 +12,14 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use http::request::Parts;
+use tokio::task::spawn_local;
 
 use super::body::Held;
-use crate::pep::{self, Refusal, Standing};
+use super::objects::Objects;
+use crate::pep::{self, Given, Refusal, Standing, Wanted};
 use crate::snapshot::Snapshot;
 use crate::token::Verifier;
 
@@ -46,6 +49,8 @@ impl Running {
             refusal: RefCell::new(None),
             waiting: Cell::new(None),
             answer: RefCell::default(),
+            again: Cell::new(Again::No),
+            fresh: RefCell::new(None),
         });
         all.push(Rc::clone(&exchange));
         Place { running: Rc::clone(self), exchange }
@@ -65,6 +70,29 @@ impl Running {
             exchange.cut(refusal).then_some(())
         });
         judged.count()
+    }
+
+    /// Looks up again what exchanges are about that may last for ever, once it is not believed any more. They are judged by
+    /// the answer, or by there being none, at the next look.
+    pub(super) fn look_up_again(&self, objects: &Arc<dyn Objects>) {
+        if self.lasting.get() == 0 {
+            return;
+        }
+        for exchange in self.all.borrow().iter().filter(|exchange| exchange.is_outdated()) {
+            exchange.again.set(Again::Underway);
+            let wanted: Vec<Wanted> = exchange.standing.objects().iter().map(|given| given.wanted.clone()).collect();
+            let (exchange, objects) = (Rc::downgrade(exchange), Arc::clone(objects));
+            spawn_local(async move {
+                let mut found = Vec::with_capacity(wanted.len());
+                for one in wanted {
+                    found.push(objects.look_up(one).await);
+                }
+                if let Some(exchange) = exchange.upgrade() {
+                    exchange.fresh.replace(Some(found));
+                    exchange.again.set(Again::Done);
+                }
+            });
+        }
     }
 
     /// Ends the tunnels, which would not end by themselves: all others come to their ends.
@@ -112,6 +140,19 @@ struct Exchange {
     waiting: Cell<Option<Waker>>,
     /// The answer, while it is being sent.
     answer: RefCell<Weak<Held>>,
+    /// Whether what it is about is looked up again.
+    again: Cell<Again>,
+    /// What was found when that was done last.
+    fresh: RefCell<Option<Vec<Given>>>,
+}
+
+/// How far looking up again what an exchange is about has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    Underway,
+    /// There is an answer, and the exchange was not judged by it yet.
+    Done,
 }
 
 impl Exchange {
@@ -123,9 +164,11 @@ impl Exchange {
         now: u64,
     ) -> Result<(), Refusal> {
         let standing = &self.standing;
+        let fresh = self.fresh.borrow();
+        let given = fresh.as_deref().unwrap_or(standing.objects());
         if !self.lasts.get() {
             return match standing.token().filter(|_| revoked) {
-                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now),
+                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now, given),
                 Some(token) => pep::judge_again(snapshot, verifier.issuers(), token, now),
                 None => Ok(()),
             };
@@ -133,10 +176,22 @@ impl Exchange {
         let expired = standing.expires(verifier).is_some_and(|at| now >= at);
         let expires = expired && !self.has_expired.replace(expired);
         let state = pep::state_of(snapshot);
-        if self.judged_in.replace(state) == state && !revoked && !expires {
+        let found = self.again.get() == Again::Done;
+        if found {
+            self.again.set(Again::No);
+        }
+        if self.judged_in.replace(state) == state && !revoked && !expires && !found {
             return Ok(());
         }
-        standing.judge(snapshot, verifier, now)
+        standing.judge(snapshot, verifier, now, given)
+    }
+
+    /// Whether what it is about is to be looked up again: nothing says that an object has changed.
+    fn is_outdated(&self) -> bool {
+        let fresh = self.fresh.borrow();
+        let given = fresh.as_deref().unwrap_or(self.standing.objects());
+        let over = |given: &Given| given.until.is_some_and(|until| until <= Instant::now());
+        self.lasts.get() && !self.is_cut.get() && self.again.get() == Again::No && given.iter().any(over)
     }
 
     /// Whether it ran until now.

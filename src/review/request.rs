@@ -197,7 +197,7 @@ impl Request {
             Asker::Nobody => None,
             Asker::Bearer(id, claims) => Some(policy.bearer(application, id, claims)?),
         };
-        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?, self.body().as_deref());
+        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?, self.body().as_deref(), &[]);
         let (answer, refusal) = match judged {
             Ok(answer) => (answer, None),
             Err(refusal) => (None, Some(refusal)),

@@ -93,6 +93,7 @@ pub(super) struct Metrics {
     pub(super) tunnel_out: Counter,
     keys_age: Family<Named, Gauge>,
     grants_age: Family<Named, Gauge>,
+    object_lookups: Family<Named, Counter>,
     token_lookups: Family<Named, Counter>,
     token_entries: Gauge,
 }
@@ -145,6 +146,7 @@ impl Metrics {
             tunnel_bytes,
             keys_age: Family::default(),
             grants_age: Family::default(),
+            object_lookups: Family::default(),
             token_lookups: Family::default(),
             token_entries: Gauge::default(),
         };
@@ -226,6 +228,7 @@ impl Metrics {
         all.register_with_unit("keys_age", help, Unit::Seconds, age);
         let (help, age) = ("Since a domain's rows were known to be those of its database", self.grants_age.clone());
         all.register_with_unit("grants_age", help, Unit::Seconds, age);
+        all.register("object_lookups", "Look-ups of objects by outcome", self.object_lookups.clone());
         all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());
         all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
@@ -237,6 +240,10 @@ impl Metrics {
 
     pub(super) fn certificate_ends(&self, file: &str, at: u64) {
         self.certificate_ends.get_or_create(&Named::of("file", file)).set(signed(at));
+    }
+
+    pub(super) fn object_looked_up(&self, outcome: &'static str) {
+        self.object_lookups.get_or_create(&Named::of("outcome", outcome)).inc();
     }
 
     pub(super) fn head_rejected(&self, cause: &'static str) {

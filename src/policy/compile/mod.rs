@@ -270,6 +270,12 @@ impl Builder {
     }
 
     fn objects(&mut self, document: &GrantsDocument, report: &mut Report) {
+        for looked_up in &document.looked_up {
+            let kind = self.kind(&looked_up.kind);
+            self.domain.looked_up.insert(kind);
+            let attributes = looked_up.attributes.iter().map(|attribute| self.domain.attributes.intern(attribute));
+            self.carried.entry(kind).or_default().extend(attributes);
+        }
         for (name, attributes) in &document.objects {
             let Some((kind, key)) =
                 name.value.split_once(':').filter(|(kind, key)| !kind.is_empty() && !key.is_empty())
@@ -279,6 +285,13 @@ impl Builder {
                 continue;
             };
             let mut object = Object::default();
+            if document.looked_up.iter().any(|looked_up| looked_up.kind == kind) {
+                let message = format!("objects of kind `{kind}` are looked up in a database, so none may stand here");
+                report
+                    .error("ambiguous_object", name.place, message)
+                    .help("remove it, or the kind from `objects` of `postgres` in gateway.yaml");
+                continue;
+            }
             let kind = self.kind(kind);
             for (attribute, value) in attributes {
                 let id = super::domain::AttributeId(self.domain.attributes.intern(&attribute.value));
@@ -311,7 +324,7 @@ impl Builder {
 }
 
 /// The texts of a constant that may name scopes: of a list, each element.
-fn scalars(literal: &Literal) -> Vec<String> {
+pub(super) fn scalars(literal: &Literal) -> Vec<String> {
     match literal {
         Literal::Bool(value) => vec![value.to_string()],
         Literal::Int(value) => vec![value.to_string()],

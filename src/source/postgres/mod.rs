@@ -6,6 +6,7 @@
 //! transactions, so that no change is missed whatever the order of commits, and clocks play no part.
 
 mod connect;
+mod objects;
 mod rows;
 pub mod schema;
 mod session;
@@ -18,6 +19,7 @@ use rustls::ClientConfig;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+pub use objects::{Answer, Finder, Kind};
 pub use rows::{Lines, id_of};
 pub use session::{All, Changes, Session, read_all};
 
@@ -30,6 +32,8 @@ pub struct Database {
     pub address: Address,
     /// What is asked.
     pub queries: Queries,
+    /// Kinds of objects that are looked up one by one.
+    pub kinds: Vec<Kind>,
     /// The channel on which the database tells of changes.
     pub notify: Option<String>,
     /// How often and how long.
