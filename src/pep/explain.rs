@@ -19,9 +19,7 @@ pub fn explain(
     snapshot: &Snapshot,
     origins: &[Origins],
     caller: &Verified,
-    head: &Parts,
-    body: Option<&[u8]>,
-    given: &[Given],
+    (head, body, given): (&Parts, Option<&[u8]>, &[Given]),
 ) -> Option<Explanation> {
     let host = target::host(head).ok()?;
     let application = snapshot.routes.application(&host)?;

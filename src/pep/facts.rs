@@ -51,7 +51,13 @@ impl<'r> RequestFacts<'r> {
         let merges = backend.dialect.form_overrides_query();
         let foreign = rules.form_names().filter(|name| merges && !rules.query_names().any(|read| read == *name));
         query::check(query, rules.query_names(), foreign)?;
-        Ok(Self { path, parameters: Parameters::read(query, rules.query_names()), fields: None, headers, supplied: None })
+        Ok(Self {
+            path,
+            parameters: Parameters::read(query, rules.query_names()),
+            fields: None,
+            headers,
+            supplied: None,
+        })
     }
 
     /// Takes in a form, too.

@@ -119,7 +119,16 @@ impl Standing {
             Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
         let token = Some((Arc::clone(token), Carrier::Authorization));
         let head = Request::new(()).into_parts().0;
-        Self { head, form: None, objects: Vec::new(), surroundings, token, websocket: false, watched: false, state: (1, 0) }
+        Self {
+            head,
+            form: None,
+            objects: Vec::new(),
+            surroundings,
+            token,
+            websocket: false,
+            watched: false,
+            state: (1, 0),
+        }
     }
 
     /// The serial of the policy that let it in, and how often its principals had changed.
@@ -221,9 +230,7 @@ impl Standing {
             // Its token was verified.
             Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
             // The policy asks for an object by now that nobody has looked up.
-            Outcome::ObjectNeeded(_) => {
-                shadow::watch(Err(objects::not_looked_up()), &mut grounds).map(|_| grounds)
-            }
+            Outcome::ObjectNeeded(_) => shadow::watch(Err(objects::not_looked_up()), &mut grounds).map(|_| grounds),
             // The policy reads a body by now that went on unread.
             Outcome::FormNeeded => {
                 shadow::watch(Err(Refusal::about(Reason::ScopeMissing, "form")), &mut grounds).map(|_| grounds)

@@ -51,11 +51,9 @@ impl Denial {
     pub fn code<'r>(&self, rules: &'r Rules) -> &'r str {
         match self.subject {
             Subject::Code(code) => rules.code(code),
-            Subject::Principal
-            | Subject::Scope(_)
-            | Subject::Flag(_)
-            | Subject::Right { .. }
-            | Subject::Object(_) => self.reason.code(),
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Right { .. } | Subject::Object(_) => {
+                self.reason.code()
+            }
         }
     }
 
@@ -63,11 +61,7 @@ impl Denial {
     pub fn right<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         match self.subject {
             Subject::Right { right, .. } => Some(domain.right_name(right)),
-            Subject::Principal
-            | Subject::Scope(_)
-            | Subject::Flag(_)
-            | Subject::Object(_)
-            | Subject::Code(_) => None,
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Object(_) | Subject::Code(_) => None,
         }
     }
 
@@ -75,11 +69,7 @@ impl Denial {
     pub fn scope<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         match self.subject {
             Subject::Right { at, .. } => Some(domain.scope_name(at)),
-            Subject::Principal
-            | Subject::Scope(_)
-            | Subject::Flag(_)
-            | Subject::Object(_)
-            | Subject::Code(_) => None,
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Object(_) | Subject::Code(_) => None,
         }
     }
 

@@ -130,7 +130,19 @@ impl Gateway {
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let (live, shares) = (Arc::clone(live), Arc::default());
-        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet, objects })
+        Arc::new(Self {
+            live,
+            verifier,
+            assertions,
+            telemetry,
+            wake,
+            settings,
+            seats,
+            shares,
+            limiters,
+            fleet,
+            objects,
+        })
     }
 
     /// What is known of the upstreams.

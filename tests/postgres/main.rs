@@ -14,6 +14,7 @@ mod changes;
 mod examples;
 mod first;
 mod loss;
+mod objects;
 mod own;
 
 use std::sync::OnceLock;

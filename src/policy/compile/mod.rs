@@ -15,6 +15,7 @@ mod grants;
 mod implications;
 mod members;
 mod never;
+mod objects;
 mod operand;
 mod requirement;
 mod reserved;
@@ -28,7 +29,7 @@ mod values;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, Object, RightId, ScopeId};
+use super::domain::{Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, RightId, ScopeId};
 use super::hierarchy::{Interval, number};
 use super::origins::Origins;
 use super::people::{People, Tables};
@@ -266,42 +267,6 @@ impl Builder {
         if !mapped && !self.tables.profiles().any(|profile| profile.flags & flag.mask() != 0) {
             let message = format!("no principal has the flag `{}`, so it forbids nothing", self.domain.flag_name(flag));
             report.warning("unknown_flag", place, message).help("give it to a principal or group, or remove the term");
-        }
-    }
-
-    fn objects(&mut self, document: &GrantsDocument, report: &mut Report) {
-        for looked_up in &document.looked_up {
-            let kind = self.kind(&looked_up.kind);
-            self.domain.looked_up.insert(kind);
-            let attributes = looked_up.attributes.iter().map(|attribute| self.domain.attributes.intern(attribute));
-            self.carried.entry(kind).or_default().extend(attributes);
-        }
-        for (name, attributes) in &document.objects {
-            let Some((kind, key)) =
-                name.value.split_once(':').filter(|(kind, key)| !kind.is_empty() && !key.is_empty())
-            else {
-                let message = format!("`{}` is no name for an object", name.value);
-                report.error("bad_name", name.place, message).help("write `KIND:KEY`, such as `officer:1001`");
-                continue;
-            };
-            let mut object = Object::default();
-            if document.looked_up.iter().any(|looked_up| looked_up.kind == kind) {
-                let message = format!("objects of kind `{kind}` are looked up in a database, so none may stand here");
-                report
-                    .error("ambiguous_object", name.place, message)
-                    .help("remove it, or the kind from `objects` of `postgres` in gateway.yaml");
-                continue;
-            }
-            let kind = self.kind(kind);
-            for (attribute, value) in attributes {
-                let id = super::domain::AttributeId(self.domain.attributes.intern(&attribute.value));
-                let texts = scalars(value).into_iter().map(String::into_boxed_str).collect();
-                object.attributes.push((id, Attribute { value: value.clone(), texts }));
-                self.note(kind, id.0, value, attribute.place);
-            }
-            self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
-            self.domain.folded_objects.entry(kind).or_default().insert(key);
-            self.domain.objects.entry(kind).or_default().insert(key.into(), object);
         }
     }
 

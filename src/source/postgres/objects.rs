@@ -74,7 +74,8 @@ impl Finder {
     /// What was refused, or took too long.
     pub async fn open(database: Arc<Database>) -> Result<Self, Fault> {
         let (client, mut connection) = connect::connect(&database.address, database.pace.connect).await?;
-        let driver = tokio::spawn(async move { while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {} });
+        let driver =
+            tokio::spawn(async move { while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {} });
         let longest = database.kinds.iter().map(|kind| kind.wait).max().unwrap_or_default().as_millis();
         let settings = format!(
             "SET default_transaction_read_only = on; SET statement_timeout = {longest}; SET lock_timeout = {longest}; \
@@ -101,7 +102,9 @@ impl Finder {
     /// Why the connection cannot be used any more.
     pub async fn find(&mut self, number: usize, key: &str) -> Result<Answer, Fault> {
         let database = Arc::clone(&self.database);
-        let Some(kind) = database.kinds.get(number) else { return Ok(Answer::Bad(Fault::new("there is no such kind"))) };
+        let Some(kind) = database.kinds.get(number) else {
+            return Ok(Answer::Bad(Fault::new("there is no such kind")));
+        };
         let patience = kind.wait.saturating_add(GRACE);
         match timeout(patience, self.ask((number, kind), key)).await {
             Err(_) => Err(Fault::late("an answer", patience)),
@@ -191,7 +194,9 @@ fn value(row: &Row, number: usize) -> Result<Option<Literal>, Fault> {
                 Some(Literal::List(list.into_iter().map(Literal::Text).collect()))
             }
         },
-        ref other => return Err(Fault::new(format!("it is of type `{other}`; cast it to text, text[], bigint or boolean"))),
+        ref other => {
+            return Err(Fault::new(format!("it is of type `{other}`; cast it to text, text[], bigint or boolean")));
+        }
     })
 }
 
