@@ -105,6 +105,8 @@ mod tests {
         principals: [{id: p, tenant: t, oid: 00000000-0000-0000-0000-000000000001, flags: [f], grants: [a]}]\n";
     const TENANT: Guid = Guid(7);
 
+    type Row = Vec<(Box<str>, Literal)>;
+
     struct Asked(Option<Supplied>);
 
     impl Facts for Asked {
@@ -170,7 +172,7 @@ mod tests {
     }
 
     /// Rules of every form, and what they permit: with these attributes they do.
-    fn forms() -> Vec<(&'static str, Vec<(Box<str>, Literal)>)> {
+    fn forms() -> Vec<(&'static str, Row)> {
         let text = |name: &str, value: &str| (name.into(), Literal::Text(value.into()));
         let crew = |names: &[&str]| {
             let names = names.iter().map(|name| Literal::Text((*name).to_owned()));

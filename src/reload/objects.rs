@@ -253,3 +253,137 @@ impl Drop for Place<'_> {
 const RETRY: Duration = Duration::from_millis(100);
 /// No longer than this.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Literal;
+    use crate::source::postgres::{Address, OnStale, Pace, schema};
+
+    const WAIT: Duration = Duration::from_millis(300);
+
+    fn look_ups(ttl: Duration, most: u64) -> Arc<LookUps> {
+        let short = Duration::from_secs(1);
+        let kind = |name: &str| Kind {
+            name: name.into(),
+            query: String::new(),
+            attributes: vec!["place".into()],
+            ttl,
+            wait: WAIT,
+            most,
+        };
+        let database = Arc::new(Database {
+            domain: "app".into(),
+            address: Address::parse("postgres://127.0.0.1:9/x", (false, None), false).unwrap(),
+            queries: schema::queries(),
+            kinds: vec![kind("ship"), kind("officer")],
+            notify: None,
+            pace: Pace {
+                poll: short,
+                reconcile: short,
+                max_staleness: short,
+                connect: short,
+                statement: short,
+                load: short,
+                start: short,
+            },
+            on_stale: OnStale::Serve,
+        });
+        LookUps::new([&database].into_iter(), Telemetry::new("0", false))
+    }
+
+    async fn look_up(of: &LookUps, kind: &str, key: &str) -> Result<Attributes, Missed> {
+        of.look_up(Wanted { domain: "app".into(), kind: kind.into(), key: key.into() }).await.found
+    }
+
+    fn north(ttl: Duration) -> Known {
+        let attributes = [("place".into(), Literal::Text("north".into()))];
+        Known { found: Ok(attributes.into()), until: Some(Instant::now() + ttl) }
+    }
+
+    /// Answers the next question, if there is one.
+    async fn answer(of: &LookUps, known: Known) -> Option<String> {
+        let source = &of.sources[0];
+        let job = timeout(WAIT / 10, async { source.queue.lock().await.recv().await }).await.ok()??;
+        let key = format!("{}:{}", source.shelves[job.number].kind.name, job.key);
+        source.end(job, Some(known));
+        Some(key)
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_are_one_question_and_its_answer_is_remembered() {
+        let ttl = Duration::from_secs(60);
+        let of = look_ups(ttl, 10);
+        let asking = async { tokio::join!(look_up(&of, "officer", "1"), look_up(&of, "officer", "1")) };
+        let ((one, other), asked) = tokio::join!(asking, answer(&of, north(ttl)));
+        assert!(one.is_ok() && other.is_ok());
+        assert_eq!(asked.as_deref(), Some("officer:1"));
+        assert!(look_up(&of, "officer", "1").await.is_ok());
+        assert_eq!(answer(&of, north(ttl)).await, None);
+        // Of another kind it says nothing.
+        assert_eq!(look_up(&of, "ship", "1").await.err(), Some(Missed::Unavailable("late")));
+        assert!(of.sources[0].waiting.load(Ordering::Acquire) == 0);
+    }
+
+    #[tokio::test]
+    async fn a_fault_is_not_remembered_and_neither_is_what_is_too_old() {
+        let of = look_ups(Duration::from_secs(60), 10);
+        for known in [Known::unavailable("bad"), north(Duration::ZERO)] {
+            for _ in 0..2 {
+                let (_, asked) = tokio::join!(look_up(&of, "officer", "1"), answer(&of, known.clone()));
+                assert_eq!(asked.as_deref(), Some("officer:1"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_longer_than_was_said_and_who_comes_later_asks_anew() {
+        let of = look_ups(Duration::from_secs(60), 10);
+        let began = Instant::now();
+        assert_eq!(look_up(&of, "officer", "1").await.err(), Some(Missed::Unavailable("late")));
+        assert!(began.elapsed() < 10 * WAIT, "{:?}", began.elapsed());
+        let second = tokio::join!(look_up(&of, "officer", "1"), async {
+            let first = answer(&of, Known::unavailable("late")).await;
+            (first, answer(&of, north(WAIT)).await)
+        });
+        assert!(second.0.is_ok(), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn of_those_who_wait_for_a_database_there_is_a_bounded_number() {
+        let of = look_ups(Duration::from_secs(60), 10);
+        let waiting: Vec<_> = (0..WAITING)
+            .map(|number| {
+                let of = Arc::clone(&of);
+                tokio::spawn(async move { look_up(&of, "officer", &number.to_string()).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(look_up(&of, "officer", "one more").await.err(), Some(Missed::Unavailable("busy")));
+        for one in waiting {
+            assert_eq!(one.await.unwrap().err(), Some(Missed::Unavailable("late")));
+        }
+        assert_eq!(of.sources[0].waiting.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_answers_are_remembered_than_there_is_room_for() {
+        let of = look_ups(Duration::from_secs(60), 10);
+        let shelf = &of.sources[0].shelves[1];
+        for number in 0..1000 {
+            shelf.known.insert(number.to_string().into(), north(WAIT));
+        }
+        shelf.known.run_pending_tasks();
+        assert!(shelf.known.entry_count() <= 10, "{}", shelf.known.entry_count());
+    }
+
+    #[tokio::test]
+    async fn without_any_connection_nobody_waits() {
+        let of = look_ups(Duration::from_secs(60), 10);
+        of.sources[0].away.store(CONNECTIONS, Ordering::Release);
+        assert_eq!(look_up(&of, "officer", "1").await.err(), Some(Missed::Unavailable("away")));
+        assert_eq!(look_up(&of, "sailor", "1").await.err(), Some(Missed::Unavailable("not_looked_up")));
+        assert_eq!(look_up(&of, "officer", &"1".repeat(KEY + 1)).await.err(), Some(Missed::Unknown("key")));
+        assert_eq!(look_up(&of, "officer", "1\0").await.err(), Some(Missed::Unknown("key")));
+    }
+}

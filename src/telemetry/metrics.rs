@@ -404,6 +404,7 @@ mod tests {
         metrics.keys_age("https://gone.example", Some(61));
         metrics.keys_age("https://gone.example", None);
         metrics.grants_age("app", 7);
+        metrics.object_looked_up("late");
         metrics.token_cache(9, 2, 7);
         metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
@@ -452,6 +453,7 @@ mod tests {
             "portcullis_exchanges_cut_total 0",
             "portcullis_keys_age_seconds{issuer=\"https://issuer.example/v2.0\"} 61",
             "portcullis_grants_age_seconds{domain=\"app\"} 7",
+            "portcullis_object_lookups_total{outcome=\"late\"} 1",
             "portcullis_token_cache_lookups_total{result=\"hit\"} 10",
             "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
             "portcullis_token_cache_entries 4",

@@ -143,8 +143,8 @@ impl Finder {
 
 /// The query with its columns in the order of the attributes behind the id, as text; two rows tell that there is not one.
 fn text(kind: &Kind) -> String {
-    let column = |name: &Box<str>| format!(", o.\"{}\"", name.replace('"', "\"\""));
-    let columns: String = kind.attributes.iter().map(column).collect();
+    let column = |name: &str| format!(", o.\"{}\"", name.replace('"', "\"\""));
+    let columns: String = kind.attributes.iter().map(|name| column(name)).collect();
     format!("SELECT o.\"id\"::text{columns} FROM ({}\n) AS o LIMIT 2", kind.query)
 }
 
