@@ -193,7 +193,10 @@ mod tests {
             ("require: [{lt: [count(object.crew), 2], reason: x}]", vec![crew(&["q"])]),
             ("require: [{eq: [count(object.crew), 0], reason: x}]", vec![crew(&[])]),
             ("scopes: {main: {from: object.place, kind: place}}\n        require: [a]", vec![text("place", "north")]),
-            ("scopes: {main: {from: object.place, kind: place, missing: root}}\n        require: [a]", vec![]),
+            (
+                "scopes: {main: {from: object.place, kind: place, missing: {node: \"place:south\"}}}\n        require: [a]",
+                vec![],
+            ),
             ("scopes: {main: {from: object.place, kind: place, missing: skip}}\n        require: [{flag: f}]", vec![]),
         ]
     }

@@ -358,7 +358,9 @@ mod tests {
                 tokio::spawn(async move { look_up(&of, "officer", &number.to_string()).await })
             })
             .collect();
-        tokio::task::yield_now().await;
+        while of.sources[0].waiting.load(Ordering::Acquire) < WAITING {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(look_up(&of, "officer", "one more").await.err(), Some(Missed::Unavailable("busy")));
         for one in waiting {
             assert_eq!(one.await.unwrap().err(), Some(Missed::Unavailable("late")));

@@ -286,6 +286,48 @@ fn a_request_that_waited_is_judged_by_the_policy_of_then() {
     }
 }
 
+#[test]
+fn a_path_that_can_be_read_in_two_ways_is_decided_by_the_objects_of_both() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = rows(server);
+    database.run("INSERT INTO officers VALUES ('7;v=1', 'north'), ('2;v=1', 'north'), ('1;v=1', 'south')");
+    let mut setup = with(&backend, &database.url(), OFFICER, "ttl: 10m, wait: 5s");
+    setup.routes = setup.routes.replace("    domain: app\n", "    domain: app\n    backend: {semicolon: true}\n");
+    let gateway = setup.start();
+    for (target, expected) in [
+        ("/officers/7;v=1", "200"),
+        ("/officers/1;v=1", "403 right_missing"),
+        ("/officers/2;v=1", "403 right_missing"),
+        ("/officers/7;v=2", "403 object_unknown"),
+        ("/officers/7", "200"),
+    ] {
+        assert_eq!(told(&gateway, target), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_stream_ends_when_a_new_policy_asks_for_an_object_that_was_not_looked_up_for_it() {
+    let Some(server) = server() else { return };
+    let backend = events();
+    let database = rows(server);
+    let mut setup = with(&backend, &database.url(), OFFICER, "ttl: 10m, wait: 5s");
+    setup.more = "reload: {gate: off}\n".to_owned();
+    let routes = setup.routes.clone();
+    let gateway = setup.start();
+    let mut client = gateway.connect();
+    client.send(get("/things/1", &token("olga")));
+    assert_eq!(client.head().unwrap().status, 200);
+    assert_eq!(client.take(14).unwrap(), b"9\r\ndata: x\n\n\r\n");
+    let path = "path: \"/things/{thing...}\"}, ";
+    assert!(routes.contains(path), "{routes}");
+    gateway
+        .replace("routes.yaml", &routes.replace(path, &format!("{path}object: {{kind: officer, key: path.thing}}, ")));
+    until(|| gateway.serial() == 2, "reloaded");
+    assert!(client.is_ended());
+    assert_eq!(asked(&database), 0);
+}
+
 /// Answers with a stream of one event that goes on until somebody ends it.
 fn events() -> Backend {
     Backend::raw(|number, mut stream, record| {

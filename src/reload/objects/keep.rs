@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -9,13 +10,13 @@ use super::{Connection, Job, Known, RETRY, RETRY_LONGEST, Source};
 use crate::policy::Missed;
 use crate::source::postgres::{Answer, Fault, Finder};
 
-/// Between two complaints about answers that count for nothing.
-const COMPLAIN_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+/// Between two complaints of one kind.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps a connection for as long as the process runs.
 pub async fn keep(connection: Connection) {
     let source = connection.0;
-    let mut failures = 0_u32;
+    let (mut failures, mut complained) = (0_u32, None);
     loop {
         let fault = match Finder::open(Arc::clone(&source.database)).await {
             Ok(finder) => {
@@ -34,7 +35,7 @@ pub async fn keep(connection: Connection) {
                 fault
             }
         };
-        if failures <= 1 {
+        if is_time_to_complain(&mut complained) {
             let database = source.database.address.to_string();
             tracing::error!(domain = source.database.domain, "objects cannot be looked up in {database}: {fault}");
         }
@@ -71,8 +72,7 @@ async fn serve(source: &Source, mut finder: Finder) -> Fault {
             Answer::None(word) => Known { found: Err(Missed::Unknown(word)), until },
             Answer::Late => Known::unavailable("late"),
             Answer::Bad(fault) => {
-                if complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
-                    complained = Some(asked);
+                if is_time_to_complain(&mut complained) {
                     let (domain, kind) = (&source.database.domain, source.shelves.get(job.number));
                     let kind = kind.map_or("", |shelf| &*shelf.kind.name);
                     tracing::error!(domain, kind, "what a database says of an object counts for nothing: {fault}");
@@ -82,6 +82,14 @@ async fn serve(source: &Source, mut finder: Finder) -> Fault {
         };
         source.end(job, Some(known));
     }
+}
+
+fn is_time_to_complain(last: &mut Option<Instant>) -> bool {
+    let is_time = last.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY);
+    if is_time {
+        *last = Some(Instant::now());
+    }
+    is_time
 }
 
 /// The next question. One connection at a time waits for it.
