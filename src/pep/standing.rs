@@ -131,6 +131,12 @@ impl Standing {
         }
     }
 
+    /// The same as if it had been judged by these objects.
+    #[cfg(test)]
+    pub(crate) fn about(self, objects: Vec<Given>) -> Self {
+        Self { objects, ..self }
+    }
+
     /// The serial of the policy that let it in, and how often its principals had changed.
     pub const fn state(&self) -> (u64, u64) {
         self.state

@@ -43,6 +43,8 @@ pub(super) async fn judge(
             // A body comes once, and what was read of it stays with the head.
             Verdict::FormNeeded { head, grounds } if !was_read => {
                 was_read = true;
+                // Reading may take longer than anything that was looked up before is believed.
+                given.clear();
                 let verdict = form::judge(worker, (head, &mut *body), grounds, environment, ledger).await;
                 // What was not read of it may still come.
                 if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {

@@ -18,6 +18,9 @@ const MOST: usize = 4;
 
 /// Whoever looks objects up.
 pub trait Objects: Send + Sync + fmt::Debug {
+    /// What is remembered of one and still believed.
+    fn recall(&self, wanted: &Wanted) -> Option<Given>;
+
     /// Looks one up. Always comes to an answer within a bounded time, be it that there is none.
     fn look_up(&self, wanted: Wanted) -> Pin<Box<dyn Future<Output = Given> + Send + '_>>;
 }
@@ -27,6 +30,10 @@ pub trait Objects: Send + Sync + fmt::Debug {
 pub struct Nobody;
 
 impl Objects for Nobody {
+    fn recall(&self, _: &Wanted) -> Option<Given> {
+        None
+    }
+
     fn look_up(&self, wanted: Wanted) -> Pin<Box<dyn Future<Output = Given> + Send + '_>> {
         let found = Err(Missed::Unavailable("not_looked_up"));
         Box::pin(std::future::ready(Given { wanted, found, until: None }))

@@ -26,7 +26,7 @@ use crate::telemetry::Telemetry;
 pub use keep::keep;
 
 /// The most requests that wait for one database; more are refused at once.
-const WAITING: usize = 1024;
+const WAITING: usize = 4096;
 /// The most bytes of a key that a database is asked for.
 const KEY: usize = 256;
 /// Connections to one database.
@@ -101,14 +101,17 @@ impl LookUps {
         self.sources.iter().flat_map(|source| (0..CONNECTIONS).map(move |_| keep(Connection(Arc::clone(source)))))
     }
 
+    /// Where such an object is looked up: the database, and the kind by its number there.
+    fn place(&self, wanted: &Wanted) -> Option<(&Source, usize, &Shelf)> {
+        let source = self.sources.iter().find(|source| *source.database.domain == *wanted.domain)?;
+        let number = source.shelves.iter().position(|shelf| *shelf.kind.name == *wanted.kind)?;
+        Some((source, number, source.shelves.get(number)?))
+    }
+
     async fn find(&self, wanted: &Wanted) -> (Known, &'static str) {
-        let named = |shelf: &Shelf| *shelf.kind.name == *wanted.kind;
-        let source = self.sources.iter().find(|source| *source.database.domain == *wanted.domain);
-        let shelf = source.and_then(|source| {
-            let number = source.shelves.iter().position(named)?;
-            Some((source, number, source.shelves.get(number)?))
-        });
-        let Some((source, number, shelf)) = shelf else { return (Known::unavailable("not_looked_up"), "failed") };
+        let Some((source, number, shelf)) = self.place(wanted) else {
+            return (Known::unavailable("not_looked_up"), "failed");
+        };
         // Longer ones are no keys, and no text of PostgreSQL has a NUL.
         if wanted.key.len() > KEY || wanted.key.contains('\0') {
             return (Known { found: Err(Missed::Unknown("key")), until: None }, "unknown");
@@ -128,6 +131,13 @@ impl LookUps {
 }
 
 impl Objects for LookUps {
+    fn recall(&self, wanted: &Wanted) -> Option<Given> {
+        let (_, _, shelf) = self.place(wanted)?;
+        let Known { found, until } = shelf.recall(&wanted.key)?;
+        self.telemetry.object_looked_up("hit");
+        Some(Given { wanted: wanted.clone(), found, until: until.map(Instant::into_std) })
+    }
+
     fn look_up(&self, wanted: Wanted) -> Pin<Box<dyn Future<Output = Given> + Send + '_>> {
         Box::pin(async move {
             let (Known { found, until }, outcome) = self.find(&wanted).await;
