@@ -7,6 +7,8 @@ mod backend;
 mod gateway;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/websocket.rs"]
+mod websocket;
 #[path = "../support/wire.rs"]
 mod wire;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::backend::{fill, read_head, say, until};
 use crate::postgres::Relay;
+use crate::websocket::{echo, echoes, handshake};
 
 const ROUTES: &str = "      - {id: officer, match: {methods: [GET], path: \"/officers/{n}\"}, \
     object: {kind: officer, key: path.n}, scopes: {main: {from: object.place, kind: place}}, require: [places]}
@@ -304,6 +305,27 @@ fn a_path_that_can_be_read_in_two_ways_is_decided_by_the_objects_of_both() {
     ] {
         assert_eq!(told(&gateway, target), expected, "{target}");
     }
+}
+
+#[test]
+fn a_websocket_ends_when_the_row_of_its_object_is_gone() {
+    let Some(server) = server() else { return };
+    let backend = echo();
+    let mut database = rows(server);
+    let gateway = with(&backend, &database.url(), OFFICER, "ttl: 500ms, wait: 5s").start();
+    let opened = |target: &str| {
+        let mut client = gateway.connect();
+        assert_eq!(client.ask(handshake(target, &token("olga"), "")).status, 101, "{target}");
+        echoes(&mut client, "hello");
+        client
+    };
+    assert_eq!(gateway.ask(handshake("/officers/2", &token("olga"), "")).verdict().1, "right_missing");
+    let (mut goes, mut stays) = (opened("/officers/1"), opened("/officers/7"));
+    database.run("DELETE FROM officers WHERE id = '1'");
+    assert!(goes.is_ended());
+    let before = asked(&database);
+    until(|| asked(&database) >= before + 2, "the other is looked up again");
+    echoes(&mut stays, "still here");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn kind(entry: &Entry, report: &mut Report) -> Option<ObjectsDocument> {
     let keys = ["query", "attributes", "ttl", "wait", "most"];
     let [query, attributes, ttl, wait, most] = fields(&entry.value, "this kind of objects", keys, report)?;
     let kind = entry.name();
-    if kind.value.is_empty() || kind.value.contains(':') {
+    if kind.value.contains(':') {
         let message = format!("`{}` is no kind of objects", kind.value);
         report.error("bad_name", kind.place, message).help("write what stands before the `:` in names of objects");
     }
@@ -197,6 +197,35 @@ mod tests {
         let others = [&queries.principals_by_id, &queries.changes, &queries.position];
         assert_eq!(queries.principals.value, "a");
         assert_eq!(others.map(|query| query.as_ref().unwrap().value.as_str()), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn kinds_of_objects_have_queries_attributes_and_bounds() {
+        let (document, report) = read(
+            "[{postgres: {domain: d, url: u, objects: {ship: {query: q, attributes: [b, a, b]}, \
+             \"to port\": {query: r, attributes: c, ttl: 100ms, wait: 10ms, most: 1}}}}]",
+        );
+        assert_eq!(report.render(), "");
+        let [ship, port] = &document.databases[0].objects[..] else { panic!() };
+        let names: Vec<_> = ship.attributes.iter().map(|attribute| attribute.value.as_str()).collect();
+        assert_eq!((ship.kind.value.as_str(), ship.query.value.as_str(), names), ("ship", "q", vec!["a", "b"]));
+        assert_eq!((ship.ttl.as_secs(), ship.wait.as_millis(), ship.most), (30, 500, 10_000));
+        assert_eq!((port.ttl.as_millis(), port.wait.as_millis(), port.most), (100, 10, 1));
+        for (objects, code) in [
+            ("{ship: {attributes: [a]}}", "missing_key"),
+            ("{ship: {query: q}}", "missing_key"),
+            ("{ship: {query: q, attributes: []}}", "empty_list"),
+            ("{ship: {query: q, attributes: [a, id]}}", "reserved_name"),
+            ("{\"ship:1\": {query: q, attributes: [a]}}", "bad_name"),
+            ("{ship: {query: q, attributes: [a], ttl: 2h}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], wait: 1m}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], most: 0}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], most: 1, x: 1}}", "unknown_key"),
+        ] {
+            let report = read(&format!("[{{postgres: {{domain: d, url: u, objects: {objects}}}}}]")).1;
+            let codes: Vec<_> = report.diagnostics().iter().map(|found| found.code).collect();
+            assert!(codes.contains(&code), "{objects}: {codes:?}");
+        }
     }
 
     #[test]
