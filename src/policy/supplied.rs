@@ -98,7 +98,9 @@ mod tests {
     use crate::document::routes::AccessDocument;
     use crate::model::{Guid, Level, PrincipalKey, Tenant};
     use crate::policy::rules::Variable;
-    use crate::policy::{Asking, Builder, HeaderValue, Keep, decide, held_scopes};
+    use crate::policy::{
+        Asking, Builder, HeaderValue, Keep, Reach, changed_objects, decide, held_scopes, object_in_words, reach,
+    };
 
     const GRANTS: &str = "version: 1\ndomain: d\nstrategy: {rights: tree}\nrights: [a, b]\n\
         scopes: {forest: {\"place:north\": root, \"place:south\": root}}\n\
@@ -133,6 +135,10 @@ mod tests {
 
     /// The domain, with officers that are looked up, and the rules of a route about one of them.
     fn world(rest: &str) -> (Domain, Rules) {
+        made(rest, true)
+    }
+
+    fn made(rest: &str, looked_up: bool) -> (Domain, Rules) {
         let routes = format!(
             "version: 1\nupstreams: {{u: {{servers: [s]}}}}\napplications:\n  - name: n\n    hosts: [h]\n    domain: d\n    \
              upstream: u\n    gate: {{tenants: [t], audiences: [a]}}\n    routes:\n      - id: r\n        \
@@ -142,7 +148,9 @@ mod tests {
         let source = report.add_source("grants.yaml", GRANTS);
         let mut grants = document::read_grants(source, &mut report).unwrap();
         let attributes = ["place", "crew", "rank"].map(str::to_owned).into();
-        grants.looked_up = vec![LookedUp { kind: "officer".into(), attributes }];
+        if looked_up {
+            grants.looked_up = vec![LookedUp { kind: "officer".into(), attributes }];
+        }
         let source = report.add_source("routes.yaml", &routes);
         let routes = document::read_routes(source, &mut report).unwrap();
         let tenants = [Tenant::of_objects("t", TENANT)];
@@ -241,5 +249,27 @@ mod tests {
         assert_eq!(needed_object(&domain, &rules, &Asked(None)), Some(("officer", "1001")));
         assert!(domain.looks_up("officer", Some("crew")) && !domain.looks_up("officer", Some("weight")));
         assert!(!domain.looks_up("place", None) && !domain.looks_up("ship", None));
+    }
+
+    #[test]
+    fn tools_take_it_that_such_an_object_may_have_any_value() {
+        let about = "scopes: {main: {from: object.place, kind: place}}\n        require: [a]";
+        let reached = |(domain, rules): &(Domain, Rules)| {
+            let principal = domain.principal(PrincipalKey { tenant: TENANT, object: Guid(1) }).unwrap();
+            !matches!(reach(domain, rules, principal, Level::Read), Reach::Never(_))
+        };
+        // Without any object, a scope that only objects name has no value.
+        let (here, there) = (made(about, true), made(about, false));
+        assert_eq!((reached(&here), reached(&there)), (true, false));
+    }
+
+    #[test]
+    fn a_kind_that_is_looked_up_from_now_on_is_a_change() {
+        let ((old, before), (new, after)) = (made("require: [a]", false), made("require: [a]", true));
+        let words = |domain: &Domain, rules: &Rules| object_in_words(domain, rules, &|_| "n".to_owned()).unwrap();
+        assert_eq!(words(&old, &before), "officer by path.n");
+        assert_eq!(words(&new, &after), "officer by path.n, looked up");
+        assert_eq!(changed_objects(&old, &new).into_iter().collect::<Vec<_>>(), ["officer"]);
+        assert!(changed_objects(&new, &new).is_empty());
     }
 }
