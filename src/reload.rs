@@ -14,6 +14,7 @@ mod history;
 mod last_good;
 mod load;
 mod named;
+pub mod objects;
 mod outcome;
 mod pages;
 pub mod revoked;

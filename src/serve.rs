@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{Admin, Calls};
 use crate::config::Config;
 use crate::proxy::Gateway;
+use crate::proxy::objects::Objects;
 use crate::reload::candidate::Candidates;
+use crate::reload::objects::LookUps;
 use crate::reload::revoked::Keeper;
 use crate::reload::{self, Handle, Reloader, Trigger};
 use crate::snapshot::{Live, Snapshot};
@@ -144,12 +146,13 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
     );
     let (wake, woken) = mpsc::channel(WAKES);
     let assertions = Arc::new(AssertionKey::generate().map_err(std::io::Error::other)?);
+    let objects = LookUps::new(feeds.iter().map(|feed| feed.database()), Arc::clone(&telemetry));
     let gateway = Gateway::new(
         &live,
         Arc::clone(&verifier),
         Arc::clone(&assertions),
         Arc::clone(&telemetry),
-        wake,
+        (wake, Arc::clone(&objects) as Arc<dyn Objects>),
         config.settings,
     );
     let (drain, draining) = watch::channel(false);
@@ -190,6 +193,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         reloader,
         keeper,
         feeds,
+        objects,
         gateway,
         admin: sockets.admin.map(|socket| (socket, Arc::new(admin))),
         drain: drain.clone(),

@@ -40,7 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("saphyr_parser", &["document"]),
     ("annotate_snippets", &["diag"]),
     ("jsonwebtoken", &["token"]),
-    ("moka", &["token"]),
+    ("moka", &["token", "reload"]),
     ("aws_lc_rs", &["token", "source", "reload", "proxy", "admin", "cli"]),
     ("arc_swap", &["snapshot"]),
     ("clap", &["cli"]),

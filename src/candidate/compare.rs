@@ -37,6 +37,8 @@ pub(super) fn compare(live: &Judgement, candidate: &Judgement) -> Difference {
 /// bodies that did not come to their ends, upstreams and faults of the gateway are nothing of it.
 pub(super) const fn is_of_policy(reason: Reason) -> bool {
     match reason.in_shadow() {
+        // A database that gives no answer.
+        InShadow::Named if matches!(reason, Reason::ObjectUnavailable) => false,
         InShadow::Named | InShadow::Unnamed => true,
         InShadow::Refused => matches!(
             reason,

@@ -12,6 +12,7 @@ use super::offer::Judged;
 use super::tally::{Change, Finding, Why};
 use super::{Basis, Policy, Stand, Trial};
 use crate::model::Reason;
+use crate::pep::Lacking;
 use crate::snapshot::Snapshot;
 
 /// How soon a candidate that was taken down is freed.
@@ -86,8 +87,10 @@ impl Judge {
         };
         let Some(snapshot) = self.candidate(basis) else { return Finding::NotJudged(Why::PolicyChanged) };
         let (method, path) = (request.head().method.clone(), request.head().uri.path().to_owned());
-        let Some(candidate) = request.judge(&snapshot, &self.stand.verifier, live.token_refused()) else {
-            return Finding::NotJudged(Why::BodyUnread);
+        let candidate = match request.judge(&snapshot, &self.stand.verifier, live.token_refused()) {
+            Ok(candidate) => candidate,
+            Err(Lacking::Form) => return Finding::NotJudged(Why::BodyUnread),
+            Err(Lacking::Object) => return Finding::NotJudged(Why::ObjectUnread),
         };
         if candidate.no.as_ref().is_some_and(|no| !is_of_policy(no.reason)) {
             return Finding::NotJudged(Why::Broken);

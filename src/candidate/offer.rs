@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::tally::Why;
 use super::{Basis, MOST_BYTES};
-use crate::pep::{Environment, Judgement, Overheard, Verdict};
+use crate::pep::{Environment, Given, Judgement, Overheard, Verdict};
 use crate::telemetry::Telemetry;
 
 /// A copy of a request that is being served. One that is dropped was never judged, and counts nowhere.
@@ -68,6 +68,11 @@ impl Offer {
     /// Its form was read to judge it, at this moment in seconds since the Unix epoch.
     pub fn with_form(&mut self, form: &Bytes, now: u64) {
         self.request.with_form(form, now);
+    }
+
+    /// All these objects were looked up to judge it, the last at this moment in seconds since the Unix epoch.
+    pub fn with_objects(&mut self, objects: &[Given], now: u64) {
+        self.request.with_objects(objects, now);
     }
 
     /// It was judged, and this is what became of it. Never waits: where there is no place, that is counted.

@@ -22,6 +22,8 @@ pub enum Why {
     TooLarge,
     /// The candidate reads a form that the live policy does not.
     BodyUnread,
+    /// The candidate reads an object of a database that the live policy does not.
+    ObjectUnread,
     /// What became of it is no policy's matter: limits, a body that broke off, a redirect to HTTPS.
     NotPolicy,
     /// What is live, or rows, keys or revocations, changed before its turn came.
@@ -32,8 +34,15 @@ pub enum Why {
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::QueueFull, Self::TooLarge, Self::BodyUnread, Self::NotPolicy, Self::PolicyChanged, Self::Broken];
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::TooLarge,
+        Self::BodyUnread,
+        Self::ObjectUnread,
+        Self::NotPolicy,
+        Self::PolicyChanged,
+        Self::Broken,
+    ];
 
     /// The word in reports.
     pub const fn word(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Why {
             Self::QueueFull => "queue_full",
             Self::TooLarge => "too_large",
             Self::BodyUnread => "body_unread",
+            Self::ObjectUnread => "object_unread",
             Self::NotPolicy => "not_policy",
             Self::PolicyChanged => "policy_changed",
             Self::Broken => "broken",

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Base, Seen};
 use crate::diag::Report;
 use crate::document::Located;
-use crate::document::database::DatabaseDocument;
+use crate::document::database::{DatabaseDocument, ObjectsDocument};
 use crate::document::gateway::GatewayDocument;
 use crate::reload::feed::Feed;
-use crate::source::postgres::{Address, Database, OnStale, Pace, Queries, schema};
+use crate::source::postgres::{Address, Database, Kind, OnStale, Pace, Queries, schema};
 
 /// Resolves all of them. Nothing is asked of a database yet.
 pub(super) fn resolve(document: &GatewayDocument, base: &Base, report: &mut Report) -> Vec<Arc<Feed>> {
@@ -97,6 +97,7 @@ fn database(written: &DatabaseDocument, address: Address) -> Database {
         // A standby lets nobody listen, so that it can be said that nobody shall.
         notify: text(&written.notify).or_else(channel).filter(|channel| !channel.is_empty()),
         queries: queries.unwrap_or_else(schema::queries),
+        kinds: written.objects.iter().map(kind).collect(),
         pace: Pace {
             poll: written.poll,
             reconcile: written.reconcile,
@@ -107,5 +108,16 @@ fn database(written: &DatabaseDocument, address: Address) -> Database {
             start: written.start_timeout,
         },
         on_stale: if written.deny_when_stale { OnStale::Deny } else { OnStale::Serve },
+    }
+}
+
+fn kind(written: &ObjectsDocument) -> Kind {
+    Kind {
+        name: written.kind.value.as_str().into(),
+        query: written.query.value.clone(),
+        attributes: written.attributes.iter().map(|attribute| attribute.value.as_str().into()).collect(),
+        ttl: written.ttl,
+        wait: written.wait,
+        most: written.most,
     }
 }

@@ -24,6 +24,8 @@ pub struct DatabaseDocument {
     pub insecure_plaintext: bool,
     /// What is asked of a schema that is not the product's own. Default: it is.
     pub queries: Option<QueriesDocument>,
+    /// Kinds of objects whose attributes are looked up when a request needs them.
+    pub objects: Vec<ObjectsDocument>,
     /// The channel on which the database tells of changes. Default: that of the product's own schema, or none.
     pub notify: Option<Located<String>>,
     /// Between two looks for changes. Default: 5 s.
@@ -42,6 +44,23 @@ pub struct DatabaseDocument {
     pub load_timeout: Duration,
     /// How long a start waits for the first rows. Default: 30 s.
     pub start_timeout: Duration,
+}
+
+/// An entry of `objects`: one kind.
+#[derive(Clone, Debug)]
+pub struct ObjectsDocument {
+    /// The kind.
+    pub kind: Located<String>,
+    /// The row of the key `$1`.
+    pub query: Located<String>,
+    /// The columns that are attributes.
+    pub attributes: Vec<Located<String>>,
+    /// How long an answer is believed. Default: 30 s.
+    pub ttl: Duration,
+    /// How long a request waits. Default: 500 ms.
+    pub wait: Duration,
+    /// How many answers are remembered. Default: 10,000.
+    pub most: u64,
 }
 
 /// `queries`.

@@ -34,10 +34,21 @@ pub struct GrantsDocument {
     pub token_roles: Entries<Located<String>>,
     /// What the gateway knows of the backend's objects: `KIND:KEY` and attributes.
     pub objects: Entries<Entries<Literal>>,
+    /// Kinds of objects of which a database knows instead, asked when a request needs one. They stand in gateway.yaml.
+    pub looked_up: Vec<LookedUp>,
     /// Rights that nobody should hold together in one scope; decisions never look at them.
     pub conflicts: Vec<ConflictDocument>,
     /// What `lint` is to look for; decisions never look at it.
     pub lint: LintDocument,
+}
+
+/// A kind of objects that are looked up when a request needs one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// The kind.
+    pub kind: String,
+    /// The attributes that such an object may have.
+    pub attributes: Vec<String>,
 }
 
 /// One entry of `conflicts`.

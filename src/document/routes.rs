@@ -310,6 +310,8 @@ pub struct TestDocument {
     pub token: Entries<Located<Literal>>,
     /// Settings in place of the file's.
     pub settings: Entries<Literal>,
+    /// What a database would say of objects that are looked up: `KIND:KEY` and attributes.
+    pub objects: Entries<Entries<Literal>>,
     /// Whether the request must be allowed.
     pub allow: bool,
     /// How the code of the denial must begin.

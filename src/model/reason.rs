@@ -237,6 +237,16 @@ reasons! {
         title: "A form is not accepted here",
         cause: "The route's rules read the query, the backend's `dialect` lets fields of a body take its place, and the body may have fields (the subject says by what).",
         remedy: "Let the route read `form.NAME` as well, name the place in the path, or send another content type.";
+    /// The object that the request is about is not known to the database that knows such objects.
+    ObjectUnknown: "object_unknown", 403, "WWW-Authenticate",
+        title: "What the request is about is not known",
+        cause: "The query for the object (`objects` of `postgres`) gives no row for the key in the path; or the subject says that the row has another id (`id`), that the database takes the key for no key at all (`value`), or that it is one that is never asked for (`key`).",
+        remedy: "Check the path, or add the row.";
+    /// The database that knows the object gave no answer that counts.
+    ObjectUnavailable: "object_unavailable", 503, "Retry-After",
+        title: "What the request is about cannot be looked up at present",
+        cause: "The object has to be looked up in a database, and that was not to be had: the subject says whether the answer was `late`, the database is `away`, the answer was `bad` (see the process log), too many wait (`busy`), or nobody may ask (`not_looked_up`: tools without a database, and a path in which too many objects could be read).",
+        remedy: "See to the database and the way to it; `portcullis_object_lookups_total` counts what becomes of look-ups.";
     /// The request does not say in which scope it acts.
     ScopeMissing: "scope_missing", 403, "WWW-Authenticate",
         title: "The request does not say where it acts",

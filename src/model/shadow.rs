@@ -49,7 +49,10 @@ impl Reason {
     /// What becomes in [`Mode::Shadow`] of a request that is refused for this.
     pub const fn in_shadow(self) -> InShadow {
         match self {
-            Self::ScopeMissing
+            // Who asks is known of both; only what may be done is not.
+            Self::ObjectUnknown
+            | Self::ObjectUnavailable
+            | Self::ScopeMissing
             | Self::ScopeUnknown
             | Self::ScopeAmbiguous
             | Self::ScopeConflict

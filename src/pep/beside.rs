@@ -9,7 +9,9 @@ use http::request::Parts;
 use http::{HeaderMap, Request};
 
 use super::standing::Surroundings;
-use super::{Answer, Effort, Environment, ExtendedConnect, Grounds, Outcome, Refusal, Verdict, reach, websocket};
+use super::{
+    Answer, Effort, Environment, ExtendedConnect, Given, Grounds, Outcome, Refusal, Verdict, reach, websocket,
+};
 use crate::model::Reason;
 use crate::route::Application;
 use crate::snapshot::Snapshot;
@@ -19,8 +21,18 @@ use crate::token::{Verified, Verify};
 pub struct Overheard {
     head: Parts,
     form: Option<Bytes>,
+    objects: Vec<Given>,
     surroundings: Surroundings,
     now: u64,
+}
+
+/// What a request cannot be judged without, and nobody has got for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// The form in its body.
+    Form,
+    /// An object that has to be looked up.
+    Object,
 }
 
 /// Why not: the reason, and its code with the subject.
@@ -63,12 +75,26 @@ impl Overheard {
         if websocket::is_extended_connect(head) {
             copy.extensions.insert(ExtendedConnect);
         }
-        Some(Self { head: copy, form: None, surroundings: Surroundings::of(environment), now: environment.now })
+        Some(Self {
+            head: copy,
+            form: None,
+            objects: Vec::new(),
+            surroundings: Surroundings::of(environment),
+            now: environment.now,
+        })
     }
 
-    /// The same with the form that was read to judge it, and the moment of that.
+    /// The same with the form that was read to judge it, and the moment of that. What was looked up before is too old by
+    /// then.
     pub fn with_form(&mut self, form: &Bytes, now: u64) {
         self.form = Some(form.clone());
+        self.objects.clear();
+        self.now = now;
+    }
+
+    /// The same with all objects that were looked up to judge it, and the moment of that.
+    pub fn with_objects(&mut self, objects: &[Given], now: u64) {
+        self.objects = objects.to_vec();
         self.now = now;
     }
 
@@ -88,23 +114,26 @@ impl Overheard {
     }
 
     /// Takes the steps of [`authorize`](super::authorize). Where its token was refused already, for `refused`, that is not
-    /// tried again: a policy that asks for a token says the same. `None` if it cannot be judged without a form that
-    /// nobody has read.
+    /// tried again: a policy that asks for a token says the same.
+    ///
+    /// # Errors
+    /// What it cannot be judged without.
     pub fn judge(
         mut self,
         snapshot: &Arc<Snapshot>,
         verifier: &impl Verify,
         refused: Option<&No>,
-    ) -> Option<Judgement> {
+    ) -> Result<Judgement, Lacking> {
         let mut grounds = Grounds::none(snapshot);
         let environment = self.surroundings.at(self.now);
         let effort = refused.map_or(Effort::Verify, Effort::Refused);
-        let form = self.form.as_deref();
-        match reach(snapshot, (verifier, effort), (&mut self.head, form), environment, &mut grounds) {
-            Ok(Outcome::Permitted | Outcome::Answered(_)) => Some(Judgement::on(&grounds, None)),
-            Ok(Outcome::FormNeeded) => None,
-            Ok(Outcome::Unverified) => Some(Judgement::on(&grounds, Some(&Refusal::of(Reason::Internal)))),
-            Err(refusal) => Some(Judgement::on(&grounds, Some(&refusal))),
+        let asked = (&mut self.head, self.form.as_deref(), &*self.objects);
+        match reach(snapshot, (verifier, effort), asked, environment, &mut grounds) {
+            Ok(Outcome::Permitted | Outcome::Answered(_)) => Ok(Judgement::on(&grounds, None)),
+            Ok(Outcome::FormNeeded) => Err(Lacking::Form),
+            Ok(Outcome::ObjectNeeded(_)) => Err(Lacking::Object),
+            Ok(Outcome::Unverified) => Ok(Judgement::on(&grounds, Some(&Refusal::of(Reason::Internal)))),
+            Err(refusal) => Ok(Judgement::on(&grounds, Some(&refusal))),
         }
     }
 }
@@ -139,7 +168,9 @@ impl Judgement {
     pub fn of(verdict: &Verdict) -> Option<Self> {
         match verdict {
             Verdict::Permitted(permitted) => Some(Self::on(permitted.grounds(), None)),
-            Verdict::Answered { answer: Answer::Redirect(_), .. } | Verdict::FormNeeded { .. } => None,
+            Verdict::Answered { answer: Answer::Redirect(_), .. }
+            | Verdict::FormNeeded { .. }
+            | Verdict::ObjectNeeded { .. } => None,
             Verdict::Answered { grounds, .. } => Some(Self::on(grounds, None)),
             Verdict::Refused { refusal, grounds, .. } => Some(Self::on(grounds, Some(refusal))),
         }
@@ -169,9 +200,10 @@ impl Verdict {
     pub const fn snapshot(&self) -> &Arc<Snapshot> {
         let grounds = match self {
             Self::Permitted(permitted) => permitted.grounds(),
-            Self::FormNeeded { grounds, .. } | Self::Answered { grounds, .. } | Self::Refused { grounds, .. } => {
-                grounds
-            }
+            Self::FormNeeded { grounds, .. }
+            | Self::ObjectNeeded { grounds, .. }
+            | Self::Answered { grounds, .. }
+            | Self::Refused { grounds, .. } => grounds,
         };
         &grounds.snapshot
     }

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::Refusal;
 use crate::model::Reason;
-use crate::policy::{Facts, HeaderValue, Member, Rules};
+use crate::policy::{Facts, HeaderValue, Member, Rules, Supplied};
 use crate::route::Backend;
 use crate::route::canonical::{BadTarget, CanonicalPath};
 use crate::route::form::{self, BadForm, Need};
@@ -32,6 +32,8 @@ pub struct RequestFacts<'r> {
     /// Without a form it has no fields.
     fields: Option<Parameters<'r>>,
     headers: &'r HeaderMap,
+    /// What was looked up.
+    supplied: Option<Supplied>,
 }
 
 impl<'r> RequestFacts<'r> {
@@ -49,7 +51,13 @@ impl<'r> RequestFacts<'r> {
         let merges = backend.dialect.form_overrides_query();
         let foreign = rules.form_names().filter(|name| merges && !rules.query_names().any(|read| read == *name));
         query::check(query, rules.query_names(), foreign)?;
-        Ok(Self { path, parameters: Parameters::read(query, rules.query_names()), fields: None, headers })
+        Ok(Self {
+            path,
+            parameters: Parameters::read(query, rules.query_names()),
+            fields: None,
+            headers,
+            supplied: None,
+        })
     }
 
     /// Takes in a form, too.
@@ -59,6 +67,11 @@ impl<'r> RequestFacts<'r> {
     pub fn with_form(self, form: &'r [u8], rules: &Rules, backend: Backend) -> Result<Self, BadForm> {
         let text = form::check(form, rules, backend)?;
         Ok(Self { fields: Some(Parameters::of_form(text, rules.form_names())), ..self })
+    }
+
+    /// Takes in what was found of the object that it is about.
+    pub(super) fn with_object(self, supplied: Option<Supplied>) -> Self {
+        Self { supplied, ..self }
     }
 
     /// Takes in all of a request that its rules read; `None` if its body has to be read first, which is not worth it
@@ -115,6 +128,10 @@ impl Facts for RequestFacts<'_> {
         if let Some(fields) = &self.fields {
             fields.values(name, each);
         }
+    }
+
+    fn supplied(&self) -> Option<&Supplied> {
+        self.supplied.as_ref()
     }
 
     fn header(&self, name: &str) -> HeaderValue<'_> {

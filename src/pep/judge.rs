@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::facts::{Body, RequestFacts};
+use super::objects::{self, Given, Ready, Wanted};
 use super::permit::Grounds;
 use super::{Answer, Carrier, Environment, FORWARDED_METHODS, Refusal, origin, own, target, websocket};
 use crate::model::Reason;
@@ -24,6 +25,8 @@ pub(super) enum Outcome {
     Answered(Answer),
     /// The form in its body has to be read first.
     FormNeeded,
+    /// The object that it is about has to be looked up first.
+    ObjectNeeded(Wanted),
     /// Its token has to be verified first.
     Unverified,
 }
@@ -33,7 +36,8 @@ const STALE: u64 = 10;
 
 /// The nine steps, in their order. The first that fails is the answer, so strangers learn nothing that later ones know.
 /// A path that the backend may read in several ways is routed and decided on once for each, and every answer must be
-/// yes. `identify` says who asks, if that is known already, `current` whether that still holds, `connection` what the request came on.
+/// yes. `identify` says who asks, if that is known already, `current` whether that still holds, `connection` what the request came on,
+/// `given` what was looked up of objects.
 pub(super) fn judge(
     snapshot: &Snapshot,
     (identify, current): (
@@ -41,7 +45,7 @@ pub(super) fn judge(
         impl FnOnce(&Verified) -> Result<(), Refusal>,
     ),
     connection: Option<Environment<'_>>,
-    (head, body): (&Parts, Body<'_>),
+    (head, body, given): (&Parts, Body<'_>, &[Given]),
     grounds: &mut Grounds,
 ) -> Result<Outcome, Refusal> {
     // 1. one canonical form
@@ -141,6 +145,10 @@ pub(super) fn judge(
         };
         let read = RequestFacts::take(path, head, body, (rules, application.backend), member);
         let Some(facts) = read.map_err(&mut denied)? else { return Ok(Outcome::FormNeeded) };
+        let facts = match objects::supply((domain, rules, member), facts, given) {
+            Ready::Yes(facts) => facts,
+            Ready::Wants(wanted) => return Ok(Outcome::ObjectNeeded(wanted)),
+        };
         let level = route.level(&head.method);
         let decided = decide(domain, rules, member, &facts, level);
         decided.map_err(|denial| denied(Refusal::denied(&denial, domain, rules)))?;

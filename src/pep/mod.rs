@@ -7,6 +7,7 @@ mod credentials;
 mod explain;
 mod facts;
 mod judge;
+mod objects;
 mod origin;
 mod own;
 mod permit;
@@ -33,11 +34,12 @@ use crate::token::{Issuers, Verified, Verify};
 use facts::Body;
 use judge::{Outcome, judge};
 
-pub use beside::{Judgement, No, Overheard};
+pub use beside::{Judgement, Lacking, No, Overheard};
 pub use credentials::Carrier;
 pub use explain::explain;
 pub use facts::RequestFacts;
 pub use judge::{admits, member};
+pub use objects::{Attributes, Given, Wanted};
 pub use own::{Answer, Metadata};
 pub use permit::{Grounds, Permitted};
 pub use redirect::redirect;
@@ -77,6 +79,18 @@ pub enum Verdict {
     FormNeeded {
         /// The head, to be judged once more.
         head: Parts,
+        /// What is known of it so far.
+        grounds: Grounds,
+    },
+    /// It cannot be judged before the object that it is about was looked up: everything before has passed, and
+    /// [`authorize_with_objects`] judges the whole.
+    ObjectNeeded {
+        /// The head, to be judged once more.
+        head: Parts,
+        /// The form in its body, if that was read.
+        form: Option<Bytes>,
+        /// The object.
+        wanted: Wanted,
         /// What is known of it so far.
         grounds: Grounds,
     },
@@ -120,13 +134,13 @@ pub fn authorize(
     head: Parts,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, (verifier, Effort::Verify), head, None, environment).settled()
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, None, &[]), environment).settled()
 }
 
 /// Judges one request head as [`authorize`] does, as far as that takes no signature: who sends a token that nobody
 /// remembers may have to wait for a turn to have it verified.
 pub fn recall(snapshot: &Arc<Snapshot>, verifier: &impl Verify, head: Parts, environment: Environment<'_>) -> Recalled {
-    authorize_with(snapshot, (verifier, Effort::Recall), head, None, environment)
+    authorize_with(snapshot, (verifier, Effort::Recall), (head, None, &[]), environment)
 }
 
 /// Judges one request whose body was read to its end: all of it, from the beginning, for much may have changed since
@@ -138,7 +152,18 @@ pub fn authorize_form(
     form: Bytes,
     environment: Environment<'_>,
 ) -> Verdict {
-    authorize_with(snapshot, (verifier, Effort::Verify), head, Some(form), environment).settled()
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, Some(form), &[]), environment).settled()
+}
+
+/// Judges one request with what was looked up of objects, and with its form if that was read: all of it, from the
+/// beginning. What was found counts for no other object than the one that was asked for.
+pub fn authorize_with_objects(
+    snapshot: &Arc<Snapshot>,
+    verifier: &impl Verify,
+    (head, form, given): (Parts, Option<Bytes>, &[Given]),
+    environment: Environment<'_>,
+) -> Verdict {
+    authorize_with(snapshot, (verifier, Effort::Verify), (head, form, given), environment).settled()
 }
 
 /// What a token may cost.
@@ -167,15 +192,19 @@ impl Recalled {
 fn authorize_with(
     snapshot: &Arc<Snapshot>,
     (verifier, effort): (&impl Verify, Effort<'_>),
-    mut head: Parts,
-    form: Option<Bytes>,
+    (mut head, form, given): (Parts, Option<Bytes>, &[Given]),
     environment: Environment<'_>,
 ) -> Recalled {
     let mut grounds = Grounds::none(snapshot);
-    let reached = reach(snapshot, (verifier, effort), (&mut head, form.as_deref()), environment, &mut grounds);
+    let asked = (&mut head, form.as_deref(), given);
+    let reached = reach(snapshot, (verifier, effort), asked, environment, &mut grounds);
     Recalled::Judged(match reached {
         Ok(Outcome::Unverified) => return Recalled::Unverified { head, grounds },
-        Ok(Outcome::Permitted) => Verdict::Permitted(Permitted::new(head, form, grounds)),
+        Ok(Outcome::Permitted) => {
+            grounds.objects = given.to_vec();
+            Verdict::Permitted(Permitted::new(head, form, grounds))
+        }
+        Ok(Outcome::ObjectNeeded(wanted)) => Verdict::ObjectNeeded { head, form, wanted, grounds },
         Ok(Outcome::FormNeeded) => Verdict::FormNeeded { head, grounds },
         Ok(Outcome::Answered(mut answer)) => {
             if let (Answer::Metadata(metadata), Some(application)) = (&mut answer, &grounds.application) {
@@ -192,7 +221,7 @@ fn authorize_with(
 fn reach(
     snapshot: &Snapshot,
     (verifier, effort): (&impl Verify, Effort<'_>),
-    (head, form): (&mut Parts, Option<&[u8]>),
+    (head, form, given): (&mut Parts, Option<&[u8]>, &[Given]),
     environment: Environment<'_>,
     grounds: &mut Grounds,
 ) -> Result<Outcome, Refusal> {
@@ -222,13 +251,13 @@ fn reach(
         None => Body::None,
     };
     let judged = target::check_scheme(head, environment)
-        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (head, body), grounds));
+        .and_then(|()| judge(snapshot, (identify, current), Some(environment), (head, body, given), grounds));
     let judged = shadow::watch(judged, grounds);
     let judged = judged.and_then(|outcome| match outcome {
         // Nobody would know how to read what follows if it were forwarded as a plain GET.
         Outcome::Permitted if grounds.websocket => Ok(outcome),
         // It is judged again, as a whole.
-        Outcome::Unverified => Ok(outcome),
+        Outcome::Unverified | Outcome::ObjectNeeded(_) => Ok(outcome),
         _ if websocket::is_extended_connect(head) => {
             Err(Refusal::about(Reason::MethodForbidden, "websocket").allowing(FORWARDED_METHODS))
         }
@@ -239,12 +268,13 @@ fn reach(
 
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
 /// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole
-/// body, if there is one. `Some` is what the gateway would answer itself.
+/// body, if there is one; `given` are the objects that have to be looked up otherwise. `Some` is what the gateway would answer itself.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
     mut head: Parts,
     body: Option<&[u8]>,
+    given: &[Given],
 ) -> (Grounds, Result<Option<Answer>, Refusal>) {
     let mut grounds = Grounds::none(snapshot);
     let identify = |head: &Parts, _: &Application, _: &Host<'_>| {
@@ -255,11 +285,14 @@ pub fn simulate(
     // Nobody is sent anywhere, so no issuer has to be known, and no time.
     let current = |token: &Verified| judge_again(snapshot, &Issuers::default(), token, 0);
     // There is no connection: a gate that asks for a certificate is taken to have seen it.
-    let judged = judge(snapshot, (identify, current), None, (&head, body.map_or(Body::None, Body::Read)), &mut grounds);
+    let body = body.map_or(Body::None, Body::Read);
+    let judged = judge(snapshot, (identify, current), None, (&head, body, given), &mut grounds);
     let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
     let answer = settled.and_then(|outcome| match outcome {
         Outcome::Permitted => Ok(None),
         Outcome::Answered(answer) => Ok(Some(answer)),
+        // There is no database to ask.
+        Outcome::ObjectNeeded(_) => Err(objects::not_looked_up()),
         // What was read is never asked for, and who asks is known.
         Outcome::FormNeeded | Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
     });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Uri};
 
-use super::{Carrier, Watched};
+use super::{Carrier, Given, Watched};
 use crate::route::{Application, Mode, Trailers};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
@@ -80,6 +80,8 @@ pub struct Grounds {
     pub carrier: Option<Carrier>,
     /// The origin of the web page that asks, where `cors` of the application admits it.
     pub origin: Option<HeaderValue>,
+    /// What was looked up to judge it.
+    pub(super) objects: Vec<Given>,
     /// The principal's id, once found.
     pub principal: Option<Arc<str>>,
     /// The names of the principal's groups, sorted. Of a permitted request whose application asks for them, and of one
@@ -106,6 +108,7 @@ impl Grounds {
             token: None,
             carrier: None,
             origin: None,
+            objects: Vec::new(),
             principal: None,
             groups: None,
             scopes: None,

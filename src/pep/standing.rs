@@ -9,6 +9,7 @@ use http::Request;
 use http::request::Parts;
 
 use super::facts::Body;
+use super::objects::{self, Given};
 use super::{Carrier, Environment, ExtendedConnect, Grounds, Permitted, Refusal};
 use super::{Outcome, judge, judge_again, origin, rewrite, shadow, websocket};
 use crate::model::{ClientCertificate, Reason};
@@ -22,6 +23,7 @@ use crate::token::{Verified, Verifier};
 pub struct Standing {
     head: Parts,
     form: Option<Bytes>,
+    objects: Vec<Given>,
     surroundings: Surroundings,
     token: Option<(Arc<Verified>, Carrier)>,
     websocket: bool,
@@ -96,6 +98,7 @@ impl Standing {
         let standing = Self {
             head,
             form: form.clone(),
+            objects: std::mem::take(&mut grounds.objects),
             surroundings: Surroundings::of(environment),
             token,
             websocket: grounds.websocket,
@@ -116,7 +119,22 @@ impl Standing {
             Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
         let token = Some((Arc::clone(token), Carrier::Authorization));
         let head = Request::new(()).into_parts().0;
-        Self { head, form: None, surroundings, token, websocket: false, watched: false, state: (1, 0) }
+        Self {
+            head,
+            form: None,
+            objects: Vec::new(),
+            surroundings,
+            token,
+            websocket: false,
+            watched: false,
+            state: (1, 0),
+        }
+    }
+
+    /// The same as if it had been judged by these objects.
+    #[cfg(test)]
+    pub(crate) fn about(self, objects: Vec<Given>) -> Self {
+        Self { objects, ..self }
     }
 
     /// The serial of the policy that let it in, and how often its principals had changed.
@@ -140,12 +158,24 @@ impl Standing {
     }
 
     /// Takes the steps of [`authorize`](super::authorize) once more, by the snapshot of now. The signature was
-    /// verified; whether the token has expired counts unless the application keeps such streams.
+    /// verified; whether the token has expired counts unless the application keeps such streams. `given` is what is known by
+    /// now of the objects that it is about; another object than these is none that it may go on for.
     ///
     /// # Errors
     /// Why it may not go on.
-    pub fn judge(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<(), Refusal> {
-        self.grounds(snapshot, verifier, now).map(drop)
+    pub fn judge(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        verifier: &Verifier,
+        now: u64,
+        given: &[Given],
+    ) -> Result<(), Refusal> {
+        self.grounds(snapshot, verifier, now, given).map(drop)
+    }
+
+    /// What was looked up to let it in.
+    pub fn objects(&self) -> &[Given] {
+        &self.objects
     }
 
     /// Judges as [`judge`](Self::judge) does, and says what it takes to send the same request once more.
@@ -153,7 +183,7 @@ impl Standing {
     /// # Errors
     /// Why it may not be sent by now.
     pub fn once_more(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Onward, Refusal> {
-        let mut grounds = self.grounds(snapshot, verifier, now)?;
+        let mut grounds = self.grounds(snapshot, verifier, now, &self.objects)?;
         let mut head = Request::new(()).into_parts().0;
         head.method.clone_from(&self.head.method);
         head.uri.clone_from(&self.head.uri);
@@ -163,7 +193,13 @@ impl Standing {
         Ok(Onward { head, form: self.form.clone(), grounds })
     }
 
-    fn grounds(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Grounds, Refusal> {
+    fn grounds(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        verifier: &Verifier,
+        now: u64,
+        given: &[Given],
+    ) -> Result<Grounds, Refusal> {
         let mut grounds = Grounds::none(snapshot);
         let environment = self.surroundings.at(now);
         let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
@@ -191,7 +227,7 @@ impl Standing {
             None if environment.has_body => Body::Unread,
             None => Body::None,
         };
-        let judged = judge(snapshot, (identify, current), Some(environment), (&self.head, body), &mut grounds);
+        let judged = judge(snapshot, (identify, current), Some(environment), (&self.head, body, given), &mut grounds);
         match shadow::watch(judged, &mut grounds)? {
             Outcome::Permitted if grounds.websocket || !self.websocket => Ok(grounds),
             Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),
@@ -199,6 +235,8 @@ impl Standing {
             Outcome::Answered(_) => Err(Refusal::of(Reason::NoRoute)),
             // Its token was verified.
             Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
+            // The policy asks for an object by now that nobody has looked up.
+            Outcome::ObjectNeeded(_) => shadow::watch(Err(objects::not_looked_up()), &mut grounds).map(|_| grounds),
             // The policy reads a body by now that went on unread.
             Outcome::FormNeeded => {
                 shadow::watch(Err(Refusal::about(Reason::ScopeMissing, "form")), &mut grounds).map(|_| grounds)

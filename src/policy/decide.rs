@@ -9,6 +9,7 @@ use super::near::Near;
 use super::precedence::Held;
 use super::rules::{Asked, At, Check, Operand, RightRef, Rules, Step};
 use super::scopes::{self, Resolved};
+use super::supplied;
 use super::value::Value;
 use crate::document::Literal;
 use crate::document::routes::Comparison;
@@ -66,12 +67,15 @@ impl<'c, F: Facts> Case<'c, F> {
             return about_nothing(reason);
         }
         let (domain, facts) = (self.domain, self.facts);
-        if let Some(rule) = &self.rules.object
-            && let Some(key) = scopes::path(rule.key, facts)
-        {
-            self.object = domain.object(rule.kind, key);
-            if self.object.is_none() && domain.resembles_an_object(rule.kind, key) {
-                return about_nothing(Reason::ScopeAmbiguous);
+        if let Some(rule) = &self.rules.object {
+            let key = scopes::path(rule.key, facts);
+            if domain.is_looked_up(rule.kind) {
+                self.object = Some(supplied::object(facts, rule.kind, key)?);
+            } else if let Some(key) = key {
+                self.object = domain.object(rule.kind, key);
+                if self.object.is_none() && domain.resembles_an_object(rule.kind, key) {
+                    return about_nothing(Reason::ScopeAmbiguous);
+                }
             }
         }
         self.resolved.resolve(domain, self.rules, self.object, facts)

@@ -35,6 +35,8 @@ pub enum Subject {
         /// The level asked for.
         asked: Level,
     },
+    /// An object that was looked up, by a word for what became of that.
+    Object(&'static str),
     /// A code of the route's own, by its number.
     Code(u16),
 }
@@ -49,7 +51,9 @@ impl Denial {
     pub fn code<'r>(&self, rules: &'r Rules) -> &'r str {
         match self.subject {
             Subject::Code(code) => rules.code(code),
-            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Right { .. } => self.reason.code(),
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Right { .. } | Subject::Object(_) => {
+                self.reason.code()
+            }
         }
     }
 
@@ -57,7 +61,7 @@ impl Denial {
     pub fn right<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         match self.subject {
             Subject::Right { right, .. } => Some(domain.right_name(right)),
-            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Code(_) => None,
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Object(_) | Subject::Code(_) => None,
         }
     }
 
@@ -65,7 +69,7 @@ impl Denial {
     pub fn scope<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         match self.subject {
             Subject::Right { at, .. } => Some(domain.scope_name(at)),
-            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Code(_) => None,
+            Subject::Principal | Subject::Scope(_) | Subject::Flag(_) | Subject::Object(_) | Subject::Code(_) => None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Denial {
             Subject::Principal | Subject::Code(_) => Ok(()),
             Subject::Scope(scope) => write!(text, ":{}", rules.scope_name(scope)),
             Subject::Flag(flag) => write!(text, ":{}", domain.flag_name(flag)),
+            Subject::Object(word) => write!(text, ":{word}"),
             Subject::Right { right, at, held: Some(held), asked } => {
                 let (right, at) = (domain.right_name(right), domain.scope_name(at));
                 write!(text, ":{right}={}<{}@{at}", held.name(), asked.name())

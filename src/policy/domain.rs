@@ -1,5 +1,6 @@
 //! One policy world, compiled: who holds what, where. Everything is a number; nothing here can fail to resolve.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -100,6 +101,9 @@ pub struct Frame {
     pub(super) objects: Map<u32, Map<Box<str>, Object>>,
     /// By kind: what the keys of its objects could be taken for.
     pub(super) folded_objects: Map<u32, Folded>,
+    /// Kinds of objects that somebody outside looks up, with their attributes: none of these is in `objects`, and none may
+    /// be taken for absent.
+    pub(super) looked_up: BTreeMap<u32, BTreeSet<u32>>,
     /// What entries about principals may name.
     pub(super) vocabulary: Vocabulary,
 }

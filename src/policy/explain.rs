@@ -12,6 +12,7 @@ use super::origins::Origins;
 use super::outline::{Outline, OutlineKind};
 use super::rules::{At, Check, Origin, Rules, Step};
 use super::scopes;
+use super::supplied;
 use crate::diag::Place;
 use crate::model::{Level, Reason};
 
@@ -71,7 +72,10 @@ pub fn explain(
 ) -> Explanation {
     let decision = decide(domain, rules, member, facts, by_method);
     let key = rules.object.as_ref().and_then(|rule| Some((rule.kind, scopes::path(rule.key, facts)?)));
-    let object = key.and_then(|(kind, key)| domain.object(kind, key));
+    let object = key.and_then(|(kind, key)| match domain.is_looked_up(kind) {
+        true => supplied::object(facts, kind, Some(key)).ok(),
+        false => domain.object(kind, key),
+    });
     let case = Case::open(domain, rules, member, facts, by_method).ok();
     let places = |origin: &Origin| match origin {
         Origin::Node(_) => Vec::new(),

@@ -1,5 +1,7 @@
 //! What the decision may ask of a request. The policy knows neither HTTP nor files: whoever enforces it answers.
 
+use super::supplied::Supplied;
+
 /// The values that a request brings. Names are those of the configuration. Whatever has to be decoded was decoded before
 /// the decision, once: what it is lent here costs it no memory.
 pub trait Facts {
@@ -17,6 +19,12 @@ pub trait Facts {
 
     /// The value of a header.
     fn header(&self, name: &str) -> HeaderValue<'_>;
+
+    /// What was found of an object of a kind that is looked up; `None` if nobody has looked, and then such a request
+    /// is denied.
+    fn supplied(&self) -> Option<&Supplied> {
+        None
+    }
 }
 
 /// The value of a header, or why it has none.

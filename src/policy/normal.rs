@@ -126,7 +126,8 @@ impl Program {
 /// The object of a route.
 pub fn object_in_words(domain: &Domain, rules: &Rules, name: VariableName<'_>) -> Option<String> {
     let rule = rules.object.as_ref()?;
-    Some(format!("{} by path.{}", domain.kind_name(rule.kind), name(rule.key)))
+    let where_from = if domain.looks_up_object_of(rules) { ", looked up" } else { "" };
+    Some(format!("{} by path.{}{where_from}", domain.kind_name(rule.kind), name(rule.key)))
 }
 
 struct Writer<'w> {

@@ -88,7 +88,9 @@ fn candidates_of(domain: &Domain, rules: &Rules, number: usize, hops: usize) -> 
     let Some(scope) = rules.scopes.get(number) else { return Vec::new() };
     let mut nodes = match &scope.origin {
         Origin::Node(node) => return vec![*node],
-        Origin::Request { places, .. } if places.iter().all(|place| matches!(place, Spot::Object(_))) => {
+        Origin::Request { places, .. }
+            if places.iter().all(|place| matches!(place, Spot::Object(_))) && !domain.looks_up_object_of(rules) =>
+        {
             domain.nodes_by_attribute(rules, scope)
         }
         Origin::Request { kind, .. } => domain.values(*kind).map(|(_, node)| node).collect(),

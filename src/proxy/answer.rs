@@ -185,7 +185,9 @@ fn reason_fields(fields: &mut HeaderMap, refusal: &Refusal, status: StatusCode) 
     let retry = match refusal.reason {
         // Keys are retried every few seconds; overload passes faster.
         Reason::KeysUnavailable => Some(5),
-        Reason::Overloaded | Reason::UpstreamOverloaded | Reason::AuditUnavailable => Some(1),
+        Reason::Overloaded | Reason::UpstreamOverloaded | Reason::AuditUnavailable | Reason::ObjectUnavailable => {
+            Some(1)
+        }
         _ => refusal.retry_after.map(NonZeroU32::get),
     };
     if let Some(seconds) = retry {

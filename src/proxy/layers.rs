@@ -264,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Domains;
+    use crate::proxy::objects::Nobody;
     use crate::proxy::{Limits, Settings};
     use crate::route::RouteMap;
     use crate::snapshot::{Live, Snapshot};
@@ -285,7 +286,14 @@ mod tests {
         let settings = Settings { limits: Limits { requests, ..Limits::default() }, ..Settings::default() };
         let (wake, _) = mpsc::channel(1);
         let assertions = Arc::new(AssertionKey::generate().unwrap());
-        Worker::new(Gateway::new(&live, verifier, assertions, Telemetry::new("0", false), wake, settings))
+        Worker::new(Gateway::new(
+            &live,
+            verifier,
+            assertions,
+            Telemetry::new("0", false),
+            (wake, Arc::new(Nobody)),
+            settings,
+        ))
     }
 
     /// What a client reads from one connection when `handler` stands where the gateway would.

@@ -15,7 +15,7 @@ use super::upload::{Upload, UploadFault};
 use super::{Caller, Worker};
 use crate::candidate::Offer;
 use crate::model::{Mode, Reason};
-use crate::pep::{Answer, Grounds, Refusal, Verdict, Watched};
+use crate::pep::{Answer, Given, Grounds, Refusal, Verdict, Watched};
 use crate::telemetry::{RequestRecord, Text};
 use crate::token::Fault;
 
@@ -87,6 +87,13 @@ impl Ledger {
         self.note(|record| record.figures.bytes_in = form.len() as u64);
         if let Some(offer) = &mut self.offer {
             offer.with_form(form, now);
+        }
+    }
+
+    /// All these objects were looked up to judge it, the last at this moment in seconds since the Unix epoch.
+    pub(super) fn has_objects(&mut self, objects: &[Given], now: u64) {
+        if let Some(offer) = &mut self.offer {
+            offer.with_objects(objects, now);
         }
     }
 

@@ -27,6 +27,7 @@ mod layers;
 mod ledger;
 pub mod listener;
 mod numbers;
+pub mod objects;
 pub mod operator;
 pub mod probe;
 pub mod proxy_protocol;
@@ -75,6 +76,7 @@ use handling::Handling;
 use ledger::Ledger;
 use listener::Accepted;
 use numbers::Numbers;
+use objects::Objects;
 use rates::Limiters;
 use running::Running;
 use seats::Seats;
@@ -112,17 +114,19 @@ pub struct Gateway {
     fleet: Arc<Fleet>,
     /// Where a candidate policy may stand.
     stand: Arc<Stand>,
+    /// Looks up what requests are about.
+    objects: Arc<dyn Objects>,
 }
 
 impl Gateway {
     /// A gateway that judges by what `live` holds, signs what it tells backends with `assertions`, and reports keys
-    /// that should be fetched to `wake`.
+    /// that should be fetched to `wake`. What requests are about is looked up by `objects`.
     pub fn new(
         live: &Arc<Live>,
         verifier: Arc<Verifier>,
         assertions: Arc<AssertionKey>,
         telemetry: Arc<Telemetry>,
-        wake: mpsc::Sender<WantedKey>,
+        (wake, objects): (mpsc::Sender<WantedKey>, Arc<dyn Objects>),
         settings: Settings,
     ) -> Arc<Self> {
         let stand = Stand::new(live, &verifier, &telemetry);
@@ -130,7 +134,20 @@ impl Gateway {
         let limiters = Limiters::new(settings.rates, settings.limits.failed_tokens_per_client);
         let fleet = Arc::new(Fleet::new(Arc::clone(&telemetry)));
         let (live, shares) = (Arc::clone(live), Arc::default());
-        Arc::new(Self { live, verifier, assertions, telemetry, wake, settings, seats, shares, limiters, fleet, stand })
+        Arc::new(Self {
+            live,
+            verifier,
+            assertions,
+            telemetry,
+            wake,
+            settings,
+            seats,
+            shares,
+            limiters,
+            fleet,
+            objects,
+            stand,
+        })
     }
 
     /// What is known of the upstreams.
@@ -226,7 +243,7 @@ impl Worker {
         };
         ledger.judged();
         let recalled = match recalled {
-            Recalled::Judged(verdict) if !matches!(verdict, Verdict::FormNeeded { .. }) => {
+            Recalled::Judged(verdict) if !handling::waits(&verdict) => {
                 return self.conclude(verdict, body, (caller, asker), (now, has_body), ledger);
             }
             waiting => waiting,
@@ -234,19 +251,8 @@ impl Worker {
         let worker = Rc::clone(self);
         Handling::Waiting(Box::pin(async move {
             let environment = caller.connection.environment(now, has_body);
-            let mut verdict = match recalled {
-                Recalled::Judged(verdict) => verdict,
-                Recalled::Unverified { head, grounds } => {
-                    turns::judge(&worker, (head, grounds), &caller, environment, &mut ledger).await
-                }
-            };
-            if let Verdict::FormNeeded { head, grounds } = verdict {
-                verdict = form::judge(&worker, (head, &mut body), grounds, environment, &mut ledger).await;
-                // What was not read of it may still come.
-                if matches!(&verdict, Verdict::Refused { refusal, .. } if form::left_unread(refusal)) {
-                    asker = asker.closing();
-                }
-            }
+            let waiting = (recalled, &mut body, &mut asker);
+            let verdict = handling::judge(&worker, waiting, &caller, environment, &mut ledger).await;
             // What the backend is told is told as of now: a token or a form may have been waited for.
             worker.conclude(verdict, body, (caller, asker), (now_ms() / 1000, has_body), ledger).await
         }))
@@ -281,8 +287,8 @@ impl Worker {
                 ledger.answered_here(&answer, response.status(), sent);
                 return Handling::Done(response);
             }
-            Verdict::FormNeeded { grounds, .. } => {
-                // What was read is never asked for again.
+            Verdict::FormNeeded { grounds, .. } | Verdict::ObjectNeeded { grounds, .. } => {
+                // Whatever was needed was waited for.
                 ledger.grounds(&grounds, false);
                 (Failed { refusal: Refusal::of(Reason::Internal), readers: Readers::of(&grounds), ledger }, false)
             }
@@ -373,6 +379,7 @@ impl Worker {
     fn judge_again(&self) {
         let snapshot = Arc::clone(self.reader.borrow_mut().load());
         let cut = self.running.judge_again(&snapshot, &self.gateway.verifier, now_ms() / 1000);
+        self.running.look_up_again(&self.gateway.objects);
         (0..cut).for_each(|_| self.gateway.telemetry.exchange_cut());
     }
 }

@@ -12,11 +12,15 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
+use tokio::task::spawn_local;
 
 use super::body::Held;
-use crate::pep::{self, Refusal, Standing};
+use super::objects::Objects;
+use crate::pep::{self, Given, Refusal, Standing, Wanted};
+use crate::policy::Missed;
 use crate::snapshot::Snapshot;
 use crate::token::Verifier;
 
@@ -29,6 +33,29 @@ pub(super) struct Running {
     /// How many are to be judged again whole.
     lasting: Cell<usize>,
     draining: Cell<bool>,
+    /// For how many of them objects are looked up again now.
+    looking_up: Rc<Cell<usize>>,
+}
+
+/// For no more exchanges of one thread at a time; the others wait for the next look.
+const LOOKING_UP: usize = 128;
+/// For how long. Past that, nobody can say any more what they are about.
+const OVERDUE: Duration = Duration::from_secs(10);
+
+/// One of those that are looked up again; given back when dropped.
+struct Turn(Rc<Cell<usize>>);
+
+impl Turn {
+    fn take(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl Running {
@@ -46,6 +73,8 @@ impl Running {
             refusal: RefCell::new(None),
             waiting: Cell::new(None),
             answer: RefCell::default(),
+            again: Cell::new(Again::No),
+            fresh: RefCell::new(None),
         });
         all.push(Rc::clone(&exchange));
         Place { running: Rc::clone(self), exchange }
@@ -65,6 +94,44 @@ impl Running {
             exchange.cut(refusal).then_some(())
         });
         judged.count()
+    }
+
+    /// Looks up again what exchanges are about that may last for ever, once it is not believed any more. They are judged by
+    /// the answer, or by there being none, at the next look.
+    pub(super) fn look_up_again(&self, objects: &Arc<dyn Objects>) {
+        if self.lasting.get() == 0 {
+            return;
+        }
+        let now = Instant::now();
+        for exchange in self.all.borrow().iter() {
+            let Some(until) = exchange.outdated_since(now) else { continue };
+            let wanted = || exchange.standing.objects().iter().map(|given| &given.wanted);
+            if let Some(known) = wanted().map(|wanted| objects.recall(wanted)).collect() {
+                exchange.found(known);
+            } else if self.looking_up.get() < LOOKING_UP {
+                exchange.again.set(Again::Underway);
+                let turn = Turn::take(&self.looking_up);
+                let wanted: Vec<Wanted> = wanted().cloned().collect();
+                let (exchange, objects) = (Rc::downgrade(exchange), Arc::clone(objects));
+                spawn_local(async move {
+                    let mut found = Vec::with_capacity(wanted.len());
+                    for one in wanted {
+                        found.push(objects.look_up(one).await);
+                    }
+                    drop(turn);
+                    if let Some(exchange) = exchange.upgrade() {
+                        exchange.found(found);
+                    }
+                });
+            } else if now.saturating_duration_since(until) >= OVERDUE {
+                let late = |wanted: &Wanted| Given {
+                    wanted: wanted.clone(),
+                    found: Err(Missed::Unavailable("late")),
+                    until: None,
+                };
+                exchange.found(wanted().map(late).collect());
+            }
+        }
     }
 
     /// Ends the tunnels, which would not end by themselves: all others come to their ends.
@@ -112,6 +179,19 @@ struct Exchange {
     waiting: Cell<Option<Waker>>,
     /// The answer, while it is being sent.
     answer: RefCell<Weak<Held>>,
+    /// Whether what it is about is looked up again.
+    again: Cell<Again>,
+    /// What was found when that was done last.
+    fresh: RefCell<Option<Vec<Given>>>,
+}
+
+/// How far looking up again what an exchange is about has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    No,
+    Underway,
+    /// There is an answer, and the exchange was not judged by it yet.
+    Done,
 }
 
 impl Exchange {
@@ -123,9 +203,11 @@ impl Exchange {
         now: u64,
     ) -> Result<(), Refusal> {
         let standing = &self.standing;
+        let fresh = self.fresh.borrow();
+        let given = fresh.as_deref().unwrap_or(standing.objects());
         if !self.lasts.get() {
             return match standing.token().filter(|_| revoked) {
-                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now),
+                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now, given),
                 Some(token) => pep::judge_again(snapshot, verifier.issuers(), token, now),
                 None => Ok(()),
             };
@@ -133,10 +215,30 @@ impl Exchange {
         let expired = standing.expires(verifier).is_some_and(|at| now >= at);
         let expires = expired && !self.has_expired.replace(expired);
         let state = pep::state_of(snapshot);
-        if self.judged_in.replace(state) == state && !revoked && !expires {
+        let found = self.again.get() == Again::Done;
+        if found {
+            self.again.set(Again::No);
+        }
+        if self.judged_in.replace(state) == state && !revoked && !expires && !found {
             return Ok(());
         }
-        standing.judge(snapshot, verifier, now)
+        standing.judge(snapshot, verifier, now, given)
+    }
+
+    /// Since when what it is about is to be looked up again: nothing says that an object has changed.
+    fn outdated_since(&self, now: Instant) -> Option<Instant> {
+        if !self.lasts.get() || self.is_cut.get() || self.again.get() != Again::No {
+            return None;
+        }
+        let fresh = self.fresh.borrow();
+        let given = fresh.as_deref().unwrap_or(self.standing.objects());
+        given.iter().filter_map(|given| given.until).min().filter(|until| *until <= now)
+    }
+
+    /// From now on it is judged by this.
+    fn found(&self, given: Vec<Given>) {
+        self.fresh.replace(Some(given));
+        self.again.set(Again::Done);
     }
 
     /// Whether it ran until now.
@@ -253,6 +355,9 @@ impl fmt::Debug for Place {
 }
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::model::{Guid, PrincipalKey};
     use crate::policy::Domains;
@@ -355,5 +460,77 @@ mod tests {
         running.drain();
         assert!(matches!(early.ends().await, Ending::Drained));
         assert!(matches!(running.enter(of(2, 100)).ends().await, Ending::Drained));
+    }
+
+    /// Remembers what it is told to, and gives no other answer.
+    #[derive(Debug, Default)]
+    struct Silent {
+        known: Option<Instant>,
+        asked: AtomicUsize,
+    }
+
+    impl Objects for Silent {
+        fn recall(&self, wanted: &Wanted) -> Option<Given> {
+            self.known.map(|until| Given { wanted: wanted.clone(), found: Ok([].into()), until: Some(until) })
+        }
+
+        fn look_up(&self, _: Wanted) -> Pin<Box<dyn Future<Output = Given> + Send + '_>> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// So many streams about an object that was believed until so long ago; how often it is asked for at two looks, and how
+    /// many streams are judged by what is known then. Whatever of these is judged is cut.
+    fn looked_at(streams: usize, ago: Duration, known: Option<Instant>) -> (usize, usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let running = Rc::new(Running::default());
+            running.judged_by.set(1);
+            let wanted = Wanted { domain: "app".into(), kind: "officer".into(), key: "1".into() };
+            let until = Instant::now().checked_sub(ago);
+            let given = Given { wanted, found: Ok([].into()), until };
+            let places: Vec<_> = (0..streams).map(|_| running.enter(of(1, 100).about(vec![given.clone()]))).collect();
+            places.iter().for_each(Place::lasts);
+            let silent = Arc::new(Silent { known, ..Silent::default() });
+            let objects: Arc<dyn Objects> = Arc::clone(&silent) as Arc<dyn Objects>;
+            for _ in 0..2 {
+                running.look_up_again(&objects);
+                for _ in 0..streams {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let cut = running.judge_again(&snapshot(1, 3), &verifier(), 9);
+            (silent.asked.load(Ordering::Relaxed), cut)
+        })
+    }
+
+    #[test]
+    fn what_a_stream_is_about_is_looked_up_again_once_it_is_not_believed_any_more() {
+        let second = Duration::from_secs(1);
+        let later = Some(Instant::now() + 60 * second);
+        // It is asked for once, and the stream goes on until there is an answer.
+        assert_eq!(looked_at(1, second, None), (1, 0));
+        // What somebody else was told a moment ago is told to all.
+        assert_eq!(looked_at(500, second, later), (0, 500));
+        // So many at a time, and who waits too long for that is cut.
+        assert_eq!(looked_at(LOOKING_UP + 5, second, None), (LOOKING_UP, 0));
+        assert_eq!(looked_at(LOOKING_UP + 5, OVERDUE, None), (LOOKING_UP, 5));
+    }
+
+    #[test]
+    fn what_is_still_believed_is_not_looked_up_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let running = Rc::new(Running::default());
+            let wanted = Wanted { domain: "app".into(), kind: "officer".into(), key: "1".into() };
+            let until = Some(Instant::now() + Duration::from_secs(60));
+            let stream = running.enter(of(1, 100).about(vec![Given { wanted, found: Ok([].into()), until }]));
+            stream.lasts();
+            let silent = Arc::new(Silent::default());
+            running.look_up_again(&(Arc::clone(&silent) as Arc<dyn Objects>));
+            tokio::task::yield_now().await;
+            assert_eq!(silent.asked.load(Ordering::Relaxed), 0);
+        });
     }
 }

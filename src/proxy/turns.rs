@@ -79,7 +79,7 @@ fn is_of_bad_token(verdict: &Verdict) -> bool {
             let grounds = permitted.grounds();
             grounds.watched.as_ref().is_some_and(|watched| bad(grounds, &watched.refusal))
         }
-        Verdict::FormNeeded { .. } | Verdict::Answered { .. } => false,
+        Verdict::FormNeeded { .. } | Verdict::ObjectNeeded { .. } | Verdict::Answered { .. } => false,
     }
 }
 

@@ -155,7 +155,7 @@ impl Shelf {
         if !content.is_of(&fetched) {
             return Err(Unanswered::FilesChanged);
         }
-        let decoded = decode(fetched, &mut texts);
+        let decoded = decode(&self.files, fetched, &mut texts);
         let Decoded { routes: maps, mut grants, directories, complete: true } = decoded else {
             return Err(Unanswered::FilesChanged);
         };

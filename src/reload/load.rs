@@ -124,7 +124,7 @@ pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
 /// Reads all documents for their faults of shape only, where not all of them can be read.
 pub fn check_shape(files: &PolicyFiles, report: &mut Report) {
     let fetched = fetch(files, report);
-    decode(fetched, report).with_people(report);
+    decode(files, fetched, report).with_people(report);
 }
 
 /// As [`load`], for those who want the policy only.
@@ -139,7 +139,7 @@ pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Polic
         return None;
     }
     let fetched = fetch(files, report);
-    let (decoded, named) = decode(fetched, report).with_people(report);
+    let (decoded, named) = decode(files, fetched, report).with_people(report);
     let Decoded { routes, mut grants, complete: true, .. } = decoded else { return None };
     for one in &fed {
         let mut written = grants.iter_mut().filter(|document| document.domain.value == one.domain());
@@ -153,7 +153,7 @@ pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Polic
 /// reported and left out.
 pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDocument>, Vec<GrantsDocument>) {
     let fetched = fetch(files, report);
-    let (decoded, _named) = decode(fetched, report).with_people(report);
+    let (decoded, _named) = decode(files, fetched, report).with_people(report);
     (decoded.routes, decoded.grants)
 }
 
@@ -334,7 +334,7 @@ impl Decoded {
     }
 }
 
-pub(super) fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
+pub(super) fn decode(from: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Decoded {
     let files = fetched.routes.len() + fetched.grants.len();
     let mut decoded = Decoded { routes: Vec::new(), grants: Vec::new(), directories: HashMap::new(), complete: false };
     for (path, bytes) in fetched.routes {
@@ -349,13 +349,17 @@ pub(super) fn decode(fetched: Fetched, report: &mut Report) -> Decoded {
             decoded.grants.extend(document::read_grants(source, report));
         }
     }
+    for document in &mut decoded.grants {
+        let feeds = from.feeds.iter().filter(|feed| feed.domain() == document.domain.value);
+        document.looked_up = feeds.flat_map(|feed| feed.looked_up()).collect();
+    }
     decoded.complete = fetched.complete && decoded.routes.len() + decoded.grants.len() == files;
     decoded
 }
 
 fn compile(files: &PolicyFiles, fetched: Fetched, mut seen: Seen, report: &mut Report) -> (Loaded, Documents) {
     let documents = fetched.digests();
-    let decoded = decode(fetched, report);
+    let decoded = decode(files, fetched, report);
     if !decoded.complete {
         // Of a copy, all that there is was read already.
         if !seen.is_all() {

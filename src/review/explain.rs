@@ -127,7 +127,9 @@ impl Policy {
         let token = tried.grounds.token.as_deref();
         let (member, caller) = world.zip(token).and_then(|(world, token)| caller(world, token)).unzip();
         let (head, body) = (request.head()?, request.body());
-        let apart = token.and_then(|token| pep::explain(&self.snapshot, &self.origins, token, &head, body.as_deref()));
+        let given = request.given(self)?;
+        let asked = (&head, body.as_deref(), &*given);
+        let apart = token.and_then(|token| pep::explain(&self.snapshot, &self.origins, token, asked));
         // A request that was refused before or beside the policy says nothing of what the policy would have said.
         let reason = tried.refusal.as_ref().map(|refusal| refusal.reason);
         let apart = apart.filter(|apart| apart.decision.err().map(|denial| denial.reason) == reason);

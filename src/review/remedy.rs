@@ -111,7 +111,7 @@ impl<'s> Seeker<'s> {
             Subject::Principal => self.account(),
             Subject::Flag(flag) => self.flag(flag),
             Subject::Right { right, at, asked, .. } => self.right(right, at, asked),
-            Subject::Scope(_) | Subject::Code(_) => Vec::new(),
+            Subject::Scope(_) | Subject::Object(_) | Subject::Code(_) => Vec::new(),
         };
         candidates.extend(self.other_requests());
         candidates.extend(self.settings());

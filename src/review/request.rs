@@ -13,7 +13,7 @@ use crate::document::grants::PrincipalDocument;
 use crate::document::routes::TestDocument;
 use crate::document::{Entries, Literal, Located};
 use crate::model::Naming;
-use crate::pep::{self, Answer, Grounds, Refusal};
+use crate::pep::{self, Answer, Attributes, Given, Grounds, Refusal, Wanted};
 use crate::route::Application;
 use crate::route::host::Host;
 use crate::route::query;
@@ -38,6 +38,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Fields of the form in its body; without any it has no body.
     pub form: Vec<(String, String)>,
+    /// What a database would say of objects that are looked up: `KIND:KEY`, and attributes. Of others it says nothing.
+    pub objects: Vec<(String, Attributes)>,
     /// Who makes it.
     pub asker: Asker,
 }
@@ -131,7 +133,7 @@ impl Request {
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         let (method, host) = (method.to_owned(), host.to_owned());
-        let request = Self { method, host, target, headers, form: Vec::new(), asker };
+        let request = Self { method, host, target, headers, form: Vec::new(), objects: Vec::new(), asker };
         request.head()?;
         Ok(request)
     }
@@ -160,7 +162,38 @@ impl Request {
             None => Asker::Nobody,
             Some(id) => Asker::Bearer(id.value.clone(), Claims::of_test(&test.token)?),
         };
-        Ok(Self::parse(&test.request.value, texts(&test.headers), asker)?.with_form(texts(&test.form)))
+        let attribute = |(name, value): &(Located<String>, Literal)| (name.value.as_str().into(), value.clone());
+        let object = |(name, attributes): &(Located<String>, Entries<Literal>)| {
+            (name.value.clone(), attributes.iter().map(attribute).collect())
+        };
+        let objects = test.objects.iter().map(object).collect();
+        let request = Self::parse(&test.request.value, texts(&test.headers), asker)?.with_form(texts(&test.form));
+        Ok(Self { objects, ..request })
+    }
+
+    /// What a database would say, as the gateway takes it.
+    ///
+    /// # Errors
+    /// When it would never be asked that.
+    pub(super) fn given(&self, policy: &Policy) -> Result<Vec<Given>, BadRequest> {
+        let application = self.application(policy);
+        let domain = application.and_then(|application| policy.snapshot.domains.get(application.domain));
+        let given = |(name, attributes): &(String, Attributes)| {
+            let (kind, key) = name.split_once(':').unwrap_or((name, ""));
+            let looks_up = |attribute| domain.filter(|domain| domain.looks_up(kind, attribute));
+            let Some(domain) = looks_up(None) else {
+                let help =
+                    "name the kind in `objects` of `postgres` in gateway.yaml, or leave the object out".to_owned();
+                return Err(BadRequest::new(format!("`{name}` is no object that is looked up"), help));
+            };
+            if let Some((attribute, _)) = attributes.iter().find(|(attribute, _)| looks_up(Some(attribute)).is_none()) {
+                let message = format!("objects of kind `{kind}` have no attribute `{attribute}`");
+                return Err(BadRequest::new(message, "see `objects` of `postgres` in gateway.yaml".to_owned()));
+            }
+            let wanted = Wanted { domain: Arc::clone(domain.name()), kind: kind.into(), key: key.into() };
+            Ok(Given { wanted, found: Ok(Arc::clone(attributes)), until: None })
+        };
+        self.objects.iter().map(given).collect()
     }
 
     /// The head as the gateway would read it; the token is not in it.
@@ -197,7 +230,8 @@ impl Request {
             Asker::Nobody => None,
             Asker::Bearer(id, claims) => Some(policy.bearer(application, id, claims)?),
         };
-        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?, self.body().as_deref());
+        let (body, given) = (self.body(), self.given(policy)?);
+        let (grounds, judged) = pep::simulate(&policy.snapshot, caller.as_ref(), self.head()?, body.as_deref(), &given);
         let (answer, refusal) = match judged {
             Ok(answer) => (answer, None),
             Err(refusal) => (None, Some(refusal)),

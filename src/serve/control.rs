@@ -16,6 +16,7 @@ use crate::proxy::tls::ServerTls;
 use crate::proxy::{Gateway, health};
 use crate::reload::behind::{behind, give_way_for};
 use crate::reload::feed::{self, Feed};
+use crate::reload::objects::LookUps;
 use crate::reload::revoked::Keeper;
 use crate::reload::{Handle, Reloader, Trigger};
 use crate::snapshot::Live;
@@ -41,6 +42,7 @@ pub(super) struct Control {
     pub(super) reloader: Reloader,
     pub(super) keeper: Keeper,
     pub(super) feeds: Vec<Arc<Feed>>,
+    pub(super) objects: Arc<LookUps>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) admin: Option<(TcpListener, Arc<Admin>)>,
     pub(super) drain: watch::Sender<bool>,
@@ -62,6 +64,7 @@ impl Control {
             reloader,
             keeper,
             feeds,
+            objects,
             gateway,
             admin,
             drain,
@@ -76,6 +79,9 @@ impl Control {
         parts.spawn_local(keeper.run());
         for feed in feeds {
             parts.spawn_local(feed::keep(feed, Arc::clone(&live), Arc::clone(&telemetry)));
+        }
+        for connection in objects.connections() {
+            parts.spawn_local(connection);
         }
         parts.spawn_local(health::keep(gateway));
         parts.spawn_local(sweep(live));

@@ -96,6 +96,7 @@ pub(super) struct Metrics {
     pub(super) tunnel_out: Counter,
     keys_age: Family<Named, Gauge>,
     grants_age: Family<Named, Gauge>,
+    object_lookups: Family<Named, Counter>,
     token_lookups: Family<Named, Counter>,
     token_entries: Gauge,
 }
@@ -150,6 +151,7 @@ impl Metrics {
             tunnel_bytes,
             keys_age: Family::default(),
             grants_age: Family::default(),
+            object_lookups: Family::default(),
             token_lookups: Family::default(),
             token_entries: Gauge::default(),
         };
@@ -235,6 +237,7 @@ impl Metrics {
         all.register_with_unit("keys_age", help, Unit::Seconds, age);
         let (help, age) = ("Since a domain's rows were known to be those of its database", self.grants_age.clone());
         all.register_with_unit("grants_age", help, Unit::Seconds, age);
+        all.register("object_lookups", "Look-ups of objects by outcome", self.object_lookups.clone());
         all.register("token_cache_lookups", "Tokens that were remembered, or not", self.token_lookups.clone());
         all.register("token_cache_entries", "Tokens that are remembered", self.token_entries.clone());
     }
@@ -246,6 +249,10 @@ impl Metrics {
 
     pub(super) fn certificate_ends(&self, file: &str, at: u64) {
         self.certificate_ends.get_or_create(&Named::of("file", file)).set(signed(at));
+    }
+
+    pub(super) fn object_looked_up(&self, outcome: &'static str) {
+        self.object_lookups.get_or_create(&Named::of("outcome", outcome)).inc();
     }
 
     pub(super) fn head_rejected(&self, cause: &'static str) {
@@ -410,6 +417,7 @@ mod tests {
         metrics.keys_age("https://gone.example", Some(61));
         metrics.keys_age("https://gone.example", None);
         metrics.grants_age("app", 7);
+        metrics.object_looked_up("late");
         metrics.token_cache(9, 2, 7);
         metrics.token_cache(10, 3, 4);
         metrics.upstream_opened("http://127.0.0.1:9001");
@@ -458,6 +466,7 @@ mod tests {
             "portcullis_exchanges_cut_total 0",
             "portcullis_keys_age_seconds{issuer=\"https://issuer.example/v2.0\"} 61",
             "portcullis_grants_age_seconds{domain=\"app\"} 7",
+            "portcullis_object_lookups_total{outcome=\"late\"} 1",
             "portcullis_token_cache_lookups_total{result=\"hit\"} 10",
             "portcullis_token_cache_lookups_total{result=\"miss\"} 3",
             "portcullis_token_cache_entries 4",

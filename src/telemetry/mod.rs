@@ -189,6 +189,11 @@ impl Telemetry {
         self.metrics.grants_age(domain, seconds);
     }
 
+    /// An object was looked up, with this outcome: `hit`, `found`, `unknown`, `late`, `failed`.
+    pub fn object_looked_up(&self, outcome: &'static str) {
+        self.metrics.object_looked_up(outcome);
+    }
+
     /// How long ago the keys of an issuer were fetched, in seconds; `None` while there are none. To be told before
     /// [`render`](Self::render), for it grows by itself.
     pub fn keys_age(&self, issuer: &str, age: Option<u64>) {

@@ -7,6 +7,8 @@ mod backend;
 mod gateway;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/websocket.rs"]
+mod websocket;
 #[path = "../support/wire.rs"]
 mod wire;
 
@@ -15,6 +17,7 @@ mod changes;
 mod examples;
 mod first;
 mod loss;
+mod objects;
 mod own;
 mod pruned;
 

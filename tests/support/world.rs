@@ -190,6 +190,7 @@ impl World {
         match verdict {
             Verdict::Permitted(_) | Verdict::Answered { .. } => Ok(()),
             Verdict::FormNeeded { .. } => panic!("the form was read"),
+            Verdict::ObjectNeeded { .. } => panic!("no world has a database"),
             Verdict::Refused { refusal, .. } => Err(refusal.full_code().to_owned()),
         }
     }
@@ -200,6 +201,7 @@ impl World {
             Verdict::Permitted(permitted) => (permitted.into_parts().2.route, Ok(())),
             Verdict::Answered { grounds, .. } => (grounds.route, Ok(())),
             Verdict::FormNeeded { .. } => panic!("a request without a body has no form"),
+            Verdict::ObjectNeeded { .. } => panic!("no world has a database"),
             Verdict::Refused { refusal, grounds, .. } => (grounds.route, Err(refusal.full_code().to_owned())),
         }
     }

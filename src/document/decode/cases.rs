@@ -19,8 +19,8 @@ pub(super) fn cases(tests: Field<'_>, report: &mut Report) -> Vec<TestDocument> 
 }
 
 fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
-    let keys = ["id", "as", "request", "headers", "form", "token", "settings", "expect", "reason"];
-    let [id, principal, request, headers, form, token, settings, expect, reason] =
+    let keys = ["id", "as", "request", "headers", "form", "token", "settings", "objects", "expect", "reason"];
+    let [id, principal, request, headers, form, token, settings, objects, expect, reason] =
         fields(node, "this test", keys, report)?;
     let id = id.need_text(report);
     let principal = principal.text(report);
@@ -36,6 +36,11 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
     let form = form.pairs(report);
     let token = token.node.map(|node| claims(node, report)).unwrap_or_default();
     let settings = settings.literals(report);
+    let objects = objects
+        .entries(report)
+        .iter()
+        .map(|entry| (entry.name(), scalar::literals(&entry.value, Name::Key(&entry.key), report)))
+        .collect();
     let reason = reason.text(report);
     let words = [("allow", true), ("deny", false)];
     let allow = expect.need(report).and_then(|node| scalar::choice(node, "expect", &words, report));
@@ -53,6 +58,7 @@ fn test(node: &Node, report: &mut Report) -> Option<TestDocument> {
         form,
         token,
         settings,
+        objects,
         allow: allow?,
         reason,
     })

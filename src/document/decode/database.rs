@@ -3,8 +3,8 @@
 use super::{Field, Name, conflict, fields, not_empty, scalar, texts};
 use crate::diag::Report;
 use crate::document::Located;
-use crate::document::database::{DatabaseDocument, QueriesDocument};
-use crate::document::parse::{Node, Shape};
+use crate::document::database::{DatabaseDocument, ObjectsDocument, QueriesDocument};
+use crate::document::parse::{Entry, Node, Shape};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -40,6 +40,7 @@ fn database(node: &Node, report: &mut Report) -> Option<DatabaseDocument> {
         "ca",
         "insecure_plaintext",
         "queries",
+        "objects",
         "notify",
         "poll",
         "reconcile",
@@ -58,6 +59,7 @@ fn database(node: &Node, report: &mut Report) -> Option<DatabaseDocument> {
         ca,
         insecure_plaintext,
         queries,
+        objects,
         notify,
         poll,
         reconcile,
@@ -88,6 +90,7 @@ fn database(node: &Node, report: &mut Report) -> Option<DatabaseDocument> {
         ca: ca.text(report),
         insecure_plaintext: insecure_plaintext.flag(false, report),
         queries,
+        objects: objects.entries(report).iter().filter_map(|entry| kind(entry, report)).collect(),
         notify: notify.text(report),
         poll: poll.duration(5 * SECOND, SECOND..=60 * MINUTE, report),
         reconcile: reconcile.duration(5 * MINUTE, SECOND..=DAY, report),
@@ -108,6 +111,33 @@ fn queries(node: &Node, report: &mut Report) -> Option<QueriesDocument> {
         principals_by_id: by_id.text(report),
         changes: changes.text(report),
         position: position.text(report),
+    })
+}
+
+/// A kind of objects that are looked up. An attribute that is named twice is one.
+fn kind(entry: &Entry, report: &mut Report) -> Option<ObjectsDocument> {
+    let keys = ["query", "attributes", "ttl", "wait", "most"];
+    let [query, attributes, ttl, wait, most] = fields(&entry.value, "this kind of objects", keys, report)?;
+    let kind = entry.name();
+    if kind.value.contains(':') {
+        let message = format!("`{}` is no kind of objects", kind.value);
+        report.error("bad_name", kind.place, message).help("write what stands before the `:` in names of objects");
+    }
+    let mut attributes = attributes.some_texts(report);
+    attributes.sort_by(|a, b| a.value.cmp(&b.value));
+    attributes.dedup_by(|a, b| a.value == b.value);
+    if let Some(own) = attributes.iter().find(|attribute| attribute.value == "id") {
+        report
+            .error("reserved_name", own.place, "the column `id` is the key, which is no attribute")
+            .help("leave it out; the query must give it all the same");
+    }
+    Some(ObjectsDocument {
+        kind,
+        query: query.need_text(report)?,
+        attributes,
+        ttl: ttl.duration(30 * SECOND, 100..=60 * MINUTE, report),
+        wait: wait.duration(500, 10..=10 * SECOND, report),
+        most: most.number(10_000, 1..=1_000_000, report),
     })
 }
 
@@ -167,6 +197,35 @@ mod tests {
         let others = [&queries.principals_by_id, &queries.changes, &queries.position];
         assert_eq!(queries.principals.value, "a");
         assert_eq!(others.map(|query| query.as_ref().unwrap().value.as_str()), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn kinds_of_objects_have_queries_attributes_and_bounds() {
+        let (document, report) = read(
+            "[{postgres: {domain: d, url: u, objects: {ship: {query: q, attributes: [b, a, b]}, \
+             \"to port\": {query: r, attributes: c, ttl: 100ms, wait: 10ms, most: 1}}}}]",
+        );
+        assert_eq!(report.render(), "");
+        let [ship, port] = &document.databases[0].objects[..] else { panic!() };
+        let names: Vec<_> = ship.attributes.iter().map(|attribute| attribute.value.as_str()).collect();
+        assert_eq!((ship.kind.value.as_str(), ship.query.value.as_str(), names), ("ship", "q", vec!["a", "b"]));
+        assert_eq!((ship.ttl.as_secs(), ship.wait.as_millis(), ship.most), (30, 500, 10_000));
+        assert_eq!((port.ttl.as_millis(), port.wait.as_millis(), port.most), (100, 10, 1));
+        for (objects, code) in [
+            ("{ship: {attributes: [a]}}", "missing_key"),
+            ("{ship: {query: q}}", "missing_key"),
+            ("{ship: {query: q, attributes: []}}", "empty_list"),
+            ("{ship: {query: q, attributes: [a, id]}}", "reserved_name"),
+            ("{\"ship:1\": {query: q, attributes: [a]}}", "bad_name"),
+            ("{ship: {query: q, attributes: [a], ttl: 2h}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], wait: 1m}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], most: 0}}", "out_of_range"),
+            ("{ship: {query: q, attributes: [a], most: 1, x: 1}}", "unknown_key"),
+        ] {
+            let report = read(&format!("[{{postgres: {{domain: d, url: u, objects: {objects}}}}}]")).1;
+            let codes: Vec<_> = report.diagnostics().iter().map(|found| found.code).collect();
+            assert!(codes.contains(&code), "{objects}: {codes:?}");
+        }
     }
 
     #[test]

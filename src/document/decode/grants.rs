@@ -106,6 +106,7 @@ pub(in crate::document) fn grants(root: &Node, report: &mut Report) -> Option<Gr
         token_groups,
         token_roles,
         objects,
+        looked_up: Vec::new(),
         conflicts,
         lint,
     })

@@ -15,6 +15,7 @@ mod grants;
 mod implications;
 mod members;
 mod never;
+mod objects;
 mod operand;
 mod requirement;
 mod reserved;
@@ -28,7 +29,7 @@ mod values;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::domain::{Attribute, Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, Object, RightId, ScopeId};
+use super::domain::{Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, RightId, ScopeId};
 use super::hierarchy::{Interval, number};
 use super::origins::Origins;
 use super::people::{People, Tables};
@@ -269,29 +270,6 @@ impl Builder {
         }
     }
 
-    fn objects(&mut self, document: &GrantsDocument, report: &mut Report) {
-        for (name, attributes) in &document.objects {
-            let Some((kind, key)) =
-                name.value.split_once(':').filter(|(kind, key)| !kind.is_empty() && !key.is_empty())
-            else {
-                let message = format!("`{}` is no name for an object", name.value);
-                report.error("bad_name", name.place, message).help("write `KIND:KEY`, such as `officer:1001`");
-                continue;
-            };
-            let mut object = Object::default();
-            let kind = self.kind(kind);
-            for (attribute, value) in attributes {
-                let id = super::domain::AttributeId(self.domain.attributes.intern(&attribute.value));
-                let texts = scalars(value).into_iter().map(String::into_boxed_str).collect();
-                object.attributes.push((id, Attribute { value: value.clone(), texts }));
-                self.note(kind, id.0, value, attribute.place);
-            }
-            self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
-            self.domain.folded_objects.entry(kind).or_default().insert(key);
-            self.domain.objects.entry(kind).or_default().insert(key.into(), object);
-        }
-    }
-
     fn number_rights(&mut self) -> Vec<Option<Interval>> {
         match self.shape {
             RightsShape::Flat => number(&vec![None; self.domain.rights.len()]),
@@ -311,7 +289,7 @@ impl Builder {
 }
 
 /// The texts of a constant that may name scopes: of a list, each element.
-fn scalars(literal: &Literal) -> Vec<String> {
+pub(super) fn scalars(literal: &Literal) -> Vec<String> {
     match literal {
         Literal::Bool(value) => vec![value.to_string()],
         Literal::Int(value) => vec![value.to_string()],

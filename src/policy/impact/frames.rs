@@ -283,7 +283,8 @@ fn is_stable(old: &Domain, new: &Domain) -> bool {
         && bringers(old) == bringers(new)
 }
 
-/// The kinds of objects, by name, of which any came, went, or has other attributes.
+/// The kinds of objects, by name, of which any came, went, or has other attributes, or that are looked up in one of the two
+/// only.
 pub fn changed_objects(old: &Domain, new: &Domain) -> BTreeSet<String> {
     type Attributes = BTreeMap<String, (Literal, Vec<Box<str>>)>;
     let all = |domain: &Domain| -> BTreeMap<String, Map<Box<str>, Attributes>> {
@@ -299,6 +300,11 @@ pub fn changed_objects(old: &Domain, new: &Domain) -> BTreeSet<String> {
         });
         kinds.collect()
     };
+    let looked_up = |domain: &Domain| -> BTreeSet<String> {
+        domain.looked_up.keys().map(|kind| domain.kinds.name(*kind).to_owned()).collect()
+    };
+    let moved = &looked_up(old) ^ &looked_up(new);
     let (old, new) = (all(old), all(new));
-    old.keys().chain(new.keys()).filter(|kind| old.get(*kind) != new.get(*kind)).cloned().collect()
+    let changed = old.keys().chain(new.keys()).filter(|kind| old.get(*kind) != new.get(*kind)).cloned();
+    changed.chain(moved).collect()
 }

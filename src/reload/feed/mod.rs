@@ -18,9 +18,10 @@ use tokio::time::Instant;
 
 use super::print;
 use crate::diag::{Report, SourceId};
+use crate::document::grants::LookedUp;
 use crate::policy::{Applied, Domain, Domains};
 use crate::snapshot::Live;
-use crate::source::postgres::{self, Database, Fault, OnStale};
+use crate::source::postgres::{self, Database, Fault, Kind, OnStale};
 
 pub use keep::keep;
 pub use publish::Fed;
@@ -98,6 +99,18 @@ impl Feed {
     /// The domain.
     pub fn domain(&self) -> &str {
         &self.database.domain
+    }
+
+    /// The kinds of objects of the domain that are looked up in the database.
+    pub(super) fn looked_up(&self) -> impl Iterator<Item = LookedUp> {
+        let texts = |names: &[Box<str>]| names.iter().map(|name| name.to_string()).collect();
+        let kind = move |kind: &Kind| LookedUp { kind: kind.name.to_string(), attributes: texts(&kind.attributes) };
+        self.database.kinds.iter().map(kind)
+    }
+
+    /// The database.
+    pub const fn database(&self) -> &Arc<Database> {
+        &self.database
     }
 
     /// How it is.

@@ -6,6 +6,7 @@
 //! transactions, so that no change is missed whatever the order of commits, and clocks play no part.
 
 mod connect;
+mod objects;
 mod rows;
 pub mod schema;
 mod session;
@@ -19,6 +20,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 
+pub use objects::{Answer, Finder, Kind};
 pub use rows::{Lines, id_of};
 pub use session::{All, Changes, Session, read_all};
 
@@ -31,6 +33,8 @@ pub struct Database {
     pub address: Address,
     /// What is asked.
     pub queries: Queries,
+    /// Kinds of objects that are looked up one by one.
+    pub kinds: Vec<Kind>,
     /// The channel on which the database tells of changes.
     pub notify: Option<String>,
     /// How often and how long.
