@@ -69,7 +69,7 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2() {
         &["init", "x", "--upstream", "localhost"],
         &["token"],
         &["token", "mint"],
-        &["token", "mint", "--as", "olga", "--lifetime", "1d"],
+        &["token", "mint", "--as", "olga", "--lifetime", "1y"],
         &["status", "--output", "xml"],
         &["revoke"],
         &["revoke", "--undo"],

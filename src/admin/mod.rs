@@ -69,6 +69,7 @@ use calls::Caller;
 use pages::{Entry, Guarded, Open, Page};
 
 pub use calls::Calls;
+pub use shadow::groups;
 
 /// Most connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 64;

@@ -153,8 +153,8 @@ fn told((about, report): &(About, Report)) -> Value {
 #[derive(Default)]
 struct Group<'r>(Vec<&'r (Key, Count)>);
 
-/// What has the most requests comes first.
-fn groups<'r>(changes: impl Iterator<Item = &'r (Key, Count)>) -> Vec<Value> {
+/// Changes as reports for programs have them: one entry a route and method, what has the most requests first.
+pub fn groups<'r>(changes: impl Iterator<Item = &'r (Key, Count)>) -> Vec<Value> {
     // They come in the order of their keys: what belongs together stands together.
     let mut groups: Vec<Group<'r>> = Vec::new();
     let place = |key: &Key| (key.enforced, key.application.clone(), key.route.clone(), key.method.clone());

@@ -29,7 +29,7 @@ use offer::Post;
 
 pub use judge::Judge;
 pub use offer::Offer;
-pub use tally::{Change, Count, Counts, Key, Report, Tally, Why};
+pub use tally::{Change, Changes, Count, Counts, Key, Report, Tally, Why};
 
 /// How many copies may wait to be judged. With [`MOST_BYTES`], that bounds their memory: 16 MiB.
 pub const QUEUE: usize = 1_024;

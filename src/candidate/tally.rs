@@ -203,6 +203,34 @@ impl Counts {
     }
 }
 
+/// Changes that are told apart, a bounded number of them.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(HashMap<Key, Count>);
+
+impl Changes {
+    /// Counts one request, of a moment in seconds since the Unix epoch; `false` where there is no room for a change that
+    /// was not known before.
+    pub fn add(&mut self, key: Key, path: Box<str>, at: u64) -> bool {
+        if let Some(count) = self.0.get_mut(&key) {
+            count.requests += 1;
+            count.last = count.last.max(at);
+            return true;
+        }
+        let room = self.0.len() < MOST;
+        if room {
+            self.0.insert(key, Count { requests: 1, last: at, path });
+        }
+        room
+    }
+
+    /// All of them, in their order: losses first, then by where.
+    pub fn sorted(&self) -> Vec<(Key, Count)> {
+        let mut changes: Vec<_> = self.0.iter().map(|(key, count)| (key.clone(), count.clone())).collect();
+        changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        changes
+    }
+}
+
 /// What is known of the candidate by now.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -212,7 +240,7 @@ pub struct Tally {
     since: u64,
     restarts: u64,
     counts: Counts,
-    changes: HashMap<Key, Count>,
+    changes: Changes,
 }
 
 /// A tally as it was at one moment.
@@ -236,7 +264,7 @@ pub struct Report {
 
 impl Tally {
     pub(super) fn new(serial: u64, since: u64) -> Self {
-        Self { serial, since, restarts: 0, counts: Counts::default(), changes: HashMap::new() }
+        Self { serial, since, restarts: 0, counts: Counts::default(), changes: Changes::default() }
     }
 
     pub(super) const fn serial(&self) -> u64 {
@@ -258,12 +286,7 @@ impl Tally {
         let Counts { newly_denied, newly_allowed, others: [others_denied, others_allowed], .. } = &mut self.counts;
         let (sum, others) = if key.gain { (newly_allowed, others_allowed) } else { (newly_denied, others_denied) };
         *sum += 1;
-        if let Some(count) = self.changes.get_mut(&key) {
-            count.requests += 1;
-            count.last = count.last.max(at);
-        } else if self.changes.len() < MOST {
-            self.changes.insert(key, Count { requests: 1, last: at, path });
-        } else {
+        if !self.changes.add(key, path, at) {
             *others += 1;
         }
     }
@@ -272,8 +295,7 @@ impl Tally {
         let mut counts = self.counts.clone();
         counts.lost(Why::QueueFull, queued.full);
         counts.lost(Why::TooLarge, queued.large);
-        let mut changes: Vec<_> = self.changes.iter().map(|(key, count)| (key.clone(), count.clone())).collect();
-        changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let changes = self.changes.sorted();
         let Self { serial, since, restarts, .. } = *self;
         Report { serial, since, restarts, running, waiting: queued.waiting, counts, changes }
     }

@@ -13,6 +13,7 @@ mod init;
 mod lint;
 mod policy;
 mod reload;
+mod replay;
 mod report;
 mod revoke;
 mod rollback;
@@ -77,6 +78,8 @@ enum Verb {
     Reload(reload::Options),
     /// Tell a running gateway to go back to an older policy.
     Rollback(rollback::Options),
+    /// Judge the requests of decision logs by another configuration, and say what it would change for whom.
+    Replay(replay::Options),
     /// Have a running gateway judge a candidate policy beside the live one, and say what it would change for whom.
     #[command(subcommand)]
     Shadow(shadow::Verb),
@@ -159,6 +162,7 @@ pub fn run() -> ExitCode {
         Verb::Status(options) => status::run(&options),
         Verb::Reload(options) => reload::run(&options),
         Verb::Rollback(options) => rollback::run(&options),
+        Verb::Replay(options) => replay::run(&options),
         Verb::Shadow(verb) => shadow::run(&verb),
         Verb::Revoke(options) => revoke::run(&options),
     };

@@ -183,7 +183,7 @@ fn in_words(report: &Value) -> String {
 }
 
 /// `2 principals would newly be denied GET /things/{} (route thing of app; 3 requests; right_missing:...; olga, nils)`.
-fn line(word: &str, group: &Value) -> String {
+pub(super) fn line(word: &str, group: &Value) -> String {
     let mut names: Vec<&str> = Vec::new();
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut without = 0;
@@ -227,12 +227,12 @@ fn some(names: &[&str], most: usize) -> String {
     format!("{}{more}", first.join(", "))
 }
 
-fn plural(count: u64, what: &str) -> String {
+pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// ` (12.3 %)`, rounded down, so that only all are 100; nothing of nothing.
-fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     match part.saturating_mul(1000).checked_div(whole) {
         Some(thousandths) => format!(" ({}.{} %)", thousandths / 10, thousandths % 10),
         None => String::new(),

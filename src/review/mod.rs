@@ -2,6 +2,7 @@
 //! what a change changes, what looks odd. Pure; everything is answered by the functions that decide real requests.
 
 mod admission;
+mod bearer;
 mod cases;
 mod change;
 pub mod diff;
@@ -11,6 +12,7 @@ pub mod json;
 pub mod lint;
 mod policy;
 mod remedy;
+pub mod replay;
 pub mod report;
 mod request;
 mod settings;
