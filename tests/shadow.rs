@@ -5,6 +5,8 @@
 mod backend;
 #[path = "support/gateway.rs"]
 mod gateway;
+#[path = "support/websocket.rs"]
+mod websocket;
 #[path = "support/wire.rs"]
 mod wire;
 
@@ -203,6 +205,48 @@ fn a_stream_in_shadow_outlives_what_the_policy_takes_away_and_ends_when_it_is_en
     gateway.replace("routes.yaml", &mapped(&backend, "mode: enforce"));
     until(|| gateway.metric("portcullis_exchanges_cut_total") == 3, "the ends of the streams");
     assert!(clients.iter_mut().all(Client::is_ended));
+}
+
+#[test]
+fn a_form_that_the_policy_refuses_reaches_the_backend_whole_and_one_that_nobody_can_read_is_refused() {
+    let backend = Backend::hello();
+    let place = "scopes: {main: {from: form.place, kind: place}}, require: [places]";
+    let file = format!("      - {{id: file, match: {{methods: [POST], path: /file}}, {place}}}\n");
+    let mut routes = mapped(&backend, "mode: shadow");
+    routes.push_str(&file);
+    let gateway = Setup { routes, decisions: true, ..Setup::before(&backend) }.spawn();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let bodies = [("place=north", None), ("place=south&note=1", Some("right_denied:places@place:south"))];
+    for (number, (body, denied)) in bodies.into_iter().enumerate() {
+        assert_eq!(gateway.ask(request("POST", "/file", &token("olga"), form, body)).status, 200);
+        let seen = backend.wait_for(number + 1).pop().unwrap();
+        assert_eq!((seen.whole, seen.body.as_slice()), (true, body.as_bytes()));
+        assert_eq!(gateway.decision()["would_deny"].as_str(), denied);
+    }
+    // What cannot be read as a form may be read otherwise by the backend, so it is no matter of the policy.
+    let odd = gateway.ask(request("POST", "/file", &token("olga"), form, "place=%zz"));
+    assert_eq!(odd.verdict(), (400, "bad_form".to_owned()));
+    assert_eq!(backend.seen().len(), 2);
+}
+
+#[test]
+fn a_websocket_that_the_policy_refuses_is_opened_and_logged_as_such() {
+    let backend = websocket::echo();
+    let listens = "{id: chat, match: {methods: [GET], path: /chat}, require: [secrets], websocket: true}";
+    let mut routes = mapped(&backend, "mode: shadow\n    websocket: false");
+    routes.push_str(&format!("      - {listens}\n"));
+    let gateway = Setup { routes, decisions: true, ..Setup::before(&backend) }.spawn();
+    let mut client = gateway.connect();
+    client.send(websocket::handshake("/chat", &token("nils"), ""));
+    assert_eq!(client.head().unwrap().status, 101);
+    websocket::echoes(&mut client, "hello");
+    drop(client);
+    let line = gateway.decision();
+    assert_eq!(refused_for(&line), ("would_deny".to_owned(), "right_missing:secrets@root".to_owned()));
+    assert_eq!(line["status"], 101);
+    // Where WebSockets do not pass, the mode opens none.
+    let other = gateway.ask(websocket::handshake("/staff", &token("nils"), ""));
+    assert_ne!(other.status, 101);
 }
 
 #[test]

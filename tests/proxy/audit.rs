@@ -77,6 +77,28 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+fn what_is_only_watched_is_not_forwarded_either_when_it_cannot_be_logged() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let backend = backend();
+    let log = disk.path("decisions.jsonl");
+    let before = setup(&backend, &format!("{{file: {}}}", log.display()), REQUIRED);
+    let routes = before.routes.replace("    routes:\n", "    mode: shadow\n    routes:\n");
+    let gateway = Setup { routes, ..before }.start();
+    let watched = |gateway: &Door| gateway.ask(get("/secrets/1", &token("nils"))).verdict();
+    assert_eq!(watched(&gateway).0, 200);
+    disk.fill();
+    let begun = Instant::now();
+    while watched(&gateway) != refused() {
+        assert!(begun.elapsed() < SOON);
+    }
+    let reached = backend.seen().len();
+    for _ in 0..20 {
+        assert_eq!(watched(&gateway), refused());
+    }
+    assert_eq!(backend.seen().len(), reached, "nothing was forwarded");
+}
+
+#[test]
 fn on_a_full_disk_nothing_is_forwarded_that_is_not_logged_and_it_goes_on_by_itself() {
     let Some(disk) = SmallDisk::mount() else { return };
     let backend = backend();
