@@ -83,7 +83,6 @@ fn from_environment(written: &Located<String>, report: &mut Report) -> Option<St
 }
 
 fn database(written: &DatabaseDocument, address: Address) -> Database {
-    let text = |written: &Option<Located<String>>| written.as_ref().map(|written| written.value.clone());
     let queries = written.queries.as_ref().map(|queries| Queries {
         principals: queries.principals.value.clone(),
         principals_by_id: text(&queries.principals_by_id),
@@ -111,10 +110,16 @@ fn database(written: &DatabaseDocument, address: Address) -> Database {
     }
 }
 
+fn text(written: &Option<Located<String>>) -> Option<String> {
+    written.as_ref().map(|written| written.value.clone())
+}
+
 fn kind(written: &ObjectsDocument) -> Kind {
     Kind {
         name: written.kind.value.as_str().into(),
-        query: written.query.value.clone(),
+        query: text(&written.query).unwrap_or_else(|| {
+            schema::object(&written.kind.value, written.attributes.iter().map(|name| name.value.as_str()))
+        }),
         attributes: written.attributes.iter().map(|attribute| attribute.value.as_str().into()).collect(),
         ttl: written.ttl,
         wait: written.wait,

@@ -51,8 +51,8 @@ pub struct DatabaseDocument {
 pub struct ObjectsDocument {
     /// The kind.
     pub kind: Located<String>,
-    /// The row of the key `$1`.
-    pub query: Located<String>,
+    /// The row of the key `$1`; without it, that of the product's own schema.
+    pub query: Option<Located<String>>,
     /// The columns that are attributes.
     pub attributes: Vec<Located<String>>,
     /// How long an answer is believed. Default: 30 s.

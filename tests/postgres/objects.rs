@@ -71,6 +71,54 @@ fn told(gateway: &Gateway, target: &str) -> String {
 }
 
 #[test]
+fn objects_of_the_own_schema_need_no_query() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = rows(server);
+    database.run(
+        r#"INSERT INTO portcullis.objects VALUES
+        ('officer', '1', '{"place": "north", "crew": ["ann"], "active": true}'),
+        ('officer', '2', '{"place": "south", "crew": ["ann", 2, false], "active": true}'),
+        ('officer', '3', '{"place": null, "crew": [], "active": 1}'),
+        ('officer', '4', '{"place": ["north", "south"], "crew": "ann", "active": "true"}'),
+        ('officer', '5', '{"place": {"a": "north"}}'), ('officer', '6', '{"place": 1.5}'), ('officer', '8', '{"place": [null]}'),
+        ('it''s', '9', '{"place": "north"}')"#,
+    );
+    let objects = ", objects: {officer: {attributes: [place, crew, active]}, \"it's\": {attributes: [place, \"a'b\"]}}";
+    let mut setup = setup(&backend, &database.url(), objects);
+    let quoted = "      - {id: odd, match: {methods: [GET], path: \"/odd/{n}\"}, object: {kind: \"it's\", key: path.n}, \
+                  scopes: {main: {from: object.place, kind: place}}, require: [places]}\n";
+    setup.routes +=
+        &ROUTES.lines().filter(|line| !line.contains("ship")).map(|line| format!("{line}\n")).collect::<String>();
+    setup.routes = setup.routes.replace("      - {id: officer", &format!("{quoted}      - {{id: officer"));
+    let gateway = setup.start();
+    for (target, expected) in [
+        ("/officers/1", "200"),
+        ("/officers/2", "403 right_missing"),
+        ("/officers/3", "403 scope_missing"),
+        ("/officers/4", "403 right_missing"),
+        ("/officers/5", "503 object_unavailable"),
+        ("/officers/6", "503 object_unavailable"),
+        ("/officers/8", "503 object_unavailable"),
+        ("/officers/7", "403 object_unknown"),
+        ("/odd/9", "200"),
+        ("/odd/1", "403 object_unknown"),
+        ("/crews/1", "200"),
+        ("/crews/2", "403 crowded"),
+        ("/crews/3", "403 asleep"),
+        ("/crews/4", "403 crowded"),
+    ] {
+        assert_eq!(told(&gateway, target), expected, "{target}");
+    }
+    for wrong in ["('a:b', '1', '{}')", "('officer', '', '{}')", "('officer', '1', '{}')", "('officer', '99', '[]')"] {
+        assert!(
+            database.other().try_run(&format!("INSERT INTO portcullis.objects VALUES {wrong}")).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn a_row_decides_and_what_is_no_row_is_refused() {
     let Some(server) = server() else { return };
     let backend = Backend::hello();

@@ -81,6 +81,7 @@ fn database(node: &Node, report: &mut Report) -> Option<DatabaseDocument> {
         Some(node) => Some(self::queries(node, report)?),
         None => None,
     };
+    let is_own = queries.is_none();
     Some(DatabaseDocument {
         place: node.place,
         domain: domain.need_text(report)?,
@@ -90,7 +91,7 @@ fn database(node: &Node, report: &mut Report) -> Option<DatabaseDocument> {
         ca: ca.text(report),
         insecure_plaintext: insecure_plaintext.flag(false, report),
         queries,
-        objects: objects.entries(report).iter().filter_map(|entry| kind(entry, report)).collect(),
+        objects: objects.entries(report).iter().filter_map(|entry| kind(entry, is_own, report)).collect(),
         notify: notify.text(report),
         poll: poll.duration(5 * SECOND, SECOND..=60 * MINUTE, report),
         reconcile: reconcile.duration(5 * MINUTE, SECOND..=DAY, report),
@@ -114,8 +115,8 @@ fn queries(node: &Node, report: &mut Report) -> Option<QueriesDocument> {
     })
 }
 
-/// A kind of objects that are looked up. An attribute that is named twice is one.
-fn kind(entry: &Entry, report: &mut Report) -> Option<ObjectsDocument> {
+/// A kind of objects that are looked up, in the product's own schema or another one. An attribute that is named twice is one.
+fn kind(entry: &Entry, is_own: bool, report: &mut Report) -> Option<ObjectsDocument> {
     let keys = ["query", "attributes", "ttl", "wait", "most"];
     let [query, attributes, ttl, wait, most] = fields(&entry.value, "this kind of objects", keys, report)?;
     let kind = entry.name();
@@ -123,17 +124,23 @@ fn kind(entry: &Entry, report: &mut Report) -> Option<ObjectsDocument> {
         let message = format!("`{}` is no kind of objects", kind.value);
         report.error("bad_name", kind.place, message).help("write what stands before the `:` in names of objects");
     }
+    let query = query.text(report);
+    if !is_own && query.is_none() {
+        report
+            .error("missing_key", entry.value.place, "`query` is missing")
+            .help("with `queries`, nobody knows how objects are stored: write the query for the row of the key `$1`");
+    }
     let mut attributes = attributes.some_texts(report);
     attributes.sort_by(|a, b| a.value.cmp(&b.value));
     attributes.dedup_by(|a, b| a.value == b.value);
-    if let Some(own) = attributes.iter().find(|attribute| attribute.value == "id") {
+    if let Some(reserved) = attributes.iter().find(|attribute| attribute.value == "id") {
         report
-            .error("reserved_name", own.place, "the column `id` is the key, which is no attribute")
+            .error("reserved_name", reserved.place, "the column `id` is the key, which is no attribute")
             .help("leave it out; the query must give it all the same");
     }
     Some(ObjectsDocument {
         kind,
-        query: query.need_text(report)?,
+        query,
         attributes,
         ttl: ttl.duration(30 * SECOND, 100..=60 * MINUTE, report),
         wait: wait.duration(500, 10..=10 * SECOND, report),
@@ -208,12 +215,13 @@ mod tests {
         assert_eq!(report.render(), "");
         let [ship, port] = &document.databases[0].objects[..] else { panic!() };
         let names: Vec<_> = ship.attributes.iter().map(|attribute| attribute.value.as_str()).collect();
-        assert_eq!((ship.kind.value.as_str(), ship.query.value.as_str(), names), ("ship", "q", vec!["a", "b"]));
+        assert_eq!((ship.kind.value.as_str(), names), ("ship", vec!["a", "b"]));
+        assert_eq!(ship.query.as_ref().unwrap().value, "q");
         assert_eq!((ship.ttl.as_secs(), ship.wait.as_millis(), ship.most), (30, 500, 10_000));
         assert_eq!((port.ttl.as_millis(), port.wait.as_millis(), port.most), (100, 10, 1));
         for (objects, code) in [
-            ("{ship: {attributes: [a]}}", "missing_key"),
             ("{ship: {query: q}}", "missing_key"),
+            ("{ship: {attributes: [a]}}, queries: {principals: p}", "missing_key"),
             ("{ship: {query: q, attributes: []}}", "empty_list"),
             ("{ship: {query: q, attributes: [a, id]}}", "reserved_name"),
             ("{\"ship:1\": {query: q, attributes: [a]}}", "bad_name"),

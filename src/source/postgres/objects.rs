@@ -7,10 +7,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::{Database, Fault, connect};
@@ -194,10 +195,54 @@ fn value(row: &Row, number: usize) -> Result<Option<Literal>, Fault> {
                 Some(Literal::List(list.into_iter().map(Literal::Text).collect()))
             }
         },
+        Type::JSONB => match row.try_get::<_, Option<Json>>(number)? {
+            None => None,
+            Some(Json(value)) => json(value)?,
+        },
         ref other => {
-            return Err(Fault::new(format!("it is of type `{other}`; cast it to text, text[], bigint or boolean")));
+            return Err(Fault::new(format!(
+                "it is of type `{other}`; cast it to text, text[], bigint, boolean or jsonb"
+            )));
         }
     })
+}
+
+/// A value of `jsonb`, which its wire format begins with a version.
+struct Json(Value);
+
+impl FromSql<'_> for Json {
+    fn from_sql(_: &Type, bytes: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let [1, text @ ..] = bytes else { return Err("an unknown version of jsonb".into()) };
+        Ok(Self(serde_json::from_slice(text)?))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::JSONB
+    }
+}
+
+fn json(value: Value) -> Result<Option<Literal>, Fault> {
+    Ok(Some(match value {
+        Value::Null => return Ok(None),
+        Value::Array(list) => {
+            let list = list.into_iter().map(scalar).collect::<Result<_, _>>()?;
+            Literal::List(list)
+        }
+        one => scalar(one)?,
+    }))
+}
+
+fn scalar(value: Value) -> Result<Literal, Fault> {
+    match value {
+        Value::String(text) => Ok(Literal::Text(text)),
+        Value::Bool(truth) => Ok(Literal::Bool(truth)),
+        Value::Number(number) => {
+            number.as_i64().map(Literal::Int).ok_or_else(|| Fault::new("a number in it is no whole one of 64 bits"))
+        }
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(Fault::new("it has more in it than a text, a whole number, a truth or a list of these"))
+        }
+    }
 }
 
 fn size(value: &Literal) -> usize {

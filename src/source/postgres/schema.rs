@@ -94,6 +94,14 @@ pub fn queries() -> Queries {
     }
 }
 
+/// The row of an object of this kind, with these attributes.
+pub fn object<'a>(kind: &str, attributes: impl Iterator<Item = &'a str>) -> String {
+    let quoted = |text: &str, mark: &str| format!("{mark}{}{mark}", text.replace(mark, &mark.repeat(2)));
+    let column = |name: &str| format!(", attributes->{} AS {}", quoted(name, "'"), quoted(name, "\""));
+    let columns: String = attributes.map(column).collect();
+    format!("SELECT key AS id{columns} FROM portcullis.objects WHERE kind = {} AND key = $1", quoted(kind, "'"))
+}
+
 /// Makes the schema, on this thread.
 ///
 /// # Errors

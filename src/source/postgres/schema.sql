@@ -67,6 +67,15 @@ CREATE INDEX IF NOT EXISTS grants_by_role ON portcullis.grants (role) WHERE role
 CREATE INDEX IF NOT EXISTS grants_by_right ON portcullis.grants ("right") WHERE "right" IS NOT NULL;
 CREATE INDEX IF NOT EXISTS grants_by_node ON portcullis.grants (node) WHERE node IS NOT NULL;
 
+-- Objects that the backends have, for those that are looked up when a request needs them: texts, whole numbers, truths and
+-- lists of them by name. Nothing tells of their changes.
+CREATE TABLE IF NOT EXISTS portcullis.objects (
+    kind text NOT NULL CHECK (kind <> '' AND position(':' IN kind) = 0),
+    key text NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 256),
+    attributes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
+    PRIMARY KEY (kind, key)
+);
+
 -- Whose row may read otherwise since which transaction: a principal's, those of all who have a role, or, where neither
 -- is named, everybody's. The transaction tells, and not the number: numbers are drawn before a transaction commits, and
 -- so a lower one may appear behind a higher one. Who has a role is looked up by whoever reads this, for until then
