@@ -632,3 +632,23 @@ fn the_verb_loads_reports_and_clears() {
     let (code, said) = run(&["clear"]);
     assert!(code == 0 && said.contains("there was no candidate"), "{code} {said}");
 }
+
+#[test]
+fn a_token_that_only_the_candidate_looks_for_is_judged_by_itself() {
+    let backend = Backend::hello();
+    let mut setup = before(&backend);
+    setup.routes = changed(&setup.routes, "    routes:\n", "    token: [bearer, {cookie: old_session}]\n    routes:\n");
+    let routes = changed(&setup.routes, "old_session", "new_session");
+    let grants = setup.grants.clone();
+    let gateway = setup.start();
+    load(&gateway, "next", &routes, &grants);
+    let cookies = format!("Cookie: old_session=a.b.c; new_session={}\r\n", token("olga"));
+    let ask = request("GET", "/things/1", "", &cookies, "");
+    assert_eq!(gateway.ask(&ask).status, 401);
+    let found = report(&gateway, 1);
+    // What the candidate does once it is live.
+    gateway.replace("routes.yaml", &routes);
+    until(|| gateway.serial() == 2, "reloaded");
+    assert_eq!(gateway.ask(&ask).status, 200);
+    assert_eq!(count(&found, "newly_allowed"), 1, "{found:#}");
+}

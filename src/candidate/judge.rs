@@ -65,6 +65,9 @@ impl Judge {
             }
         }
         self.stand.end(&self.trial);
+        // What waits still will not be judged, and is told of.
+        let left = self.inbox.try_iter().count();
+        self.trial.tally().left_over(left as u64);
     }
 
     fn take(&mut self, judged: Judged) {

@@ -205,27 +205,34 @@ impl Counts {
 
 /// Changes that are told apart, a bounded number of them.
 #[derive(Clone, Debug, Default)]
-pub struct Changes(HashMap<Key, Count>);
+pub struct Changes {
+    known: HashMap<Key, Count>,
+    /// How many of them are gains: these have room of their own, so that no number of losses hides one.
+    gains: usize,
+}
 
 impl Changes {
     /// Counts one request, of a moment in seconds since the Unix epoch; `false` where there is no room for a change that
     /// was not known before.
     pub fn add(&mut self, key: Key, path: Box<str>, at: u64) -> bool {
-        if let Some(count) = self.0.get_mut(&key) {
+        if let Some(count) = self.known.get_mut(&key) {
             count.requests += 1;
             count.last = count.last.max(at);
             return true;
         }
-        let room = self.0.len() < MOST;
+        let gain = key.gain;
+        let alike = if gain { self.gains } else { self.known.len() - self.gains };
+        let room = alike < MOST;
         if room {
-            self.0.insert(key, Count { requests: 1, last: at, path });
+            self.gains += usize::from(gain);
+            self.known.insert(key, Count { requests: 1, last: at, path });
         }
         room
     }
 
     /// All of them, in their order: losses first, then by where.
     pub fn sorted(&self) -> Vec<(Key, Count)> {
-        let mut changes: Vec<_> = self.0.iter().map(|(key, count)| (key.clone(), count.clone())).collect();
+        let mut changes: Vec<_> = self.known.iter().map(|(key, count)| (key.clone(), count.clone())).collect();
         changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         changes
     }
@@ -289,6 +296,11 @@ impl Tally {
         if !self.changes.add(key, path, at) {
             *others += 1;
         }
+    }
+
+    /// So many copies were not judged before the end.
+    pub(super) fn left_over(&mut self, copies: u64) {
+        self.counts.lost(Why::QueueFull, copies);
     }
 
     pub(super) fn report(&self, queued: &Queued, running: bool) -> Report {

@@ -114,7 +114,7 @@ impl Overheard {
     }
 
     /// Takes the steps of [`authorize`](super::authorize). Where its token was refused already, for `refused`, that is not
-    /// tried again: a policy that asks for a token says the same.
+    /// tried again where it would be looked for in the same places: a policy that asks for a token says the same.
     ///
     /// # Errors
     /// What it cannot be judged without.
@@ -122,11 +122,11 @@ impl Overheard {
         mut self,
         snapshot: &Arc<Snapshot>,
         verifier: &impl Verify,
-        refused: Option<&No>,
+        refused: Option<(&No, &Application)>,
     ) -> Result<Judgement, Lacking> {
         let mut grounds = Grounds::none(snapshot);
         let environment = self.surroundings.at(self.now);
-        let effort = refused.map_or(Effort::Verify, Effort::Refused);
+        let effort = refused.map_or(Effort::Verify, |(no, live)| Effort::Refused(no, &live.token));
         let asked = (&mut self.head, self.form.as_deref(), &*self.objects);
         match reach(snapshot, (verifier, effort), asked, environment, &mut grounds) {
             Ok(Outcome::Permitted | Outcome::Answered(_)) => Ok(Judgement::on(&grounds, None)),
@@ -188,10 +188,11 @@ impl Judgement {
         }
     }
 
-    /// Why the token itself was refused, before anything was known of it.
-    pub fn token_refused(&self) -> Option<&No> {
+    /// Why the token itself was refused, before anything was known of it, and the application that looked for it.
+    pub fn token_refused(&self) -> Option<(&No, &Application)> {
         let of_token = |no: &&No| matches!(no.reason, Reason::InvalidToken | Reason::KeysUnavailable);
-        self.no.as_ref().filter(|_| self.token.is_none()).filter(of_token)
+        let no = self.no.as_ref().filter(|_| self.token.is_none()).filter(of_token)?;
+        Some((no, self.application.as_deref()?))
     }
 }
 

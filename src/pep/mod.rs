@@ -27,7 +27,7 @@ use http::request::Parts;
 
 use crate::model::{ClientCertificate, Reason};
 use crate::route::host::Host;
-use crate::route::{Application, Readings, canonical};
+use crate::route::{Application, Readings, TokenPlaces, canonical};
 use crate::snapshot::Snapshot;
 use crate::token::{Issuers, Verified, Verify};
 
@@ -173,8 +173,8 @@ enum Effort<'e> {
     Recall,
     /// A signature.
     Verify,
-    /// Nothing: it was refused for this already.
-    Refused(&'e No),
+    /// Nothing, where it stands in these places: what stands there was refused for this already.
+    Refused(&'e No, &'e TokenPlaces),
 }
 
 impl Recalled {
@@ -239,8 +239,10 @@ fn reach(
                 None => token.letters().map(|_| None).map_err(Refusal::of)?,
                 recalled => recalled,
             },
-            Effort::Verify => Some(verifier.verify(token.letters().map_err(Refusal::of)?, keys, now)),
-            Effort::Refused(no) => return Err(no.again()),
+            Effort::Refused(no, places) if *places == application.token => return Err(no.again()),
+            Effort::Verify | Effort::Refused(..) => {
+                Some(verifier.verify(token.letters().map_err(Refusal::of)?, keys, now))
+            }
         };
         Ok(verified.transpose()?.map(|verified| (verified, carrier)))
     };

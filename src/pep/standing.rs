@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Request;
@@ -176,6 +177,11 @@ impl Standing {
     /// What was looked up to let it in.
     pub fn objects(&self) -> &[Given] {
         &self.objects
+    }
+
+    /// Whether all that was looked up to let it in is still believed at this moment.
+    pub fn is_believed(&self, at: Instant) -> bool {
+        self.objects.iter().all(|given| given.until.is_none_or(|until| at < until))
     }
 
     /// Judges as [`judge`](Self::judge) does, and says what it takes to send the same request once more.

@@ -30,6 +30,8 @@ pub(super) struct Answer {
 pub(super) enum Ended {
     /// The upstream has too many requests.
     Overloaded,
+    /// It waited for the upstream for longer than what let it in is believed.
+    Outdated,
     /// The last attempt ended so.
     Failed(Reason),
 }
@@ -64,14 +66,18 @@ enum Again {
     Rewritten,
 }
 
+/// Gives a request once more, if it may be sent again.
+type OnceMore<'o> = &'o dyn Fn() -> Option<Box<Request<RequestBody>>>;
+
 /// Sends a request to a server of the upstream, and to the next one where the first cannot have begun with it, or where
-/// that does no harm (RFC 9110 section 9.2.2; `is_repeatable`) and `once_more` gives it once more. Nothing is tried
+/// that does no harm (RFC 9110 section 9.2.2; `is_repeatable`) and `once_more` gives it once more. Whoever had to wait for a
+/// place goes on only if what let it in is still `believed`. Nothing is tried
 /// again once an answer began, and none is when it did not come in time: the server may be at work.
 pub(super) async fn exchange(
     worker: &Worker,
     (upstream, owner): (&Arc<Upstream>, Option<&Owner>),
     mut request: Box<Request<RequestBody>>,
-    once_more: &dyn Fn() -> Option<Box<Request<RequestBody>>>,
+    (once_more, believed): (OnceMore<'_>, &dyn Fn() -> bool),
     ledger: &mut Ledger,
 ) -> Result<Box<Answer>, Ended> {
     let repeatable = is_repeatable(&request);
@@ -79,7 +85,13 @@ pub(super) async fn exchange(
     let place = match cluster.enter_now() {
         Some(place) => place,
         // What seldom happens has memory of its own, here and below, so that a request without it is small.
-        None => Box::pin(cluster.enter()).await.map_err(|_full| Ended::Overloaded)?,
+        None => {
+            let place = Box::pin(cluster.enter()).await.map_err(|_full| Ended::Overloaded)?;
+            if !believed() {
+                return Err(Ended::Outdated);
+            }
+            place
+        }
     };
     if let Some(owner) = owner
         && let Some((index, lease)) = Box::pin(owner.take(&worker.upstreams, upstream)).await

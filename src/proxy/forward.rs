@@ -232,6 +232,9 @@ fn frame(
 /// The same request once more, without a body, judged again and written by the policy of now; `None` if that would not
 /// send it where it was sent.
 fn once_more(worker: &Worker, place: &Place, caller: &Caller, terms: &Terms) -> Option<Box<Request<RequestBody>>> {
+    if !place.standing().is_believed(Instant::now().into_std()) {
+        return None;
+    }
     let now = now_ms() / 1000;
     let onward = place.standing().once_more(worker.reader.borrow_mut().load(), worker.verifier.shared(), now);
     let Onward { head, form, grounds } = onward.ok()?;
@@ -264,7 +267,9 @@ async fn ask(
     // One for all requests of the connection; one that runs beside it has its own.
     let mut whole = caller.connection.alarm.take();
     let once_more = || once_more(worker, place, caller, terms);
-    let mut exchanging = pin!(exchange(worker, (upstream, terms.owner.as_ref()), request, &once_more, ledger));
+    let believed = || place.standing().is_believed(Instant::now().into_std());
+    let again = (&once_more as _, &believed as _);
+    let mut exchanging = pin!(exchange(worker, (upstream, terms.owner.as_ref()), request, again, ledger));
     let asked = poll_fn(|context| {
         if let Poll::Ready(refusal) = place.poll_cut(context) {
             return Poll::Ready(Err(refusal));
@@ -275,6 +280,7 @@ async fn ask(
         if let Poll::Ready(exchanged) = exchanging.as_mut().poll(context) {
             return Poll::Ready(exchanged.map_err(|ended| match ended {
                 Ended::Overloaded => Refusal::about(Reason::UpstreamOverloaded, &upstream.name),
+                Ended::Outdated => Refusal::about(Reason::ObjectUnavailable, "late"),
                 Ended::Failed(reason) => Refusal::of(reason),
             }));
         }

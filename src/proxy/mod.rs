@@ -182,6 +182,7 @@ pub struct Worker {
     streams: Watched<Held>,
     /// Exchanges that are judged again while they run.
     running: Rc<Running>,
+    askers: objects::Askers,
     candidate: candidate::Reader,
 }
 
@@ -207,6 +208,7 @@ impl Worker {
             complained: Cell::new(None),
             streams: Watched::default(),
             running: Rc::default(),
+            askers: objects::Askers::default(),
             candidate,
         })
     }

@@ -84,13 +84,13 @@ impl Candidates {
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_taken| NotLoaded::Busy)?;
         let (shelf, asked) = (Arc::clone(&self.shelf), name.to_owned());
         let work = behind(move || {
+            // Whoever asked may have gone away long ago: the turn ends with the work, or once the candidate stands.
             let read = read(&shelf, &below, &asked);
-            // Not before: whoever asked may have gone away long ago.
-            drop(turn);
-            read.map(|(digest, warnings, policy)| (digest, warnings, policy, below.longest))
+            read.map(|(digest, warnings, policy)| (turn, digest, warnings, policy, below.longest))
         });
         let found = work.await.unwrap_or(Err(NotLoaded::Broken));
-        let (digest, warnings, policy, longest) = found.inspect_err(|why| say_not_loaded(name, by.as_deref(), why))?;
+        let (turn, digest, warnings, policy, longest) =
+            found.inspect_err(|why| say_not_loaded(name, by.as_deref(), why))?;
         let about = About { name: name.to_owned(), digest, at: now(), by, longest, warnings };
         let (judge, trial) = self.stand.prepare(about.clone(), policy);
         apart("candidate", || judge.run()).map_err(|error| {
@@ -98,6 +98,7 @@ impl Candidates {
             NotLoaded::Broken
         })?;
         self.stand.begin(trial);
+        drop(turn);
         let (by, digest) = (about.by.as_deref().unwrap_or("-"), &about.digest);
         tracing::info!(candidate = name, by, digest, "a candidate is judged beside the live policy");
         Ok(about)

@@ -221,6 +221,17 @@ impl Source {
         Ok(awaited)
     }
 
+    /// The question, unless all who asked it have gone; then it is over.
+    fn still_asked(&self, job: Job) -> Option<Job> {
+        let mut flights = self.lock();
+        // The flight itself listens, and nobody joins it meanwhile.
+        if job.answer.receiver_count() > 1 {
+            return Some(job);
+        }
+        flights.remove(&(job.number, job.key));
+        None
+    }
+
     /// Ends a question: those who asked are told, and whoever asks from now on asks anew if nothing is remembered.
     fn end(&self, job: Job, known: Option<Known>) {
         if let (Some(known), Some(shelf)) = (&known, self.shelves.get(job.number))

@@ -2,7 +2,9 @@
 //! nobody in.
 
 use std::process::Command;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -506,4 +508,151 @@ fn tools_never_guess_what_a_database_would_say() {
         let (passed, text) = run(&wrong, &["test"]);
         assert!(!passed && text.contains(why), "{text}");
     }
+}
+
+#[test]
+fn nothing_is_sent_again_by_an_object_that_is_no_longer_believed() {
+    let Some(server) = server() else { return };
+    let (asked_it, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (told_it, goes_on) = (Arc::clone(&asked_it), Arc::clone(&go_on));
+    let backend = Backend::raw(move |number, mut stream, record| {
+        let mut buffer = Vec::new();
+        for turn in 0..2 {
+            let Some(seen) = crate::backend::read_request(number, &mut stream, &mut buffer, record) else { return };
+            record.seen(seen);
+            match turn {
+                0 => drop(crate::backend::reply(&mut stream, "200 OK", b"hello")),
+                _ => {
+                    told_it.store(true, Ordering::SeqCst);
+                    until(|| goes_on.load(Ordering::SeqCst), "the row to go");
+                }
+            }
+        }
+    });
+    let mut database = rows(server);
+    let mut setup = with(&backend, &database.url(), OFFICER, "ttl: 100ms, wait: 5s");
+    setup.workers = 1;
+    let gateway = setup.start();
+    let mut client = gateway.connect();
+    assert_eq!(client.ask(get("/officers/1", &token("olga"))).status, 200);
+    client.send(get("/officers/1", &token("olga")));
+    until(|| asked_it.load(Ordering::SeqCst), "the request");
+    database.run("DELETE FROM officers WHERE id = '1'");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(told(&gateway, "/officers/1"), "403 object_unknown");
+    go_on.store(true, Ordering::SeqCst);
+    let answer = client.answer();
+    assert_ne!(answer.status, 200);
+}
+
+#[test]
+fn nobody_keeps_others_from_their_objects() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let slow = format!("{OFFICER} AND (SELECT pg_sleep(0.01)::text = '')");
+    let gateway = with(&backend, &database.url(), &slow, "ttl: 10m, wait: 500ms").start();
+    assert_eq!(told(&gateway, "/officers/1"), "200");
+    assert_eq!(verdict(&gateway, "nils", "/officers/1").1, "right_missing");
+    let stop = AtomicBool::new(false);
+    let nils = token("nils");
+    thread::scope(|scope| {
+        for number in 0..200 {
+            let (gateway, stop, nils) = (&gateway, &stop, &nils);
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                let mut turn = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = client.ask(get(&format!("/officers/x{number}-{turn}"), nils));
+                    turn += 1;
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(1));
+        let told: Vec<String> = (0..5).map(|n| told(&gateway, &format!("/officers/y{n}"))).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(told.iter().all(|told| told == "403 object_unknown"), "{told:?}");
+    });
+}
+
+#[test]
+fn who_waited_for_the_upstream_goes_on_only_by_an_object_that_is_still_believed() {
+    let Some(server) = server() else { return };
+    let (release, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let backend = Backend::start(move |seen, stream| {
+        let _ = held.lock().unwrap().recv();
+        crate::backend::reply(stream, "200 OK", seen.target().as_bytes())
+    });
+    let mut database = rows(server);
+    let setup = with(&backend, &database.url(), OFFICER, "ttl: 100ms, wait: 5s");
+    let gateway = setup.upstream("limits: {requests: 1, queue: 3, queue_time: 1m}").start();
+    let mut first = gateway.connect();
+    first.send(get("/things/1", &token("olga")));
+    until(|| backend.heads() == 1, "runs");
+    let mut second = gateway.connect();
+    second.send(get("/officers/1", &token("olga")));
+    until(|| gateway.admin("GET", "/status", "").json()["upstreams"][0]["waiting"] == 1, "waits");
+    database.run("DELETE FROM officers WHERE id = '1'");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(told(&gateway, "/officers/1"), "403 object_unknown");
+    assert_eq!(backend.heads(), 1);
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    let _ = first.answer();
+    assert_eq!(second.answer().verdict(), (503, "object_unavailable".to_owned()));
+    assert_eq!(backend.heads(), 1, "it was not sent");
+}
+
+#[test]
+fn questions_of_clients_that_have_gone_are_not_asked() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let slow = format!("{OFFICER} AND (SELECT pg_sleep(0.02)::text = '')");
+    let gateway = with(&backend, &database.url(), &slow, "ttl: 10m, wait: 10s").start();
+    assert_eq!(told(&gateway, "/officers/1"), "200");
+    let before = asked(&database);
+    let nils = token("nils");
+    for number in 0..300 {
+        let mut client = gateway.connect();
+        client.send(get(&format!("/officers/x{number}"), &nils));
+        client.reset();
+    }
+    // The two that were under way, and those whose clients were not seen to go in time.
+    assert_eq!(told(&gateway, "/officers/y"), "403 object_unknown");
+    let asked_for_the_gone = asked(&database) - before;
+    assert!(asked_for_the_gone < 100, "{asked_for_the_gone}");
+}
+
+#[test]
+fn a_kind_that_hangs_keeps_the_server_busy_with_two_questions_and_no_more() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let slow = "SELECT o.* FROM officers AS o, (SELECT pg_sleep(5)) AS p WHERE o.id = $1";
+    // `ship` waits 5s, so that is what the server is told for both.
+    let gateway = with(&backend, &database.url(), slow, "ttl: 10m, wait: 50ms").start();
+    assert_eq!(told(&gateway, "/ships/7"), "200");
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(5)%' \
+        AND state = 'active' AND pid <> pg_backend_pid()";
+    let stop = AtomicBool::new(false);
+    let nils = token("nils");
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let (gateway, stop, nils) = (&gateway, &stop, &nils);
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                let mut turn = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = client.ask(get(&format!("/officers/x{number}-{turn}"), nils));
+                    turn += 1;
+                }
+            });
+        }
+        thread::sleep(Duration::from_secs(5));
+        let many: usize = database.other().ask(active).parse().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        assert!(many <= 2, "{many}");
+    });
 }

@@ -58,6 +58,7 @@ async fn serve(source: &Source, mut finder: Finder) -> Fault {
             source.end(job, None);
             continue;
         }
+        let Some(job) = source.still_asked(job) else { continue };
         let answer = match finder.find(job.number, &job.key).await {
             Ok(answer) => answer,
             Err(fault) => {

@@ -59,6 +59,8 @@ pub struct Finder {
     driver: JoinHandle<()>,
     /// By kind.
     statements: HashMap<usize, Statement>,
+    /// How long the server may take for a question.
+    limit: Duration,
     database: Arc<Database>,
 }
 
@@ -77,12 +79,13 @@ impl Finder {
         let (client, mut connection) = connect::connect(&database.address, database.pace.connect).await?;
         let driver =
             tokio::spawn(async move { while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {} });
-        let longest = database.kinds.iter().map(|kind| kind.wait).max().unwrap_or_default().as_millis();
+        let longest = database.kinds.iter().map(|kind| kind.wait).max().unwrap_or_default();
         let settings = format!(
-            "SET default_transaction_read_only = on; SET statement_timeout = {longest}; SET lock_timeout = {longest}; \
-             SET idle_in_transaction_session_timeout = {longest}"
+            "SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = {}; {}",
+            longest.as_millis(),
+            limited(longest),
         );
-        let finder = Self { client, driver, statements: HashMap::new(), database };
+        let finder = Self { client, driver, statements: HashMap::new(), limit: longest, database };
         let limit = finder.database.pace.statement;
         match timeout(limit, finder.client.batch_execute(&settings)).await {
             Ok(done) => done?,
@@ -119,6 +122,11 @@ impl Finder {
     }
 
     async fn ask(&mut self, (number, kind): (usize, &Kind), key: &str) -> Result<Vec<Row>, Error> {
+        // The server is to end what nobody waits for any more, or a kind that hangs would leave it more and more to do.
+        if self.limit != kind.wait {
+            self.client.batch_execute(&limited(kind.wait)).await?;
+            self.limit = kind.wait;
+        }
         let statement = match self.statements.get(&number) {
             Some(statement) => statement.clone(),
             None => {
@@ -140,6 +148,11 @@ impl Finder {
             Some(_) | None => Err(error.into()),
         }
     }
+}
+
+/// What tells the server how long it may take.
+fn limited(wait: Duration) -> String {
+    format!("SET statement_timeout = {0}; SET lock_timeout = {0}", wait.as_millis().max(1))
 }
 
 /// The query with its columns in the order of the attributes behind the id, as text; two rows tell that there is not one.
