@@ -414,6 +414,7 @@ fn nobody_calls_it_without_the_token_or_too_often_and_the_log_says_who_asked() {
     assert_eq!(process.admin("PUT", "/shadow", "Content-Length: 0\r\n").status, 405);
     load(&process, "next", &routes, &grants);
     process.logs("a candidate is judged beside the live policy candidate=\"next\" by=\"127.0.0.1:");
+    process.logs("outcome=\"loaded\"");
     let log = process.log();
     let line =
         log.lines().find(|line| line.contains("call of an operator") && line.contains("outcome=\"loaded\"")).unwrap();

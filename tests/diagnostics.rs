@@ -277,6 +277,16 @@ fn hostile_files_do_not_need_much_stack() {
     thread.unwrap().join().unwrap();
 }
 
+#[test]
+fn a_bracket_in_the_comment_behind_an_anchor_is_no_list_and_leads_nowhere() {
+    let text = "&a #[\r\nversion: 1\n";
+    let mut report = Report::new();
+    read("gateway", "x.yaml", text, &mut report);
+    assert!(report.has_errors());
+    let places = report.diagnostics().iter().filter_map(|found| found.place);
+    assert!(places.into_iter().all(|place| place.end as usize <= text.len()), "{}", report.render());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 

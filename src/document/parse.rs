@@ -270,7 +270,8 @@ impl Builder<'_, '_> {
         };
         let mut place = open.place;
         if open.flow {
-            place.end = self.positions.place(span).start.saturating_add(1);
+            // The bracket that ends it; nothing, where a bracket of a comment was taken for its beginning.
+            place.end = self.positions.point(&span.start).end;
         }
         let shape = match open.content {
             Growing::List(nodes) => Shape::List(nodes.into()),
