@@ -10,7 +10,7 @@ mod websocket;
 #[path = "support/wire.rs"]
 mod wire;
 
-use backend::{Backend, fill, read_head, say, until};
+use backend::{Backend, until};
 use gateway::{AWAY, Door, Pass, Setup, now, routes, token};
 use serde_json::Value;
 use wire::{Client, get, request};
@@ -172,18 +172,6 @@ fn a_route_says_otherwise_than_its_application() {
     assert_eq!(gateway.ask(get("/nowhere", &token("olga"))).verdict(), (404, "no_route".to_owned()));
 }
 
-/// Answers with one event of a stream that goes on until somebody ends it.
-fn events() -> Backend {
-    Backend::raw(|number, mut stream, record| {
-        let mut buffer = Vec::new();
-        let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
-        record.seen(seen);
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-        say(&mut stream, format!("{head}9\r\ndata: x\n\n\r\n").as_bytes());
-        fill(&mut stream, &mut buffer);
-    })
-}
-
 fn listening(gateway: &Door, token: &str) -> Client {
     let mut client = gateway.connect();
     client.send(get("/things/1", token));
@@ -194,7 +182,7 @@ fn listening(gateway: &Door, token: &str) -> Client {
 
 #[test]
 fn a_stream_in_shadow_outlives_what_the_policy_takes_away_and_ends_when_it_is_enforced() {
-    let backend = events();
+    let backend = Backend::events();
     let gateway = Setup { routes: mapped(&backend, "mode: shadow"), ..Setup::before(&backend) }.start();
     let mut clients =
         [listening(&gateway, ""), listening(&gateway, &token("olga")), listening(&gateway, &token("nils"))];

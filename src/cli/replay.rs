@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::policy::Loaded;
-use super::shadow::{line as in_words, plural, share};
+use super::shadow::{compared, plural};
 use super::{Exit, Failure, Output, complain, say};
 use crate::admin::groups;
 use crate::candidate::{Changes, Key};
@@ -82,7 +82,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     }
     match options.output {
         Output::Json => say(format_args!("{:#}", sums.told())),
-        Output::Text => say(sums.in_words().trim_end()),
+        Output::Text => say(compared(&sums.told()).trim_end()),
     }
     Ok(if sums.newly_denied + sums.newly_allowed == 0 { Exit::Ok } else { Exit::Findings })
 }
@@ -182,10 +182,6 @@ impl Sums {
         }
     }
 
-    const fn compared(&self) -> u64 {
-        self.same + self.reason_changed + self.newly_denied + self.newly_allowed
-    }
-
     /// The report for programs; lists and sums as `/shadow` has them.
     fn told(&self) -> Value {
         let changes = self.changes.sorted();
@@ -200,7 +196,7 @@ impl Sums {
             "unreadable": self.unreadable,
             "requests": {
                 "seen": self.lines - self.unreadable,
-                "judged": self.compared(),
+                "judged": self.same + self.reason_changed + self.newly_denied + self.newly_allowed,
                 "same": self.same,
                 "reason_changed": self.reason_changed,
                 "newly_denied": self.newly_denied,
@@ -211,34 +207,5 @@ impl Sums {
             "denied": of(false),
             "allowed": of(true),
         })
-    }
-
-    /// The report for people.
-    fn in_words(&self) -> String {
-        let (seen, compared) = (self.lines - self.unreadable, self.compared());
-        let mut lines = format!("{compared} of {seen} requests compared{}\n", share(compared, seen));
-        let whys: Vec<String> = self.not_compared.iter().map(|(why, count)| format!("{why} {count}")).collect();
-        if !whys.is_empty() {
-            lines.push_str(&format!("not compared: {}\n", whys.join(", ")));
-        }
-        for (what, count) in [
-            ("the same answer", self.same),
-            ("denied for another reason", self.reason_changed),
-            ("newly denied", self.newly_denied),
-            ("newly allowed", self.newly_allowed),
-        ] {
-            lines.push_str(&format!("  {count} {what}{}\n", share(count, compared)));
-        }
-        let changes = self.changes.sorted();
-        let [denied, allowed] = self.others;
-        for (word, gain, others) in [("denied", false, denied), ("allowed", true, allowed)] {
-            for group in groups(changes.iter().filter(|(key, _)| key.gain == gain)) {
-                lines.push_str(&in_words(word, &group));
-            }
-            if others > 0 {
-                lines.push_str(&format!("{others} more requests would newly be {word}, beyond what is told apart\n"));
-            }
-        }
-        lines
     }
 }

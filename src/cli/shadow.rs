@@ -139,8 +139,7 @@ fn report(asked: &Asked) -> Result<Exit, Failure> {
 
 /// The report for people.
 fn in_words(report: &Value) -> String {
-    let member = |name: &str| report.get(name).unwrap_or(&Value::Null);
-    let (candidate, requests) = (member("candidate"), member("requests"));
+    let candidate = report.get("candidate").unwrap_or(&Value::Null);
     let ended =
         if candidate.get("running").is_some_and(|running| running == false) { "; its time is over" } else { "" };
     let mut lines = format!(
@@ -150,8 +149,15 @@ fn in_words(report: &Value) -> String {
         number(report, "serial"),
         number(report, "since"),
     );
+    lines.push_str(&compared(report));
+    lines
+}
+
+/// What was compared and what came of it, of a report of `/shadow` or of `portcullis replay`.
+pub(super) fn compared(report: &Value) -> String {
+    let requests = report.get("requests").unwrap_or(&Value::Null);
     let (seen, judged) = (number(requests, "seen"), number(requests, "judged"));
-    lines.push_str(&format!("{judged} of {seen} requests compared{}", share(judged, seen)));
+    let mut lines = format!("{judged} of {seen} requests compared{}", share(judged, seen));
     let waiting = number(report, "waiting");
     lines.push_str(&if waiting > 0 { format!(", {waiting} more are waiting\n") } else { "\n".to_owned() });
     let whys = requests.get("not_judged").and_then(Value::as_object).into_iter().flatten();
@@ -183,7 +189,7 @@ fn in_words(report: &Value) -> String {
 }
 
 /// `2 principals would newly be denied GET /things/{} (route thing of app; 3 requests; right_missing:...; olga, nils)`.
-pub(super) fn line(word: &str, group: &Value) -> String {
+fn line(word: &str, group: &Value) -> String {
     let mut names: Vec<&str> = Vec::new();
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut without = 0;
@@ -232,7 +238,7 @@ pub(super) fn plural(count: u64, what: &str) -> String {
 }
 
 /// ` (12.3 %)`, rounded down, so that only all are 100; nothing of nothing.
-pub(super) fn share(part: u64, whole: u64) -> String {
+fn share(part: u64, whole: u64) -> String {
     match part.saturating_mul(1000).checked_div(whole) {
         Some(thousandths) => format!(" ({}.{} %)", thousandths / 10, thousandths % 10),
         None => String::new(),

@@ -120,10 +120,16 @@ pub(super) async fn judge(
     if given.len() >= MOST || given.iter().any(|given| given.wanted == wanted) {
         return Verdict::Refused { head, refusal: Refusal::of(Reason::ObjectUnavailable), grounds };
     }
-    let who = grounds.principal.clone().unwrap_or_default();
-    let found = match worker.askers.turn(&who, &wanted).await {
-        Some(_asking) => worker.gateway.objects.look_up(wanted).await,
-        None => Given { wanted, found: Err(Missed::Unavailable("busy")), until: None },
+    let objects = &worker.gateway.objects;
+    let found = match objects.recall(&wanted) {
+        Some(remembered) => remembered,
+        None => {
+            let who = grounds.principal.clone().unwrap_or_default();
+            match worker.askers.turn(&who, &wanted).await {
+                Some(_asking) => objects.look_up(wanted).await,
+                None => Given { wanted, found: Err(Missed::Unavailable("busy")), until: None },
+            }
+        }
     };
     given.push(found);
     ledger.judges_again();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::backend::{fill, read_head, say, until};
+use crate::backend::until;
 use crate::postgres::Relay;
 use crate::websocket::{echo, echoes, handshake};
 
@@ -381,7 +381,7 @@ fn a_websocket_ends_when_the_row_of_its_object_is_gone() {
 #[test]
 fn a_stream_ends_when_a_new_policy_asks_for_an_object_that_was_not_looked_up_for_it() {
     let Some(server) = server() else { return };
-    let backend = events();
+    let backend = Backend::events();
     let database = rows(server);
     let mut setup = with(&backend, &database.url(), OFFICER, "ttl: 10m, wait: 5s");
     setup.more = "reload: {gate: off}\n".to_owned();
@@ -400,22 +400,10 @@ fn a_stream_ends_when_a_new_policy_asks_for_an_object_that_was_not_looked_up_for
     assert_eq!(asked(&database), 0);
 }
 
-/// Answers with a stream of one event that goes on until somebody ends it.
-fn events() -> Backend {
-    Backend::raw(|number, mut stream, record| {
-        let mut buffer = Vec::new();
-        let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
-        record.seen(seen);
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-        say(&mut stream, format!("{head}9\r\ndata: x\n\n\r\n").as_bytes());
-        fill(&mut stream, &mut buffer);
-    })
-}
-
 #[test]
 fn a_stream_goes_on_while_the_object_lets_it_and_not_after() {
     let Some(server) = server() else { return };
-    let backend = events();
+    let backend = Backend::events();
     let mut database = rows(server);
     let gateway = with(&backend, &database.url(), OFFICER, "ttl: 500ms, wait: 5s").start();
     let listening = |target: &str| {
@@ -545,6 +533,34 @@ fn nothing_is_sent_again_by_an_object_that_is_no_longer_believed() {
     assert_ne!(answer.status, 200);
 }
 
+/// Does something after so many clients of nils, who may see nothing, have asked for so long for one officer after the other.
+fn while_nils_asks(gateway: &Gateway, clients: usize, begun: Duration, does: impl FnOnce()) {
+    let (over, nils) = (AtomicBool::new(false), token("nils"));
+    thread::scope(|scope| {
+        for number in 0..clients {
+            let (over, nils) = (&over, &nils);
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                let mut turn = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let _ = client.ask(get(&format!("/officers/x{number}-{turn}"), nils));
+                    turn += 1;
+                }
+            });
+        }
+        /// Ends the others also where what is done fails.
+        struct Over<'o>(&'o AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let _over = Over(&over);
+        thread::sleep(begun);
+        does();
+    });
+}
+
 #[test]
 fn nobody_keeps_others_from_their_objects() {
     let Some(server) = server() else { return };
@@ -554,23 +570,8 @@ fn nobody_keeps_others_from_their_objects() {
     let gateway = with(&backend, &database.url(), &slow, "ttl: 10m, wait: 500ms").start();
     assert_eq!(told(&gateway, "/officers/1"), "200");
     assert_eq!(verdict(&gateway, "nils", "/officers/1").1, "right_missing");
-    let stop = AtomicBool::new(false);
-    let nils = token("nils");
-    thread::scope(|scope| {
-        for number in 0..200 {
-            let (gateway, stop, nils) = (&gateway, &stop, &nils);
-            scope.spawn(move || {
-                let mut client = gateway.connect();
-                let mut turn = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let _ = client.ask(get(&format!("/officers/x{number}-{turn}"), nils));
-                    turn += 1;
-                }
-            });
-        }
-        thread::sleep(Duration::from_secs(1));
+    while_nils_asks(&gateway, 200, Duration::from_secs(1), || {
         let told: Vec<String> = (0..5).map(|n| told(&gateway, &format!("/officers/y{n}"))).collect();
-        stop.store(true, Ordering::Relaxed);
         assert!(told.iter().all(|told| told == "403 object_unknown"), "{told:?}");
     });
 }
@@ -636,23 +637,8 @@ fn a_kind_that_hangs_keeps_the_server_busy_with_two_questions_and_no_more() {
     assert_eq!(told(&gateway, "/ships/7"), "200");
     let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(5)%' \
         AND state = 'active' AND pid <> pg_backend_pid()";
-    let stop = AtomicBool::new(false);
-    let nils = token("nils");
-    thread::scope(|scope| {
-        for number in 0..4 {
-            let (gateway, stop, nils) = (&gateway, &stop, &nils);
-            scope.spawn(move || {
-                let mut client = gateway.connect();
-                let mut turn = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let _ = client.ask(get(&format!("/officers/x{number}-{turn}"), nils));
-                    turn += 1;
-                }
-            });
-        }
-        thread::sleep(Duration::from_secs(5));
+    while_nils_asks(&gateway, 4, Duration::from_secs(5), || {
         let many: usize = database.other().ask(active).parse().unwrap();
-        stop.store(true, Ordering::Relaxed);
         assert!(many <= 2, "{many}");
     });
 }

@@ -88,6 +88,18 @@ impl Backend {
         Self::start(|_, stream| reply(stream, "200 OK", b"hello"))
     }
 
+    /// Answers with one event of a stream that goes on until somebody ends it.
+    pub fn events() -> Self {
+        Self::raw(|number, mut stream, record| {
+            let mut buffer = Vec::new();
+            let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
+            record.seen(seen);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            say(&mut stream, format!("{head}9\r\ndata: x\n\n\r\n").as_bytes());
+            fill(&mut stream, &mut buffer);
+        })
+    }
+
     /// Reads each request to its end, then lets `script` answer.
     pub fn start(script: impl Fn(&Seen, &mut TcpStream) -> Then + Send + Sync + 'static) -> Self {
         Self::raw(move |number, mut stream, record| {
