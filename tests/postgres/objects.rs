@@ -577,6 +577,21 @@ fn nobody_keeps_others_from_their_objects() {
 }
 
 #[test]
+fn what_is_remembered_waits_for_no_turn() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let slow = format!("{OFFICER} AND (SELECT pg_sleep(1.5)::text = '')");
+    let setup = with(&backend, &database.url(), &slow, "ttl: 10m, wait: 10s");
+    let gateway = Setup { workers: 1, ..setup }.start();
+    assert_eq!(verdict(&gateway, "nils", "/officers/1").1, "right_missing");
+    // All turns of nils are taken for seconds.
+    while_nils_asks(&gateway, 8, Duration::from_millis(500), || {
+        assert_eq!(verdict(&gateway, "nils", "/officers/1").1, "right_missing");
+    });
+}
+
+#[test]
 fn who_waited_for_the_upstream_goes_on_only_by_an_object_that_is_still_believed() {
     let Some(server) = server() else { return };
     let (release, held) = channel::<()>();
