@@ -9,6 +9,7 @@ pub mod candidate;
 mod certificates;
 pub mod feed;
 mod gate;
+mod ground;
 mod handle;
 mod history;
 mod last_good;
@@ -163,8 +164,9 @@ impl Reloader {
             changes: None,
         };
         let (routes, domains) = (Arc::clone(&snapshot.routes), Arc::clone(&snapshot.domains));
-        let Loaded { compiled: _, content, fed, stale } = loaded;
-        let history = History::new(terms.history, entry, Edition { routes, domains, content, fed });
+        let Loaded { compiled: _, content, fed, stale, ground } = loaded;
+        let ground = Arc::new(ground);
+        let history = History::new(terms.history, entry, Edition { routes, domains, content, fed, ground });
         *lock(&told) = Told {
             history: history.entries(),
             stale,
@@ -202,12 +204,14 @@ impl Reloader {
 
     async fn reload(&mut self, order: &Order, since: Instant) -> ReloadOutcome {
         let files = Arc::clone(&self.files);
-        let known = self.history.live().content.clone();
+        let (known, ground) = (self.history.live().content.clone(), Arc::clone(&self.history.live().ground));
+        // Whoever watches the files goes by their stamps; whoever asks has them read.
+        let trusting = order.trigger == Trigger::FileChange;
         // Who asks for the files wants them, whatever was gone back to.
         let passed = self.passed.clone().filter(|_| order.trigger != Trigger::Request);
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
         let (live, gate, mode) = (self.live.load(), self.terms.gate, order.mode.clone());
-        let work = behind::behind(move || match load::load_if_changed(&files, &known, passed.as_ref()) {
+        let work = behind::behind(move || match load::load_if_changed(&files, (&known, &ground), passed.as_ref(), trusting) {
             load::Change::Good { mut loaded, routes, domains, report } => {
                 let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
                 let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
@@ -216,9 +220,10 @@ impl Reloader {
                     Mode::Forced(_) => true,
                     Mode::Dry => false,
                 };
-                let Loaded { compiled: _, content, fed, stale: _ } = *loaded;
+                let Loaded { compiled: _, content, fed, stale: _, ground } = *loaded;
+                let ground = Arc::new(ground);
                 // What is not to be published is freed here, which takes a while.
-                let publish = publish.then_some(Edition { routes, domains, content, fed });
+                let publish = publish.then_some(Edition { routes, domains, content, fed, ground });
                 Found::Good { publish, weighed, report }
             }
             load::Change::None => Found::None,

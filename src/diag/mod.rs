@@ -52,11 +52,27 @@ impl Diagnostic {
         self
     }
 
+    /// The same, with all its places somewhere else.
+    #[must_use]
+    pub fn moved(mut self, to: impl Fn(Place) -> Place) -> Self {
+        self.place = self.place.map(&to);
+        self.related.iter_mut().for_each(|(place, _)| *place = to(*place));
+        self
+    }
+
     /// Adds another place that belongs to it.
     pub fn also(&mut self, place: Place, label: impl Into<String>) -> &mut Self {
         self.related.push((place, label.into()));
         self
     }
+}
+
+/// How much was found at some moment; see [`Report::warnings_since`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    listed: usize,
+    errors: usize,
+    warnings: usize,
 }
 
 /// The sources of one load and everything found in them. Faults are collected, never thrown one by one.
@@ -136,6 +152,24 @@ impl Report {
     /// How many warnings were found.
     pub fn warnings(&self) -> usize {
         self.warnings
+    }
+
+    /// How much was found so far.
+    pub fn mark(&self) -> Mark {
+        Mark { listed: self.diagnostics.len(), errors: self.errors, warnings: self.warnings }
+    }
+
+    /// All that was found since then, if it was nothing but warnings, and all of them are listed.
+    pub fn warnings_since(&self, Mark { listed, errors, warnings }: Mark) -> Option<&[Diagnostic]> {
+        let found = self.diagnostics.get(listed..)?;
+        (self.errors == errors && self.warnings.checked_sub(warnings) == Some(found.len())).then_some(found)
+    }
+
+    /// Records once more what another report had, with places of the same sources.
+    pub fn repeat(&mut self, found: &Diagnostic) {
+        let known = self.add(found.severity, found.code, found.place, found.message.clone());
+        known.help.clone_from(&found.help);
+        known.related.clone_from(&found.related);
     }
 
     fn add(

@@ -80,14 +80,14 @@ pub(super) struct Strategy {
     pub(super) caps: Vec<(FlagId, Level)>,
 }
 
-/// What of a domain does not change with its principals.
-#[derive(Debug, Default)]
+/// What of a domain does not change with its principals. What may be long in it is shared with copies.
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     pub(super) name: Arc<str>,
     pub(super) strategy: Strategy,
-    pub(super) scopes: Vec<(Arc<str>, Interval)>,
+    pub(super) scopes: Arc<[(Arc<str>, Interval)]>,
     /// By kind and value: the node that a request means. Holds nodes and aliases alike.
-    pub(super) values: Vec<NodeNames>,
+    pub(super) values: Vec<Arc<NodeNames>>,
     pub(super) kinds: Names,
     pub(super) rights: Names,
     /// Whether rights with dots lie below those that their names begin with.
@@ -98,14 +98,14 @@ pub struct Frame {
     pub(super) flags: Names,
     pub(super) attributes: Names,
     pub(super) mapping: Mapping,
-    pub(super) objects: Map<u32, Map<Box<str>, Object>>,
+    pub(super) objects: Arc<Map<u32, Map<Box<str>, Object>>>,
     /// By kind: what the keys of its objects could be taken for.
-    pub(super) folded_objects: Map<u32, Folded>,
+    pub(super) folded_objects: Arc<Map<u32, Folded>>,
     /// Kinds of objects that somebody outside looks up, with their attributes: none of these is in `objects`, and none may
     /// be taken for absent.
     pub(super) looked_up: BTreeMap<u32, BTreeSet<u32>>,
     /// What entries about principals may name.
-    pub(super) vocabulary: Vocabulary,
+    pub(super) vocabulary: Arc<Vocabulary>,
 }
 
 /// A domain: its frame, and its principals with what they hold. See the module's head. Another value of it with other
@@ -208,6 +208,12 @@ impl Domain {
     /// Whether that was done to it.
     pub const fn is_withheld(&self) -> bool {
         self.withheld
+    }
+
+    /// Whether both are one domain with the same principals, and not only equal to each other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = self.tables.is_same(&other.tables) && self.people.is_same(&other.people);
+        same && self.shares_frame(other) && self.withheld == other.withheld
     }
 
     /// Whether both are made of the same documents, whatever their principals are.

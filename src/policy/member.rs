@@ -89,7 +89,7 @@ pub(super) struct MappedGroup {
 }
 
 /// How tokens are mapped to groups. Where a domain maps nothing, there are no groups in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Mapping {
     pub(super) groups: Vec<MappedGroup>,
     pub(super) by_group: Values,
@@ -100,7 +100,7 @@ pub(super) struct Mapping {
 
 /// Values of a claim, each with the number of the group that it is mapped to. GUIDs are compared as such, so in either
 /// letter case, all else exactly.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Values {
     guids: Map<Guid, u8>,
     texts: Map<Box<str>, u8>,

@@ -36,7 +36,7 @@ mod value;
 mod words;
 
 pub use asked::{AskedRight, Demands, ObjectNode, Wants};
-pub use compile::{Applied, Asking, Builder, Builders, Keep, Sha256, check_reserved};
+pub use compile::{Applied, Asking, Builder, Builders, Finished, Keep, Sha256, Taken, check_reserved};
 pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
 pub use denial::{Denial, Subject};

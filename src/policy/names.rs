@@ -41,6 +41,11 @@ impl Names {
         &self.names
     }
 
+    /// Whether both have the same names with the same numbers.
+    pub fn are(&self, others: &Self) -> bool {
+        self.names == others.names
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.names.len()

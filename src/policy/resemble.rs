@@ -8,7 +8,7 @@ use super::domain::{Frame, KindId};
 
 /// The keys of the objects of one kind, each without what readers pass over. Hashes stand for them, so that looking one
 /// up needs no memory; a chance match refuses a request that would have been judged without its object.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Folded {
     seed: foldhash::fast::RandomState,
     keys: HashSet<u64, foldhash::fast::RandomState>,

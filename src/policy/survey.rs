@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::domain::{AttributeId, Domain, FlagId, KindId, RightId, ScopeId};
 use super::member::Member;
 use super::names::{Map, Names};
-use super::nodes::NodeNames;
 use super::people::{BundleId, Principal};
 use super::precedence::Grant;
 
@@ -144,7 +143,7 @@ impl Domain {
     /// The values of a kind, names of nodes and aliases alike, in no order.
     pub fn values(&self, kind: KindId) -> impl Iterator<Item = (&str, ScopeId)> {
         let values = usize::try_from(kind.0).ok().and_then(|kind| self.values.get(kind));
-        values.into_iter().flat_map(NodeNames::iter)
+        values.into_iter().flat_map(|names| names.iter())
     }
 
     /// The names of all objects of a kind, in no order.

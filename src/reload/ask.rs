@@ -156,7 +156,7 @@ impl Shelf {
             return Err(Unanswered::FilesChanged);
         }
         let decoded = decode(&self.files, fetched, &mut texts);
-        let Decoded { routes: maps, mut grants, directories, complete: true } = decoded else {
+        let Decoded { routes: maps, mut grants, directories, complete: true, .. } = decoded else {
             return Err(Unanswered::FilesChanged);
         };
         let mut named = Named::new(directories);

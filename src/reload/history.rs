@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::feed::Fed;
 use super::gate::Weighed;
+use super::ground::Ground;
 use super::load::Content;
 use super::outcome::{Counts, Trigger};
 use crate::policy::Domains;
@@ -109,6 +110,8 @@ pub(super) struct Edition {
     pub(super) content: Content,
     /// The domains that databases feed, with the rows that they had.
     pub(super) fed: Vec<Fed>,
+    /// What the next one can go on from.
+    pub(super) ground: Arc<Ground>,
 }
 
 /// Why nothing can be gone back to.
@@ -184,7 +187,8 @@ mod tests {
     }
 
     fn edition() -> Edition {
-        Edition { routes: Arc::default(), domains: Arc::default(), content: Content::default(), fed: Vec::new() }
+        let (routes, domains, ground) = Default::default();
+        Edition { routes, domains, content: Content::default(), fed: Vec::new(), ground }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads all live documents and compiles them; knows from their content whether they say anything new.
 
+mod compile;
 mod kept;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +12,11 @@ use aws_lc_rs::digest;
 
 use super::behind::give_way_for;
 use super::certificates;
-use super::feed::{self, Fed, Feed};
+use super::feed::{Fed, Feed};
+use super::ground::Ground;
 use super::last_good::{Kind, Written};
 use super::named::{Digests, Named, Seen, Within};
 use super::pages::LargePages;
-use super::trials;
 use crate::courtesy::in_turns;
 use crate::diag::{Report, SourceId};
 use crate::document;
@@ -26,10 +27,13 @@ use crate::document::routes::RoutesDocument;
 use crate::model::Tenant;
 use crate::policy::Domains;
 use crate::review::Policy;
-use crate::route::{self, Compiled, Inputs, RouteMap};
+use crate::route::{Compiled, RouteMap};
 use crate::source::file;
 
+pub(super) use compile::{Before, Documents, Paths};
 pub(super) use kept::{Kept, load_kept, visit};
+
+use compile::{compile, tried};
 
 /// Where the live documents are, and what they may refer to.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +65,21 @@ impl Content {
     /// Whether this is what was read now: the documents, and later what they name.
     pub(super) fn is_of(&self, fetched: &Fetched) -> bool {
         fetched.complete && fetched.digests() == self.documents
+    }
+
+    /// What a document said.
+    pub(super) fn of_document(&self, path: &Path) -> Option<Digest> {
+        self.documents.get(path).copied()
+    }
+
+    /// What a file of principals said.
+    pub(super) fn of_people(&self, path: &Path) -> Option<Digest> {
+        self.named.of_people(path)
+    }
+
+    #[cfg(test)]
+    pub(super) fn people_still_hold(&self, seen: &mut Seen) -> bool {
+        self.named.still_hold(seen)
     }
 
     /// See [`is_of`](Self::is_of).
@@ -111,6 +130,8 @@ pub struct Loaded {
     pub(super) fed: Vec<Fed>,
     /// The copy that it was made of, where the files could not be used.
     pub stale: Option<Written>,
+    /// What the next one can go on from.
+    pub(super) ground: Ground,
 }
 
 /// Reads all documents and compiles them; every fault of every file goes to `report`. If a document cannot be read
@@ -118,7 +139,7 @@ pub struct Loaded {
 pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let _large = LargePages::begin();
     let fetched = fetch(files, report);
-    compile(files, fetched, Seen::default(), report).0
+    compile(files, fetched, Seen::default(), None, report).0
 }
 
 /// Reads all documents for their faults of shape only, where not all of them can be read.
@@ -198,16 +219,22 @@ pub(super) fn content_now(files: &PolicyFiles, known: &Content) -> Content {
     }
     // Which files they name is only known by reading them.
     let _large = LargePages::begin();
-    compile(files, fetched, seen, &mut report).0.content
+    compile(files, fetched, seen, None, &mut report).0.content
 }
 
-/// Loads, unless everything reads as it did when `known` was loaded, or as in `passed`, which was gone back from.
-pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Option<&Content>) -> Change {
+/// Loads, unless everything reads as it did when what is live was loaded, or as in `passed`, which was gone back from. Where
+/// that is `trusting`, files of principals are not read to know that they are what they were.
+pub(super) fn load_if_changed(
+    files: &PolicyFiles,
+    (known, ground): Before<'_>,
+    passed: Option<&Content>,
+    trusting: bool,
+) -> Change {
     let _large = LargePages::begin();
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
     give_way_for(fetched.bytes());
-    let mut seen = Seen::default();
+    let mut seen = if trusting { Seen::stamped(ground.stamped(known)) } else { Seen::default() };
     if !report.has_errors() {
         let documents = fetched.digests();
         if known.still_holds(&documents, &mut seen) {
@@ -217,28 +244,13 @@ pub(super) fn load_if_changed(files: &PolicyFiles, known: &Content, passed: Opti
             return Change::Passed;
         }
     }
-    let compiled = compile(files, fetched, seen, &mut report);
+    let compiled = compile(files, fetched, seen, Some((known, ground)), &mut report);
     match &compiled.0 {
         // A file was away or half written at the first look, and back when it was read.
         Loaded { compiled: Some(_), content, .. } if content == known => Change::None,
         Loaded { compiled: Some(_), content, .. } if passed == Some(content) => Change::Passed,
-        _ => tried(files, compiled, report),
+        _ => tried(files, compiled, Some(ground), report),
     }
-}
-
-/// What has no faults, if its tests pass.
-fn tried(files: &PolicyFiles, (mut loaded, documents): (Loaded, Documents), mut report: Report) -> Change {
-    let Some(Compiled { routes, domains, .. }) = loaded.compiled.take() else {
-        return Change::Faulty { why: Why::Faults, errors: report.errors(), report: report.render() };
-    };
-    let (routes, domains) = (Arc::new(routes), Arc::new(domains));
-    let tables = (Arc::clone(&routes), Arc::clone(&domains));
-    let errors = trials::run(documents, (&files.tenants, &loaded.fed), tables, &mut report);
-    let report = report.render();
-    if errors > 0 {
-        return Change::Faulty { why: Why::Tests, errors, report };
-    }
-    Change::Good { loaded: Box::new(loaded), routes, domains, report }
 }
 
 /// Loads a policy that is not to be published, of which no file may be read from elsewhere.
@@ -258,11 +270,9 @@ pub(super) fn load_within(files: &PolicyFiles, within: Within) -> Change {
     }
     let fetched = fetch(files, &mut report);
     give_way_for(fetched.bytes());
-    tried(files, compile(files, fetched, Seen::nothing_but(within), &mut report), report)
+    let compiled = compile(files, fetched, Seen::nothing_but(within), None, &mut report);
+    tried(files, compiled, None, report)
 }
-
-/// Documents as they are written.
-type Documents = (Vec<RoutesDocument>, Vec<GrantsDocument>);
 
 /// The texts of all documents.
 pub(super) struct Fetched {
@@ -310,11 +320,14 @@ fn fetch_all(paths: &[PathBuf], limits: &Limits, report: &mut Report) -> Vec<(Pa
 }
 
 /// All documents as they are written.
+#[derive(Default)]
 pub(super) struct Decoded {
     pub(super) routes: Vec<RoutesDocument>,
     pub(super) grants: Vec<GrantsDocument>,
     /// Where relative paths of each document start.
     pub(super) directories: HashMap<SourceId, PathBuf>,
+    /// Where each document lies.
+    pub(super) paths: Paths,
     /// Whether a document could be made of every file.
     pub(super) complete: bool,
 }
@@ -336,7 +349,7 @@ impl Decoded {
 
 pub(super) fn decode(from: &PolicyFiles, fetched: Fetched, report: &mut Report) -> Decoded {
     let files = fetched.routes.len() + fetched.grants.len();
-    let mut decoded = Decoded { routes: Vec::new(), grants: Vec::new(), directories: HashMap::new(), complete: false };
+    let mut decoded = Decoded::default();
     for (path, bytes) in fetched.routes {
         if let Some(source) = file::add_document(&path, bytes, report) {
             decoded.directories.insert(source, path.parent().map(Path::to_owned).unwrap_or_default());
@@ -346,6 +359,7 @@ pub(super) fn decode(from: &PolicyFiles, fetched: Fetched, report: &mut Report) 
     for (path, bytes) in fetched.grants {
         if let Some(source) = file::add_document(&path, bytes, report) {
             decoded.directories.insert(source, path.parent().map(Path::to_owned).unwrap_or_default());
+            decoded.paths.insert(source, path);
             decoded.grants.extend(document::read_grants(source, report));
         }
     }
@@ -355,37 +369,6 @@ pub(super) fn decode(from: &PolicyFiles, fetched: Fetched, report: &mut Report) 
     }
     decoded.complete = fetched.complete && decoded.routes.len() + decoded.grants.len() == files;
     decoded
-}
-
-fn compile(files: &PolicyFiles, fetched: Fetched, mut seen: Seen, report: &mut Report) -> (Loaded, Documents) {
-    let documents = fetched.digests();
-    let decoded = decode(files, fetched, report);
-    if !decoded.complete {
-        // Of a copy, all that there is was read already.
-        if !seen.is_all() {
-            decoded.with_people(report);
-        }
-        return Default::default();
-    }
-    let Decoded { routes, mut grants, directories, complete: _ } = decoded;
-    let mut named = Named::of(directories, &mut seen);
-    named.read_people(&mut grants, seen, report);
-    certificates::check(&routes, &named, report);
-    let files_named = |name: &_| named.read(name);
-    let inputs = Inputs { routes: &routes, grants: &grants, tenants: &files.tenants, files: &files_named, sha256 };
-    let mut compiled = route::compile(inputs, report).filter(|_| !report.has_errors());
-    let fed = match &mut compiled {
-        Some(compiled) => {
-            if !files.feeds.is_empty() {
-                // Told before any row was looked at: one of them may have the flag, now or soon.
-                report.retain(|found| found.code != "unknown_flag");
-            }
-            feed::fill(&files.feeds, &mut compiled.domains, report)
-        }
-        None => Vec::new(),
-    };
-    let compiled = compiled.filter(|_| !report.has_errors());
-    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed, stale: None }, (routes, grants))
 }
 
 /// Computes a SHA-256.

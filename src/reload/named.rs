@@ -8,13 +8,14 @@ use std::thread;
 
 use super::behind::give_way_for;
 use super::last_good::Kind;
-use super::load::{Digest, sha256};
+use super::load::{Content, Digest, sha256};
 use crate::courtesy::hands;
 use crate::diag::{Report, SourceId};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
-use crate::document::people::Bounds;
+use crate::document::people::{Bounds, PeopleFile};
 use crate::source::file;
+use crate::source::file::stamp::Stamp;
 
 /// What was read of named files, as a digest of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl Digests {
         small.chain(self.people.keys().map(|path| (Kind::People, path)))
     }
 
+    /// What a file of principals said.
+    pub(super) fn of_people(&self, path: &Path) -> Option<Digest> {
+        self.people.get(path).copied()
+    }
+
     /// Whether a file of this kind had this content.
     pub(super) fn holds(&self, kind: Kind, path: &Path, bytes: &[u8]) -> bool {
         match kind {
@@ -63,10 +69,8 @@ impl Digests {
             file::read(path, file::MAX_SECRET).is_ok_and(|bytes| sha256(&bytes) == *known)
         };
         let people = |(path, known): (&PathBuf, &Digest)| {
-            let Ok(bytes) = file::read(path, MOST_OF_PEOPLE) else { return false };
-            let digest = digest_of_people(&bytes);
-            seen.people.insert(path.clone(), (bytes, digest));
-            digest == *known
+            let digest = seen.trusted(path).map_or_else(|| seen.read(path), |(digest, _)| Ok(digest));
+            digest.is_ok_and(|digest| digest == *known)
         };
         self.small.iter().all(small) && self.people.iter().all(people)
     }
@@ -75,11 +79,33 @@ impl Digests {
 /// The content of files that were read already: to see whether they changed, or from a copy.
 #[derive(Default)]
 pub(super) struct Seen {
-    people: BTreeMap<PathBuf, (Vec<u8>, Digest)>,
+    people: BTreeMap<PathBuf, People>,
+    /// Files of principals that are what they were as long as they have their stamps.
+    stamped: BTreeMap<PathBuf, (Stamp, Digest)>,
     /// All other files, where no more are to be read.
     small: Option<BTreeMap<PathBuf, Vec<u8>>>,
     /// Where files may lie that were not read yet; anywhere without it.
     within: Option<Within>,
+}
+
+/// A file of principals that was read.
+struct People {
+    bytes: Vec<u8>,
+    digest: Digest,
+    stamp: Option<Stamp>,
+}
+
+impl People {
+    fn read(path: &Path) -> Result<Self, String> {
+        let (bytes, stamp) = file::read_stamped(path, MOST_OF_PEOPLE)?;
+        Ok(Self { digest: digest_of_people(&bytes), bytes, stamp })
+    }
+}
+
+/// Reads a file of principals that must say what it said.
+pub(super) fn read_people(path: &Path, said: Digest) -> Result<Vec<u8>, String> {
+    let People { bytes, digest, stamp: _ } = People::read(path)?;
+    if digest == said { Ok(bytes) } else { Err("it changed while the policy was read".to_owned()) }
 }
 
 /// Where files may lie: below a directory, or where these are, which were read for something else already.
@@ -118,9 +144,36 @@ impl Seen {
     pub(super) fn kept(small: BTreeMap<PathBuf, Vec<u8>>, people: BTreeMap<PathBuf, Vec<u8>>) -> Self {
         let digested = |(path, bytes): (PathBuf, Vec<u8>)| {
             let digest = digest_of_people(&bytes);
-            (path, (bytes, digest))
+            (path, People { bytes, digest, stamp: None })
         };
-        Self { people: people.into_iter().map(digested).collect(), small: Some(small), within: None }
+        Self { people: people.into_iter().map(digested).collect(), small: Some(small), ..Self::default() }
+    }
+
+    /// Nothing yet; files of principals with these stamps are not read.
+    pub(super) fn stamped(stamped: BTreeMap<PathBuf, (Stamp, Digest)>) -> Self {
+        Self { stamped, ..Self::default() }
+    }
+
+    /// What a file says by its stamp.
+    fn trusted(&self, path: &Path) -> Option<(Digest, Stamp)> {
+        let (stamp, digest) = self.stamped.get(path)?;
+        (Stamp::of(path).ok()? == *stamp).then_some((*digest, *stamp))
+    }
+
+    /// Reads a file for whoever reads on.
+    fn read(&mut self, path: &Path) -> Result<Digest, String> {
+        if let Some(known) = self.people.get(path) {
+            return Ok(known.digest);
+        }
+        let read = People::read(path)?;
+        let digest = read.digest;
+        self.people.insert(path.to_owned(), read);
+        Ok(digest)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_read_nothing(&self) -> bool {
+        self.people.is_empty()
     }
 
     /// Nothing yet, and no file from elsewhere is to be read.
@@ -162,12 +215,14 @@ pub(super) struct Named {
     kept: Option<BTreeMap<PathBuf, Vec<u8>>>,
     within: Option<Within>,
     people: BTreeMap<PathBuf, Digest>,
+    stamps: BTreeMap<PathBuf, Stamp>,
 }
 
 impl Named {
     /// `directories` is where relative paths of each document start.
     pub(super) fn new(directories: HashMap<SourceId, PathBuf>) -> Self {
-        Self { directories, read: RefCell::default(), kept: None, within: None, people: BTreeMap::new() }
+        let (people, stamps) = Default::default();
+        Self { directories, read: RefCell::default(), kept: None, within: None, people, stamps }
     }
 
     /// The same, where some were read already.
@@ -220,7 +275,7 @@ impl Named {
         &mut self,
         path: &Path,
         name: &Located<String>,
-        seen: Option<(Vec<u8>, Digest)>,
+        seen: Option<People>,
         report: &mut Report,
     ) -> Option<SourceId> {
         let read = || {
@@ -228,9 +283,9 @@ impl Named {
                 return Err(NOT_KEPT.to_owned());
             }
             self.check(Kind::People, path)?;
-            file::read(path, MOST_OF_PEOPLE).map(|bytes| (digest_of_people(&bytes), bytes))
+            People::read(path)
         };
-        let (digest, bytes) = match seen.map_or_else(read, |(bytes, digest)| Ok((digest, bytes))) {
+        let People { bytes, digest, stamp } = match seen.map_or_else(read, Ok) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("cannot read `{}`: {error}", path.display());
@@ -240,7 +295,35 @@ impl Named {
             }
         };
         self.people.insert(path.to_owned(), digest);
+        self.stamps.extend(stamp.map(|stamp| (path.to_owned(), stamp)));
         file::add_document(path, bytes, report)
+    }
+
+    /// The path and the content of a file of principals that says what it says in `content`, and is left unread; what had to
+    /// be read to know that goes to `seen`. `None` if it says something else.
+    pub(super) fn still_says(
+        &mut self,
+        file: &PeopleFile,
+        content: &Content,
+        seen: &mut Seen,
+    ) -> Option<(PathBuf, Digest)> {
+        let path = self.path(&file.name);
+        let known = content.of_people(&path)?;
+        let (digest, stamp) = match seen.trusted(&path) {
+            Some((digest, stamp)) => (digest, Some(stamp)),
+            None => (seen.read(&path).ok()?, seen.people.get(&path).and_then(|read| read.stamp)),
+        };
+        if digest != known {
+            return None;
+        }
+        self.people.insert(path.clone(), digest);
+        self.stamps.extend(stamp.map(|stamp| (path.clone(), stamp)));
+        Some((path, digest))
+    }
+
+    /// Files of principals with their stamps, as far as these tell anything.
+    pub(super) const fn stamps(&self) -> &BTreeMap<PathBuf, Stamp> {
+        &self.stamps
     }
 
     /// Whether a file of this kind may be read.

@@ -281,7 +281,9 @@ mod tests {
     use crate::document::{read_grants, read_routes};
     use crate::model::{Guid, Status, Tenant};
     use crate::review::diff::{Direction, diff};
+    use crate::policy::Taken;
     use crate::review::{Asker, Claims, Policy, Request};
+    use crate::route::{Compiled, Inputs, compile};
 
     const PEOPLE: usize = 7;
 
@@ -484,6 +486,78 @@ mod tests {
                 let (gained, lost) = (counted(&domain.gaining), counted(&domain.losing));
                 prop_assert!(gained.iter().all(|id| gaining.contains(id.as_str())), "{gained:?} {gaining:?}");
                 prop_assert!(lost.iter().all(|id| losing.contains(id.as_str())), "{lost:?} {losing:?}");
+            }
+        }
+    }
+
+    /// A policy as it is published, going on from what was taken in of its grants before; and what is told of it.
+    fn published((routes, grants): &(String, String), taken: &[Option<Arc<Taken>>]) -> (Option<Published>, String) {
+        let mut report = Report::new();
+        // The text of the grants is another one by number each time.
+        let sources = if taken.is_empty() { 0 } else { 3 };
+        for _ in 0..sources {
+            report.add_source("others.yaml", "");
+        }
+        let routes = report.add_source("routes.yaml", routes.as_str());
+        let grants = report.add_source("grants.yaml", grants.as_str());
+        let (Some(routes), Some(grants)) = (read_routes(routes, &mut report), read_grants(grants, &mut report)) else {
+            return (None, report.render());
+        };
+        let (routes, grants) = (vec![routes], vec![grants]);
+        let tenants = vec![Tenant::of_objects("t", Guid(1))];
+        let files = &|_: &_| Err("no files".to_owned());
+        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files, taken, sha256: |_| [0; 32] };
+        let compiled = compile(inputs, &mut report);
+        let published = compiled.map(|Compiled { routes: map, domains, taken, .. }| {
+            let tables = (Arc::new(map), Arc::new(domains));
+            (Policy::for_trials((routes, grants), tenants, tables, |_| [0; 32]), taken)
+        });
+        (published, report.render())
+    }
+
+    type Published = (Policy, Vec<Option<Arc<Taken>>>);
+
+    /// What one changes of another, whatever the order in which principals come.
+    fn sorted(old: &Policy, new: &Policy) -> Impact {
+        let mut impact = of(old, new);
+        for domain in impact.domains.values_mut() {
+            domain.gaining.sort_unstable();
+            domain.losing.sort_unstable();
+        }
+        impact
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        /// Whatever the routes were before, and before that.
+        #[test]
+        fn what_was_taken_in_before_makes_the_policy_that_compiling_all_anew_makes(
+            choices in prop::collection::vec(any::<u8>(), 90),
+            edits in prop::collection::vec(prop::collection::vec((40_usize..90, any::<u8>()), 0..12), 2),
+        ) {
+            let (routes, grants) = world(&choices);
+            let (Some((mut old, mut taken)), _) = published(&(routes, grants.clone()), &[]) else { return Ok(()) };
+            prop_assert!(taken.iter().all(Option::is_some));
+            for edits in edits {
+                let mut edited = choices.clone();
+                for (at, choice) in edits {
+                    edited[at] = choice;
+                }
+                let texts = (world(&edited).0, grants.clone());
+                let ((anew, told), (again, told_again)) = (published(&texts, &[]), published(&texts, &taken));
+                prop_assert_eq!(told, told_again);
+                prop_assert_eq!(anew.is_some(), again.is_some());
+                let (Some((anew, _)), Some((again, next))) = (anew, again) else { continue };
+                for number in 1..=PEOPLE {
+                    let asker = asker(&format!("p{number}"));
+                    prop_assert_eq!(tried(&anew, &asker), tried(&again, &asker));
+                }
+                prop_assert_eq!(sorted(&old, &anew), sorted(&old, &again));
+                let same = of(&anew, &again);
+                let domain = &same.domains["d"];
+                prop_assert_eq!((domain.gain, domain.lose, same.turns), (0, 0, 0), "{:?}", same);
+                (old, taken) = (again, next);
             }
         }
     }

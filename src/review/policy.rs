@@ -52,7 +52,7 @@ impl Policy {
         sha256: Sha256,
         report: &mut Report,
     ) -> Option<Self> {
-        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files, sha256 };
+        let inputs = Inputs { routes: &routes, grants: &grants, tenants: &tenants, files, taken: &[], sha256 };
         let compiled = route::compile_keeping(Keep::Origins, inputs, report)?;
         let snapshot = Snapshot {
             serial: 0,

@@ -17,7 +17,7 @@ use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{AccessDocument, ApplicationDocument, IdentityHeader, RouteDocument, RoutesDocument};
 use crate::model::{Level, Tenant};
-use crate::policy::{Asking, Builders, Domains, Keep, Origins, Rules, Sha256, check_reserved};
+use crate::policy::{Asking, Builders, Domains, Finished, Keep, Origins, Rules, Sha256, Taken, check_reserved};
 
 /// Routes that are compiled in one turn of the thread.
 const ROUTES_A_TURN: u32 = 64;
@@ -36,6 +36,9 @@ pub struct Inputs<'i> {
     pub tenants: &'i [Tenant],
     /// Reads the files that route maps name.
     pub files: ReadFile<'i>,
+    /// What another policy came to, by number of grants document: for those that say, and whose files say, what they said
+    /// then. There may be fewer, and none at all.
+    pub taken: &'i [Option<Arc<Taken>>],
     /// Computes what reserved roles are pinned to.
     pub sha256: Sha256,
 }
@@ -49,6 +52,8 @@ pub struct Compiled {
     pub domains: Domains,
     /// Where that is written, domain by domain; empty unless it was to be kept.
     pub origins: Vec<Origins>,
+    /// By grants document: what the next policy can go on from.
+    pub taken: Vec<Option<Arc<Taken>>>,
 }
 
 /// Compiles a policy. All faults are reported; `None` if the report has errors, whoever put them there.
@@ -59,7 +64,7 @@ pub fn compile(inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
 /// As [`compile`], and keeps more of the documents if asked to.
 pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> Option<Compiled> {
     check_reserved(inputs.grants, inputs.sha256, report);
-    let mut builders = Builders::new(inputs.grants, inputs.tenants, keep, report);
+    let mut builders = Builders::new((inputs.grants, inputs.taken), inputs.tenants, keep, report);
     let mut compiler = Compiler {
         inputs,
         map: RouteMap::default(),
@@ -71,8 +76,8 @@ pub fn compile_keeping(keep: Keep, inputs: Inputs<'_>, report: &mut Report) -> O
         compiler.file(file, &mut builders, report);
     }
     let routes = compiler.map;
-    let (domains, origins) = builders.finish(report);
-    if report.has_errors() { None } else { Some(Compiled { routes, domains, origins }) }
+    let Finished { domains, origins, taken } = builders.finish(report);
+    if report.has_errors() { None } else { Some(Compiled { routes, domains, origins, taken }) }
 }
 
 struct Compiler<'i> {
@@ -400,7 +405,14 @@ mod tests {
             })
             .collect();
         let inputs =
-            Inputs { routes: &files, grants: &[], tenants: &[], files: &|_| Err(String::new()), sha256: |_| [0; 32] };
+            Inputs {
+            routes: &files,
+            grants: &[],
+            tenants: &[],
+            files: &|_| Err(String::new()),
+            taken: &[],
+            sha256: |_| [0; 32],
+        };
         let mut compiler = Compiler {
             inputs,
             map: RouteMap::default(),

@@ -2,15 +2,18 @@
 //!
 //! Paths appear in messages as they were given, because that is what the operator wrote and can look for.
 
+pub mod stamp;
 pub mod watch;
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::courtesy::Turn;
 use crate::diag::{Place, Report, SourceId};
 use crate::document::Limits;
+use stamp::Stamp;
 
 /// The largest certificate, key, key set or token file that is read, in bytes.
 pub const MAX_SECRET: u64 = 4 * 1024 * 1024;
@@ -24,6 +27,24 @@ const READ_A_TURN: u64 = 1 << 21;
 /// # Errors
 /// The operating system's words, or `not a regular file`, or that the file is too large; without the path.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    read_open(path, most).map(|(bytes, _)| bytes)
+}
+
+/// The same, with the stamp of what was read: as long as the file has it, its content is that. There is none of a file that
+/// changed a moment before, or while it was read.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_stamped(path: &Path, most: u64) -> Result<(Vec<u8>, Option<Stamp>), String> {
+    let before = Stamp::of(path).ok();
+    #[expect(clippy::disallowed_methods, reason = "files are stamped by the clock of the system")]
+    let settled = before.filter(|stamp| stamp.is_settled(SystemTime::now()));
+    let (bytes, file) = read_open(path, most)?;
+    let after = file.metadata().ok().map(|told| Stamp::from(&told));
+    Ok((bytes, settled.filter(|stamp| after == Some(*stamp))))
+}
+
+fn read_open(path: &Path, most: u64) -> Result<(Vec<u8>, File), String> {
     let told = fs::metadata(path).map_err(|error| error.to_string())?;
     if !told.is_file() {
         return Err("not a regular file".to_owned());
@@ -38,7 +59,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
         return Err(format!("larger than {most} bytes"));
     }
-    Ok(bytes)
+    Ok((bytes, file.into_inner()))
 }
 
 /// Reads a document that people write into `report`, where excerpts are taken from. Faults become diagnostics, as in

@@ -34,7 +34,7 @@ pub(super) trait Names {
 /// What entries about principals may name, beside nodes, rights and flags.
 #[derive(Debug, Default)]
 pub struct Vocabulary {
-    pub(super) nodes: HashMap<Arc<str>, ScopeId>,
+    pub(super) nodes: Arc<HashMap<Arc<str>, ScopeId>>,
     pub(super) roles: HashMap<String, Vec<Given>>,
     pub(super) groups: HashMap<String, Group>,
     /// By number: the names of groups.

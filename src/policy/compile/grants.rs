@@ -48,6 +48,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
         boundary: document.strategy.boundary,
         shape: document.strategy.rights,
         catalogued: document.rights.is_some(),
+        nodes: Arc::clone(&builder.nodes),
         ..Vocabulary::default()
     };
     let (mut tables, mut lists) = (Tables::default(), Lists::default());
@@ -93,7 +94,7 @@ pub(super) fn compile(builder: &mut Builder, document: &GrantsDocument, tenants:
     stored.report(&doubles, report);
     builder.people = people;
     builder.tables = tables;
-    builder.domain.vocabulary = vocabulary;
+    builder.domain.vocabulary = Arc::new(vocabulary);
 }
 
 /// Gathers principals, and says which entries these are.
@@ -147,9 +148,8 @@ fn origins_of(gives: &[Gives<'_>]) -> Vec<GrantOrigin> {
     gives.iter().flat_map(of_one).collect()
 }
 
-/// Turns the rights of grants, which are names so far, into intervals. To be called once all names are known.
-pub(super) fn seal(tables: &mut Tables, origins: &mut Option<Origins>, intervals: &[Interval]) {
-    tables.seal(intervals);
+/// Turns the rights of origins, which are names so far, into intervals. To be called once all names are known.
+pub(super) fn seal(origins: &mut Option<Origins>, intervals: &[Interval]) {
     for grant in origins.iter_mut().flat_map(Origins::grants_mut) {
         let interval = usize::try_from(grant.right.first).ok().and_then(|index| intervals.get(index));
         grant.right = interval.copied().unwrap_or(Interval { first: u32::MAX, end: u32::MAX });

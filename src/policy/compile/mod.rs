@@ -4,6 +4,7 @@
 //! the grants document in, [`Builder::rules`] compiles what routes ask (and may name rights that nobody holds yet),
 //! and [`Builder::finish`] closes the tables.
 
+mod all;
 mod asked;
 mod change;
 mod condition;
@@ -23,43 +24,50 @@ mod roles;
 mod rows;
 mod rules;
 mod stream;
+mod taken;
 mod text;
 mod values;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::domain::{Domain, DomainId, Domains, FlagId, Frame, MAX_FLAGS, RightId, ScopeId};
+use super::domain::{Domain, FlagId, Frame, MAX_FLAGS, RightId, ScopeId};
 use super::hierarchy::{Interval, number};
 use super::origins::Origins;
 use super::people::{People, Tables};
 use super::survey::Order;
-use crate::diag::{Place, Report, suggest};
+use crate::diag::{Place, Report, SourceId, suggest};
 use crate::document::grants::{GrantsDocument, RightsShape};
 use crate::document::{Literal, Located};
 use crate::model::Tenant;
 
+pub use all::{Builders, Finished};
 pub(super) use entries::{Vocabulary, counts};
 pub use reserved::{Sha256, check_reserved};
 pub use rows::Applied;
 pub use rules::Asking;
+pub use taken::Taken;
+
+use taken::{Begun, Closed};
 
 /// A domain that is being compiled.
 #[derive(Debug)]
 pub struct Builder {
+    /// The text of the document.
+    source: SourceId,
     domain: Frame,
     tables: Tables,
     people: People,
     shape: RightsShape,
     /// Scope nodes by their full names.
-    nodes: HashMap<Arc<str>, ScopeId>,
+    nodes: Arc<HashMap<Arc<str>, ScopeId>>,
     /// By kind of object: the attributes that any object of the kind carries.
-    carried: HashMap<u32, HashSet<u32>>,
+    carried: Arc<HashMap<u32, HashSet<u32>>>,
     /// Rights that the grants document knows: its catalogue if it has one, otherwise all that it mentions.
     known: Vec<u32>,
     catalogued: bool,
     /// By kind of object and attribute: what the objects say.
-    said: HashMap<(u32, u32), values::Said>,
+    said: Arc<HashMap<(u32, u32), values::Said>>,
     /// By kind of object: what each route about such objects reads of them.
     routes_about: HashMap<u32, Vec<values::Read>>,
     /// The flags that any route forbids.
@@ -68,6 +76,8 @@ pub struct Builder {
     origins: Option<Origins>,
     /// The principals in their order, if that is to be kept.
     order: Option<Order>,
+    /// Whether the document was read for this, or before.
+    begun: Begun,
 }
 
 /// What is kept of the documents beside what decisions need.
@@ -84,19 +94,21 @@ impl Builder {
     /// Takes a grants document in. `tenants` are the names and ids of `gateway.yaml`.
     pub fn new(document: &GrantsDocument, tenants: &[Tenant], keep: Keep, report: &mut Report) -> Self {
         let mut builder = Self {
+            source: document.domain.place.source,
             domain: Frame { name: document.domain.value.as_str().into(), ..Frame::default() },
             tables: Tables::default(),
             people: People::default(),
             shape: document.strategy.rights,
-            nodes: HashMap::from([("root".into(), ScopeId::ROOT)]),
-            carried: HashMap::new(),
+            nodes: Arc::new(HashMap::from([("root".into(), ScopeId::ROOT)])),
+            carried: Arc::default(),
             known: Vec::new(),
             catalogued: document.rights.is_some(),
             origins: (keep == Keep::Origins).then(Origins::default),
             order: (keep == Keep::Origins).then(Order::default),
-            said: HashMap::new(),
+            said: Arc::default(),
             routes_about: HashMap::new(),
             forbidden: 0,
+            begun: Begun::Once,
         };
         builder.scopes(document, report);
         builder.catalogue(document, report);
@@ -116,12 +128,18 @@ impl Builder {
     }
 
     /// Closes the tables.
-    pub fn finish(mut self, report: &mut Report) -> (Domain, Option<Origins>) {
+    pub fn finish(self, report: &mut Report) -> (Domain, Option<Origins>) {
+        let Closed { domain, origins, taken: _ } = self.close(report);
+        (domain, origins)
+    }
+
+    fn close(mut self, report: &mut Report) -> Closed {
         let intervals = self.number_rights();
         let placeless = Interval { first: u32::MAX, end: u32::MAX };
         self.domain.tree_of_rights = self.shape == RightsShape::Tree;
         self.domain.right_intervals = intervals.into_iter().map(|interval| interval.unwrap_or(placeless)).collect();
-        grants::seal(&mut self.tables, &mut self.origins, &self.domain.right_intervals);
+        self.seal();
+        grants::seal(&mut self.origins, &self.domain.right_intervals);
         self.domain.mapping.may_take_away = self.domain.group_may_take_away(&self.tables, self.forbidden);
         self.check_values(report);
         self.close_implications();
@@ -129,8 +147,7 @@ impl Builder {
             let message = format!("domain `{}` has more than {MAX_FLAGS} flags", self.domain.name);
             report.error("too_many_flags", None, message).help("merge flags that always go together");
         }
-        self.domain.vocabulary.nodes = self.nodes;
-        (Domain::new(self.domain, self.tables, self.people, self.order), self.origins)
+        self.closed()
     }
 
     /// The shape of its rights' names.
@@ -172,7 +189,7 @@ impl Builder {
                     if let Some(slot) = usize::try_from(interval.first).ok().and_then(|slot| nodes.get_mut(slot)) {
                         *slot = (text.into(), *interval);
                     }
-                    self.nodes.insert(text.into(), ScopeId(interval.first));
+                    Arc::make_mut(&mut self.nodes).insert(text.into(), ScopeId(interval.first));
                     if let Some((kind, value)) = text.split_once(':') {
                         self.name_scope(kind, value, ScopeId(interval.first));
                     }
@@ -184,14 +201,14 @@ impl Builder {
                 (None, None) => {}
             }
         }
-        self.domain.scopes = nodes;
+        self.domain.scopes = nodes.into();
         self.aliases(document, report);
     }
 
     fn name_scope(&mut self, kind: &str, value: &str, scope: ScopeId) {
         let kind = self.kind(kind);
         if let Some(values) = usize::try_from(kind).ok().and_then(|kind| self.domain.values.get_mut(kind)) {
-            values.insert(value, scope);
+            Arc::make_mut(values).insert(value, scope);
         }
     }
 
@@ -330,42 +347,4 @@ fn some_of(mut names: Vec<&str>) -> String {
     names.sort_unstable();
     let shown: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!("known: {}{more}", shown.join(", "))
-}
-
-/// All domains of a load, while they are compiled.
-#[derive(Debug, Default)]
-pub struct Builders(Vec<Builder>);
-
-impl Builders {
-    /// Takes all grants documents in; two for one domain are an error.
-    pub fn new(documents: &[GrantsDocument], tenants: &[Tenant], keep: Keep, report: &mut Report) -> Self {
-        for (index, document) in documents.iter().enumerate() {
-            let name = &document.domain;
-            if let Some(first) = documents.iter().take(index).find(|other| other.domain.value == name.value) {
-                let message = format!("domain `{}` has two grants documents", name.value);
-                report
-                    .error("duplicate_domain", name.place, message)
-                    .help("merge the two into one")
-                    .also(first.domain.place, "the other one");
-            }
-        }
-        Self(documents.iter().map(|document| Builder::new(document, tenants, keep, report)).collect())
-    }
-
-    /// The domain of this name, or a report that there is none.
-    pub fn find(&mut self, name: &Located<String>, report: &mut Report) -> Option<(DomainId, &mut Builder)> {
-        let index = self.0.iter().position(|builder| *builder.domain.name == *name.value);
-        if index.is_none() {
-            let known = self.0.iter().map(|builder| &*builder.domain.name);
-            let message = format!("no grants document has the domain `{}`", name.value);
-            unknown(report, name.place, message, &name.value, known);
-        }
-        index.and_then(|index| Some((DomainId(index), self.0.get_mut(index)?)))
-    }
-
-    /// Closes the tables of all. The origins are those of each domain in turn; none unless they were to be kept.
-    pub fn finish(self, report: &mut Report) -> (Domains, Vec<Origins>) {
-        let (domains, origins): (_, Vec<_>) = self.0.into_iter().map(|builder| builder.finish(report)).unzip();
-        (Domains(domains, 0), origins.into_iter().flatten().collect())
-    }
 }

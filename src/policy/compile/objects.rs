@@ -1,6 +1,7 @@
 //! Objects: those that a document knows, and the kinds of those that are looked up. No kind is both.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Builder, scalars};
 use crate::diag::Report;
@@ -13,7 +14,7 @@ impl Builder {
             let kind = self.kind(&looked_up.kind);
             let attributes = looked_up.attributes.iter().map(|attribute| self.domain.attributes.intern(attribute));
             let attributes: BTreeSet<u32> = attributes.collect();
-            self.carried.entry(kind).or_default().extend(&attributes);
+            Arc::make_mut(&mut self.carried).entry(kind).or_default().extend(&attributes);
             self.domain.looked_up.insert(kind, attributes);
         }
         for (name, attributes) in &document.objects {
@@ -39,9 +40,9 @@ impl Builder {
                 object.attributes.push((id, Attribute { value: value.clone(), texts }));
                 self.note(kind, id.0, value, attribute.place);
             }
-            self.carried.entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
-            self.domain.folded_objects.entry(kind).or_default().insert(key);
-            self.domain.objects.entry(kind).or_default().insert(key.into(), object);
+            Arc::make_mut(&mut self.carried).entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
+            Arc::make_mut(&mut self.domain.folded_objects).entry(kind).or_default().insert(key);
+            Arc::make_mut(&mut self.domain.objects).entry(kind).or_default().insert(key.into(), object);
         }
     }
 }

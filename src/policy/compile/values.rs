@@ -2,13 +2,13 @@
 //! one another are told, and values of objects that name nothing are faults.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Asking, Builder, scalars};
 use crate::diag::{Place, Report, suggest};
 use crate::document::Literal;
 use crate::document::grants::GrantsDocument;
 use crate::policy::domain::{KindId, ScopeId};
-use crate::policy::nodes::NodeNames;
 use crate::policy::rules::{Origin, Rules, Spot};
 
 /// What the objects of a kind say of an attribute: each value once, with the first place and how often it is said.
@@ -75,7 +75,7 @@ impl Builder {
 
     /// Notes what an object says of an attribute.
     pub(super) fn note(&mut self, kind: u32, attribute: u32, value: &Literal, place: Place) {
-        let said = self.said.entry((kind, attribute)).or_default();
+        let said = Arc::make_mut(&mut self.said).entry((kind, attribute)).or_default();
         for text in scalars(value) {
             said.entry(text.into()).or_insert((place, 0)).1 += 1;
         }
@@ -128,10 +128,12 @@ impl Builder {
             let (attribute, scope_name) = (self.domain.attributes.name(attribute), self.domain.kinds.name(*scope));
             let message = format!("`{attribute}` is `{value}`, but no node or alias is `{scope_name}:{value}`");
             let names = usize::try_from(*scope).ok().and_then(|scope| self.domain.values.get(scope));
-            let names = names.into_iter().flat_map(NodeNames::iter).map(|(name, _)| name);
+            let names = names.into_iter().flat_map(|names| names.iter()).map(|(name, _)| name);
             let near = if report.errors() < 100 { suggest(value, names) } else { None };
             let help = near.map_or_else(|| "add the node, or leave the attribute out".to_owned(), meant);
-            let found = report.error("unknown_scope_value", *at, message);
+            // Of a document that was taken in before, what it says still stands where it stood in its text.
+            let at = Place { source: self.source, ..*at };
+            let found = report.error("unknown_scope_value", at, message);
             found.help(help).also(*place, format!("read here; objects that say so: {times}"));
         }
     }

@@ -222,7 +222,7 @@ fn rights(old: &Domain, new: &Domain, asked: &Asked<'_>) -> (Vec<SharedRight>, [
 fn with_parents(domain: &Domain) -> Vec<(&str, Option<&str>)> {
     let mut path: Vec<(&str, Interval)> = Vec::new();
     let mut found = Vec::new();
-    for (name, at) in &domain.scopes {
+    for (name, at) in domain.scopes.iter() {
         while path.pop_if(|(_, above)| !above.contains(*at)).is_some() {}
         found.push((&**name, path.last().map(|(above, _)| *above)));
         path.push((name, *at));

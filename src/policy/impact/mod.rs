@@ -9,6 +9,7 @@
 mod frames;
 mod holdings;
 mod passes;
+mod unmoved;
 mod weigh;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ use crate::courtesy::in_turns;
 use crate::model::Status;
 use frames::Frames;
 use holdings::Holdings;
+use passes::is_given;
+use unmoved::unmoved;
 use weigh::Scales;
 
 pub use frames::changed_objects;
@@ -87,7 +90,10 @@ impl Impact {
     /// Compares two states of a domain.
     pub fn of(old: Option<&State<'_>>, new: Option<&State<'_>>, asked: &Asked<'_>) -> Self {
         match (old, new) {
-            (Some(old), Some(new)) => Comparison::new(old, new, asked).run(),
+            (Some(old), Some(new)) => {
+                let alike = if old.domain.is_same(new.domain) { unmoved(old, new) } else { None };
+                alike.unwrap_or_else(|| Comparison::new(old, new, asked).run())
+            }
             (Some(old), None) => {
                 let before = old.domain.people.len();
                 Self { before, ..Self::whole(old.domain, Verdict { gain: false, lose: true }) }
@@ -149,8 +155,18 @@ impl<'c> Comparison<'c> {
         Self { old, new, holdings, scales, everybody, maps_tokens, known, may_gain, may_lose }
     }
 
+    /// Whether everybody holds what everybody held, and it means what it meant.
+    fn is_unmoved(&self) -> bool {
+        let (old, new) = (self.old.domain, self.new.domain);
+        let same = old.people.is_same(&new.people) && old.tables.is_same(&new.tables);
+        same && old.withheld == new.withheld && !self.everybody && self.scales.frames.is_calm()
+    }
+
     fn run(mut self) -> Impact {
         let (old, new) = (self.old.domain, self.new.domain);
+        if let Some(impact) = self.is_unmoved().then(|| unmoved(self.old, self.new)).flatten() {
+            return impact;
+        }
         let mut impact = Impact::default();
         let mut met = 0;
         for principal in in_turns(A_TURN, new.people.iter(&new.tables)) {
@@ -222,7 +238,8 @@ fn may_pass(known: &mut Map<Box<[u32]>, bool>, key: &[u32], state: &State<'_>, p
     if let Some(known) = known.get(key) {
         return *known;
     }
-    let passes = state.passes.iter().any(|pass| pass.admits(state.domain, principal));
+    let is_given = |right, level| is_given(right, level, state.domain, principal);
+    let passes = state.passes.iter().any(|pass| pass.admits(state.domain, principal, &is_given));
     known.insert(key.into(), passes);
     passes
 }

@@ -45,6 +45,11 @@ impl<T> Interned<T> {
         self.added.get(index)
     }
 
+    /// Whether both share all values.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base) && Arc::ptr_eq(&self.added, &other.added)
+    }
+
     /// All values, by number.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.base.values.iter().chain(self.added.iter())

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 pub use build::{Chunk, Doubles};
-pub(super) use tables::{Bundle, Gathered, GiftId, Profile, Tables};
+pub(super) use tables::{Bundle, Gathered, Gift, GiftId, Profile, Tables};
 pub use tables::{BundleId, ProfileId};
 
 use shard::{Shard, Slot};
@@ -131,6 +131,11 @@ impl People {
         let shard = self.shard(scaled(hash >> 32, self.shards))?;
         let (place, slot, profile) = shard.find(hash, key, tables)?;
         Some(Principal { slot, profile, shard, place })
+    }
+
+    /// Whether both share all principals.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows)
     }
 
     /// How many there are.

@@ -23,6 +23,20 @@ pub struct BundleId(pub(super) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GiftId(u32);
 
+impl BundleId {
+    /// Its place among all bundles.
+    pub(in crate::policy) fn place(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl GiftId {
+    /// Its place among all gifts.
+    pub(in crate::policy) fn place(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 /// All that a principal shares with its like. What it inherits from its groups is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Profile {
@@ -189,6 +203,12 @@ impl Tables {
         Self { profiles: self.profiles.apart(), bundles: self.bundles.apart(), gifts: self.gifts.apart() }
     }
 
+    /// Whether both share all that is in them.
+    pub(in crate::policy) fn is_same(&self, other: &Self) -> bool {
+        let same = self.profiles.is_same(&other.profiles) && self.bundles.is_same(&other.bundles);
+        same && self.gifts.is_same(&other.gifts)
+    }
+
     pub(in crate::policy) fn intern_profile(&mut self, profile: Profile) -> ProfileId {
         ProfileId(self.profiles.intern(profile))
     }
@@ -227,6 +247,11 @@ impl Tables {
 
     pub(in crate::policy) fn profiles(&self) -> impl Iterator<Item = &Profile> {
         self.profiles.iter()
+    }
+
+    /// All bundles, by number.
+    pub(in crate::policy) fn bundles(&self) -> impl Iterator<Item = &Bundle> {
+        self.bundles.iter()
     }
 
     pub(in crate::policy) fn gifts(&self) -> impl Iterator<Item = &Gift> {

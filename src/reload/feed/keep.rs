@@ -195,11 +195,11 @@ impl Drop for Underway {
 async fn take(feed: &Arc<Feed>, live: &Live, (before, all, few): (Rows, All, Few)) {
     let is_few = {
         let mut state = feed.lock();
-        let most = state.most_few();
+        let (most, since) = (state.most_few(), state.version());
         let new = state.store.as_mut().and_then(|store| store.replace(&before, all.lines.text, &few, most));
         if let Some(new) = new.as_ref().filter(|new| !new.ids.is_empty()) {
             tracing::info!(domain = feed.domain(), principals = new.ids.len(), "changes found by reading all rows");
-            feed.change_published(&mut state, live, new);
+            feed.change_published(&mut state, live, (new, since));
         }
         new.is_some()
     };

@@ -65,6 +65,8 @@ struct Worlds {
     torn: bool,
     /// Whether all rows are to be put in anew: only then it is known what becomes of those that were left out.
     mend: bool,
+    /// The version of the store whose rows these are.
+    version: u64,
 }
 
 /// How a feed is, for operators.
@@ -173,20 +175,26 @@ impl Feed {
     /// Puts changed rows into what decides.
     fn change(&self, live: &Live, few: &Few) {
         let mut state = self.lock();
+        let since = state.version();
         if let Some(store) = &mut state.store {
             store.put(few);
         }
-        self.change_published(&mut state, live, few);
+        self.change_published(&mut state, live, (few, since));
     }
 
-    /// The same where the store has them already.
-    fn change_published(&self, state: &mut State, live: &Live, few: &Few) {
+    /// The same where the store has them already, and had the version `since` without them.
+    fn change_published(&self, state: &mut State, live: &Live, (few, since): (&Few, u64)) {
+        let version = state.version();
         let Some(worlds) = &mut state.worlds else { return };
         let mut report = Report::new();
         let applied = self.with_changed(&worlds.whole, (&worlds.own, worlds.torn), few, &mut report);
         worlds.whole = applied.domain;
         worlds.torn = applied.torn;
         worlds.mend |= applied.torn || applied.refused > 0;
+        // Where more had changed before and is still being put in, these are not all.
+        if worlds.version == since {
+            worlds.version = version;
+        }
         self.show(state, live);
         if applied.refused > 0 {
             tracing::warn!(domain = self.domain(), rows = applied.refused, "changed rows are left out");
@@ -257,6 +265,11 @@ impl State {
     fn most_few(&self) -> usize {
         let principals = self.worlds.as_ref().map_or(0, |worlds| worlds.whole.counts().0);
         (principals / 100).clamp(16, FEW)
+    }
+
+    /// The version of the rows that were read last.
+    fn version(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::version)
     }
 
     fn age(&self) -> Duration {

@@ -53,6 +53,16 @@ impl Fed {
         })
     }
 
+    /// A domain that is the very same as in what is live, with the rows that it has there: none of them has to be put in
+    /// again, nor told of if it was left out. `None` where it is another one, or rows wait for being put in anew.
+    fn again_of(feed: &Arc<Feed>, own: &Domain) -> Option<Self> {
+        let state = feed.lock();
+        let worlds = state.worlds.as_ref().filter(|worlds| worlds.own.is_same(own) && !worlds.mend)?;
+        let (own, whole) = (own.clone(), worlds.whole.clone());
+        let (torn, version, refused) = (worlds.torn, worlds.version, state.refused);
+        Some(Self { feed: Arc::clone(feed), own, whole, torn, mend: false, version, refused })
+    }
+
     /// The domain.
     pub(in crate::reload) fn domain(&self) -> &str {
         self.feed.domain()
@@ -105,7 +115,8 @@ impl Fed {
     }
 
     fn worlds(&self) -> Worlds {
-        Worlds { own: self.own.clone(), whole: self.whole.clone(), torn: self.torn, mend: self.mend }
+        let (own, whole) = (self.own.clone(), self.whole.clone());
+        Worlds { own, whole, torn: self.torn, mend: self.mend, version: self.version }
     }
 }
 
@@ -120,7 +131,7 @@ pub(in crate::reload) fn fill(feeds: &[Arc<Feed>], domains: &mut Domains, report
             );
             continue;
         };
-        if let Some(one) = Fed::new(feed, own.clone(), report) {
+        if let Some(one) = Fed::again_of(feed, own).or_else(|| Fed::new(feed, own.clone(), report)) {
             *domains = domains.with(id, one.whole.clone());
             fed.push(one);
         }

@@ -25,7 +25,7 @@ pub(in crate::reload) struct Kept {
 pub(in crate::reload) fn load_kept(files: &PolicyFiles, kept: Kept, report: &mut Report) -> Loaded {
     let _large = LargePages::begin();
     let Kept { routes, grants, named, people } = kept;
-    compile(files, Fetched { routes, grants, complete: true }, Seen::kept(named, people), report).0
+    compile(files, Fetched { routes, grants, complete: true }, Seen::kept(named, people), None, report).0
 }
 
 /// What is done with each file.
