@@ -4,11 +4,11 @@
 
 use super::passes::gives;
 use super::{A_TURN, Impact, Pass, State, Verdict};
-use crate::courtesy::in_turns;
+use crate::courtesy::Turn;
 use crate::model::{Level, Status};
 use crate::policy::domain::RightId;
 use crate::policy::names::Map;
-use crate::policy::people::{BundleId, Gift, GiftId, Principal, ProfileId};
+use crate::policy::people::{BundleId, Gift, GiftId, Principal, Profile, ProfileId};
 
 /// The first bit of what the new state asks; those before it are of the old one.
 const HALF: u32 = u64::BITS / 2;
@@ -22,27 +22,37 @@ pub(super) fn unmoved(old: &State<'_>, new: &State<'_>) -> Option<Impact> {
         return Some(impact);
     }
     let asked = Asked { old: Ways::of(old)?, new: Ways::of(new)? };
-    let bundles = asked.of_bundles();
-    let bits = |bundle: &BundleId| bundles.get(bundle.place()).copied();
-    let mut of_groups: Map<ProfileId, u64> = Map::default();
+    let of_bundles = asked.of_bundles();
+    let meets = |own: &[BundleId]| {
+        own.iter().fold(0, |all, bundle| all | of_bundles.get(bundle.place()).copied().unwrap_or_default())
+    };
+    // Nothing of those who are not active: they may do nothing, before or after.
+    let of_profiles: Vec<Option<u64>> = domain.tables.profiles().map(|profile| of_groups(profile, meets)).collect();
     let mut known: Map<(ProfileId, u64), Verdict> = Map::default();
-    for principal in in_turns(A_TURN, domain.people.iter(&domain.tables)) {
-        if principal.status() != Status::Active {
-            continue;
+    let mut turn = Turn::of(A_TURN);
+    domain.people.each(|stored| {
+        turn.step();
+        let Some(Some(of_groups)) = of_profiles.get(stored.profile().place()) else { return };
+        let met = of_groups | meets(stored.own());
+        let verdict = known.get(&(stored.profile(), met)).copied();
+        if verdict == Some(Verdict::default()) {
+            return;
         }
-        let profile = principal.profile();
-        let of_groups = *of_groups.entry(profile).or_insert_with(|| {
-            let bundles = principal.of_groups().iter().flat_map(|group| group.iter());
-            bundles.filter_map(bits).fold(0, |all, bits| all | bits)
-        });
-        let met = principal.own().iter().filter_map(bits).fold(of_groups, |all, bits| all | bits);
-        let verdict = *known.entry((profile, met)).or_insert_with(|| Verdict {
-            gain: asked.new.admit(principal, met >> HALF),
-            lose: asked.old.admit(principal, met),
+        let Some(principal) = stored.principal(&domain.tables) else { return };
+        let verdict = verdict.unwrap_or_else(|| {
+            let verdict = Verdict { gain: asked.new.admit(principal, met >> HALF), lose: asked.old.admit(principal, met) };
+            known.insert((stored.profile(), met), verdict);
+            verdict
         });
         impact.count(principal, verdict);
-    }
+    });
     Some(impact)
+}
+
+/// What the groups of a profile meet; nothing if whoever has it is not active.
+fn of_groups(profile: &Profile, meets: impl Fn(&[BundleId]) -> u64) -> Option<u64> {
+    let groups = profile.of_groups.iter().map(|group| meets(group));
+    (profile.status == Status::Active).then(|| groups.fold(0, |all, met| all | met))
 }
 
 /// What both states ask.

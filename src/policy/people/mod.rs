@@ -72,6 +72,33 @@ pub struct Principal<'d> {
     place: usize,
 }
 
+/// A principal as it is stored, for whoever goes through all of them and looks closer at a few.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'d> {
+    slot: &'d Slot,
+    shard: &'d Shard,
+    place: usize,
+}
+
+impl<'d> Stored<'d> {
+    #[inline]
+    pub(super) const fn profile(self) -> ProfileId {
+        self.slot.profile()
+    }
+
+    /// Its own grants, each bundle once.
+    #[inline]
+    pub(super) fn own(self) -> &'d [BundleId] {
+        self.shard.own(self.slot)
+    }
+
+    /// All of it.
+    pub(super) fn principal(self, tables: &'d Tables) -> Option<Principal<'d>> {
+        let Self { slot, shard, place } = self;
+        Some(Principal { slot, profile: tables.profile(slot.profile())?, shard, place })
+    }
+}
+
 impl<'d> Principal<'d> {
     /// Its id, for logs, tests and the backend.
     pub fn id(self) -> &'d str {
@@ -150,14 +177,21 @@ impl People {
 
     /// All of them, in no order.
     pub(super) fn iter<'d>(&'d self, tables: &'d Tables) -> impl Iterator<Item = Principal<'d>> {
-        let slots = self.rows.iter().flat_map(|row| row.iter()).flat_map(|shard| {
-            let slots = shard.iter();
-            slots.map(move |(place, slot)| (shard, place, slot))
-        });
-        slots.filter_map(|(shard, place, slot)| {
-            let profile = tables.profile(slot.profile())?;
-            Some(Principal { slot, profile, shard, place })
-        })
+        let shards = self.rows.iter().flat_map(|row| row.iter());
+        let stored = shards.flat_map(|shard| shard.iter().map(move |(place, slot)| Stored { slot, shard, place }));
+        stored.filter_map(|stored| stored.principal(tables))
+    }
+
+    /// Shows all of them, in no order: faster than going through [`iter`](Self::iter).
+    #[inline]
+    pub(super) fn each<'d>(&'d self, mut look: impl FnMut(Stored<'d>)) {
+        for row in &*self.rows {
+            for shard in &**row {
+                for (place, slot) in shard.iter() {
+                    look(Stored { slot, shard, place });
+                }
+            }
+        }
     }
 
     /// The bytes that the store takes, and how many of these are the texts of ids. The tables are not counted.

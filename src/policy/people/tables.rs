@@ -25,6 +25,14 @@ pub struct GiftId(u32);
 
 impl BundleId {
     /// Its place among all bundles.
+    #[inline]
+    pub(in crate::policy) fn place(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl ProfileId {
+    /// Its place among all profiles.
     pub(in crate::policy) fn place(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
