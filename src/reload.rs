@@ -126,6 +126,8 @@ pub struct Reloader {
     passed: Option<Content>,
     /// Whether what is live is to be written to disk.
     unwritten: bool,
+    /// The copy that was written there last.
+    copy: Option<last_good::Copy>,
     live: Arc<Live>,
     telemetry: Arc<Telemetry>,
     watcher: Watcher,
@@ -174,10 +176,23 @@ impl Reloader {
             ..Told::default()
         };
         telemetry.policy_stale(stale.is_some());
-        let (fallen, passed) = (Vec::new(), None);
+        let (fallen, passed, copy) = (Vec::new(), None, None);
         let unwritten = stale.is_none();
-        let new =
-            Self { files, terms, history, fallen, passed, unwritten, live, telemetry, watcher, commands, told, shelf };
+        let new = Self {
+            files,
+            terms,
+            history,
+            fallen,
+            passed,
+            unwritten,
+            copy,
+            live,
+            telemetry,
+            watcher,
+            commands,
+            told,
+            shelf,
+        };
         (new, handle)
     }
 
@@ -211,25 +226,26 @@ impl Reloader {
         let passed = self.passed.clone().filter(|_| order.trigger != Trigger::Request);
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
         let (live, gate, mode) = (self.live.load(), self.terms.gate, order.mode.clone());
-        let work = behind::behind(move || match load::load_if_changed(&files, (&known, &ground), passed.as_ref(), trusting) {
-            load::Change::Good { mut loaded, routes, domains, report } => {
-                let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
-                let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
-                let publish = match mode {
-                    Mode::Usual => weighed.held.is_empty(),
-                    Mode::Forced(_) => true,
-                    Mode::Dry => false,
-                };
-                let Loaded { compiled: _, content, fed, stale: _, ground } = *loaded;
-                let ground = Arc::new(ground);
-                // What is not to be published is freed here, which takes a while.
-                let publish = publish.then_some(Edition { routes, domains, content, fed, ground });
-                Found::Good { publish, weighed, report }
-            }
-            load::Change::None => Found::None,
-            load::Change::Passed => Found::Passed,
-            load::Change::Faulty { why, errors, report } => Found::Faulty { why, errors, report },
-        });
+        let work =
+            behind::behind(move || match load::load_if_changed(&files, (&known, &ground), passed.as_ref(), trusting) {
+                load::Change::Good { mut loaded, routes, domains, report } => {
+                    let [before, after] = feed::alike(&mut loaded.fed, [&live.domains, &domains]);
+                    let weighed = Box::new(gate.weigh(impact((&live.routes, &before), (&routes, &after))));
+                    let publish = match mode {
+                        Mode::Usual => weighed.held.is_empty(),
+                        Mode::Forced(_) => true,
+                        Mode::Dry => false,
+                    };
+                    let Loaded { compiled: _, content, fed, stale: _, ground } = *loaded;
+                    let ground = Arc::new(ground);
+                    // What is not to be published is freed here, which takes a while.
+                    let publish = publish.then_some(Edition { routes, domains, content, fed, ground });
+                    Found::Good { publish, weighed, report }
+                }
+                load::Change::None => Found::None,
+                load::Change::Passed => Found::Passed,
+                load::Change::Faulty { why, errors, report } => Found::Faulty { why, errors, report },
+            });
         let found = work.await;
         let serial = self.live.load().serial;
         let outcome = match found {

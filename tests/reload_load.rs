@@ -415,6 +415,8 @@ fn run() -> Run {
     let process = setup.spawn();
     let (world, all) = (World::new(), AtomicU64::new(u64::MAX));
     let (mut live, mut early, mut late) = ([Vec::new(), Vec::new()], 0, 0);
+    // Of tables, too, as many are kept as ever will be.
+    let warm = WARM.next_multiple_of(*TABLE_EVERY).min(reloads);
     let began = Instant::now();
     thread::scope(|scope| {
         let (world, process, end) = (&world, &process, &end);
@@ -442,7 +444,7 @@ fn run() -> Run {
             for number in 1..=reloads {
                 let took = replace(world, process, &mut probe, number, (&backend, count));
                 live[usize::from(number.is_multiple_of(*TABLE_EVERY))].push(took);
-                if number == WARM.min(reloads) {
+                if number == warm {
                     early = level(process);
                 }
             }
@@ -461,7 +463,7 @@ fn run() -> Run {
     for (what, times) in ["the route map", "the table of principals"].into_iter().zip(&mut live) {
         println!("from the rename of {what} to its first answer: {}", figures(times));
     }
-    println!("memory: {early} bytes after {} reloads, {late} at the end", WARM.min(reloads));
+    println!("memory: {early} bytes after {warm} reloads, {late} at the end");
     let dropped = process.metric("portcullis_log_lines_dropped_total");
     let mine = |list: Mutex<Vec<String>>| list.into_inner().unwrap();
     let unmatched = world.halves.into_inner().unwrap().len();

@@ -144,7 +144,8 @@ mod tests {
     }
 
     fn people(grants: &str) -> String {
-        let line = |(number, id): (usize, &&str)| format!("{id}\tt\t00000000-0000-0000-0000-00000000000{number}\t{grants}\n");
+        let line =
+            |(number, id): (usize, &&str)| format!("{id}\tt\t00000000-0000-0000-0000-00000000000{number}\t{grants}\n");
         format!("id\ttenant\toid\tgrants\n{}", ["olga", "vera"].iter().enumerate().map(line).collect::<String>())
     }
 

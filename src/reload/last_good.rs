@@ -20,7 +20,7 @@ use crate::document::Limits;
 use crate::document::people::Bounds;
 use crate::source::file;
 
-pub(super) use write::write;
+pub(super) use write::{Copy, write};
 
 /// The link to the copy.
 const CURRENT: &str = "current";

@@ -280,8 +280,8 @@ mod tests {
     use crate::diag::Report;
     use crate::document::{read_grants, read_routes};
     use crate::model::{Guid, Status, Tenant};
-    use crate::review::diff::{Direction, diff};
     use crate::policy::Taken;
+    use crate::review::diff::{Direction, diff};
     use crate::review::{Asker, Claims, Policy, Request};
     use crate::route::{Compiled, Inputs, compile};
 

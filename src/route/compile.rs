@@ -404,8 +404,7 @@ mod tests {
                 read_routes(source, &mut report).unwrap()
             })
             .collect();
-        let inputs =
-            Inputs {
+        let inputs = Inputs {
             routes: &files,
             grants: &[],
             tenants: &[],

@@ -227,6 +227,15 @@ fn a_million_principals() {
     }
     gone.sort_unstable();
     eprintln!("a deleted principal: p50 {:?}, most {:?}; memory {} MiB", gone[25], gone[49], gateway.memory() >> 20);
+    let routes = crate::gateway::routes(&[backend.url()]);
+    for number in 1..=10 {
+        gateway.replace("routes.yaml", &format!("{routes}# {number}\n"));
+        until(|| gateway.serial() == number + 1, "the route map is live");
+    }
+    let page = gateway.admin("GET", "/metrics", "").text();
+    let figure = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let (count, sum) = ("portcullis_reload_duration_seconds_count", "portcullis_reload_duration_seconds_sum");
+    eprintln!("route maps replaced:{}, seconds from the notice to live:{}", figure(count), figure(sum));
 }
 
 #[test]

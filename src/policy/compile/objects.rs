@@ -40,7 +40,10 @@ impl Builder {
                 object.attributes.push((id, Attribute { value: value.clone(), texts }));
                 self.note(kind, id.0, value, attribute.place);
             }
-            Arc::make_mut(&mut self.carried).entry(kind).or_default().extend(object.attributes.iter().map(|(id, _)| id.0));
+            Arc::make_mut(&mut self.carried)
+                .entry(kind)
+                .or_default()
+                .extend(object.attributes.iter().map(|(id, _)| id.0));
             Arc::make_mut(&mut self.domain.folded_objects).entry(kind).or_default().insert(key);
             Arc::make_mut(&mut self.domain.objects).entry(kind).or_default().insert(key.into(), object);
         }

@@ -149,6 +149,5 @@ fn is_like(one: &Frame, other: &Frame) -> bool {
         (&one.kinds, &other.kinds),
         (&one.attributes, &other.attributes),
     ];
-    names.into_iter().all(|(one, other)| one.are(other))
-        && one.mapping.may_take_away == other.mapping.may_take_away
+    names.into_iter().all(|(one, other)| one.are(other)) && one.mapping.may_take_away == other.mapping.may_take_away
 }

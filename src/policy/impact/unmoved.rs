@@ -40,7 +40,8 @@ pub(super) fn unmoved(old: &State<'_>, new: &State<'_>) -> Option<Impact> {
         }
         let Some(principal) = stored.principal(&domain.tables) else { return };
         let verdict = verdict.unwrap_or_else(|| {
-            let verdict = Verdict { gain: asked.new.admit(principal, met >> HALF), lose: asked.old.admit(principal, met) };
+            let verdict =
+                Verdict { gain: asked.new.admit(principal, met >> HALF), lose: asked.old.admit(principal, met) };
             known.insert((stored.profile(), met), verdict);
             verdict
         });
@@ -65,8 +66,7 @@ impl Asked<'_> {
     /// What each bundle meets of it, by the number of the bundle.
     fn of_bundles(&self) -> Vec<u64> {
         let tables = &self.new.state.domain.tables;
-        let of_gifts: Vec<u64> =
-            tables.gifts().map(|gift| self.old.met(gift) | self.new.met(gift) << HALF).collect();
+        let of_gifts: Vec<u64> = tables.gifts().map(|gift| self.old.met(gift) | self.new.met(gift) << HALF).collect();
         let bits = |gift: GiftId| of_gifts.get(gift.place()).copied().unwrap_or_default();
         tables.bundles().map(|bundle| bits(bundle.gift)).collect()
     }
@@ -97,7 +97,8 @@ impl<'w> Ways<'w> {
 
     /// Whether somebody whose grants meet so much may pass any of them.
     fn admit(&self, principal: Principal<'_>, met: u64) -> bool {
-        let is_given = |right, level| self.asked.binary_search(&(right, level)).is_ok_and(|place| met >> place & 1 != 0);
+        let is_given =
+            |right, level| self.asked.binary_search(&(right, level)).is_ok_and(|place| met >> place & 1 != 0);
         self.state.passes.iter().any(|pass| pass.admits(self.state.domain, principal, &is_given))
     }
 }

@@ -19,8 +19,15 @@ impl Reloader {
             return;
         };
         let (files, content) = (Arc::clone(&self.files), self.history.live().content.clone());
-        let work = behind(move || write(&directory, &files, &content, written)).await;
-        let failed = work.unwrap_or_else(|| Err("writing them broke".to_owned())).err();
+        let older = self.copy.take();
+        let work = behind(move || write(&directory, &files, &content, written, older.as_ref())).await;
+        let failed = match work.unwrap_or_else(|| Err("writing them broke".to_owned())) {
+            Ok(copy) => {
+                self.copy = Some(copy);
+                None
+            }
+            Err(why) => Some(why),
+        };
         self.unwritten = failed.is_some();
         if let Some(why) = &failed {
             self.telemetry.last_good_failed();

@@ -1,16 +1,35 @@
 //! Writes a copy, step by step; after each of them the directory holds a whole one, if it held one before.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{CURRENT, CURRENT_NEXT, KEPT, Kind, Listed, MANIFEST, Manifest, NEXT, Written};
 use crate::reload::behind::give_way_for;
 use crate::reload::load::{Content, PolicyFiles, hex, sha256, visit};
 
+/// A copy that this process wrote, for the next one: files of principals that say the same are not written again.
+#[derive(Debug)]
+pub(in crate::reload) struct Copy {
+    content: Content,
+    directory: PathBuf,
+    manifest: Manifest,
+}
+
+impl Copy {
+    /// The file of the copy that holds what a file of principals says in `content`, and the digest that it is listed with.
+    fn holds(&self, content: &Content, path: &Path) -> Option<(PathBuf, String)> {
+        let same = content.of_people(path).is_some_and(|said| self.content.of_people(path) == Some(said));
+        let mut numbered = self.manifest.files.iter().enumerate();
+        let (number, listed) = numbered.find(|(_, listed)| listed.kind == Kind::People && listed.path == path)?;
+        same.then(|| (self.directory.join(number.to_string()), listed.sha256.clone()))
+    }
+}
+
 /// Writes what `content` was made of, which is published as `written` says. The files are read again, and must say what
-/// they said.
+/// they said; files of principals that say what they said in the `older` copy are shared with it.
 ///
 /// # Errors
 /// Why it cannot be written, or that a file changed meanwhile. What was there before is withdrawn then: it may give what was
@@ -20,9 +39,10 @@ pub(in crate::reload) fn write(
     files: &PolicyFiles,
     content: &Content,
     written: Written,
-) -> Result<(), String> {
+    older: Option<&Copy>,
+) -> Result<Copy, String> {
     give_way_for(usize::MAX);
-    write_until(directory, (files, content), written, &mut || true).map_err(|why| match withdraw(directory) {
+    write_until(directory, (files, content), (written, older), &mut || true).map_err(|why| match withdraw(directory) {
         Ok(()) => why,
         Err(error) => format!("{why}; and the older copy cannot be withdrawn: {error}"),
     })
@@ -41,9 +61,9 @@ fn withdraw(directory: &Path) -> io::Result<()> {
 fn write_until(
     directory: &Path,
     (files, content): (&PolicyFiles, &Content),
-    written: Written,
+    (written, older): (Written, Option<&Copy>),
     goes_on: &mut impl FnMut() -> bool,
-) -> Result<(), String> {
+) -> Result<Copy, String> {
     let mut step = |what: &str, work: &mut dyn FnMut() -> io::Result<()>| {
         if !goes_on() {
             return Err("stopped".to_owned());
@@ -55,7 +75,16 @@ fn write_until(
     step("remove what was begun", &mut || remove(&next))?;
     step("make a directory in it", &mut || DirBuilder::new().mode(0o700).create(&next))?;
     let mut manifest = Manifest { written, digest: content.digest(), files: Vec::new() };
-    visit(files, content, &mut |kind: Kind, path, bytes| {
+    for (kind, path) in content.listed() {
+        // Two names of one file: neither copy is ever written to. Where it cannot be named, it is copied.
+        let held = older.filter(|_| kind == Kind::People).and_then(|older| older.holds(content, path));
+        let next = next.join(manifest.files.len().to_string());
+        if let Some((_, sha256)) = held.filter(|(held, _)| fs::hard_link(held, &next).is_ok()) {
+            manifest.files.push(Listed { kind, path: path.clone(), sha256 });
+        }
+    }
+    let linked: HashSet<PathBuf> = manifest.files.iter().map(|listed| listed.path.clone()).collect();
+    visit(files, content, &|kind, path| kind == Kind::People && linked.contains(path), &mut |kind, path, bytes| {
         let number = manifest.files.len().to_string();
         step("write a file", &mut || write_file(&next.join(&number), bytes))?;
         manifest.files.push(Listed { kind, path: path.to_owned(), sha256: hex(&sha256(bytes)) });
@@ -67,8 +96,9 @@ fn write_until(
     let name = format!("{KEPT}{}", hex(&sha256(text.as_bytes())));
     let kept = directory.join(&name);
     // The very same can only be there if it was written in the same second; then it is whole, or was never put in place.
+    let copy = Copy { content: content.clone(), directory: kept.clone(), manifest };
     if fs::read_link(directory.join(CURRENT)).is_ok_and(|current| current == Path::new(&name)) {
-        return step("remove what was begun", &mut || remove(&next));
+        return step("remove what was begun", &mut || remove(&next)).map(|()| copy);
     }
     step("remove what was left", &mut || remove(&kept))?;
     step("put the copy in place", &mut || fs::rename(&next, &kept))?;
@@ -78,7 +108,8 @@ fn write_until(
     step("name the copy", &mut || symlink(&name, &link))?;
     step("name the copy", &mut || fs::rename(&link, directory.join(CURRENT)))?;
     step("write the directory", &mut || sync(directory))?;
-    step("remove older copies", &mut || remove_others(directory, &name))
+    step("remove older copies", &mut || remove_others(directory, &name))?;
+    Ok(copy)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -115,7 +146,7 @@ fn remove_others(directory: &Path, name: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
     use crate::diag::Report;
@@ -165,7 +196,7 @@ mod tests {
                 goes_on
             };
             let (files, content, written) = (self.files(), self.content(), Written { serial, at: 7 });
-            (write_until(&self.kept(), (&files, &content), written, &mut goes_on), taken)
+            (write_until(&self.kept(), (&files, &content), (written, None), &mut goes_on).map(drop), taken)
         }
 
         fn kept(&self) -> std::path::PathBuf {
@@ -218,10 +249,42 @@ mod tests {
             fixture.keep(1, usize::MAX).0.unwrap();
             let content = fixture.content();
             fixture.put(name, text);
-            let fault = write(&fixture.kept(), &fixture.files(), &content, Written { serial: 2, at: 8 }).unwrap_err();
+            let written = Written { serial: 2, at: 8 };
+            let fault = write(&fixture.kept(), &fixture.files(), &content, written, None).unwrap_err();
             assert!(fault.contains("changed"), "{fault}");
             assert!(fixture.serial().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_of_principals_that_says_the_same_is_shared_with_the_older_copy_and_another_is_not() {
+        let fixture = Fixture::new();
+        let write = |serial, older: Option<&Copy>| {
+            let (files, content, written) = (fixture.files(), fixture.content(), Written { serial, at: 7 });
+            write(&fixture.kept(), &files, &content, written, older).unwrap()
+        };
+        let inode = |copy: &Copy| {
+            let mut numbered = copy.manifest.files.iter().enumerate();
+            let (number, _) = numbered.find(|(_, listed)| listed.kind == Kind::People).unwrap();
+            fs::metadata(copy.directory.join(number.to_string())).unwrap().ino()
+        };
+        let people = || read(&fixture.kept()).unwrap().1.people.into_values().next().unwrap();
+        let first = write(1, None);
+        let shared = inode(&first);
+        fixture.put("routes.yaml", "version: 1\napplications: [] # new\n");
+        let second = write(2, Some(&first));
+        assert_eq!((inode(&second), fixture.serial()), (shared, Ok(2)));
+        assert_eq!(people(), b"id\ttenant\toid\n");
+        // The older one is gone, and what both had stays.
+        assert!(!first.directory.exists());
+        fixture.put("people.tsv", "id\ttenant\tsubject\n");
+        let third = write(3, Some(&second));
+        assert_ne!(inode(&third), shared);
+        assert_eq!((people(), fixture.serial()), (b"id\ttenant\tsubject\n".to_vec(), Ok(3)));
+        // Somebody took the older one away.
+        fs::remove_dir_all(&third.directory).unwrap();
+        write(4, Some(&third));
+        assert_eq!((people(), fixture.serial()), (b"id\ttenant\tsubject\n".to_vec(), Ok(4)));
     }
 
     #[test]

@@ -47,9 +47,8 @@ pub(super) fn compile(
     }
     let Decoded { routes, mut grants, directories, paths, complete: _ } = decoded;
     let mut named = Named::of(directories, &mut seen);
-    let spared = before.map(|(content, ground)| {
-        ground.spare(content, (&mut grants, &paths), &documents, (&mut named, &mut seen))
-    });
+    let spared = before
+        .map(|(content, ground)| ground.spare(content, (&mut grants, &paths), &documents, (&mut named, &mut seen)));
     let spared = spared.unwrap_or_default();
     named.read_people(&mut grants, seen, report);
     certificates::check(&routes, &named, report);

@@ -31,11 +31,16 @@ pub(in crate::reload) fn load_kept(files: &PolicyFiles, kept: Kept, report: &mut
 /// What is done with each file.
 type Visit<'v> = dyn FnMut(Kind, &Path, &[u8]) -> Result<(), String> + 'v;
 
-/// Shows each file of `content`, read again.
+/// Shows each file of `content`, read again; of those that documents name, not those that are `known`.
 ///
 /// # Errors
 /// That one does not say what it said, or what `show` says.
-pub(in crate::reload) fn visit(files: &PolicyFiles, content: &Content, show: &mut Visit<'_>) -> Result<(), String> {
+pub(in crate::reload) fn visit(
+    files: &PolicyFiles,
+    content: &Content,
+    known: &dyn Fn(Kind, &Path) -> bool,
+    show: &mut Visit<'_>,
+) -> Result<(), String> {
     let changed = |path: &Path| format!("`{}` has changed since it was published", path.display());
     let mut report = Report::new();
     let fetched = fetch(files, &mut report);
@@ -45,7 +50,7 @@ pub(in crate::reload) fn visit(files: &PolicyFiles, content: &Content, show: &mu
     for (kind, documents) in [(Kind::Routes, &fetched.routes), (Kind::Grants, &fetched.grants)] {
         documents.iter().try_for_each(|(path, bytes)| show(kind, path, bytes))?;
     }
-    for (kind, path) in content.named.listed() {
+    for (kind, path) in content.named.listed().filter(|(kind, path)| !known(*kind, path)) {
         let bytes = file::read(path, kind.most()).map_err(|_| changed(path))?;
         if !content.named.holds(kind, path, &bytes) {
             return Err(changed(path));
