@@ -672,6 +672,7 @@ fn routes_that_a_dialect_lets_nobody_take_are_faults() {
             grants: &grants,
             tenants: &world::tenants_of(GATEWAY),
             files: &|_| Err("no files here".into()),
+            taken: &[],
             sha256: portcullis::reload::sha256,
         };
         portcullis::route::compile(inputs, &mut report);

@@ -46,6 +46,7 @@ fn load(routes: &str, grants: &str) -> Report {
         grants: &[grants.unwrap()],
         tenants: &[Tenant::of_objects("t", TENANT.parse().unwrap())],
         files: &|_| Err("no files here".into()),
+        taken: &[],
         sha256: portcullis::reload::sha256,
     };
     let made = route::compile(inputs, &mut report).is_some();

@@ -167,6 +167,7 @@ fn compiled(grants: &str, file: Option<(PeopleFormat, String)>) -> Vec<String> {
         grants: &grants,
         tenants: &tenants,
         files: &|_| Err(String::new()),
+        taken: &[],
         sha256: reload::sha256,
     };
     let compiled = route::compile(inputs, &mut report).unwrap_or_else(|| panic!("{}", report.render()));

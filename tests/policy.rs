@@ -410,6 +410,7 @@ fn faults(routes: &str, grants: &str) -> Vec<&'static str> {
         grants: &[grants],
         tenants: &[Tenant::of_objects("t", TENANT.parse().unwrap())],
         files: &|_| Err("no files here".into()),
+        taken: &[],
         sha256: portcullis::reload::sha256,
     };
     assert!(route::compile(inputs, &mut report).is_none());

@@ -116,6 +116,7 @@ impl World {
             grants: &grants,
             tenants: &tenants,
             files: &|_| Err("no files here".into()),
+            taken: &[],
             sha256: portcullis::reload::sha256,
         };
         let compiled = route::compile(inputs, report).ok_or_else(|| report.render())?;
