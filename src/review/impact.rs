@@ -296,6 +296,7 @@ mod tests {
         };
         let across = pick(&["deny_overrides", "most_permissive", "individual_first", "most_restrictive"]);
         let within = pick(&["union", "union", "nearest"]);
+        let shape = pick(&["flat", "tree"]);
         let b = pick(&["root", "\"n:a\"", "\"n:a\""]);
         let alias = pick(&["{}", "{}", "{m: {x: \"n:b\"}}", "{m: {x: \"n:c\"}}"]);
         let rights = ["[r]", "[r:read, s]", "[r.x, t:read]", "[s, r:deny]"];
@@ -326,7 +327,7 @@ mod tests {
             })
             .collect();
         let grants = format!(
-            "version: 1\ndomain: d\nstrategy: {{within: {within}, across: {across}, caps: {{ro: read}}}}\n\
+            "version: 1\ndomain: d\nstrategy: {{rights: {shape}, within: {within}, across: {across}, caps: {{ro: read}}}}\n\
              scopes:\n  forest: {{\"n:a\": root, \"n:b\": {b}, \"n:c\": root}}\n  aliases: {alias}\n\
              roles: {{R: {{rights: {role}}}}}\ngroups: {{G: {{grants: {group}, flags: {group_flags}}}}}\n\
              principals:\n{}- {{id: last, tenant: t, oid: 00000000-0000-0000-0000-0000000000ff}}\n",

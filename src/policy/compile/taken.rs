@@ -151,3 +151,69 @@ fn is_like(one: &Frame, other: &Frame) -> bool {
     ];
     names.into_iter().all(|(one, other)| one.are(other)) && one.mapping.may_take_away == other.mapping.may_take_away
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{self, Located};
+    use crate::model::{Guid, PrincipalKey, Tenant};
+    use crate::policy::compile::{Builders, Keep};
+    use crate::policy::precedence::Held;
+
+    /// A document of rights in a tree, with somebody who holds `a` and somebody who holds `b`.
+    const TREE: &str = "version: 1\ndomain: d\nstrategy: {rights: tree}\nprincipals:\n  \
+                        - {id: one, tenant: t, oid: 00000000-0000-0000-0000-000000000001, grants: [a]}\n  \
+                        - {id: other, tenant: t, oid: 00000000-0000-0000-0000-000000000002, grants: [b]}\n";
+
+    /// The domain, where routes ask for these rights beside.
+    fn domain(asked: &[&str], taken: Option<Arc<Taken>>) -> (Domain, Option<Arc<Taken>>) {
+        let mut report = Report::new();
+        let source = report.add_source("grants.yaml", TREE);
+        let documents = [document::read_grants(source, &mut report).unwrap()];
+        let tenants = [Tenant::of_objects("t", Guid(7))];
+        let mut builders = Builders::new((&documents, &[taken]), &tenants, Keep::Decisions, &mut report);
+        let name = Located::new(documents[0].domain.place, "d".to_owned());
+        let (_, builder) = builders.find(&name, &mut report).unwrap();
+        for right in asked {
+            builder.domain.rights.intern(right);
+        }
+        let mut finished = builders.finish(&mut report);
+        assert_eq!(report.render(), "");
+        (finished.domains.0.remove(0), finished.taken.remove(0))
+    }
+
+    /// What the two hold of each right, by name.
+    fn held(domain: &Domain) -> Vec<(String, [Held; 2])> {
+        let people = [1, 2].map(|object| PrincipalKey { tenant: Guid(7), object: Guid(object) });
+        let rights = domain.rights().map(|(right, name)| {
+            let held = people.map(|key| {
+                let principal = domain.principal(key).unwrap();
+                domain.held(principal, right, crate::policy::domain::ScopeId::ROOT)
+            });
+            (name.to_owned(), held)
+        });
+        rights.collect()
+    }
+
+    #[test]
+    fn a_right_that_only_new_routes_name_moves_nobodys_grants_to_another() {
+        let (_, mut taken) = domain(&[], None);
+        for asked in [&["a.x", "a.y.z"][..], &["b.x"], &[], &["a.y", "b.x", "c"], &["a.x"]] {
+            let (again, next) = domain(asked, taken);
+            assert_eq!(held(&again), held(&domain(asked, None).0), "{asked:?}");
+            taken = next;
+        }
+    }
+
+    #[test]
+    fn what_routes_name_no_more_is_forgotten_and_the_same_names_make_the_same_domain() {
+        let (first, taken) = domain(&["a.x"], None);
+        let (same, taken) = domain(&["a.x"], taken);
+        assert!(same.is_same(&first));
+        let (other, taken) = domain(&["a.y"], taken);
+        let names: Vec<String> = held(&other).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "b", "a.y"]);
+        assert!(!other.is_same(&same));
+        assert!(domain(&["a.y"], taken).0.is_same(&other));
+    }
+}
