@@ -8,8 +8,11 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
+
 use super::*;
-use crate::backend::until;
+use crate::backend::{SOON, fill, read_head, say, until};
+use crate::h2::H2Backend;
 use crate::postgres::Relay;
 use crate::websocket::{echo, echoes, handshake};
 
@@ -427,6 +430,80 @@ fn a_stream_goes_on_while_the_object_lets_it_and_not_after() {
     assert!(moves.is_ended());
     database.run("DROP TABLE officers");
     until(|| cut() == 2, "nobody can say any more");
+}
+
+/// Sends the beginning of an answer of this type, and goes on until somebody ends it.
+fn begun(kind: &'static str) -> Backend {
+    Backend::raw(move |number, mut stream, _| {
+        let mut buffer = Vec::new();
+        if read_head(number, &mut stream, &mut buffer).is_some() {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+            say(&mut stream, format!("{head}9\r\ndata: x\n\n\r\n").as_bytes());
+            fill(&mut stream, &mut buffer);
+        }
+    })
+}
+
+#[test]
+fn whatever_runs_for_long_ends_when_the_row_of_its_object_has_changed() {
+    let Some(server) = server() else { return };
+    for kind in ["application/x-ndjson", "text/csv"] {
+        let backend = begun(kind);
+        let mut database = rows(server);
+        let gateway = with(&backend, &database.url(), OFFICER, "ttl: 500ms, wait: 5s").start();
+        let listening = |target: &str| {
+            let mut client = gateway.connect();
+            client.send(get(target, &token("olga")));
+            assert_eq!(client.head().unwrap().status, 200, "{target}");
+            assert_eq!(client.take(14).unwrap(), b"9\r\ndata: x\n\n\r\n");
+            client
+        };
+        let (mut moves, _stays) = (listening("/officers/1"), listening("/officers/7"));
+        let before = asked(&database);
+        until(|| asked(&database) >= before + 4, "both are looked up again and again");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 0, "{kind}");
+        database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+        assert!(moves.is_ended(), "{kind}");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_call_of_grpc_ends_when_the_row_of_its_object_has_changed() {
+    let Some(server) = server() else { return };
+    let backend = H2Backend::start(100, |mut exchange| async move {
+        let mut stream = exchange.head(http::Response::builder().header("content-type", "application/grpc"));
+        while stream.send_data("drip".into(), false).is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut database = rows(server);
+    let nobody = Backend::hello();
+    let mut setup = with(&nobody, &database.url(), OFFICER, "ttl: 500ms, wait: 5s");
+    let servers = |url: String, more: &str| format!("\"{url}\"]{more}");
+    setup.routes = setup.routes.replace(&servers(nobody.url(), ""), &servers(backend.url(), ", protocol: http2"));
+    setup.routes += "      - {id: call, match: {methods: [POST], path: \"/calls/{n}\"}, object: {kind: officer, key: path.n}, \
+        scopes: {main: {from: object.place, kind: place}}, require: [places]}\n";
+    let gateway = setup.start();
+    let call = async || {
+        let mut client = wire::http2(gateway.tls, &gateway.certificate()).await;
+        let mut call = wire::h2_request("POST", "/calls/1", &token("olga"), wire::Repeated::none());
+        call.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        let answer = client.send_request(call).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("grpc-status")), (200, false));
+        let mut body = answer.into_body();
+        let ended = tokio::time::timeout(SOON, async { while let Some(Ok(_)) = body.frame().await {} });
+        ended.await.expect("the call ends");
+    };
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| wire::block_on(call()));
+        until(|| asked(&database) >= 3, "it is looked up again and again");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 0);
+        database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+        calling.join().unwrap();
+    });
+    assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 1);
+    until(|| backend.running() == 0, "the backend's stream ends");
 }
 
 #[test]
