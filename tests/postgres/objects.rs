@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::backend::{SOON, fill, read_head, say, until};
+use crate::gateway::ADMIN_TOKEN;
 use crate::h2::H2Backend;
 use crate::postgres::Relay;
 use crate::websocket::{echo, echoes, handshake};
@@ -733,4 +734,87 @@ fn a_kind_that_hangs_keeps_the_server_busy_with_two_questions_and_no_more() {
         let many: usize = database.other().ask(active).parse().unwrap();
         assert!(many <= 2, "{many}");
     });
+}
+
+/// What `explain` prints in this folder.
+fn explained(folder: &std::path::Path, arguments: &[&str]) -> (bool, String) {
+    let mut line = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    line.args(["explain", "--config", "gateway.yaml", "--as", "olga"]).args(arguments).current_dir(folder);
+    let done = line.output().unwrap();
+    let text = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat();
+    (done.status.success(), text)
+}
+
+#[test]
+fn explain_says_what_a_decision_depends_on_and_is_told_what_a_database_would_say() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let folder = with(&backend, &database.url(), OFFICER, "ttl: 1s").write();
+    let ask = |request: &str, objects: &[&str]| {
+        let options = objects.iter().flat_map(|object| ["--object", object]);
+        explained(folder.path(), &[&[request][..], &options.collect::<Vec<_>>()].concat())
+    };
+    const OFFICER_1: &str = "GET https://app.test/officers/1";
+    const CREW: &str = "GET https://app.test/crews/1";
+    let told = [
+        (OFFICER_1, &[][..], &["denied: object_unavailable:not_looked_up", "--object \"officer:1 place=VALUE\""][..]),
+        (CREW, &[], &["--object \"officer:1 active=VALUE\"", "--object \"officer:1 crew=VALUE\""]),
+        (OFFICER_1, &["officer:1 place=north"], &["\nallowed", "officer:1, known", "object.place says north"]),
+        (OFFICER_1, &["officer:1 place=south"], &["denied: right_missing"]),
+        (OFFICER_1, &["officer:1"], &["denied: scope_missing"]),
+        (OFFICER_1, &["officer:2 place=north"], &["object_unavailable:not_looked_up", "\"officer:1 place=VALUE\""]),
+        (CREW, &["officer:1 crew=[ann]", "officer:1 active=true"], &["\nallowed"]),
+        (CREW, &["officer:1 crew=[ann, bob]", "officer:1 active=true"], &["denied: crowded"]),
+        (CREW, &["officer:1 crew=[]", "officer:1 active=false"], &["denied: asleep"]),
+    ];
+    for (request, objects, expected) in told {
+        let (done, text) = ask(request, objects);
+        assert!(done && expected.iter().all(|expected| text.contains(expected)), "{request} {objects:?}:\n{text}");
+        assert_eq!(text.contains("depends on that object"), text.contains("not_looked_up"), "{text}");
+    }
+    for (object, why) in [
+        ("officer:1 weight=7", "have no attribute `weight`"),
+        ("sailor:1 place=north", "is no object that is looked up"),
+        ("officer", "names no object"),
+    ] {
+        let (done, text) = ask(OFFICER_1, &[object]);
+        assert!(!done && text.contains(why), "{object}: {text}");
+    }
+    assert_eq!(asked(&database), 0);
+}
+
+#[test]
+fn a_gateway_that_is_asked_to_explain_looks_the_object_up_unless_it_is_told() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = rows(server);
+    let gateway = with(&backend, &database.url(), OFFICER, "ttl: 100ms, wait: 2s").spawn();
+    let explain = |target: &str, more: &str| {
+        let page = format!("/explain?method=GET&host=app.test&path={target}&principal=olga{more}");
+        loop {
+            let answer = gateway.admin("GET", &page, &format!("Authorization: Bearer {ADMIN_TOKEN}\r\n"));
+            if answer.status == 429 {
+                thread::sleep(Duration::from_millis(300));
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let said = answer.json();
+            let object = said["object"].clone();
+            assert_eq!((&object["looked_up"], &object["needs"]), (&true.into(), &serde_json::Value::Null), "{said}");
+            let reason = said["reason"].as_str().unwrap_or("allowed").to_owned();
+            return (reason, object["name"].as_str().unwrap().to_owned(), object["known"].as_bool().unwrap());
+        }
+    };
+    let said = |reason: &str, name: &str, known| (reason.to_owned(), name.to_owned(), known);
+    assert_eq!(explain("/officers/2", "&object=officer:2+place%3Dnorth"), said("allowed", "officer:2", true));
+    assert_eq!(asked(&database), 0, "what it is told is all that is known");
+    assert_eq!(explain("/officers/1", ""), said("allowed", "officer:1", true));
+    assert_eq!(explain("/officers/2", ""), said("right_missing:places@place:south", "officer:2", true));
+    assert_eq!(explain("/officers/9", ""), said("object_unknown:row", "officer:9", false));
+    assert_eq!(asked(&database), 3);
+    database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+    until(|| explain("/officers/1", "").0.starts_with("right_missing"), "it is looked up again");
+    database.run("DROP TABLE officers");
+    until(|| explain("/officers/1", "").0.starts_with("object_unavailable"), "nobody can say any more");
 }
