@@ -172,6 +172,7 @@ pub fn start_on(passed: Passed, config: Config, options: Options) -> Result<Runn
         intervals: config.intervals,
         fleet: Arc::clone(gateway.fleet()),
         telemetry: Arc::clone(&telemetry),
+        objects: Arc::clone(&objects) as Arc<dyn Objects>,
         candidates: Candidates::new(config.candidates, &reload, gateway.candidate()),
         reload: reload.clone(),
         revoked,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use backend::{Backend, until};
 use gateway::{ADMIN_TOKEN, Door, Setup, token};
 use serde_json::{Value, json};
-use wire::{get, request};
+use wire::{Repeated, block_on, get, h2_request, http2, request};
 
 const NOTHING: &str = "version: 1\nbogus: 1\n";
 
@@ -652,4 +652,129 @@ fn a_token_that_only_the_candidate_looks_for_is_judged_by_itself() {
     until(|| gateway.serial() == 2, "reloaded");
     assert_eq!(gateway.ask(&ask).status, 200);
     assert_eq!(count(&found, "newly_allowed"), 1, "{found:#}");
+}
+
+#[test]
+fn requests_over_http_2_are_compared_as_those_over_http_1_1_are() {
+    let backend = Backend::hello();
+    let [over_http_1, over_http_2] = [false, true].map(|multiplexed| {
+        let setup = before(&backend);
+        let (routes, grants) = planted(&setup);
+        let gateway = setup.start();
+        load(&gateway, "next", &routes, &grants);
+        let (olga, vera, nils) = (token("olga"), token("vera"), token("nils"));
+        let asked = [
+            ("GET", "/things/1", &*olga, 200),
+            ("GET", "/things/1", &vera, 200),
+            ("GET", "/things/1", &vera, 200),
+            ("PUT", "/things/1", &vera, 403),
+            ("GET", "/things/2", &nils, 403),
+            ("GET", "/lobby", &olga, 200),
+            ("GET", "/health", "", 200),
+            ("GET", "/staff", "", 401),
+            ("GET", "/staff", &vera, 403),
+            ("GET", "/things/1", "a.b.c", 401),
+            ("GET", "/nowhere", &olga, 404),
+        ];
+        if multiplexed {
+            block_on(async {
+                let mut client = http2(gateway.tls, &gateway.certificate()).await;
+                for (method, target, token, status) in asked {
+                    let answer =
+                        client.send_request(h2_request(method, target, token, Repeated::none())).await.unwrap();
+                    assert_eq!(answer.status().as_u16(), status, "{method} {target}");
+                }
+            });
+        } else {
+            for (method, target, token, status) in asked {
+                assert_eq!(gateway.ask(request(method, target, token, "", "")).status, status, "{method} {target}");
+            }
+        }
+        let report = report(&gateway, asked.len() as u64);
+        (report["requests"].clone(), changes(&report))
+    });
+    assert_eq!(over_http_2, over_http_1);
+    let sums = ["seen", "judged", "newly_denied", "newly_allowed"].map(|name| over_http_2.0[name].as_u64().unwrap());
+    assert_eq!(sums, [11, 11, 4, 3], "{}", over_http_2.0);
+}
+
+#[test]
+fn the_status_says_which_candidate_is_judged_and_what_came_of_it() {
+    let backend = Backend::hello();
+    let setup = before(&backend);
+    let (routes, grants) = planted(&setup);
+    let gateway = setup.start();
+    let status = || gateway.admin("GET", "/status", "").json()["candidate"].clone();
+    let verb = || {
+        let admin = format!("http://{}", gateway.admin);
+        let done = Command::new(env!("CARGO_BIN_EXE_portcullis")).args(["status", "--admin", &admin]).output().unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().map(words).filter(|line| line.starts_with("candidate")).collect::<Vec<_>>()
+    };
+    assert_eq!((status(), verb()), (Value::Null, vec!["candidate -".to_owned()]));
+    load(&gateway, "next", &routes, &grants);
+    let sent = send(&gateway, &traffic());
+    let full = report(&gateway, sent);
+    let lost: u64 = full["requests"]["not_judged"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    let expected = json!({
+        "name": "next",
+        "running": true,
+        "since": full["since"],
+        "until": full["candidate"]["ends_at"],
+        "compared": full["requests"]["judged"],
+        "newly_denied": 7,
+        "newly_allowed": 6,
+        "not_compared": lost,
+    });
+    assert_eq!(status(), expected);
+    let lines = verb();
+    for line in ["candidate.name next", "candidate.newly_allowed 6", "candidate.newly_denied 7"] {
+        assert!(lines.iter().any(|known| known == line), "{line} in {lines:?}");
+    }
+    ask(&gateway, "DELETE", "/shadow");
+    assert_eq!(status(), Value::Null);
+}
+
+#[test]
+fn who_looks_over_a_configuration_is_warned_of_candidates_that_could_not_be_loaded() {
+    let backend = Backend::hello();
+    let setup = before(&backend);
+    let folder = setup.write();
+    let run = |verb: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let done = command.args([verb, "--config", "gateway.yaml"]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap();
+        (done.status.code().unwrap(), said)
+    };
+    let candidate = |name: &str, routes: &str| {
+        let directory = folder.path().join("candidates").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("routes.yaml"), routes).unwrap();
+        fs::write(directory.join("grants.yaml"), &setup.grants).unwrap();
+    };
+    let check = |wanted: &[&str]| {
+        let (code, said) = run("check");
+        assert!(code == 0 && said.starts_with("ok: "), "{code} {said}");
+        assert_eq!(said.contains("candidate"), !wanted.is_empty(), "{said}");
+        assert!(wanted.iter().all(|wanted| said.contains(wanted)), "{wanted:?} in {said}");
+    };
+    check(&["`shadow.candidates` names", "which is no directory"]);
+    fs::create_dir_all(folder.path().join("candidates/notes/of mine")).unwrap();
+    check(&[]);
+    candidate("next", &setup.routes);
+    candidate("team/later", &setup.routes);
+    check(&[]);
+    assert!(run("doctor").1.contains("candidates: all that lie there could be loaded: 2"), "{}", run("doctor").1);
+    candidate("team/broken", NOTHING);
+    let test = "tests:\n  - {id: t, as: olga, request: \"GET https://app.test/things/1\", expect: deny, reason: x}\n";
+    candidate("failing", &format!("{}{test}", setup.routes));
+    let warnings = [
+        "the candidate `team/broken` would be rejected: errors: 1, the first: unknown key `bogus`",
+        "team/broken/routes.yaml:2:1",
+        "the candidate `failing` would be rejected: of its tests, 1 fail",
+    ];
+    check(&warnings);
+    let (_, said) = run("doctor");
+    assert!(said.contains(warnings[0]) && said.contains("warn  candidates: "), "{said}");
 }

@@ -28,6 +28,8 @@ pub fn version(version: &str) -> Value {
 ///  "serial": 3, "policy_loaded_at": 1, "policy_age_seconds": 1,
 ///  "counts": {"applications": 1, "routes": 9, "domains": 1, "principals": 5, "grants": 8},
 ///  "shadow": {"applications": 0, "routes": 0},
+///  "candidate": {"name": "next", "running": true, "since": 1, "until": 86401, "compared": 8, "newly_denied": 2,
+///    "newly_allowed": 1, "not_compared": 1},
 ///  "keys_generation": 2,
 ///  "keys": [{"tenant": "uss", "issuer": "https://...", "age_seconds": 1, "stale": false, "keys": 4, "fetched_at": 1}],
 ///  "token_cache": {"hits": 9, "misses": 2, "entries": 2},
@@ -43,7 +45,7 @@ pub fn version(version: &str) -> Value {
 ///  "last_good": {"written": {"serial": 3, "at": 1}, "failed": null}}
 /// ```
 /// Entries of `keys` are those of `/readyz` with more; `fetched_at` is null while the keys are missing, `last_reload`
-/// while there was none, `rolled_back` unless an older policy is live than the files say, `stale` unless
+/// while there was none, `candidate` while none was loaded, `rolled_back` unless an older policy is live than the files say, `stale` unless
 /// the last good documents are live because the files could not be used at the start (`since` is when these were published,
 /// `serial` what they had in the process that kept them), `last_good` unless they are kept.
 pub fn status(admin: &Admin) -> Value {
@@ -69,6 +71,7 @@ pub fn status(admin: &Admin) -> Value {
         "policy_age_seconds": now.saturating_sub(snapshot.loaded_at),
         "counts": counts_body(counts),
         "shadow": { "applications": in_shadow.0, "routes": in_shadow.1 },
+        "candidate": admin.candidates.summary().as_ref().map(super::shadow::summary),
         "keys_generation": snapshot.keys.generation(),
         "keys": key_sets(admin, now).iter().map(key).collect::<Vec<_>>(),
         "token_cache": { "hits": hits, "misses": misses, "entries": entries },

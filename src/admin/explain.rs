@@ -3,18 +3,25 @@
 use http::StatusCode;
 use http::request::Parts;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::query::Query;
 use super::unanswered::unanswered;
 use super::{Admin, Answer, json, problem};
 use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::reload::ask::{About, Known};
-use crate::review::{self, Asker, BadRequest, Claims, Request};
+use crate::pep::{Given, Wanted};
+use crate::policy::Missed;
+use crate::proxy::objects::Objects;
+use crate::reload::ask::{About, Known, Unanswered};
+use crate::review::{self, Asker, BadRequest, Claims, Request, Said};
 use crate::token::Class;
 
 const ONCE: [&str; 7] = ["method", "host", "path", "principal", "tenant", "client", "class"];
-const OFTEN: [&str; 6] = ["header", "form", "setting", "audience", "app_role", "token_group"];
+const OFTEN: [&str; 7] = ["header", "form", "object", "setting", "audience", "app_role", "token_group"];
+
+/// The most objects that one question is about: its path may be read in several ways.
+const MOST_OBJECTS: usize = 4;
 
 /// What is asked.
 struct Question {
@@ -42,7 +49,14 @@ impl Admin {
             Asker::Nobody => About::Named(Vec::new()),
             Asker::Bearer(id, _) => About::Named(vec![id.clone()]),
         };
-        let explained = self.reload.question(self.live.load(), about, move |known| question.explained(known)).await;
+        let (ask, asked) = mpsc::channel(1);
+        let answer = move |known| question.explained(known, &LookUp(ask));
+        let answered = self.reload.question(self.live.load(), about, answer);
+        let explained = tokio::select! {
+            biased;
+            explained = answered => explained,
+            () = look_up(&*self.objects, asked) => Err(Unanswered::Broken),
+        };
         match explained {
             Err(why) => unanswered(why),
             Ok(Explained::Said(said)) => json(StatusCode::OK, &said),
@@ -55,6 +69,34 @@ impl Admin {
             }
         }
     }
+}
+
+/// An object to be looked up, and whoever waits for it.
+type Job = (Wanted, std::sync::mpsc::SyncSender<Given>);
+
+/// Has objects looked up for a thread that can wait.
+struct LookUp(mpsc::Sender<Job>);
+
+impl LookUp {
+    fn one(&self, wanted: &Wanted) -> Said {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        // Whoever asked may have gone away.
+        let sent = self.0.blocking_send((wanted.clone(), tell)).ok();
+        sent.and_then(|()| told.recv().ok()).map_or(Err(Missed::Unavailable("late")), |given| given.found)
+    }
+}
+
+/// Looks up one after the other, for as long as it is asked to. Comes to no end: whoever asks has one.
+async fn look_up(objects: &dyn Objects, mut asked: mpsc::Receiver<Job>) {
+    while let Some((wanted, tell)) = asked.recv().await {
+        let given = match objects.recall(&wanted) {
+            Some(known) => known,
+            None => objects.look_up(wanted).await,
+        };
+        // There is room for the only one.
+        let _ = tell.try_send(given);
+    }
+    std::future::pending().await
 }
 
 impl Question {
@@ -83,16 +125,16 @@ impl Question {
         let headers = query.pairs("header", ':')?;
         let request = Request::parse(&format!("{method} https://{host}{path}"), headers, asker);
         let request = request.map_err(|bad| bad.to_string())?.with_form(query.pairs("form", '=')?);
+        let request = request.with_objects(&query.values("object")).map_err(|bad| bad.to_string())?;
         Ok(Self { request, settings: query.pairs("setting", '=')? })
     }
 
-    fn explained(&self, known: Known) -> Explained {
-        self.of(known).unwrap_or_else(Explained::Bad)
+    fn explained(self, known: Known, look_up: &LookUp) -> Explained {
+        self.of(known, look_up).unwrap_or_else(Explained::Bad)
     }
 
-    fn of(&self, known: Known) -> Result<Explained, BadRequest> {
+    fn of(mut self, known: Known, look_up: &LookUp) -> Result<Explained, BadRequest> {
         let Known { mut policy, tables, texts } = known;
-        let request = &self.request;
         if !self.settings.is_empty() {
             // Settings of a question stand nowhere; they are looked up by name only.
             let place = Place { source: Report::new().add_source("setting", ""), start: 0, end: 0 };
@@ -100,6 +142,16 @@ impl Question {
             let settings: Vec<_> = self.settings.iter().map(named).collect();
             policy = policy.with_settings(&settings, None)?;
         }
+        // What somebody says of objects is all that is known of them.
+        let most = if self.request.objects.is_empty() { MOST_OBJECTS } else { 0 };
+        for _ in 0..most {
+            let explained = policy.take_apart(&self.request)?;
+            let Some(wanted) = explained.wanted() else { break };
+            let said = look_up.one(&wanted);
+            drop(explained);
+            self.request.objects.push((format!("{}:{}", wanted.kind, wanted.key), said));
+        }
+        let request = &self.request;
         let explained = policy.explain(request)?;
         let said = Box::new(review::json::explanation(&texts, request, &explained));
         let code = explained.tried.code().map(str::to_owned);

@@ -56,6 +56,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::proxy::objects::Objects;
 use crate::proxy::tls::ServerTls;
 use crate::proxy::{Fleet, operator};
 use crate::reload::Handle;
@@ -104,6 +105,8 @@ pub struct Admin {
     pub telemetry: Arc<Telemetry>,
     /// The way to reload.
     pub reload: Handle,
+    /// Looks up the objects that a question is about.
+    pub objects: Arc<dyn Objects>,
     /// The way to have a candidate judged beside what is live.
     pub candidates: Candidates,
     /// The way to revoke.
@@ -361,6 +364,7 @@ mod tests {
             assertions: Arc::new(AssertionKey::generate().unwrap()),
             intervals: Intervals::default(),
             fleet: Arc::new(Fleet::new(Arc::clone(&telemetry))),
+            objects: Arc::new(crate::proxy::objects::Nobody),
             candidates: Candidates::new(None, &reload, &stand),
             telemetry,
             reload,

@@ -114,6 +114,21 @@ fn candidate(about: &About) -> Value {
     })
 }
 
+/// What `/status` says of a candidate: `{"name": "next", "running": true, "since": 1, "until": 86401, "compared": 8,
+/// "newly_denied": 2, "newly_allowed": 1, "not_compared": 1}`. `since` is when the report began, for the last time.
+pub(super) fn summary((about, report): &(About, Report)) -> Value {
+    json!({
+        "name": about.name,
+        "running": report.running,
+        "since": report.since,
+        "until": about.at.saturating_add(about.longest.as_secs()),
+        "compared": report.counts.judged(),
+        "newly_denied": report.counts.newly_denied,
+        "newly_allowed": report.counts.newly_allowed,
+        "not_compared": report.counts.skipped(),
+    })
+}
+
 /// `{"candidate": {..., "running": true}, "serial": 3, "since": 1, "restarts": 0, "waiting": 0, "requests": {"seen": 9,
 /// "judged": 8, "same": 5, "reason_changed": 0, "newly_denied": 2, "newly_allowed": 1, "not_judged": {"queue_full": 1, ...}},
 /// "others": {"newly_denied": 0, "newly_allowed": 0}, "denied": [...], "allowed": [...]}`; of the last two each entry is of
@@ -122,7 +137,6 @@ fn told((about, report): &(About, Report)) -> Value {
     let Report { serial, since, restarts, running, waiting, counts, changes } = report;
     let mut body = candidate(about);
     set(&mut body, "running", json!(running));
-    let lost: u64 = counts.not_judged().map(|(_, count)| count).sum();
     let not_judged: serde_json::Map<String, Value> =
         counts.not_judged().map(|(why, count)| (why.word().to_owned(), json!(count))).collect();
     let [others_denied, others_allowed] = counts.others;
@@ -133,7 +147,7 @@ fn told((about, report): &(About, Report)) -> Value {
         "restarts": restarts,
         "waiting": waiting,
         "requests": {
-            "seen": counts.judged() + lost,
+            "seen": counts.judged() + counts.skipped(),
             "judged": counts.judged(),
             "same": counts.same,
             "reason_changed": counts.reason_changed,

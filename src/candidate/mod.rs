@@ -25,7 +25,7 @@ use crate::snapshot::{Live, Snapshot};
 use crate::telemetry::Telemetry;
 use crate::token::Verifier;
 
-use offer::Post;
+use offer::{Post, Queued};
 
 pub use judge::Judge;
 pub use offer::Offer;
@@ -158,6 +158,15 @@ impl Stand {
 
     /// What is known by now, in seconds since the Unix epoch; `None` without a candidate.
     pub fn report(&self, now: u64) -> Option<(About, Report)> {
+        self.told(now, Tally::report)
+    }
+
+    /// The same without the changes.
+    pub fn summary(&self, now: u64) -> Option<(About, Report)> {
+        self.told(now, Tally::summary)
+    }
+
+    fn told(&self, now: u64, tell: fn(&Tally, &Queued, bool) -> Report) -> Option<(About, Report)> {
         let trial = self.place().trial.clone()?;
         let serial = self.live.load().serial;
         let mut tally = trial.tally();
@@ -165,7 +174,7 @@ impl Stand {
         if !trial.post.is_closed() {
             trial.follow(&mut tally, serial, now);
         }
-        let report = tally.report(&trial.post.counts(), !trial.post.is_closed());
+        let report = tell(&tally, &trial.post.counts(), !trial.post.is_closed());
         Some((trial.about.clone(), report))
     }
 

@@ -191,6 +191,11 @@ impl Counts {
         self.same + self.reason_changed + self.newly_denied + self.newly_allowed
     }
 
+    /// Requests that were not.
+    pub fn skipped(&self) -> u64 {
+        self.not_judged.iter().sum()
+    }
+
     /// Requests that were not, by why.
     pub fn not_judged(&self) -> impl Iterator<Item = (Why, u64)> + '_ {
         Why::ALL.into_iter().zip(self.not_judged)
@@ -304,12 +309,16 @@ impl Tally {
     }
 
     pub(super) fn report(&self, queued: &Queued, running: bool) -> Report {
+        Report { changes: self.changes.sorted(), ..self.summary(queued, running) }
+    }
+
+    /// The same without the changes.
+    pub(super) fn summary(&self, queued: &Queued, running: bool) -> Report {
         let mut counts = self.counts.clone();
         counts.lost(Why::QueueFull, queued.full);
         counts.lost(Why::TooLarge, queued.large);
-        let changes = self.changes.sorted();
         let Self { serial, since, restarts, .. } = *self;
-        Report { serial, since, restarts, running, waiting: queued.waiting, counts, changes }
+        Report { serial, since, restarts, running, waiting: queued.waiting, counts, changes: Vec::new() }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::{ConfigFile, Exit, Failure, Output, complain, now, say};
 use crate::config;
 use crate::diag::{Diagnostic, Report, Severity};
-use crate::reload;
+use crate::reload::{self, candidate};
 use crate::route::Compiled;
 use crate::token::Issuers;
 
@@ -27,7 +27,13 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let config = config::load(&options.config.path, &mut report);
     let compiled = config.and_then(|config| {
         reload::revoked::load(&config.revoked, &Issuers::new(config.issuers), now(), &mut report);
-        reload::load_policy(&config.policy, &mut report)
+        let loaded = reload::load(&config.policy, &mut report);
+        if let (Some(below), Some(_)) = (&config.candidates, &loaded.compiled) {
+            for (message, help) in candidate::check(below, &config.policy, &loaded.content).warnings {
+                report.warning("candidate", None, message).help(help);
+            }
+        }
+        loaded.compiled
     });
     let compiled = compiled.filter(|_| !report.has_errors());
     match options.output {

@@ -46,7 +46,7 @@ pub use redirect::redirect;
 pub use refusal::Refusal;
 pub use revoked::judge_again;
 pub use shadow::Watched;
-pub use standing::{Onward, Standing, state_of};
+pub use standing::{Expiry, Onward, Standing, state_of};
 pub use websocket::{ExtendedConnect, asks_for_websocket};
 
 /// What a 405 of the gateway itself names in `Allow`.

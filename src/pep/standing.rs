@@ -29,7 +29,17 @@ pub struct Standing {
     token: Option<(Arc<Verified>, Carrier)>,
     websocket: bool,
     watched: bool,
+    judged: bool,
     state: (u64, u64),
+}
+
+/// Whether the end of a token is the end of what it let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Unless the application keeps such streams: nothing else ends them.
+    Counts,
+    /// It was asked for in time, and comes to its own end.
+    Passes,
 }
 
 /// What is kept of an environment.
@@ -104,6 +114,7 @@ impl Standing {
             token,
             websocket: grounds.websocket,
             watched: grounds.mode == Mode::Shadow,
+            judged: true,
             state: state_of(&grounds.snapshot),
         };
         (standing, Onward { head: onward, form, grounds })
@@ -128,14 +139,20 @@ impl Standing {
             token,
             websocket: false,
             watched: false,
+            judged: false,
             state: (1, 0),
         }
     }
 
-    /// The same as if it had been judged by these objects.
+    /// The same as if it had been judged, by these objects.
     #[cfg(test)]
     pub(crate) fn about(self, objects: Vec<Given>) -> Self {
-        Self { objects, ..self }
+        Self { objects, judged: true, ..self }
+    }
+
+    /// Whether it was judged to its end, so that it can be judged again.
+    pub const fn is_judged(&self) -> bool {
+        self.judged
     }
 
     /// The serial of the policy that let it in, and how often its principals had changed.
@@ -159,7 +176,7 @@ impl Standing {
     }
 
     /// Takes the steps of [`authorize`](super::authorize) once more, by the snapshot of now. The signature was
-    /// verified; whether the token has expired counts unless the application keeps such streams. `given` is what is known by
+    /// verified; whether the token has expired counts as `expiry` says. `given` is what is known by
     /// now of the objects that it is about; another object than these is none that it may go on for.
     ///
     /// # Errors
@@ -168,10 +185,10 @@ impl Standing {
         &self,
         snapshot: &Arc<Snapshot>,
         verifier: &Verifier,
-        now: u64,
+        (now, expiry): (u64, Expiry),
         given: &[Given],
     ) -> Result<(), Refusal> {
-        self.grounds(snapshot, verifier, now, given).map(drop)
+        self.grounds(snapshot, verifier, (now, expiry), given).map(drop)
     }
 
     /// What was looked up to let it in.
@@ -189,7 +206,7 @@ impl Standing {
     /// # Errors
     /// Why it may not be sent by now.
     pub fn once_more(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Onward, Refusal> {
-        let mut grounds = self.grounds(snapshot, verifier, now, &self.objects)?;
+        let mut grounds = self.grounds(snapshot, verifier, (now, Expiry::Counts), &self.objects)?;
         let mut head = Request::new(()).into_parts().0;
         head.method.clone_from(&self.head.method);
         head.uri.clone_from(&self.head.uri);
@@ -203,7 +220,7 @@ impl Standing {
         &self,
         snapshot: &Arc<Snapshot>,
         verifier: &Verifier,
-        now: u64,
+        (now, expiry): (u64, Expiry),
         given: &[Given],
     ) -> Result<Grounds, Refusal> {
         let mut grounds = Grounds::none(snapshot);
@@ -222,7 +239,7 @@ impl Standing {
                 let cors = application.cors.as_ref();
                 origin::check_page(head, host, cors, environment, *carrier).map_err(Refusal::of)?;
             }
-            if !application.keeps_expired {
+            if expiry == Expiry::Counts && !application.keeps_expired {
                 verifier.check_time(token, now)?;
             }
             Ok(Some((Arc::clone(token), *carrier)))

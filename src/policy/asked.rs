@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::domain::{AttributeId, Domain, FlagId, RightId, ScopeId};
 use super::outline::{Outline, OutlineKind};
-use super::rules::{Asked, At, Check, Origin, RightRef, Rules, ScopeRule, Spot, Step};
+use super::rules::{Asked, At, Check, Operand, Origin, RightRef, Rules, ScopeRule, Spot, Step};
 use crate::diag::Place;
 use crate::model::Level;
 
@@ -92,6 +92,24 @@ impl Rules {
             outline.children.iter().find_map(|child| within(child, step))
         }
         within(self.outline()?, step)
+    }
+}
+
+impl Rules {
+    /// The attributes of the object that decisions by these rules may read.
+    pub(super) fn attributes_read(&self) -> impl Iterator<Item = AttributeId> {
+        const fn of(operand: &Operand) -> Option<AttributeId> {
+            match operand {
+                Operand::Object(attribute) | Operand::Count(attribute) => Some(*attribute),
+                _ => None,
+            }
+        }
+        let compared = self.steps.iter().flat_map(|step| match step {
+            Step::Check { check: Check::Compare { left, right, .. }, .. } => [of(left), of(right)],
+            Step::Check { check: Check::Bit { of: operand, .. }, .. } => [of(operand), None],
+            _ => [None, None],
+        });
+        self.scopes.iter().flat_map(attributes).chain(compared.flatten())
     }
 }
 

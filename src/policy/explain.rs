@@ -1,6 +1,8 @@
 //! A decision taken apart: what every scope was found to be, what every term came to, and for each right who granted
 //! it. Asks the same functions as the decision, term by term, and gives the decision itself beside them.
 
+use std::collections::BTreeSet;
+
 use super::consider::Considered;
 use super::decide::{Case, decide};
 use super::denial::Denial;
@@ -21,12 +23,25 @@ use crate::model::{Level, Reason};
 pub struct Explanation {
     /// The decision.
     pub decision: Result<(), Denial>,
-    /// The object that the request names and whether it is known, if the route is about one.
-    pub object: Option<(String, bool)>,
+    /// The object that the request names, if the route is about one.
+    pub object: Option<ObjectSeen>,
     /// The scopes of the route, in the order of the file.
     pub scopes: Vec<ScopeSeen>,
     /// The requirement; `None` where the request never came so far.
     pub requirement: Option<TermSeen>,
+}
+
+/// The object of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectSeen {
+    /// Kind and key: `KIND:KEY`.
+    pub name: String,
+    /// Whether it is known.
+    pub known: bool,
+    /// Whether objects of its kind are looked up in a database.
+    pub looked_up: bool,
+    /// Where the decision depends on what nobody has said of it: the attributes that the route reads, by name.
+    pub needs: Option<Vec<String>>,
 }
 
 /// One named scope.
@@ -95,7 +110,16 @@ pub fn explain(
         mark_reached(&mut requirement);
         Some(requirement)
     });
-    let object = key.map(|(kind, key)| (format!("{}:{key}", domain.kind_name(kind)), object.is_some()));
+    let object = key.map(|(kind, key)| {
+        let looked_up = domain.is_looked_up(kind);
+        let unavailable = decision.err().is_some_and(|denial| denial.reason == Reason::ObjectUnavailable);
+        let needs = (looked_up && unavailable && supplied::is_unsaid(facts, kind, key)).then(|| {
+            let names: BTreeSet<_> =
+                rules.attributes_read().map(|attribute| domain.attribute_name(attribute)).collect();
+            names.into_iter().map(str::to_owned).collect()
+        });
+        ObjectSeen { name: format!("{}:{key}", domain.kind_name(kind)), known: object.is_some(), looked_up, needs }
+    });
     Explanation { decision, object, scopes, requirement }
 }
 

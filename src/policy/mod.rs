@@ -41,7 +41,7 @@ pub use consider::{Considered, GrantSeen, Source};
 pub use decide::decide;
 pub use denial::{Denial, Subject};
 pub use domain::{Domain, DomainId, Domains, FlagId, Frame, KindId, RightId, ScopeId};
-pub use explain::{Explanation, ScopeSeen, TermSeen, explain};
+pub use explain::{Explanation, ObjectSeen, ScopeSeen, TermSeen, explain};
 pub use facts::{Facts, HeaderValue};
 pub use footing::Footing;
 pub use held::held_scopes;

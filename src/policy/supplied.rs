@@ -78,6 +78,11 @@ pub fn needed_object<'c>(domain: &'c Domain, rules: &Rules, facts: &'c impl Fact
     Some((domain.kind_name(rule.kind), scopes::path(rule.key, facts)?))
 }
 
+/// Whether nothing at all was supplied of this object.
+pub(super) fn is_unsaid(facts: &impl Facts, kind: KindId, key: &str) -> bool {
+    !facts.supplied().is_some_and(|supplied| supplied.kind == kind && *supplied.key == *key)
+}
+
 /// The supplied object of this kind and key. Whatever else was supplied, it is none.
 pub(super) fn object<'c>(facts: &'c impl Facts, kind: KindId, key: Option<&str>) -> Result<&'c Object, Denial> {
     let Some(key) = key else { return Err(Missed::Unknown("key").denial()) };

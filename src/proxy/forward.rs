@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -23,6 +23,7 @@ use super::cors::Readers;
 use super::exchange::{Answer, Ended, exchange};
 use super::identity::Identity;
 use super::idle::Alarm;
+use super::kind::Kind;
 use super::ledger::Ledger;
 use super::running::Place;
 use super::trailers::{self, Announced};
@@ -76,6 +77,11 @@ pub(super) fn prepare(
     match begun {
         Ok((request, terms)) => {
             ledger.uploads(terms.upload.clone());
+            if terms.is_call {
+                place.lasts();
+            } else if terms.deadline.is_none() {
+                place.has_no_end();
+            }
             let request = Box::new(request);
             Ok(Outbound { request, terms: Box::new(terms), readers, place, ledger, caller: Rc::clone(caller) })
         }
@@ -315,8 +321,8 @@ fn relay(
     let Answer { mut head, body: incoming, lease } = *answer;
     let announced = Announced::of(&head.headers, &terms.trailers);
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let streams = is_stream(&head.headers);
-    if switches || streams {
+    let kind = Kind::of(&head.headers);
+    if switches || kind != Kind::Ordinary {
         place.lasts();
     }
     let upstream = head.extensions.remove::<OnUpgrade>();
@@ -346,8 +352,8 @@ fn relay(
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     ledger.answered(Some(head.status));
-    // A stream has no end to wait for.
-    let whole = terms.deadline.filter(|_| !streams);
+    // These have no end to wait for.
+    let whole = terms.deadline.filter(|_| kind != Kind::Events);
     let piece = terms.upstream.patience.response_body.unwrap_or(timeouts.response_body);
     let within = Within { piece, call: terms.call_ends, whole };
     let (body, client) = ((incoming, streamed, announced.passing), (&caller.connection, multiplexed));
@@ -370,11 +376,4 @@ impl Call {
         let deadline = grpc::timeout(headers).and_then(|within| Instant::now().checked_add(within));
         Self { takes_trailers: trailers::accepts(headers), deadline }
     }
-}
-
-/// Whether an answer is a stream of events (the HTML standard's server-sent events), which may last for ever.
-fn is_stream(headers: &HeaderMap) -> bool {
-    let kinds =
-        headers.get_all(CONTENT_TYPE).iter().filter_map(|value| value.as_bytes().split(|byte| *byte == b';').next());
-    kinds.into_iter().any(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }

@@ -18,6 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::guest::Guest;
+use super::running::LOOK;
 use super::seats::Seat;
 use super::shares::{Counted, Member};
 use super::tls::ServerTls;
@@ -29,10 +30,6 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a worker looks after its idle things.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a worker looks whether running exchanges must be judged again, and whether another does not come for its
-/// connections. A fifth of the second within which a
-/// revocation is in force: the other parts are for noticing a changed file and reading it.
-const LOOK: Duration = Duration::from_millis(200);
 /// Bytes that one HTTP/2 stream may buffer towards a client that reads slowly.
 const STREAM_BUFFER: usize = 64 * 1024;
 /// What a stream of an HTTP/2 client may hold of an upload that its backend has not taken yet. Each may fill its own window,

@@ -23,6 +23,7 @@ pub mod health;
 mod identity;
 mod idle;
 mod io;
+mod kind;
 mod layers;
 mod ledger;
 pub mod listener;
@@ -373,8 +374,7 @@ impl Worker {
     /// thread without requests does not hold on to an old one.
     fn tick(&self) {
         self.upstreams.sweep(&self.reader.borrow_mut().load().routes);
-        let limit = self.gateway.settings.timeouts.client_body;
-        self.streams.retain(|held| held.look_after(limit));
+        self.streams.retain(|held| held.look_after(self.gateway.settings.timeouts.client_body));
     }
 
     /// Cuts running exchanges that may not go on.

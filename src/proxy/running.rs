@@ -3,8 +3,9 @@
 //!
 //! Whatever outlives its request's head takes a [`Place`]: an upload, a download, a stream of events, a tunnel. Who can
 //! wait asks [`Place::cut`] or [`Place::ends`]; an answer that is being sent is told through [`Place::answers`]. All of
-//! them end when their token is revoked. Those that may last for ever, streams of events and tunnels, are judged again
-//! whole.
+//! them end when their token is revoked. Those that may last for ever, streams and tunnels, are judged again whole, and so
+//! is all that has run for some seconds. An exchange knows by the looks that were taken meanwhile how long it runs, so
+//! that the many short ones ask no clock and set no timer.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,7 +20,7 @@ use tokio::task::spawn_local;
 
 use super::body::Held;
 use super::objects::Objects;
-use crate::pep::{self, Given, Refusal, Standing, Wanted};
+use crate::pep::{self, Expiry, Given, Refusal, Standing, Wanted};
 use crate::policy::Missed;
 use crate::snapshot::Snapshot;
 use crate::token::Verifier;
@@ -33,10 +34,18 @@ pub(super) struct Running {
     /// How many are to be judged again whole.
     lasting: Cell<usize>,
     draining: Cell<bool>,
+    /// How many looks were taken.
+    looks: Cell<u64>,
     /// For how many of them objects are looked up again now.
     looking_up: Rc<Cell<usize>>,
 }
 
+/// How often a worker looks whether running exchanges must be judged again, and whether another does not come for its
+/// connections. A fifth of the second within which a revocation is in force: the other parts are for noticing a changed
+/// file and reading it.
+pub(super) const LOOK: Duration = Duration::from_millis(200);
+/// What still runs after so many looks is judged again whole: three seconds.
+const LONG: u64 = 15;
 /// For no more exchanges of one thread at a time; the others wait for the next look.
 const LOOKING_UP: usize = 128;
 /// For how long. Past that, nobody can say any more what they are about.
@@ -67,7 +76,9 @@ impl Running {
             judged_in: Cell::new(standing.state()),
             standing,
             at: Cell::new(all.len()),
+            since: self.looks.get(),
             lasts: Cell::new(false),
+            expiry: Cell::new(Expiry::Passes),
             has_expired: Cell::new(false),
             is_cut: Cell::new(false),
             refusal: RefCell::new(None),
@@ -84,6 +95,7 @@ impl Running {
     pub(super) fn judge_again(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> usize {
         let generation = snapshot.revoked.generation();
         let revoked = self.judged_by.replace(generation) != generation;
+        self.find_long();
         if !revoked && self.lasting.get() == 0 {
             return 0;
         }
@@ -96,7 +108,24 @@ impl Running {
         judged.count()
     }
 
-    /// Looks up again what exchanges are about that may last for ever, once it is not believed any more. They are judged by
+    /// Another look: who runs for too long by now to be left alone?
+    fn find_long(&self) {
+        let looks = self.looks.get() + 1;
+        self.looks.set(looks);
+        for exchange in self.all.borrow().iter() {
+            if looks.saturating_sub(exchange.since) > LONG && exchange.standing.is_judged() {
+                self.lasts(exchange);
+            }
+        }
+    }
+
+    fn lasts(&self, exchange: &Exchange) {
+        if !exchange.lasts.replace(true) {
+            self.lasting.set(self.lasting.get() + 1);
+        }
+    }
+
+    /// Looks up again what exchanges are about that last, once it is not believed any more. They are judged by
     /// the answer, or by there being none, at the next look.
     pub(super) fn look_up_again(&self, objects: &Arc<dyn Objects>) {
         if self.lasting.get() == 0 {
@@ -168,8 +197,12 @@ struct Exchange {
     judged_in: Cell<(u64, u64)>,
     /// Its index among all.
     at: Cell<usize>,
-    /// Whether it may last for ever.
+    /// How many looks had been taken when it began.
+    since: u64,
+    /// Whether it may last for ever, or runs for long.
     lasts: Cell<bool>,
+    /// Whether it ends with its token.
+    expiry: Cell<Expiry>,
     /// Whether it was judged after its token had expired.
     has_expired: Cell<bool>,
     is_cut: Cell<bool>,
@@ -205,14 +238,15 @@ impl Exchange {
         let standing = &self.standing;
         let fresh = self.fresh.borrow();
         let given = fresh.as_deref().unwrap_or(standing.objects());
+        let expiry = self.expiry.get();
         if !self.lasts.get() {
             return match standing.token().filter(|_| revoked) {
-                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, now, given),
+                Some(_) if standing.is_watched() => standing.judge(snapshot, verifier, (now, expiry), given),
                 Some(token) => pep::judge_again(snapshot, verifier.issuers(), token, now),
                 None => Ok(()),
             };
         }
-        let expired = standing.expires(verifier).is_some_and(|at| now >= at);
+        let expired = expiry == Expiry::Counts && standing.expires(verifier).is_some_and(|at| now >= at);
         let expires = expired && !self.has_expired.replace(expired);
         let state = pep::state_of(snapshot);
         let found = self.again.get() == Again::Done;
@@ -222,7 +256,7 @@ impl Exchange {
         if self.judged_in.replace(state) == state && !revoked && !expires && !found {
             return Ok(());
         }
-        standing.judge(snapshot, verifier, now, given)
+        standing.judge(snapshot, verifier, (now, expiry), given)
     }
 
     /// Since when what it is about is to be looked up again: nothing says that an object has changed.
@@ -323,9 +357,13 @@ impl Place {
 
     /// From now on the exchange may last for ever, so it is judged again whole.
     pub(super) fn lasts(&self) {
-        if !self.exchange.lasts.replace(true) {
-            self.running.lasting.set(self.running.lasting.get() + 1);
-        }
+        self.has_no_end();
+        self.running.lasts(&self.exchange);
+    }
+
+    /// Nothing but its token says when the exchange must be over, so it ends with that if it runs for long.
+    pub(super) fn has_no_end(&self) {
+        self.exchange.expiry.set(Expiry::Counts);
     }
 
     /// From now on this answer is ended if the exchange must end; nobody waits for [`cut`](Self::cut) any more.
@@ -460,6 +498,27 @@ mod tests {
         running.drain();
         assert!(matches!(early.ends().await, Ending::Drained));
         assert!(matches!(running.enter(of(2, 100)).ends().await, Ending::Drained));
+    }
+
+    #[tokio::test]
+    async fn what_has_run_for_three_seconds_is_judged_again_whole_and_ends_with_its_token_if_nothing_else_ends_it() {
+        let running = Rc::new(Running::default());
+        let judged = |person| running.enter(of(person, 100).about(Vec::new()));
+        let (download, endless, form) = (judged(1), judged(2), running.enter(of(3, 100)));
+        endless.has_no_end();
+        let (now, verifier) = (snapshot(1, 9), verifier());
+        running.judged_by.set(1);
+        for _ in 0..LONG {
+            assert_eq!(running.judge_again(&now, &verifier, 105), 0);
+        }
+        let brief = judged(4);
+        assert_eq!(running.judge_again(&now, &verifier, 105), 1);
+        assert!(matches!(endless.ends().await, Ending::Cut(_)));
+        let refused = |place: &Place| place.exchange.refusal.borrow().is_some();
+        assert_eq!(running.lasting.get(), 2, "who is not judged yet cannot be judged again");
+        let next = Arc::new(Snapshot { serial: 2, ..Snapshot::clone(&now) });
+        assert_eq!(running.judge_again(&next, &verifier, 105), 1, "nothing is known of this host any more");
+        assert_eq!([&download, &brief, &form].map(refused), [true, false, false]);
     }
 
     /// Remembers what it is told to, and gives no other answer.

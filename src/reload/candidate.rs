@@ -1,6 +1,8 @@
 //! From a directory to a candidate that is judged beside what is live: read and checked as a reload would, off the threads
 //! that serve requests, and published nowhere.
 
+mod check;
+
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +13,14 @@ use tokio::sync::Semaphore;
 use super::ask::Shelf;
 use super::behind::{apart, behind};
 use super::feed::{self, Fed};
+use super::last_good::Kind;
 use super::load::{Change, PolicyFiles, Why, load_within};
 use super::named::Within;
 use super::{Handle, Loaded, now};
 use crate::candidate::{About, Policy, Report, Stand};
 use crate::policy::Domains;
+
+pub use check::{Checked, check};
 
 /// Where candidates may lie, and how long one is judged by.
 #[derive(Clone, Debug)]
@@ -109,6 +114,11 @@ impl Candidates {
         self.stand.report(now())
     }
 
+    /// The same without the changes: the sums only.
+    pub fn summary(&self) -> Option<(About, Report)> {
+        self.stand.summary(now())
+    }
+
     /// Takes the candidate down, if there is one, and says which it was.
     pub fn clear(&self, by: Option<&str>) -> Option<About> {
         let about = self.stand.clear()?;
@@ -130,8 +140,16 @@ fn say_not_loaded(name: &str, by: Option<&str>, why: &NotLoaded) {
 
 /// The digest, the warnings and the policy of a candidate.
 fn read(shelf: &Shelf, below: &Below, name: &str) -> Result<(String, String, Policy), NotLoaded> {
+    read_beside(shelf.files(), below, name)
+}
+
+/// The same, beside a live policy of these files, which name others.
+fn read_beside(
+    (live, named): (&PolicyFiles, Vec<(Kind, PathBuf)>),
+    below: &Below,
+    name: &str,
+) -> Result<(String, String, Policy), NotLoaded> {
     let (root, directory) = below.find(name)?;
-    let (live, named) = shelf.files();
     let files = PolicyFiles {
         routes: below.alike(&live.routes, &directory)?,
         grants: below.alike(&live.grants, &directory)?,

@@ -9,7 +9,7 @@ use crate::diag::Place;
 use crate::document::Literal;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
 use crate::model::Status;
-use crate::pep;
+use crate::pep::{self, Wanted};
 use crate::policy::{Domain, Explanation, GroupOrigin, Member};
 use crate::route::Gate;
 use crate::token::Verified;
@@ -100,6 +100,15 @@ pub struct Caller {
     pub groups_by_token: Vec<Arc<str>>,
     /// All its flags.
     pub flags: Vec<String>,
+}
+
+impl Explained<'_> {
+    /// The object that would have to be looked up for the decision, if nobody has said anything of it.
+    pub fn wanted(&self) -> Option<Wanted> {
+        let object = self.apart.as_ref()?.object.as_ref().filter(|object| object.needs.is_some())?;
+        let (kind, key) = object.name.split_once(':')?;
+        Some(Wanted { domain: Arc::clone(self.domain?.name()), kind: kind.into(), key: key.into() })
+    }
 }
 
 impl Policy {

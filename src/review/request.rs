@@ -11,6 +11,7 @@ use super::policy::Policy;
 use crate::document::routes::TestDocument;
 use crate::document::{Entries, Literal, Located};
 use crate::pep::{self, Answer, Attributes, Given, Grounds, Refusal, Wanted};
+use crate::policy::Missed;
 use crate::route::Application;
 use crate::route::host::Host;
 use crate::route::query;
@@ -21,6 +22,9 @@ const UNTOLD: [&str; 5] = ["authorization", "connection", "content-length", "hos
 
 /// What stands in a test in place of the groups of a token that has too many to list.
 pub const UNKNOWN: &str = "unknown";
+
+/// What is said of an object: its attributes, or why there are none.
+pub type Said = Result<Attributes, Missed>;
 
 /// A request, and who makes it.
 #[derive(Clone, Debug)]
@@ -36,7 +40,7 @@ pub struct Request {
     /// Fields of the form in its body; without any it has no body.
     pub form: Vec<(String, String)>,
     /// What a database would say of objects that are looked up: `KIND:KEY`, and attributes. Of others it says nothing.
-    pub objects: Vec<(String, Attributes)>,
+    pub objects: Vec<(String, Said)>,
     /// Who makes it.
     pub asker: Asker,
 }
@@ -161,7 +165,7 @@ impl Request {
         };
         let attribute = |(name, value): &(Located<String>, Literal)| (name.value.as_str().into(), value.clone());
         let object = |(name, attributes): &(Located<String>, Entries<Literal>)| {
-            (name.value.clone(), attributes.iter().map(attribute).collect())
+            (name.value.clone(), Ok(attributes.iter().map(attribute).collect()))
         };
         let objects = test.objects.iter().map(object).collect();
         let request = Self::parse(&test.request.value, texts(&test.headers), asker)?.with_form(texts(&test.form));
@@ -175,7 +179,7 @@ impl Request {
     pub(super) fn given(&self, policy: &Policy) -> Result<Vec<Given>, BadRequest> {
         let application = self.application(policy);
         let domain = application.and_then(|application| policy.snapshot.domains.get(application.domain));
-        let given = |(name, attributes): &(String, Attributes)| {
+        let given = |(name, said): &(String, Said)| {
             let (kind, key) = name.split_once(':').unwrap_or((name, ""));
             let looks_up = |attribute| domain.filter(|domain| domain.looks_up(kind, attribute));
             let Some(domain) = looks_up(None) else {
@@ -183,12 +187,13 @@ impl Request {
                     "name the kind in `objects` of `postgres` in gateway.yaml, or leave the object out".to_owned();
                 return Err(BadRequest::new(format!("`{name}` is no object that is looked up"), help));
             };
-            if let Some((attribute, _)) = attributes.iter().find(|(attribute, _)| looks_up(Some(attribute)).is_none()) {
+            let mut attributes = said.iter().flat_map(|attributes| attributes.iter());
+            if let Some((attribute, _)) = attributes.find(|(attribute, _)| looks_up(Some(attribute)).is_none()) {
                 let message = format!("objects of kind `{kind}` have no attribute `{attribute}`");
                 return Err(BadRequest::new(message, "see `objects` of `postgres` in gateway.yaml".to_owned()));
             }
             let wanted = Wanted { domain: Arc::clone(domain.name()), kind: kind.into(), key: key.into() };
-            Ok(Given { wanted, found: Ok(Arc::clone(attributes)), until: None })
+            Ok(Given { wanted, found: said.clone(), until: None })
         };
         self.objects.iter().map(given).collect()
     }

@@ -1,6 +1,7 @@
 //! Sends the spans of traced requests to a collector, by OTLP over HTTP with JSON. Requests never wait for it: what
 //! arrives while the collector cannot be reached waits within bounds, and the rest is dropped and counted.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::http::{Client, Posted, Url};
-use crate::telemetry::{Export, Telemetry, TracedRequests};
+use crate::telemetry::{Export, Telemetry, Traced, TracedRequests};
 
 /// How long the first request of a message waits for others.
 const GATHER: Duration = Duration::from_secs(1);
@@ -24,6 +25,8 @@ const TRIES: u32 = 8;
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest time between two tries, whatever the collector asks for.
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// How long spans are sent after the last request.
+const LAST: Duration = Duration::from_secs(2);
 /// Between two complaints in the process log.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -72,11 +75,76 @@ enum Sent {
     Refused { why: String },
 }
 
-/// Sends spans until it is `over`, and then those that still wait, each message once.
+/// What became of spans.
+struct Account {
+    telemetry: Arc<Telemetry>,
+    /// Those that were taken over, and of which nobody knows yet.
+    open: Cell<u64>,
+    over: watch::Receiver<bool>,
+    /// How many were lost since it is over.
+    lost: Cell<u64>,
+}
+
+impl Account {
+    fn takes(&self, traced: &Traced) {
+        self.open.set(self.open.get() + traced.spans());
+    }
+
+    fn lost(&self, spans: u64) {
+        if *self.over.borrow() {
+            self.lost.set(self.lost.get() + spans);
+        }
+        self.telemetry.spans_dropped(spans);
+    }
+
+    /// A message of all that was open was taken, but for so many at most; for how many.
+    fn settles(&self, rejected: u64) -> u64 {
+        let spans = self.open.take();
+        let rejected = rejected.min(spans);
+        self.telemetry.spans_sent(spans - rejected);
+        self.lost(rejected);
+        rejected
+    }
+
+    /// No message of what was open will be taken.
+    fn gives_up(&self) {
+        self.lost(self.open.take());
+    }
+}
+
+/// Sends spans until it is `over`, and then those that still wait, each message once, for two seconds at most. What is lost
+/// by then is counted, and the process log says how many spans that were.
 pub async fn keep(
     exporter: Exporter,
     mut requests: TracedRequests,
     telemetry: Arc<Telemetry>,
+    over: watch::Receiver<bool>,
+) {
+    let account = Account { telemetry, open: Cell::new(0), over: over.clone(), lost: Cell::new(0) };
+    let mut ending = over.clone();
+    let ends = async {
+        is_over(&mut ending).await;
+        sleep(LAST).await;
+    };
+    tokio::select! {
+        () = send_all(&exporter, &mut requests, &account, over) => {}
+        () = ends => {}
+    }
+    account.gives_up();
+    while let Some(traced) = requests.take() {
+        account.lost(traced.spans());
+    }
+    let lost = account.lost.get();
+    if lost > 0 {
+        tracing::warn!("the process ends, and {lost} spans that waited for {} are lost", exporter.endpoint);
+    }
+}
+
+/// Sends all there are until it is over.
+async fn send_all(
+    exporter: &Exporter,
+    requests: &mut TracedRequests,
+    account: &Account,
     mut over: watch::Receiver<bool>,
 ) {
     let mut complaints = Complaints::default();
@@ -88,6 +156,7 @@ pub async fn keep(
         };
         let Some(first) = first else { return };
         let mut export = exporter.begin();
+        account.takes(&first);
         export.push(&first);
         let due = Instant::now() + GATHER;
         while !export.is_full() {
@@ -98,9 +167,10 @@ pub async fn keep(
                 () = sleep_until(due) => None,
             };
             let Some(next) = next else { break };
+            account.takes(&next);
             export.push(&next);
         }
-        deliver(&exporter, export, &telemetry, (&mut over, &mut complaints)).await;
+        deliver(exporter, export, account, (&mut over, &mut complaints)).await;
     }
 }
 
@@ -113,21 +183,17 @@ async fn is_over(over: &mut watch::Receiver<bool>) {
 async fn deliver(
     exporter: &Exporter,
     export: Export,
-    telemetry: &Telemetry,
+    account: &Account,
     (over, complaints): (&mut watch::Receiver<bool>, &mut Complaints),
 ) {
-    let (message, spans) = export.finish();
-    let message = Bytes::from(message);
+    let message = Bytes::from(export.finish());
     let mut pause = RETRY;
     for tried in 1..=TRIES {
         let (after, why) = match send(exporter, message.clone()).await {
             Sent::Taken { rejected, why } => {
-                let rejected = rejected.min(spans);
-                telemetry.spans_sent(spans - rejected);
-                telemetry.spans_dropped(rejected);
-                match rejected {
+                match account.settles(rejected) {
                     0 => complaints.are_over(exporter),
-                    _ => complaints.tell(exporter, &format!("{rejected} spans were rejected: {why}")),
+                    rejected => complaints.tell(exporter, &format!("{rejected} spans were rejected: {why}")),
                 }
                 return;
             }
@@ -147,7 +213,7 @@ async fn deliver(
         }
         pause = (pause * 2).min(RETRY_LONGEST);
     }
-    telemetry.spans_dropped(spans);
+    account.gives_up();
 }
 
 async fn send(exporter: &Exporter, message: Bytes) -> Sent {

@@ -31,7 +31,7 @@ const MOST_BYTES: usize = 1024 * 1024;
 pub struct Export {
     out: Vec<u8>,
     requests: usize,
-    spans: u64,
+    has_spans: bool,
 }
 
 impl Export {
@@ -40,17 +40,16 @@ impl Export {
         let resource = json!({"attributes": [text("service.name", service), text("service.version", version)]});
         let scope = json!({"name": "portcullis", "version": version});
         let begin = format!(r#"{{"resourceSpans":[{{"resource":{resource},"scopeSpans":[{{"scope":{scope},"spans":["#);
-        Self { out: begin.into_bytes(), requests: 0, spans: 0 }
+        Self { out: begin.into_bytes(), requests: 0, has_spans: false }
     }
 
     /// Adds the spans of a request.
     pub fn push(&mut self, traced: &Traced) {
         for span in [Some(server(traced)), client(traced)].into_iter().flatten() {
-            if self.spans > 0 {
+            if std::mem::replace(&mut self.has_spans, true) {
                 self.out.push(b',');
             }
             self.out.extend_from_slice(span.to_string().as_bytes());
-            self.spans += 1;
         }
         self.requests += 1;
     }
@@ -60,10 +59,10 @@ impl Export {
         self.requests >= MOST_REQUESTS || self.out.len() >= MOST_BYTES
     }
 
-    /// The whole message, and how many spans it has.
-    pub fn finish(mut self) -> (Vec<u8>, u64) {
+    /// The whole message.
+    pub fn finish(mut self) -> Vec<u8> {
         self.out.extend_from_slice(b"]}]}]}");
-        (self.out, self.spans)
+        self.out
     }
 }
 
@@ -269,9 +268,9 @@ mod tests {
 
     #[test]
     fn a_message_without_spans_is_whole() {
-        let (message, spans) = Export::new("a \"service\"", "1").finish();
+        let message = Export::new("a \"service\"", "1").finish();
         let message: Value = serde_json::from_slice(&message).unwrap();
-        assert_eq!((spans, &message["resourceSpans"][0]["scopeSpans"][0]["spans"]), (0, &json!([])));
+        assert_eq!(message["resourceSpans"][0]["scopeSpans"][0]["spans"], json!([]));
         let name = &message["resourceSpans"][0]["resource"]["attributes"][0]["value"]["stringValue"];
         assert_eq!(name, "a \"service\"");
     }

@@ -5,6 +5,8 @@
 mod backend;
 #[path = "../support/gateway.rs"]
 mod gateway;
+#[path = "../support/h2.rs"]
+mod h2;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/websocket.rs"]

@@ -8,8 +8,12 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
+
 use super::*;
-use crate::backend::until;
+use crate::backend::{SOON, fill, read_head, say, until};
+use crate::gateway::ADMIN_TOKEN;
+use crate::h2::H2Backend;
 use crate::postgres::Relay;
 use crate::websocket::{echo, echoes, handshake};
 
@@ -429,6 +433,80 @@ fn a_stream_goes_on_while_the_object_lets_it_and_not_after() {
     until(|| cut() == 2, "nobody can say any more");
 }
 
+/// Sends the beginning of an answer of this type, and goes on until somebody ends it.
+fn begun(kind: &'static str) -> Backend {
+    Backend::raw(move |number, mut stream, _| {
+        let mut buffer = Vec::new();
+        if read_head(number, &mut stream, &mut buffer).is_some() {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+            say(&mut stream, format!("{head}9\r\ndata: x\n\n\r\n").as_bytes());
+            fill(&mut stream, &mut buffer);
+        }
+    })
+}
+
+#[test]
+fn whatever_runs_for_long_ends_when_the_row_of_its_object_has_changed() {
+    let Some(server) = server() else { return };
+    for kind in ["application/x-ndjson", "text/csv"] {
+        let backend = begun(kind);
+        let mut database = rows(server);
+        let gateway = with(&backend, &database.url(), OFFICER, "ttl: 500ms, wait: 5s").start();
+        let listening = |target: &str| {
+            let mut client = gateway.connect();
+            client.send(get(target, &token("olga")));
+            assert_eq!(client.head().unwrap().status, 200, "{target}");
+            assert_eq!(client.take(14).unwrap(), b"9\r\ndata: x\n\n\r\n");
+            client
+        };
+        let (mut moves, _stays) = (listening("/officers/1"), listening("/officers/7"));
+        let before = asked(&database);
+        until(|| asked(&database) >= before + 4, "both are looked up again and again");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 0, "{kind}");
+        database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+        assert!(moves.is_ended(), "{kind}");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_call_of_grpc_ends_when_the_row_of_its_object_has_changed() {
+    let Some(server) = server() else { return };
+    let backend = H2Backend::start(100, |mut exchange| async move {
+        let mut stream = exchange.head(http::Response::builder().header("content-type", "application/grpc"));
+        while stream.send_data("drip".into(), false).is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut database = rows(server);
+    let nobody = Backend::hello();
+    let mut setup = with(&nobody, &database.url(), OFFICER, "ttl: 500ms, wait: 5s");
+    let servers = |url: String, more: &str| format!("\"{url}\"]{more}");
+    setup.routes = setup.routes.replace(&servers(nobody.url(), ""), &servers(backend.url(), ", protocol: http2"));
+    setup.routes += "      - {id: call, match: {methods: [POST], path: \"/calls/{n}\"}, object: {kind: officer, key: path.n}, \
+        scopes: {main: {from: object.place, kind: place}}, require: [places]}\n";
+    let gateway = setup.start();
+    let call = async || {
+        let mut client = wire::http2(gateway.tls, &gateway.certificate()).await;
+        let mut call = wire::h2_request("POST", "/calls/1", &token("olga"), wire::Repeated::none());
+        call.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+        let answer = client.send_request(call).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("grpc-status")), (200, false));
+        let mut body = answer.into_body();
+        let ended = tokio::time::timeout(SOON, async { while let Some(Ok(_)) = body.frame().await {} });
+        ended.await.expect("the call ends");
+    };
+    thread::scope(|scope| {
+        let calling = scope.spawn(|| wire::block_on(call()));
+        until(|| asked(&database) >= 3, "it is looked up again and again");
+        assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 0);
+        database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+        calling.join().unwrap();
+    });
+    assert_eq!(gateway.metric("portcullis_exchanges_cut_total"), 1);
+    until(|| backend.running() == 0, "the backend's stream ends");
+}
+
 #[test]
 fn a_kind_stands_in_documents_or_in_a_database_but_not_in_both() {
     let Some(server) = server() else { return };
@@ -656,4 +734,87 @@ fn a_kind_that_hangs_keeps_the_server_busy_with_two_questions_and_no_more() {
         let many: usize = database.other().ask(active).parse().unwrap();
         assert!(many <= 2, "{many}");
     });
+}
+
+/// What `explain` prints in this folder.
+fn explained(folder: &std::path::Path, arguments: &[&str]) -> (bool, String) {
+    let mut line = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    line.args(["explain", "--config", "gateway.yaml", "--as", "olga"]).args(arguments).current_dir(folder);
+    let done = line.output().unwrap();
+    let text = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat();
+    (done.status.success(), text)
+}
+
+#[test]
+fn explain_says_what_a_decision_depends_on_and_is_told_what_a_database_would_say() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let database = rows(server);
+    let folder = with(&backend, &database.url(), OFFICER, "ttl: 1s").write();
+    let ask = |request: &str, objects: &[&str]| {
+        let options = objects.iter().flat_map(|object| ["--object", object]);
+        explained(folder.path(), &[&[request][..], &options.collect::<Vec<_>>()].concat())
+    };
+    const OFFICER_1: &str = "GET https://app.test/officers/1";
+    const CREW: &str = "GET https://app.test/crews/1";
+    let told = [
+        (OFFICER_1, &[][..], &["denied: object_unavailable:not_looked_up", "--object \"officer:1 place=VALUE\""][..]),
+        (CREW, &[], &["--object \"officer:1 active=VALUE\"", "--object \"officer:1 crew=VALUE\""]),
+        (OFFICER_1, &["officer:1 place=north"], &["\nallowed", "officer:1, known", "object.place says north"]),
+        (OFFICER_1, &["officer:1 place=south"], &["denied: right_missing"]),
+        (OFFICER_1, &["officer:1"], &["denied: scope_missing"]),
+        (OFFICER_1, &["officer:2 place=north"], &["object_unavailable:not_looked_up", "\"officer:1 place=VALUE\""]),
+        (CREW, &["officer:1 crew=[ann]", "officer:1 active=true"], &["\nallowed"]),
+        (CREW, &["officer:1 crew=[ann, bob]", "officer:1 active=true"], &["denied: crowded"]),
+        (CREW, &["officer:1 crew=[]", "officer:1 active=false"], &["denied: asleep"]),
+    ];
+    for (request, objects, expected) in told {
+        let (done, text) = ask(request, objects);
+        assert!(done && expected.iter().all(|expected| text.contains(expected)), "{request} {objects:?}:\n{text}");
+        assert_eq!(text.contains("depends on that object"), text.contains("not_looked_up"), "{text}");
+    }
+    for (object, why) in [
+        ("officer:1 weight=7", "have no attribute `weight`"),
+        ("sailor:1 place=north", "is no object that is looked up"),
+        ("officer", "names no object"),
+    ] {
+        let (done, text) = ask(OFFICER_1, &[object]);
+        assert!(!done && text.contains(why), "{object}: {text}");
+    }
+    assert_eq!(asked(&database), 0);
+}
+
+#[test]
+fn a_gateway_that_is_asked_to_explain_looks_the_object_up_unless_it_is_told() {
+    let Some(server) = server() else { return };
+    let backend = Backend::hello();
+    let mut database = rows(server);
+    let gateway = with(&backend, &database.url(), OFFICER, "ttl: 100ms, wait: 2s").spawn();
+    let explain = |target: &str, more: &str| {
+        let page = format!("/explain?method=GET&host=app.test&path={target}&principal=olga{more}");
+        loop {
+            let answer = gateway.admin("GET", &page, &format!("Authorization: Bearer {ADMIN_TOKEN}\r\n"));
+            if answer.status == 429 {
+                thread::sleep(Duration::from_millis(300));
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let said = answer.json();
+            let object = said["object"].clone();
+            assert_eq!((&object["looked_up"], &object["needs"]), (&true.into(), &serde_json::Value::Null), "{said}");
+            let reason = said["reason"].as_str().unwrap_or("allowed").to_owned();
+            return (reason, object["name"].as_str().unwrap().to_owned(), object["known"].as_bool().unwrap());
+        }
+    };
+    let said = |reason: &str, name: &str, known| (reason.to_owned(), name.to_owned(), known);
+    assert_eq!(explain("/officers/2", "&object=officer:2+place%3Dnorth"), said("allowed", "officer:2", true));
+    assert_eq!(asked(&database), 0, "what it is told is all that is known");
+    assert_eq!(explain("/officers/1", ""), said("allowed", "officer:1", true));
+    assert_eq!(explain("/officers/2", ""), said("right_missing:places@place:south", "officer:2", true));
+    assert_eq!(explain("/officers/9", ""), said("object_unknown:row", "officer:9", false));
+    assert_eq!(asked(&database), 3);
+    database.run("UPDATE officers SET place = 'south' WHERE id = '1'");
+    until(|| explain("/officers/1", "").0.starts_with("right_missing"), "it is looked up again");
+    database.run("DROP TABLE officers");
+    until(|| explain("/officers/1", "").0.starts_with("object_unavailable"), "nobody can say any more");
 }

@@ -12,7 +12,9 @@ use rustls::pki_types::ServerName;
 use crate::backend::until;
 use crate::gateway::{Door, Setup, token};
 use crate::h2::{Exchange, H2Backend};
+use crate::streams::{change, short};
 use crate::transport::speaking_http2;
+use crate::upgrade::metric;
 use crate::wire::{block_on, trusting};
 
 /// A message with its prefix: not compressed, and how long it is.
@@ -39,12 +41,16 @@ pub async fn connect(gateway: &Door) -> SendRequest<Bytes> {
 }
 
 fn call(method: &str, who: &str) -> Request<()> {
+    call_with(method, &if who.is_empty() { String::new() } else { token(who) })
+}
+
+fn call_with(method: &str, token: &str) -> Request<()> {
     let mut request = Request::post(format!("https://app.test{method}"))
         .header("content-type", "application/grpc+proto")
         .header("te", "trailers")
         .header("user-agent", "grpc-test/1");
-    if !who.is_empty() {
-        request = request.header("authorization", format!("Bearer {}", token(who)));
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
     }
     request.body(()).unwrap()
 }
@@ -262,4 +268,46 @@ fn who_only_listens_to_a_call_may_be_silent_for_longer_than_an_upload() {
         stream.send_data(message("what"), false).unwrap();
         assert_eq!(text(answer.await.unwrap().headers(), "grpc-status"), "4");
     });
+}
+
+#[test]
+fn a_call_that_runs_ends_within_a_second_of_a_policy_that_takes_its_right_away_and_with_its_token() {
+    for (lines, expires, ends) in [
+        ("", false, true),
+        ("", true, true),
+        ("    on_expiry: keep\n", false, true),
+        ("    on_expiry: keep\n", true, false),
+    ] {
+        let (backend, _) = service();
+        let mut setup = speaking_http2(&backend.url(), "");
+        setup.more = "reload: {gate: off}\ntokens: {leeway: 0s}\n".to_owned();
+        setup.routes = setup.routes.replace("    domain: app\n", &format!("    domain: app\n{lines}"));
+        let gateway = setup.start();
+        block_on(async {
+            let mut client = connect(&gateway).await;
+            let token = if expires { short(3) } else { token("olga") };
+            let asked = call_with("/things/Service/Drip", &token);
+            let (answer, mut stream) = client.send_request(asked, false).unwrap();
+            stream.send_data(message("x"), false).unwrap();
+            let mut body = answer.await.unwrap().into_body();
+            assert_eq!(body.data().await.unwrap().unwrap(), message("drip"));
+            let begun = if expires {
+                Instant::now() + Duration::from_secs(3)
+            } else {
+                change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [")
+            };
+            let mut heard = 0;
+            let cut = tokio::time::timeout(Duration::from_secs(6), async {
+                while let Some(Ok(piece)) = body.data().await {
+                    body.flow_control().release_capacity(piece.len()).unwrap();
+                    heard += 1;
+                }
+            });
+            assert_eq!(cut.await.is_ok(), ends, "{lines} {expires}");
+            assert!(!ends || begun.elapsed() < Duration::from_secs(2), "{lines} {expires}: {:?}", begun.elapsed());
+            assert!(!expires || heard > 50, "it is left alone until then: {heard}");
+        });
+        assert_eq!(metric(&gateway, "portcullis_exchanges_cut_total"), u64::from(ends), "{lines} {expires}");
+        until(|| backend.running() == 0, "the backend's stream ends");
+    }
 }

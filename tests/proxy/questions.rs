@@ -153,6 +153,7 @@ fn what_makes_no_sense_is_said() {
         ("/explain?method=GET&host=app.test&path=/&class=dog", "bad_query", "`user` or `app`"),
         ("/explain?method=GET&host=app.test&path=/&tenant=home", "bad_query", "`principal`"),
         ("/explain?method=GET&host=app.test&path=/&header=x", "bad_query", "NAME:VALUE"),
+        ("/explain?method=GET&host=app.test&path=/&object=officer", "bad_query", "names no object"),
         ("/explain?method=GET&host=app.test&path=/&header=Authorization:x", "bad_query", "cannot be tried"),
         ("/explain?method=GET&host=app.test&path=/&principal=nobody", "bad_request", "nobody"),
         ("/explain?method=GET&host=app.test&path=/&setting=x%3D1", "bad_request", "no setting `x`"),

@@ -11,7 +11,7 @@ use crate::backend::{Backend, fill, read_head, say, until};
 use crate::gateway::{Gateway, HOME, KEY, Setup, now, token};
 use crate::upgrade::{closes, metric, nothing_is_left, opened};
 use crate::websocket::{echo, echoes};
-use crate::wire::{Client, get};
+use crate::wire::{Client, get, request};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -37,7 +37,7 @@ fn listening(gateway: &Gateway, token: &str) -> Client {
 }
 
 /// A token of olga that is valid for so many seconds more.
-fn short(seconds: u64) -> String {
+pub fn short(seconds: u64) -> String {
     let token = UserToken {
         tenant_id: HOME.parse().unwrap(),
         object_id: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
@@ -53,7 +53,7 @@ fn short(seconds: u64) -> String {
 }
 
 /// Changes a file and waits for the new policy.
-fn change(gateway: &Gateway, file: &str, from: &str, to: &str) -> Instant {
+pub fn change(gateway: &Gateway, file: &str, from: &str, to: &str) -> Instant {
     let text = std::fs::read_to_string(gateway.file(file)).unwrap();
     assert!(text.contains(from), "{text}");
     let serial = gateway.serial();
@@ -105,20 +105,87 @@ fn a_stream_of_a_public_page_ends_when_the_page_asks_for_a_token() {
 }
 
 #[test]
-fn a_stream_of_events_is_judged_again_like_a_websocket_and_a_download_is_not() {
-    for (kind, ends) in [("text/event-stream", true), ("Text/Event-Stream; charset=utf-8", true), ("text/plain", false)]
-    {
+fn what_is_read_while_it_comes_is_judged_again_like_a_websocket_and_another_answer_once_it_has_run_for_three_seconds() {
+    for (kind, is_stream) in [
+        ("text/event-stream", true),
+        ("Text/Event-Stream; charset=utf-8", true),
+        ("application/x-ndjson", true),
+        ("application/json-seq", true),
+        ("application/stream+json", true),
+        ("text/csv", false),
+    ] {
         let backend = events(kind);
         let gateway = Setup::before(&backend).start();
+        let begun = Instant::now();
         let mut client = listening(&gateway, &token("olga"));
-        let begun = change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [");
-        if ends {
-            assert!(closes(&mut client), "{kind}");
-            assert!(begun.elapsed() < SECOND, "{kind}: {:?}", begun.elapsed());
+        let changed =
+            change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [");
+        assert!(closes(&mut client), "{kind}");
+        if is_stream {
+            assert!(changed.elapsed() < SECOND, "{kind}: {:?}", changed.elapsed());
         } else {
+            assert!((3 * SECOND..6 * SECOND).contains(&begun.elapsed()), "{kind}: {:?}", begun.elapsed());
+        }
+        assert_eq!(cut(&gateway), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_download_that_runs_for_long_goes_on_by_a_policy_that_does_not_concern_it_and_ends_by_one_that_does() {
+    let backend = events("text/csv");
+    let gateway = Setup { more: "reload: {gate: off}\n".to_owned(), ..Setup::before(&backend) }.start();
+    let mut client = listening(&gateway, &token("olga"));
+    sleep(4 * SECOND);
+    change(&gateway, "grants.yaml", "id: nils, tenant: home", "id: nils, tenant: home, grants: [secrets]");
+    sleep(SECOND);
+    assert_eq!(cut(&gateway), 0);
+    let begun = change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [");
+    assert!(closes(&mut client));
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+    nothing_is_left(&gateway);
+}
+
+#[test]
+fn an_upload_that_runs_for_long_is_refused_when_the_right_is_gone() {
+    let backend = Backend::hello();
+    let gateway = Setup::before(&backend).start();
+    let mut client = gateway.connect();
+    client.send(request("PUT", "/things/1", &token("olga"), "Content-Length: 100\r\n", "")).send("begun");
+    until(|| backend.connections() == 1, "it is sent on");
+    let begun = Instant::now();
+    change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [");
+    assert_eq!(client.answer().verdict(), (403, "right_missing".to_owned()));
+    assert!((2 * SECOND..6 * SECOND).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert_eq!(cut(&gateway), 1);
+    until(|| backend.seen().iter().all(|seen| !seen.whole), "the backend never sees it whole");
+}
+
+#[test]
+fn an_answer_ends_with_its_token_if_it_is_a_stream_or_nothing_else_ends_it() {
+    for (kind, timeouts, lines, ends) in [
+        ("application/x-ndjson", "", "", true),
+        ("application/x-ndjson", "", "    on_expiry: keep\n", false),
+        ("text/csv", "", "", false),
+        ("text/csv", "request: 0s", "", true),
+        ("text/csv", "request: 0s", "    on_expiry: keep\n", false),
+    ] {
+        let backend = events(kind);
+        let more = "tokens: {leeway: 0s}\n".into();
+        let mut setup = Setup { more, ..Setup::before(&backend).timeouts(timeouts) };
+        setup.routes = setup.routes.replace("    domain: app\n", &format!("    domain: app\n{lines}"));
+        let gateway = setup.start();
+        let begun = Instant::now();
+        let mut client = listening(&gateway, &short(4));
+        if ends {
+            assert!(closes(&mut client), "{kind} {timeouts}");
+            assert!((3 * SECOND..7 * SECOND).contains(&begun.elapsed()), "{kind} {timeouts}: {:?}", begun.elapsed());
+        } else {
+            sleep(6 * SECOND);
+            // Another policy does not bring its token into play either.
+            change(&gateway, "grants.yaml", "id: nils, tenant: home", "id: nils, tenant: home, grants: [secrets]");
             sleep(SECOND);
         }
-        assert_eq!(cut(&gateway), u64::from(ends), "{kind}");
+        assert_eq!(cut(&gateway), u64::from(ends), "{kind} {timeouts} {lines}");
     }
 }
 

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::backend::{Backend, reply, until};
+use crate::backend::{Backend, SOON, reply, until};
 use crate::gateway::{Setup, certificate, token};
 use crate::wire::{get, request};
 
@@ -305,6 +306,37 @@ fn without_a_collector_requests_are_served_and_spans_are_counted_as_dropped() {
     }
     until(|| gateway.metric("portcullis_spans_dropped_total") > 0, "what finds no room is dropped");
     assert_eq!(gateway.metric("portcullis_spans_sent_total"), 0);
+}
+
+#[test]
+fn spans_that_are_lost_at_the_end_are_counted_in_the_process_log() {
+    let backend = Backend::hello();
+    // One that takes connections and never answers, and one that is not there.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [&silent, &away].map(|listener| listener.local_addr().unwrap());
+    drop(away);
+    for address in addresses {
+        let more = format!("traces: {{endpoint: \"http://{address}/v1/traces\", sample: 100%}}\n");
+        let mut gateway = Setup { more, workers: 1, ..Setup::before(&backend) }.spawn();
+        let mut client = gateway.connect();
+        // Two spans each for those that go on, one for the others; more than one message has.
+        for _ in 0..600 {
+            assert_eq!(client.ask(get("/health", "")).status, 200);
+        }
+        for _ in 0..50 {
+            assert_eq!(client.ask(get("/lobby", "")).status, 401);
+        }
+        drop(client);
+        let dropped = gateway.metric("portcullis_spans_dropped_total");
+        assert_eq!(gateway.metric("portcullis_spans_sent_total") + dropped, 0);
+        let begun = Instant::now();
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait(SOON), 0);
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+        let said = format!("the process ends, and 1250 spans that waited for http://{address}/v1/traces are lost");
+        gateway.logs(&said);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::diag::Report;
 use crate::document::Located;
 use crate::proxy::tls::TlsFiles;
+use crate::reload::{self, candidate};
 use crate::review::Policy;
 
 /// Looks at the files. Whoever comes here has read all of them without a fault.
@@ -35,6 +36,22 @@ pub(super) fn look(config: &Config, policy: &Policy, report: &Report) -> Vec<Fin
         findings.extend(credentials.map(|shown| secret("backend secret", &path(&shown.from_file))));
     }
     findings
+}
+
+/// Looks at the candidates, if there may be any.
+pub(super) fn candidates(config: &Config) -> Vec<Finding> {
+    let Some(below) = &config.candidates else { return Vec::new() };
+    let live = reload::load(&config.policy, &mut Report::new());
+    let checked = candidate::check(below, &config.policy, &live.content);
+    let finding = |level, message: String| Finding::new(level, "candidates", "candidates", message);
+    if checked.warnings.is_empty() {
+        let message = match checked.read {
+            0 => "none lies there".to_owned(),
+            read => format!("all that lie there could be loaded: {read}"),
+        };
+        return vec![finding(Level::Ok, message)];
+    }
+    checked.warnings.into_iter().map(|(message, help)| finding(Level::Warn, message).help(help)).collect()
 }
 
 /// A group may read a secret where the system hands it out so; the world may not.

@@ -85,6 +85,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     };
     let within = Duration::from_secs(options.timeout);
     let mut findings = files::look(&config, &policy, &report);
+    findings.extend(files::candidates(&config));
     findings.extend(listeners::look(&config, &policy, now()));
     findings.extend(network(config, &policy, within)?);
     match options.output {

@@ -27,6 +27,10 @@ pub(super) struct Options {
     /// A field of the form in the request's body, as `NAME=VALUE`; may be given several times.
     #[arg(long = "form", value_name = "NAME=VALUE", value_parser = field)]
     form: Vec<(String, String)>,
+    /// What a database would say of an object that is looked up, as `KIND:KEY NAME=VALUE`; once for each attribute that
+    /// has a value. `KIND:KEY` alone is one without any [default: nothing, and the explanation says what it depends on].
+    #[arg(long = "object", value_name = "OBJECT")]
+    objects: Vec<String>,
     /// A setting with another value than the route map's, as `NAME=VALUE`; may be given several times.
     #[arg(long = "setting", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -71,7 +75,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     }
     let asker = options.principal.as_ref().map_or(Asker::Nobody, |id| Asker::Bearer(id.clone(), options.claims()));
     let request = Request::parse(&options.request, options.headers.clone(), asker).map_err(usage)?;
-    let request = request.with_form(options.form.clone());
+    let request = request.with_form(options.form.clone()).with_objects(&options.objects).map_err(usage)?;
     let explained = loaded.policy.explain(&request).map_err(usage)?;
     match options.output {
         Output::Text => say(text::explanation(&loaded, &request, &explained).trim_end()),

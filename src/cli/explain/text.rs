@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::cli::policy::Loaded;
 use crate::model::{Reason, Status};
-use crate::policy::{Considered, Domain, OutlineKind, ScopeId, TermSeen};
+use crate::policy::{Considered, Domain, ObjectSeen, OutlineKind, ScopeId, TermSeen};
 use crate::review::json::{effect, held};
 use crate::review::{Change, Explained, Remedy, Request};
 
@@ -93,8 +93,14 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
         }
     }
     let Some((apart, domain)) = explained.apart.as_ref().zip(explained.domain) else { return };
-    if let Some((object, known)) = &apart.object {
-        line("object", format!("{object}, {}", if *known { "known" } else { "not in the index" }));
+    if let Some(ObjectSeen { name, known, looked_up, needs }) = &apart.object {
+        let how = match (known, looked_up) {
+            (true, _) => "known",
+            (false, false) => "not in the index",
+            (false, true) if needs.is_some() => "looked up in a database, which was not asked",
+            (false, true) => "looked up in vain",
+        };
+        line("object", format!("{name}, {how}"));
     }
     for (scope, written) in apart.scopes.iter().zip(explained.route.iter().flat_map(|route| &route.scopes)) {
         let nodes = match &scope.nodes {
@@ -207,6 +213,20 @@ impl Tree<'_> {
 }
 
 fn remedies(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
+    let object = explained.apart.as_ref().and_then(|apart| apart.object.as_ref());
+    if let Some(ObjectSeen { name, needs: Some(needs), .. }) = object {
+        let _ = writeln!(
+            out,
+            "\nthe decision depends on that object. Say what the database would (in tests with `objects`):"
+        );
+        if needs.is_empty() {
+            let _ = writeln!(out, "  --object \"{name}\"");
+        }
+        for attribute in needs {
+            let _ = writeln!(out, "  --object \"{name} {attribute}=VALUE\"");
+        }
+        return;
+    }
     let remedies = &explained.remedies;
     let line = |remedy: &Remedy| match &remedy.change {
         Change::Withdraw { place, .. } => format!("{}  {}", remedy.change, loaded.place(*place)),

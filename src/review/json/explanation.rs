@@ -45,7 +45,9 @@ pub fn explanation(report: &Report, request: &Request, explained: &Explained<'_>
         "route": route,
         "gate": gate,
         "principal": principal,
-        "object": apart.and_then(|(apart, _)| apart.object.as_ref()).map(|(name, known)| json!({"name": name, "known": known})),
+        "object": apart.and_then(|(apart, _)| apart.object.as_ref()).map(|seen| {
+            json!({"name": seen.name, "known": seen.known, "looked_up": seen.looked_up, "needs": seen.needs})
+        }),
         "scopes": apart.map(|(apart, domain)| apart.scopes.iter().map(|scope| json!({
             "name": scope.name,
             "said": scope.places.iter().map(|said| said.as_ref().map_or_else(|reason| json!({"unclear": reason.code()}), |values| json!(values))).collect::<Vec<_>>(),
