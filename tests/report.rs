@@ -613,9 +613,9 @@ fn a_right_has_its_holders_and_the_routes_that_ask_for_it() {
   =1+1       active                 root     read (own via prices)                        grants.yaml:16:81
 
 Routes that ask for it
-  application  route       methods      right        level      scope  written at
-  shop         order       GET, DELETE  orders.list  by method  main   routes.yaml:15:19
-  shop         order.edit  PUT          orders.list  write      main   routes.yaml:22:63
+  application  route       methods      mode     right        level      scope  written at
+  shop         order       GET, DELETE  enforce  orders.list  by method  main   routes.yaml:15:19
+  shop         order.edit  PUT          enforce  orders.list  write      main   routes.yaml:22:63
 ";
     assert_eq!(Shops::new().table(&["right", "orders.list"]), expected);
 }

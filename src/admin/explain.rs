@@ -7,17 +7,18 @@ use tokio::sync::mpsc;
 
 use super::query::Query;
 use super::unanswered::unanswered;
-use super::{Admin, Answer, json, problem};
+use super::{Admin, Answer, json, problem, text};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::pep::{Given, Wanted};
 use crate::policy::Missed;
 use crate::proxy::objects::Objects;
 use crate::reload::ask::{About, Known, Unanswered};
+use crate::review::print::{self, Format};
 use crate::review::{self, Asker, BadRequest, Claims, Request, Said};
 use crate::token::Class;
 
-const ONCE: [&str; 7] = ["method", "host", "path", "principal", "tenant", "client", "class"];
+const ONCE: [&str; 8] = ["format", "method", "host", "path", "principal", "tenant", "client", "class"];
 const OFTEN: [&str; 7] = ["header", "form", "object", "setting", "audience", "app_role", "token_group"];
 
 /// The most objects that one question is about: its path may be read in several ways.
@@ -27,11 +28,14 @@ const MOST_OBJECTS: usize = 4;
 struct Question {
     request: Request,
     settings: Vec<(String, String)>,
+    /// Whether people are to read it.
+    in_words: bool,
 }
 
 /// What came of it.
 enum Explained {
     Said(Box<Value>),
+    Told(String),
     /// The request cannot be tried.
     Bad(BadRequest),
     /// What is live judges it so, and the documents another way.
@@ -39,7 +43,7 @@ enum Explained {
 }
 
 impl Admin {
-    /// What `portcullis explain --output json` says, of what is live.
+    /// What `portcullis explain` says, of what is live.
     pub(super) async fn explain(&self, head: &Parts) -> Answer {
         let question = match Question::read(head.uri.query().unwrap_or_default()) {
             Ok(question) => question,
@@ -60,6 +64,7 @@ impl Admin {
         match explained {
             Err(why) => unanswered(why),
             Ok(Explained::Said(said)) => json(StatusCode::OK, &said),
+            Ok(Explained::Told(told)) => text(Format::Text.media_type(), told),
             Ok(Explained::Bad(bad)) => problem(StatusCode::BAD_REQUEST, "bad_request", &bad.to_string()),
             Ok(Explained::Otherwise(verdict)) => {
                 let text = format!(
@@ -126,7 +131,12 @@ impl Question {
         let request = Request::parse(&format!("{method} https://{host}{path}"), headers, asker);
         let request = request.map_err(|bad| bad.to_string())?.with_form(query.pairs("form", '=')?);
         let request = request.with_objects(&query.values("object")).map_err(|bad| bad.to_string())?;
-        Ok(Self { request, settings: query.pairs("setting", '=')? })
+        let in_words = match query.value("format").as_deref() {
+            None | Some("json") => false,
+            Some("text") => true,
+            Some(_) => return Err("`format` is `json` or `text`".to_owned()),
+        };
+        Ok(Self { request, settings: query.pairs("setting", '=')?, in_words })
     }
 
     fn explained(self, known: Known, look_up: &LookUp) -> Explained {
@@ -153,7 +163,11 @@ impl Question {
         }
         let request = &self.request;
         let explained = policy.explain(request)?;
-        let said = Box::new(review::json::explanation(&texts, request, &explained));
+        let said = if self.in_words {
+            Explained::Told(print::explanation(&texts, request, &explained))
+        } else {
+            Explained::Said(Box::new(review::json::explanation(&texts, request, &explained)))
+        };
         let code = explained.tried.code().map(str::to_owned);
         if self.settings.is_empty() {
             // The tables that requests are judged by have the last word.
@@ -162,6 +176,6 @@ impl Question {
                 return Ok(Explained::Otherwise(tried.code().unwrap_or("allowed").to_owned()));
             }
         }
-        Ok(Explained::Said(said))
+        Ok(said)
     }
 }

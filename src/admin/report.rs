@@ -10,7 +10,8 @@ use super::unanswered::unanswered;
 use super::{Admin, Answer, problem, text};
 use crate::model::Level;
 use crate::reload::ask::{About, Known};
-use crate::review::json;
+use crate::reload::now;
+use crate::review::print::{self, Format};
 use crate::review::report::{Asker, Filter, Glob, Report, UnknownName};
 
 /// The largest report in bytes.
@@ -35,7 +36,7 @@ const KINDS: [(&str, Kind, &[&str], Option<&str>); 5] = [
     ("right", Kind::Right, &["right", "principal", "group", "level", "only_held"], Some("right")),
 ];
 /// Those of all of them.
-const COMMON: [&str; 2] = ["report", "domain"];
+const COMMON: [&str; 3] = ["report", "domain", "format"];
 
 /// What is asked.
 struct Question {
@@ -43,6 +44,7 @@ struct Question {
     query: Query,
     level: Option<Level>,
     only_held: bool,
+    format: Format,
 }
 
 /// What came of it.
@@ -53,17 +55,17 @@ enum Made {
 }
 
 impl Admin {
-    /// What `portcullis report KIND --output json` says, of what is live.
+    /// What `portcullis report KIND` says, of what is live.
     pub(super) async fn report(&self, head: &Parts) -> Answer {
         let question = match Question::read(head.uri.query().unwrap_or_default()) {
             Ok(question) => question,
             Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", &message),
         };
-        let about = question.about();
+        let (about, media_type) = (question.about(), question.format.media_type());
         let made = self.reload.question(self.live.load(), about, move |known| question.made(&known)).await;
         match made {
             Err(why) => unanswered(why),
-            Ok(Made::Report(report)) => text("application/json", report),
+            Ok(Made::Report(report)) => text(media_type, report),
             Ok(Made::Unknown(UnknownName { message, help })) => {
                 let help = help.map(|help| format!("; {help}")).unwrap_or_default();
                 problem(StatusCode::BAD_REQUEST, "bad_request", &format!("{message}{help}"))
@@ -99,7 +101,11 @@ impl Question {
             Some("true") => true,
             Some(_) => return Err("`only_held` is `true` or `false`".to_owned()),
         };
-        Ok(Self { kind: *kind, query, level, only_held })
+        let format = match query.value("format") {
+            None => Format::default(),
+            Some(word) => Format::parse(&word).ok_or("`format` is `json`, `text`, `csv` or `html`")?,
+        };
+        Ok(Self { kind: *kind, query, level, only_held, format })
     }
 
     fn about(&self) -> About {
@@ -115,7 +121,7 @@ impl Question {
             Err(unknown) => return Made::Unknown(unknown),
         };
         let mut written = Bounded(Vec::new());
-        match json::report(&report, &json::Places::new(&report, &known.texts), &mut written) {
+        match print::report(&report, &known.texts, (self.format, now()), &mut written) {
             Ok(()) => Made::Report(written.0),
             Err(_full) => Made::TooLarge,
         }

@@ -26,19 +26,19 @@ const CONNECT: Duration = Duration::from_secs(3);
 pub(super) struct Where {
     /// The operators' listener: `https://HOST:PORT`, or `http://` on this host [default: `admin.address` of gateway.yaml,
     /// which is not read if this is given].
-    #[arg(long, value_name = "URL", value_parser = Address::parse)]
+    #[arg(long, value_name = "URL", value_parser = Address::parse, global = true)]
     admin: Option<Address>,
     /// The file with the admin token [default: `admin.token_file` of gateway.yaml].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
-    #[arg(long, value_name = "FILE", requires = "admin")]
+    #[arg(long, value_name = "FILE", requires = "admin", global = true)]
     ca: Option<PathBuf>,
     /// A certificate to show an `https://` listener, PEM, in place of a token.
-    #[arg(long, value_name = "FILE", requires_all = ["admin", "key"])]
+    #[arg(long, value_name = "FILE", requires_all = ["admin", "key"], global = true)]
     certificate: Option<PathBuf>,
     /// The private key of that certificate, PEM.
-    #[arg(long, value_name = "FILE", requires = "certificate")]
+    #[arg(long, value_name = "FILE", requires = "certificate", global = true)]
     key: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFile,
@@ -75,6 +75,23 @@ pub(super) struct Answer {
 }
 
 impl Where {
+    /// Whether a running gateway is to be asked by a verb that otherwise reads the files.
+    ///
+    /// # Errors
+    /// When a token is named for nobody (exit code 2).
+    pub(super) fn is_asked(&self) -> Result<bool, Failure> {
+        if self.admin.is_none() && self.token_file.is_some() {
+            let message = "`--token-file` is for `--admin URL`: without it no gateway is asked, the files are read";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        Ok(self.admin.is_some())
+    }
+
+    /// `gateway.yaml`, where the files are read.
+    pub(super) fn config(&self) -> &Path {
+        &self.config.path
+    }
+
     /// Finds the gateway.
     ///
     /// # Errors

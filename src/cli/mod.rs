@@ -12,6 +12,7 @@ mod identity;
 mod init;
 mod lint;
 mod policy;
+mod question;
 mod reload;
 mod replay;
 mod report;

@@ -12,6 +12,7 @@ pub mod json;
 pub mod lint;
 mod objects;
 mod policy;
+pub mod print;
 mod remedy;
 pub mod replay;
 pub mod report;

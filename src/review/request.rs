@@ -10,6 +10,7 @@ use http::request::Parts;
 use super::policy::Policy;
 use crate::document::routes::TestDocument;
 use crate::document::{Entries, Literal, Located};
+use crate::model::{InShadow, Mode};
 use crate::pep::{self, Answer, Attributes, Given, Grounds, Refusal, Wanted};
 use crate::policy::Missed;
 use crate::route::Application;
@@ -113,6 +114,12 @@ impl Tried {
     /// The code of the refusal with its subject; `None` for a request that may pass.
     pub fn code(&self) -> Option<&str> {
         self.refusal.as_ref().map(Refusal::full_code)
+    }
+
+    /// What becomes of a refused request where the gateway only watches; `None` where it does not, or nothing is refused.
+    pub fn watched(&self) -> Option<InShadow> {
+        let refusal = self.refusal.as_ref().filter(|_| self.grounds.mode == Mode::Shadow)?;
+        Some(refusal.reason.in_shadow())
     }
 }
 

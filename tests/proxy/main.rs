@@ -19,6 +19,7 @@ mod websocket;
 mod wire;
 
 mod answers;
+mod asked;
 mod audit;
 mod balance;
 mod bodies;

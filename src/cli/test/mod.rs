@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::explain::text;
 use crate::cli::policy::Loaded;
 use crate::cli::{ConfigFile, Exit, Failure, complain, say};
 use crate::document;
 use crate::document::routes::TestDocument;
-use crate::review::{self, Outcome, Policy, Request};
+use crate::review::{self, Outcome, Policy, Request, print};
 use crate::source::file;
 
 /// The most failures for which changes are tried that would mend them: each takes as long as many tests.
@@ -133,7 +132,7 @@ fn result(loaded: &Loaded, outcome: &Outcome<'_>, policy: &Policy, remedies: boo
 fn why(loaded: &Loaded, test: &TestDocument, policy: &Policy, remedies: bool) -> Option<String> {
     let request = Request::of_test(test).ok()?;
     let explained = if remedies { policy.explain(&request) } else { policy.take_apart(&request) }.ok()?;
-    Some(text::explanation(loaded, &request, &explained))
+    Some(print::explanation(&loaded.report, &request, &explained))
 }
 
 fn print(results: &[Row], failed: usize, verbose: bool) {

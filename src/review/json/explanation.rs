@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{effect, held};
 use crate::diag::{Place, Report};
+use crate::model::shadow::InShadow;
 use crate::pep::Answer;
 use crate::policy::{Considered, Domain, OutlineKind, TermSeen};
 use crate::review::{Change, Explained, Remedy, Request};
@@ -38,6 +39,11 @@ pub fn explanation(report: &Report, request: &Request, explained: &Explained<'_>
         "form": request.form,
         "as": request.by(),
         "decision": if refusal.is_some() { "deny" } else { "allow" },
+        "mode": explained.tried.grounds.mode.word(),
+        "forwarded": match explained.tried.watched() {
+            None => refusal.is_none() && explained.tried.answer.is_none(),
+            Some(in_shadow) => in_shadow != InShadow::Refused,
+        },
         "reason": refusal.map(|refusal| refusal.full_code()),
         "status": refusal.map(|refusal| refusal.reason.status()),
         "answer": explained.tried.answer.as_ref().map(Answer::word),

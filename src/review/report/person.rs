@@ -144,7 +144,8 @@ impl<'p> Asker<'p> {
                 rows.extend(self.open(person, application, route));
             }
         }
-        let mut table = made("routes", "Routes", vec!["application", "route", "methods", "open", "written at"], rows);
+        let mut table =
+            made("routes", "Routes", vec!["application", "route", "methods", "mode", "open", "written at"], rows);
         let certain = if self.world.domain.maps_tokens() {
             "`never` is certain as long as its token brings it into no group: further rights may come with the token."
         } else {
@@ -152,7 +153,8 @@ impl<'p> Asker<'p> {
         };
         table.note = Some(format!(
             "{certain} Elsewhere a request may still be refused for what only the request can tell: its token, a \
-             comparison, or scopes that do not belong together."
+             comparison, or scopes that do not belong together. Where the mode is `shadow`, what is refused is logged and \
+             forwarded all the same."
         ));
         table
     }
@@ -174,6 +176,7 @@ impl<'p> Asker<'p> {
                 Value::Text(application.name.to_string()),
                 Value::Text(route.id.to_string()),
                 Value::List(methods),
+                Value::Text(route.mode.word().to_owned()),
                 Value::Reach(reach),
                 Value::Place(place),
             ])

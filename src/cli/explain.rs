@@ -1,19 +1,23 @@
-//! `portcullis explain`: why a request is allowed or denied, term by term and grant by grant, and what would change it.
-
-pub(super) mod text;
+//! `portcullis explain`: why a request is allowed or denied, term by term and grant by grant, and what would change it; by
+//! the files, or by what a running gateway has live.
 
 use clap::Args;
 
+use crate::cli::client::Where;
 use crate::cli::policy::Loaded;
-use crate::cli::{ConfigFile, Exit, Failure, Output, say};
+use crate::cli::question::Page;
+use crate::cli::{Exit, Failure, Output, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
-use crate::review::{self, Asker, Claims, Request};
+use crate::review::{self, Asker, Claims, Request, print};
 use crate::token::Class;
 
 /// `explain`.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 whatever the decision is, 2 usage, 3 configuration invalid.")]
+#[command(
+    after_help = "The files are read, unless `--admin` names a running gateway to ask.\n\nExit codes: 0 whatever the decision is, 1 the \
+gateway does not say, 2 usage, 3 configuration invalid, 5 no answer."
+)]
 pub(super) struct Options {
     /// The request: a method and a URL, such as `GET https://app.example.org/orders/7`.
     #[arg(value_name = "REQUEST")]
@@ -58,13 +62,20 @@ pub(super) struct Options {
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
 }
 
 /// Prints the explanation.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let mut loaded = Loaded::read(&options.config.path)?;
     let usage = |bad: review::BadRequest| Failure::new(Exit::Usage, bad);
+    let asker = options.principal.as_ref().map_or(Asker::Nobody, |id| Asker::Bearer(id.clone(), options.claims()));
+    let request = Request::parse(&options.request, options.headers.clone(), asker).map_err(usage)?;
+    let request = request.with_form(options.form.clone()).with_objects(&options.objects).map_err(usage)?;
+    if options.gateway.is_asked()? {
+        say(options.page(&request).ask(&options.gateway)?.trim_end());
+        return Ok(Exit::Ok);
+    }
+    let mut loaded = Loaded::read(options.gateway.config())?;
     if !options.settings.is_empty() {
         // Settings of the command line stand nowhere; they are looked up by name only.
         let source = Report::new().add_source("--setting", "");
@@ -73,18 +84,35 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         let settings: Vec<_> = options.settings.iter().map(named).collect();
         loaded.policy = loaded.policy.with_settings(&settings, None).map_err(usage)?;
     }
-    let asker = options.principal.as_ref().map_or(Asker::Nobody, |id| Asker::Bearer(id.clone(), options.claims()));
-    let request = Request::parse(&options.request, options.headers.clone(), asker).map_err(usage)?;
-    let request = request.with_form(options.form.clone()).with_objects(&options.objects).map_err(usage)?;
     let explained = loaded.policy.explain(&request).map_err(usage)?;
     match options.output {
-        Output::Text => say(text::explanation(&loaded, &request, &explained).trim_end()),
+        Output::Text => say(print::explanation(&loaded.report, &request, &explained).trim_end()),
         Output::Json => say(format_args!("{:#}", review::json::explanation(&loaded.report, &request, &explained))),
     }
     Ok(Exit::Ok)
 }
 
 impl Options {
+    /// The same question, to a running gateway.
+    fn page(&self, request: &Request) -> Page {
+        let format = match self.output {
+            Output::Text => "text",
+            Output::Json => "json",
+        };
+        let pairs = |pairs: &[(String, String)], mark: &str| -> Vec<String> {
+            pairs.iter().map(|(name, value)| format!("{name}{mark}{value}")).collect()
+        };
+        let page = Page::of("/explain").with("format", format).with("method", &request.method);
+        let page = page.with("host", &request.host).with("path", &request.target);
+        let page = page.with_all("principal", &self.principal).with_all("tenant", &self.tenant);
+        let page = page.with_all("client", &self.client);
+        let page = page.with_all("class", self.class.map(|class| class.word().to_owned()).as_ref());
+        let page = page.with_all("header", &pairs(&self.headers, ": ")).with_all("form", &pairs(&self.form, "="));
+        let page = page.with_all("setting", &pairs(&self.settings, "=")).with_all("object", &self.objects);
+        let page = page.with_all("audience", &self.audiences).with_all("app_role", &self.roles);
+        page.with_all("token_group", &self.groups)
+    }
+
     fn claims(&self) -> Claims {
         let single = (self.tenant.clone(), self.client.clone(), self.class);
         Claims::asked(single, (&self.audiences, &self.roles, &self.groups))

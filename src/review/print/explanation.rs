@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::policy::Loaded;
+use crate::diag::{Place, Report};
+use crate::model::shadow::InShadow;
 use crate::model::{Reason, Status};
 use crate::policy::{Considered, Domain, ObjectSeen, OutlineKind, ScopeId, TermSeen};
 use crate::review::json::{effect, held};
@@ -11,45 +12,63 @@ use crate::review::{Change, Explained, Remedy, Request};
 /// The most places that are named where a right is held elsewhere.
 const MOST_ELSEWHERE: usize = 5;
 
-/// The whole explanation. Writing to a `String` cannot fail, so results of `write!` are dropped here.
-pub(crate) fn explanation(loaded: &Loaded, request: &Request, explained: &Explained<'_>) -> String {
+/// The whole explanation; `texts` are those of the policy. Writing to a `String` cannot fail, so results of `write!` are dropped here.
+pub fn explanation(texts: &Report, request: &Request, explained: &Explained<'_>) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  as {}", request.line(), request.by());
     let _ = writeln!(out, "{}", outcome(explained));
     out.push('\n');
-    steps(&mut out, loaded, explained);
+    steps(&mut out, texts, explained);
     if let (Some(domain), Some(term)) =
         (explained.domain, explained.apart.as_ref().and_then(|apart| apart.requirement.as_ref()))
     {
-        let tree = Tree { loaded, domain, explained, decider: term.decider() };
-        let _ = writeln!(out, "requirement  {}", loaded.place(term.place));
+        let tree = Tree { texts, domain, explained, decider: term.decider() };
+        let _ = writeln!(out, "requirement  {}", place(texts, term.place));
         match term.kind {
             OutlineKind::All => tree.parts(&mut out, term, 1),
             _ => tree.term(&mut out, term, 1),
         }
     }
-    remedies(&mut out, loaded, explained);
+    remedies(&mut out, texts, explained);
     out
 }
 
-/// `allowed`, or `denied` with the code, in one line.
-pub(crate) fn outcome(explained: &Explained<'_>) -> String {
+/// `FILE:LINE:COLUMN` of a place.
+fn place(texts: &Report, place: Place) -> String {
+    let location = texts.locate(place);
+    format!("{}:{}:{}", location.file, location.line, location.column)
+}
+
+/// `allowed`, or `denied` with the code, in one line; and what becomes of the request where the gateway only watches.
+fn outcome(explained: &Explained<'_>) -> String {
     match &explained.tried.refusal {
         None => match &explained.tried.answer {
             None => "allowed".to_owned(),
             Some(answer) => format!("allowed: the gateway itself answers ({})", answer.word()),
         },
-        Some(refusal) => format!("denied: {} ({})", refusal.full_code(), refusal.reason.status()),
+        Some(refusal) => {
+            let denied = format!("denied: {} ({})", refusal.full_code(), refusal.reason.status());
+            match explained.tried.watched() {
+                None => denied,
+                Some(InShadow::Refused) => {
+                    format!("{denied}; mode: shadow, which does not hold for this: it is refused")
+                }
+                Some(InShadow::Unnamed) => {
+                    format!("{denied}; mode: shadow, so it is logged as would_deny and forwarded without a name")
+                }
+                Some(InShadow::Named) => format!("{denied}; mode: shadow, so it is logged as would_deny and forwarded"),
+            }
+        }
     }
 }
 
-fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
+fn steps(out: &mut String, texts: &Report, explained: &Explained<'_>) {
     let mut line = |what: &str, text: String| {
         let _ = writeln!(out, "{what:<13}{text}");
     };
     match explained.application {
         Some(application) => {
-            line("application", format!("{}  {}", application.name.value, loaded.place(application.name.place)));
+            line("application", format!("{}  {}", application.name.value, place(texts, application.name.place)));
         }
         None if explained.tried.refusal.as_ref().is_some_and(|refusal| refusal.reason == Reason::NoApplication) => {
             line("application", "none has this host".to_owned());
@@ -58,7 +77,7 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
     }
     if let Some(route) = explained.route {
         let path = &route.path.value;
-        line("route", format!("{}  {}  {path}", route.id.value, loaded.place(route.id.place)));
+        line("route", format!("{}  {}  {path}", route.id.value, place(texts, route.id.place)));
     }
     let gate: Vec<String> = explained
         .gate
@@ -81,7 +100,7 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
             Status::Deleted => "deleted".to_owned(),
             Status::Reserved => "reserved".to_owned(),
         };
-        line("principal", format!("{}, {status}  {}", caller.id, loaded.place(caller.place)));
+        line("principal", format!("{}, {status}  {}", caller.id, place(texts, caller.place)));
         if !caller.groups.is_empty() {
             line("  groups", caller.groups.join(", "));
         }
@@ -124,7 +143,7 @@ fn steps(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
 }
 
 struct Tree<'t> {
-    loaded: &'t Loaded,
+    texts: &'t Report,
     domain: &'t Domain,
     explained: &'t Explained<'t>,
     decider: Option<&'t TermSeen>,
@@ -141,7 +160,7 @@ impl Tree<'_> {
             (true, false, OutlineKind::Settled(false)) => "  (not so by the settings)",
             (true, false, _) => "",
         };
-        let place = self.loaded.place(term.place);
+        let place = place(self.texts, term.place);
         let _ = writeln!(out, "{indent}{} {}  {place}{note}", mark(term.holds), term.text);
         for considered in &term.rights {
             self.considered(out, considered, depth + 2);
@@ -179,7 +198,7 @@ impl Tree<'_> {
                     out,
                     "{indent}    {name}:{} @{at}{role}{via}{boundary}  {}{decides}",
                     effect(grant.effect),
-                    self.loaded.place(grant.origin.place),
+                    place(self.texts, grant.origin.place),
                 );
             }
         }
@@ -212,7 +231,7 @@ impl Tree<'_> {
     }
 }
 
-fn remedies(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
+fn remedies(out: &mut String, texts: &Report, explained: &Explained<'_>) {
     let object = explained.apart.as_ref().and_then(|apart| apart.object.as_ref());
     if let Some(ObjectSeen { name, needs: Some(needs), .. }) = object {
         let _ = writeln!(
@@ -229,7 +248,7 @@ fn remedies(out: &mut String, loaded: &Loaded, explained: &Explained<'_>) {
     }
     let remedies = &explained.remedies;
     let line = |remedy: &Remedy| match &remedy.change {
-        Change::Withdraw { place, .. } => format!("{}  {}", remedy.change, loaded.place(*place)),
+        Change::Withdraw { place: at, .. } => format!("{}  {}", remedy.change, place(texts, *at)),
         change => change.to_string(),
     };
     match remedies.first() {

@@ -1,29 +1,29 @@
-//! `portcullis report`: who can do what, where. Tables for people and programs; what they say is made in
-//! [`crate::review::report`], how it looks is made here, one file a format.
-
-mod csv;
-mod html;
-mod text;
-mod words;
+//! `portcullis report`: who can do what, where, by the files or by what a running gateway has live. What the tables say is
+//! made in [`crate::review::report`], how they look in [`crate::review::print`].
 
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use self::words::Words;
+use crate::cli::client::Where;
 use crate::cli::policy::Loaded;
-use crate::cli::{ConfigFile, Exit, Failure, now};
+use crate::cli::question::Page;
+use crate::cli::{Exit, Failure, now};
 use crate::model::Level;
-use crate::review::json;
+use crate::review::print;
 use crate::review::report::{Asker, Filter, Glob, Report, UnknownName};
 
 /// `report`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The files are read, unless `--admin` names a running gateway to ask.\n\nExit codes: 0 ok, 1 the gateway does not \
+say, or the report could not be written, 2 usage, 3 configuration invalid, 5 no answer."
+)]
 pub(super) struct Options {
     #[command(subcommand)]
     what: What,
     #[command(flatten)]
-    config: ConfigFile,
+    gateway: Where,
     /// The domain to report on; not needed where there is only one.
     #[arg(long, value_name = "NAME", global = true)]
     domain: Option<String>,
@@ -120,7 +120,47 @@ fn level(text: &str) -> Result<Level, &'static str> {
     Level::parse(text).ok_or("use `read`, `write` or `delete`")
 }
 
+impl Format {
+    const fn format(self) -> print::Format {
+        match self {
+            Self::Text => print::Format::Text,
+            Self::Csv => print::Format::Csv,
+            Self::Json => print::Format::Json,
+            Self::Html => print::Format::Html,
+        }
+    }
+}
+
+impl Options {
+    /// The same question, to a running gateway.
+    fn page(&self) -> Page {
+        let page = |kind: &str| {
+            let page = Page::of("/report").with("format", self.output.format().word()).with("report", kind);
+            page.with_all("domain", &self.domain)
+        };
+        match &self.what {
+            What::Modules { at, right, rows } => rows.on(page("modules").with_all("at", at).with_all("right", right)),
+            What::Scopes { right, scope, rows } => {
+                rows.on(page("scopes").with_all("right", right).with_all("scope", scope))
+            }
+            What::Objects { right, kind, object, rows } => {
+                let page = page("objects").with_all("right", right).with_all("kind", kind);
+                rows.on(page.with_all("object", object))
+            }
+            What::Principal { id } => page("principal").with("principal", id),
+            What::Right { name, rows } => rows.on(page("right").with("right", name)),
+        }
+    }
+}
+
 impl RowOptions {
+    /// The same rows, of a page.
+    fn on(&self, page: Page) -> Page {
+        let page = page.with_all("principal", &self.principal).with_all("group", &self.group);
+        let page = page.with_all("level", self.level.map(|level| level.name().to_owned()).as_ref());
+        if self.only_held { page.with("only_held", "true") } else { page }
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             principal: self.principal.as_ref().map(Glob::new),
@@ -133,11 +173,21 @@ impl RowOptions {
 
 /// Loads the policy, makes the report and prints it.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
-    let loaded = Loaded::read(&options.config.path)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if options.gateway.is_asked()? {
+        let answer = options.page().ask(&options.gateway)?;
+        return written(out.write_all(answer.as_bytes()).and_then(|()| out.flush()));
+    }
+    let loaded = Loaded::read(options.gateway.config())?;
     let asker = Asker::new(&loaded.policy, options.domain.as_deref());
     let report = asker.and_then(|asker| make(&asker, &options.what)).map_err(|unknown| usage(&unknown))?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    match print(&report, &loaded, options.output, &mut out).and_then(|()| out.flush()) {
+    let format = (options.output.format(), now());
+    written(print::report(&report, &loaded.report, format, &mut out).and_then(|()| out.flush()))
+}
+
+/// What became of the output.
+fn written(result: io::Result<()>) -> Result<Exit, Failure> {
+    match result {
         Ok(()) => Ok(Exit::Ok),
         // `portcullis ... | head` is no reason to fail.
         Err(fault) if fault.kind() == ErrorKind::BrokenPipe => Ok(Exit::Ok),
@@ -161,14 +211,4 @@ fn make<'p>(asker: &Asker<'p>, what: &What) -> Result<Report<'p>, UnknownName> {
 fn usage(unknown: &UnknownName) -> Failure {
     let help = unknown.help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
     Failure::new(Exit::Usage, format!("error: {}{help}", unknown.message))
-}
-
-fn print(report: &Report<'_>, loaded: &Loaded, format: Format, out: &mut impl Write) -> io::Result<()> {
-    let words = Words::new(report, loaded);
-    match format {
-        Format::Text => text::print(report, &words, out),
-        Format::Csv => csv::print(report, &words, out),
-        Format::Json => json::report(report, &json::Places::new(report, &loaded.report), out),
-        Format::Html => html::print(report, &words, now(), out),
-    }
 }

@@ -1,7 +1,6 @@
 //! The words of a report, the same in every format.
 
-use crate::cli::policy::Loaded;
-use crate::diag::Place;
+use crate::diag::{self, Place};
 use crate::model::{Level, Status};
 use crate::policy::{Domain, Held, Reach, ScopeId, Wants, Way};
 use crate::review::json::{Places, account};
@@ -47,8 +46,8 @@ impl Label {
 }
 
 impl<'r> Words<'r> {
-    pub(super) fn new(report: &'r Report<'r>, loaded: &'r Loaded) -> Self {
-        Self { report, places: Places::new(report, &loaded.report), levels: report.world.domain.has_levels() }
+    pub(super) fn new(report: &'r Report<'r>, texts: &'r diag::Report) -> Self {
+        Self { report, places: Places::new(report, texts), levels: report.world.domain.has_levels() }
     }
 
     pub(super) const fn domain(&self) -> &'r Domain {
