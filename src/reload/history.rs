@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::feed::Fed;
 use super::gate::Weighed;
-use super::load::Content;
+use super::load::{Content, Texts};
 use super::outcome::{Counts, Trigger};
 use crate::policy::Domains;
 use crate::route::RouteMap;
@@ -109,6 +109,8 @@ pub(super) struct Edition {
     pub(super) content: Content,
     /// The domains that databases feed, with the rows that they had.
     pub(super) fed: Vec<Fed>,
+    /// The texts that it was made of, until it is published.
+    pub(super) texts: Texts,
 }
 
 /// Why nothing can be gone back to.
@@ -184,7 +186,8 @@ mod tests {
     }
 
     fn edition() -> Edition {
-        Edition { routes: Arc::default(), domains: Arc::default(), content: Content::default(), fed: Vec::new() }
+        let (content, texts) = Default::default();
+        Edition { routes: Arc::default(), domains: Arc::default(), content, fed: Vec::new(), texts }
     }
 
     #[test]

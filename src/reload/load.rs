@@ -1,6 +1,8 @@
 //! Reads all live documents and compiles them; knows from their content whether they say anything new.
 
 mod kept;
+mod shape;
+mod texts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -30,6 +32,8 @@ use crate::route::{self, Compiled, Inputs, RouteMap};
 use crate::source::file;
 
 pub(super) use kept::{Kept, load_kept, visit};
+pub use shape::{check_shape, read_documents};
+pub(super) use texts::Texts;
 
 /// Where the live documents are, and what they may refer to.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +113,8 @@ pub struct Loaded {
     pub content: Content,
     /// The domains that databases feed, with the rows that they had.
     pub(super) fed: Vec<Fed>,
+    /// The texts that it was made of, as far as they are kept.
+    pub(super) texts: Texts,
     /// The copy that it was made of, where the files could not be used.
     pub stale: Option<Written>,
 }
@@ -119,12 +125,6 @@ pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let _large = LargePages::begin();
     let fetched = fetch(files, report);
     compile(files, fetched, Seen::default(), report).0
-}
-
-/// Reads all documents for their faults of shape only, where not all of them can be read.
-pub fn check_shape(files: &PolicyFiles, report: &mut Report) {
-    let fetched = fetch(files, report);
-    decode(files, fetched, report).with_people(report);
 }
 
 /// As [`load`], for those who want the policy only.
@@ -147,14 +147,6 @@ pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Polic
     }
     certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
-}
-
-/// Reads all documents as they are written, with the principals of the files that they name. What cannot be read is
-/// reported and left out.
-pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDocument>, Vec<GrantsDocument>) {
-    let fetched = fetch(files, report);
-    let (decoded, _named) = decode(files, fetched, report).with_people(report);
-    (decoded.routes, decoded.grants)
 }
 
 /// Why files are rejected.
@@ -385,7 +377,9 @@ fn compile(files: &PolicyFiles, fetched: Fetched, mut seen: Seen, report: &mut R
         None => Vec::new(),
     };
     let compiled = compiled.filter(|_| !report.has_errors());
-    (Loaded { compiled, content: Content { documents, named: named.digests() }, fed, stale: None }, (routes, grants))
+    let texts = Texts::of(&documents, &named, &grants, report);
+    let content = Content { documents, named: named.digests() };
+    (Loaded { compiled, content, fed, texts, stale: None }, (routes, grants))
 }
 
 /// Computes a SHA-256.

@@ -6,6 +6,7 @@
 //! glance, and whoever holds the same before and the same after shares the work ([`weigh`]). What routes ask comes from
 //! whoever knows routes, as lists of rules that are new or gone ([`passes`]).
 
+mod differing;
 mod frames;
 mod holdings;
 mod passes;
@@ -23,6 +24,7 @@ use frames::Frames;
 use holdings::Holdings;
 use weigh::Scales;
 
+pub use differing::Differing;
 pub use frames::changed_objects;
 pub use passes::Pass;
 
