@@ -7,6 +7,7 @@ pub mod ask;
 pub mod behind;
 pub mod candidate;
 mod certificates;
+pub mod dry;
 pub mod feed;
 mod gate;
 mod ground;
@@ -30,11 +31,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use crate::review::impact;
-use crate::snapshot::Live;
+use crate::snapshot::{Live, Snapshot};
 use crate::source::file::watch::Watcher;
 use crate::telemetry::Telemetry;
 
 use behind::give_way_for;
+use dry::Tried;
 use handle::{Command, Told, lock};
 use history::{Edition, History};
 
@@ -42,6 +44,7 @@ pub use gate::{Gate, Share, Weighed};
 pub use handle::Handle;
 pub use history::{Changes, DomainChanges, Entry, Nowhere, Origin};
 pub use last_good::{LastGood, Written, load as load_last_good};
+use load::Texts;
 pub use load::{
     Content, Loaded, PolicyFiles, Why, check_shape, load, load_for_review, load_policy, read_documents, sha256,
 };
@@ -102,8 +105,10 @@ enum Found {
     None,
     Passed,
     Good {
-        /// What is to be published; nothing where it is held, or only tried.
+        /// What is to be published; nothing where it is held.
         publish: Option<Edition>,
+        /// What was only tried.
+        tried: Option<Edition>,
         weighed: Box<Weighed>,
         report: String,
     },
@@ -134,6 +139,10 @@ pub struct Reloader {
     commands: mpsc::Receiver<Command>,
     told: Arc<Mutex<Told>>,
     shelf: Arc<ask::Shelf>,
+    /// Those that what is live was made of, as far as they are kept.
+    texts: Texts,
+    /// What the last dry run found, until whoever asked for it has it.
+    tried: Option<Box<Tried>>,
 }
 
 impl Reloader {
@@ -166,9 +175,10 @@ impl Reloader {
             changes: None,
         };
         let (routes, domains) = (Arc::clone(&snapshot.routes), Arc::clone(&snapshot.domains));
-        let Loaded { compiled: _, content, fed, stale, ground } = loaded;
-        let ground = Arc::new(ground);
-        let history = History::new(terms.history, entry, Edition { routes, domains, content, fed, ground });
+        let Loaded { compiled: _, content, fed, stale, texts, ground } = loaded;
+        let (kept, ground) = (Texts::default(), Arc::new(ground));
+        let history =
+            History::new(terms.history, entry, Edition { routes, domains, content, fed, texts: kept, ground });
         *lock(&told) = Told {
             history: history.entries(),
             stale,
@@ -176,22 +186,22 @@ impl Reloader {
             ..Told::default()
         };
         telemetry.policy_stale(stale.is_some());
-        let (fallen, passed, copy) = (Vec::new(), None, None);
-        let unwritten = stale.is_none();
         let new = Self {
             files,
             terms,
             history,
-            fallen,
-            passed,
-            unwritten,
-            copy,
+            fallen: Vec::new(),
+            passed: None,
+            unwritten: stale.is_none(),
+            copy: None,
             live,
             telemetry,
             watcher,
             commands,
             told,
             shelf,
+            texts,
+            tried: None,
         };
         (new, handle)
     }
@@ -205,7 +215,8 @@ impl Reloader {
             match command {
                 Command::Reload(order, since, answer) => {
                     let outcome = self.reload(&order, since).await;
-                    let _gone = answer.map(|answer| answer.send(outcome));
+                    let tried = self.tried.take();
+                    let _gone = answer.map(|answer| answer.send((outcome, tried)));
                 }
                 Command::RollBack(back, answer) => {
                     let outcome = self.roll_back(&back).await;
@@ -226,6 +237,7 @@ impl Reloader {
         let passed = self.passed.clone().filter(|_| order.trigger != Trigger::Request);
         // What is live may change meanwhile by what is no policy of the files, and that is not held against them.
         let (live, gate, mode) = (self.live.load(), self.terms.gate, order.mode.clone());
+        let judged = Arc::clone(&live);
         let work =
             behind::behind(move || match load::load_if_changed(&files, (&known, &ground), passed.as_ref(), trusting) {
                 load::Change::Good { mut loaded, routes, domains, report } => {
@@ -236,11 +248,14 @@ impl Reloader {
                         Mode::Forced(_) => true,
                         Mode::Dry => false,
                     };
-                    let Loaded { compiled: _, content, fed, stale: _, ground } = *loaded;
-                    let ground = Arc::new(ground);
-                    // What is not to be published is freed here, which takes a while.
-                    let publish = publish.then_some(Edition { routes, domains, content, fed, ground });
-                    Found::Good { publish, weighed, report }
+                    let Loaded { compiled: _, content, fed, texts, stale: _, ground } = *loaded;
+                    // What is held is freed here, which takes a while.
+                    let edition = Edition { routes, domains, content, fed, texts, ground: Arc::new(ground) };
+                    let (publish, tried) = match mode {
+                        Mode::Dry => (None, Some(edition)),
+                        Mode::Usual | Mode::Forced(_) => (publish.then_some(edition), None),
+                    };
+                    Found::Good { publish, tried, weighed, report }
                 }
                 load::Change::None => Found::None,
                 load::Change::Passed => Found::Passed,
@@ -256,12 +271,15 @@ impl Reloader {
                 ReloadOutcome::Unchanged { serial }
             }
             Some(Found::Passed) => ReloadOutcome::Kept { serial },
-            Some(Found::Good { publish: Some(edition), weighed, report }) => {
+            Some(Found::Good { publish: Some(edition), weighed, report, .. }) => {
                 let (serial, counts) = self.publish((order, since), edition, &weighed).await;
                 ReloadOutcome::Published { serial, counts, weighed, report }
             }
-            Some(Found::Good { publish: None, weighed, report }) => match order.mode {
-                Mode::Dry => ReloadOutcome::Tried { serial, weighed, report },
+            Some(Found::Good { publish: None, tried, weighed, report }) => match order.mode {
+                Mode::Dry => {
+                    self.tried = tried.map(|edition| Box::new(self.to_compare(judged, edition)));
+                    ReloadOutcome::Tried { serial, weighed, report }
+                }
                 Mode::Usual | Mode::Forced(_) => ReloadOutcome::Held { serial, weighed, report },
             },
             Some(Found::Faulty { why, errors, report }) => ReloadOutcome::Rejected { serial, why, errors, report },
@@ -315,13 +333,25 @@ impl Reloader {
     }
 
     /// Keeps what was published, and watches the files that it was made of.
-    fn take_in(&mut self, entry: Entry, edition: Edition) {
+    fn take_in(&mut self, entry: Entry, mut edition: Edition) {
+        self.texts = std::mem::take(&mut edition.texts).for_live(&edition.content, &self.texts);
         self.fallen.extend(self.history.publish(entry, edition));
         let entries = self.history.entries();
         self.told().history = entries;
         let live = self.history.live();
         self.shelf.put(&live.content, &live.fed, &self.live.load());
         self.watch_dependencies();
+    }
+
+    /// What is live, and what would follow it.
+    fn to_compare(&self, live: Arc<Snapshot>, edition: Edition) -> Tried {
+        Tried {
+            files: Arc::clone(&self.files),
+            copy: self.terms.last_good.clone(),
+            live,
+            texts: self.texts.clone(),
+            both: Some([self.history.live().clone(), edition]),
+        }
     }
 
     /// Frees what is kept no longer: a thread of its own does, for it takes a while.

@@ -23,6 +23,7 @@
 
 pub mod answer;
 mod calls;
+mod dry;
 mod explain;
 mod openapi;
 mod pages;

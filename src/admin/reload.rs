@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::calls::caller;
 use super::query::Query;
-use super::{Admin, Answer, answer, json, problem, saying, with};
+use super::{Admin, Answer, answer, dry, json, problem, saying, with};
 use crate::reload::{Mode, Order, Trigger};
 
 /// The longest reason, in bytes.
@@ -14,13 +14,26 @@ const LONGEST_REASON: usize = 500;
 
 impl Admin {
     pub(super) async fn reload(&self, head: &Parts) -> Answer {
-        let mode = match mode(head.uri.query().unwrap_or_default()) {
-            Ok(mode) => mode,
+        let (mode, all) = match mode(head.uri.query().unwrap_or_default()) {
+            Ok(asked) => asked,
             Err(message) => return problem(StatusCode::BAD_REQUEST, "bad_query", &message),
         };
-        let order = Order { trigger: Trigger::Request, by: by(head), mode };
-        match self.reload.reload(order).await {
-            Some(outcome) => saying(outcome.word(), json(answer::reload_status(&outcome), &answer::reload(&outcome))),
+        let found = match mode {
+            Mode::Dry => {
+                let told = self.reload.dry_run(by(head), move |compared| dry::told(compared, all)).await;
+                told.map(|(outcome, difference)| {
+                    let mut body = answer::reload(&outcome);
+                    difference.into_iter().for_each(|difference| dry::add(&mut body, difference));
+                    (outcome, body)
+                })
+            }
+            mode => {
+                let outcome = self.reload.reload(Order { trigger: Trigger::Request, by: by(head), mode }).await;
+                outcome.map(|outcome| (outcome.clone(), answer::reload(&outcome)))
+            }
+        };
+        match found {
+            Some((outcome, body)) => saying(outcome.word(), json(answer::reload_status(&outcome), &body)),
             None => {
                 let text = "too many reloads are waiting already, or the process is ending";
                 with(problem(StatusCode::SERVICE_UNAVAILABLE, "busy", text), RETRY_AFTER, "1")
@@ -34,13 +47,15 @@ pub(super) fn by(head: &Parts) -> Option<String> {
     caller(head).map(ToString::to_string)
 }
 
-/// Reads `dry_run`, `force` and `reason`.
-fn mode(query: &str) -> Result<Mode, String> {
-    let query = Query::read(query, &["dry_run", "force", "reason"], &[])?;
+/// Reads `dry_run`, `force`, `reason` and `all`, which is whether nothing is left out of the text.
+fn mode(query: &str) -> Result<(Mode, bool), String> {
+    let query = Query::read(query, &["dry_run", "force", "reason", "all"], &[])?;
+    let all = truth(&query, "all")?;
     let fault = match (truth(&query, "dry_run")?, truth(&query, "force")?, query.value("reason")) {
-        (false, false, None) => return Ok(Mode::Usual),
-        (true, false, None) => return Ok(Mode::Dry),
-        (false, true, Some(reason)) => return Ok(Mode::Forced(reason_of(&reason)?)),
+        (true, false, None) => return Ok((Mode::Dry, all)),
+        (false, ..) if all => "`all` belongs to `dry_run=true`",
+        (false, false, None) => return Ok((Mode::Usual, false)),
+        (false, true, Some(reason)) => return Ok((Mode::Forced(reason_of(&reason)?), false)),
         (false, true, None) => "`force=true` needs a `reason`, which is logged",
         (true, true, _) => "`dry_run` and `force` exclude each other",
         (_, false, Some(_)) => "a `reason` belongs to `force=true`",
@@ -72,11 +87,12 @@ mod tests {
 
     #[test]
     fn a_query_says_how_far_a_reload_goes() {
-        let forced = |reason: &str| Ok(Mode::Forced(reason.to_owned()));
+        let forced = |reason: &str| Ok((Mode::Forced(reason.to_owned()), false));
         for (query, expected) in [
-            ("", Ok(Mode::Usual)),
-            ("dry_run=false&force=false", Ok(Mode::Usual)),
-            ("dry_run=true", Ok(Mode::Dry)),
+            ("", Ok((Mode::Usual, false))),
+            ("dry_run=false&force=false", Ok((Mode::Usual, false))),
+            ("dry_run=true", Ok((Mode::Dry, false))),
+            ("dry_run=true&all=true", Ok((Mode::Dry, true))),
             ("force=true&reason=move+of%20Caf%C3%A9", forced("move of Café")),
             ("reason=%20x%20&force=true", forced("x")),
         ] {
@@ -93,6 +109,9 @@ mod tests {
             "dry_run=true&reason=x",
             "force=1&reason=x",
             "dry_run",
+            "all=true",
+            "force=true&reason=x&all=true",
+            "dry_run=true&all=1",
             "forced=true",
             "dry_run=true&dry_run=true",
             &format!("force=true&reason={}", "x".repeat(501)),

@@ -1,15 +1,13 @@
 //! `portcullis diff`: what a change of the configuration changes for principals and routes.
 
-mod json;
-mod text;
-
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::policy::Loaded;
 use crate::cli::{Exit, Failure, Output, say};
-use crate::review::diff::{self, Side, SidedPlace};
+use crate::review::diff::{Places, diff, text};
+use crate::review::json;
 
 /// `diff`.
 #[derive(Debug, Args)]
@@ -41,22 +39,6 @@ enum FailOn {
     Gain,
 }
 
-/// Both configurations.
-struct Sides {
-    old: Loaded,
-    new: Loaded,
-}
-
-impl Sides {
-    /// `old FILE:LINE:COLUMN` of a place.
-    fn place(&self, (side, place): SidedPlace) -> String {
-        match side {
-            Side::Old => format!("old {}", self.old.place(place)),
-            Side::New => format!("new {}", self.new.place(place)),
-        }
-    }
-}
-
 /// Compares what two configurations decide.
 pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     // Reading is most of the work, and the two have nothing to do with each other.
@@ -66,17 +48,18 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         (old.join(), new)
     });
     let old = old.map_err(|_| Failure::new(Exit::Configuration, "the old configuration could not be read"))?;
-    let sides = match (old, new) {
-        (Ok(old), Ok(new)) => Sides { old, new },
+    let (old, new) = match (old, new) {
+        (Ok(old), Ok(new)) => (old, new),
         (Err(old), Err(new)) => {
             return Err(Failure::new(Exit::Configuration, format_args!("{}\n\n{}", old.message, new.message)));
         }
         (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => return Err(failure),
     };
-    let found = diff::diff(&sides.old.policy, &sides.new.policy);
+    let found = diff(&old.policy, &new.policy);
+    let places = Places { old: &old.report, new: &new.report };
     match options.output {
-        Output::Json => say(format_args!("{:#}", json::difference(&found, &sides))),
-        Output::Text => say(text::difference(&found, &sides, options.all).trim_end()),
+        Output::Json => say(format_args!("{:#}", json::difference(&found, &places))),
+        Output::Text => say(text::difference(&found, &places, options.all).trim_end()),
     }
     let bad = match options.fail_on {
         FailOn::Change => !found.is_empty(),

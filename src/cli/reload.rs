@@ -19,9 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(150);
 them, 2 usage, 3 the files have faults, 4 their tests fail, 5 no answer."
 )]
 pub(super) struct Options {
-    /// Publish nothing; say what would come of it, and what would change for how many.
+    /// Publish nothing; say what would come of it, what would change for how many, and, as `portcullis diff` does, for whom,
+    /// where and by what.
     #[arg(long, conflicts_with = "force")]
     dry_run: bool,
+    /// With --dry-run: list every principal, node and change, however many there are.
+    #[arg(long, requires = "dry_run")]
+    all: bool,
     /// Publish what the gate would hold. Faults and failing tests are against it all the same.
     #[arg(long, requires = "reason")]
     force: bool,
@@ -40,6 +44,7 @@ impl Options {
     fn target(&self) -> String {
         match &self.reason {
             Some(reason) => format!("/reload?force=true&reason={}", encoded(reason)),
+            None if self.all => "/reload?dry_run=true&all=true".to_owned(),
             None if self.dry_run => "/reload?dry_run=true".to_owned(),
             None => "/reload".to_owned(),
         }
@@ -73,7 +78,12 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         complain(text("report").trim_end());
     }
     if let (true, Some(changes)) = (options.dry_run, result.get("changes")) {
-        say(in_words(changes).trim_end());
+        say(format_args!("{}\n", in_words(changes).trim_end()));
+        if !text("diff_text").is_empty() {
+            say(format_args!("{}\n", text("diff_text").trim_end()));
+        } else if let Some(why) = result.pointer("/diff_left_out/message").and_then(Value::as_str) {
+            say(format_args!("who gains or loses what cannot be told: {why}\n"));
+        }
     }
     for held in result.get("held").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         complain(format_args!("held: {held}"));

@@ -45,7 +45,7 @@ pub use explain::{Explanation, ObjectSeen, ScopeSeen, TermSeen, explain};
 pub use facts::{Facts, HeaderValue};
 pub use footing::Footing;
 pub use held::held_scopes;
-pub use impact::{Asked as AskedByName, Impact, Pass, State, changed_objects};
+pub use impact::{Asked as AskedByName, Differing, Impact, Pass, State, changed_objects};
 pub use member::{Claimed, Member};
 pub use names::Map;
 pub use normal::{Normal, NormalTerm, Program, constant, object_in_words, requirement, scopes_in_words};

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Order;
 use super::ask::Shelf;
+use super::dry::Tried;
 use super::feed::{Feed, FeedState};
 use super::history::{Entry, Nowhere};
 use super::last_good::{LastGood, Written};
@@ -16,9 +17,12 @@ use super::rollback::{Back, Rollback, RolledBack};
 /// What is asked of the task.
 pub(super) enum Command {
     /// What, since when, and for whom.
-    Reload(Order, Instant, Option<oneshot::Sender<ReloadOutcome>>),
+    Reload(Order, Instant, Option<oneshot::Sender<Answer>>),
     RollBack(Back, oneshot::Sender<Result<Rollback, Nowhere>>),
 }
+
+/// What came of a reload; of a dry run that found something new, that, too.
+pub(super) type Answer = (ReloadOutcome, Option<Box<Tried>>);
 
 /// What operators are told.
 #[derive(Debug, Default)]
@@ -45,16 +49,18 @@ pub struct Handle {
     told: Arc<Mutex<Told>>,
     feeds: Arc<[Arc<Feed>]>,
     pub(super) shelf: Arc<Shelf>,
+    /// Whose dry run is compared.
+    pub(super) turn: Arc<Semaphore>,
 }
 
 impl Handle {
-    pub(super) const fn new(
+    pub(super) fn new(
         commands: mpsc::Sender<Command>,
         told: Arc<Mutex<Told>>,
         feeds: Arc<[Arc<Feed>]>,
         shelf: Arc<Shelf>,
     ) -> Self {
-        Self { commands, told, feeds, shelf }
+        Self { commands, told, feeds, shelf, turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// How the databases are that feed domains.
@@ -69,8 +75,12 @@ impl Handle {
 
     /// Asks for a reload and waits for what comes of it; `None` when too many wait already or the process is ending.
     pub async fn reload(&self, order: impl Into<Order>) -> Option<ReloadOutcome> {
+        self.order(order.into()).await.map(|(outcome, _tried)| outcome)
+    }
+
+    pub(super) async fn order(&self, order: Order) -> Option<Answer> {
         let (answer, outcome) = oneshot::channel();
-        self.commands.try_send(Command::Reload(order.into(), Instant::now(), Some(answer))).ok()?;
+        self.commands.try_send(Command::Reload(order, Instant::now(), Some(answer))).ok()?;
         outcome.await.ok()
     }
 

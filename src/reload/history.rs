@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::feed::Fed;
 use super::gate::Weighed;
 use super::ground::Ground;
-use super::load::Content;
+use super::load::{Content, Texts};
 use super::outcome::{Counts, Trigger};
 use crate::policy::Domains;
 use crate::route::RouteMap;
@@ -112,6 +112,8 @@ pub(super) struct Edition {
     pub(super) fed: Vec<Fed>,
     /// What the next one can go on from.
     pub(super) ground: Arc<Ground>,
+    /// The texts that it was made of, until it is published.
+    pub(super) texts: Texts,
 }
 
 /// Why nothing can be gone back to.
@@ -187,8 +189,9 @@ mod tests {
     }
 
     fn edition() -> Edition {
+        let (content, texts) = Default::default();
         let (routes, domains, ground) = Default::default();
-        Edition { routes, domains, content: Content::default(), fed: Vec::new(), ground }
+        Edition { routes, domains, content, fed: Vec::new(), texts, ground }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod keep;
 mod read;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -171,6 +172,13 @@ pub fn load(directory: &Path, files: &PolicyFiles, report: &mut Report) -> Optio
     }
     loaded.stale = Some(manifest.written);
     (loaded.compiled.is_some() && !report.has_errors()).then_some(loaded)
+}
+
+/// The files of the copy in a directory, by the paths where they were; none if it is not as it was written.
+pub(super) fn read_copy(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let Ok((_, kept)) = read::read(directory) else { return BTreeMap::new() };
+    let documents = kept.routes.into_iter().chain(kept.grants);
+    documents.chain(kept.named).chain(kept.people).collect()
 }
 
 /// Whether a copy was made of what gateway.yaml names: each of its paths, and nothing else.

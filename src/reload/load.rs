@@ -2,6 +2,8 @@
 
 mod compile;
 mod kept;
+mod shape;
+mod texts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -32,6 +34,8 @@ use crate::source::file;
 
 pub(super) use compile::{Before, Documents, Paths};
 pub(super) use kept::{Kept, load_kept, visit};
+pub use shape::{check_shape, read_documents};
+pub(super) use texts::Texts;
 
 use compile::{compile, tried};
 
@@ -128,6 +132,8 @@ pub struct Loaded {
     pub content: Content,
     /// The domains that databases feed, with the rows that they had.
     pub(super) fed: Vec<Fed>,
+    /// The texts that it was made of, as far as they are kept.
+    pub(super) texts: Texts,
     /// The copy that it was made of, where the files could not be used.
     pub stale: Option<Written>,
     /// What the next one can go on from.
@@ -140,12 +146,6 @@ pub fn load(files: &PolicyFiles, report: &mut Report) -> Loaded {
     let _large = LargePages::begin();
     let fetched = fetch(files, report);
     compile(files, fetched, Seen::default(), None, report).0
-}
-
-/// Reads all documents for their faults of shape only, where not all of them can be read.
-pub fn check_shape(files: &PolicyFiles, report: &mut Report) {
-    let fetched = fetch(files, report);
-    decode(files, fetched, report).with_people(report);
 }
 
 /// As [`load`], for those who want the policy only.
@@ -168,14 +168,6 @@ pub fn load_for_review(files: &PolicyFiles, report: &mut Report) -> Option<Polic
     }
     certificates::check(&routes, &named, report);
     Policy::compile(routes, grants, files.tenants.clone(), &|name| named.read(name), sha256, report)
-}
-
-/// Reads all documents as they are written, with the principals of the files that they name. What cannot be read is
-/// reported and left out.
-pub fn read_documents(files: &PolicyFiles, report: &mut Report) -> (Vec<RoutesDocument>, Vec<GrantsDocument>) {
-    let fetched = fetch(files, report);
-    let (decoded, _named) = decode(files, fetched, report).with_people(report);
-    (decoded.routes, decoded.grants)
 }
 
 /// Why files are rejected.

@@ -53,6 +53,12 @@ impl Digests {
         self.people.get(path).copied()
     }
 
+    /// The same, each with its digest.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Kind, &PathBuf, Digest)> {
+        let small = self.small.iter().map(|(path, digest)| (Kind::Named, path, *digest));
+        small.chain(self.people.iter().map(|(path, digest)| (Kind::People, path, *digest)))
+    }
+
     /// Whether a file of this kind had this content.
     pub(super) fn holds(&self, kind: Kind, path: &Path, bytes: &[u8]) -> bool {
         match kind {
@@ -329,6 +335,21 @@ impl Named {
     /// Whether a file of this kind may be read.
     fn check(&self, kind: Kind, path: &Path) -> Result<(), String> {
         self.within.as_ref().map_or(Ok(()), |within| within.check(kind, path))
+    }
+
+    /// The documents that name them.
+    pub(super) fn documents(&self) -> impl Iterator<Item = SourceId> {
+        self.directories.keys().copied()
+    }
+
+    /// Files of principals, each with its digest.
+    pub(super) fn people(&self) -> impl Iterator<Item = (&PathBuf, Digest)> {
+        self.people.iter().map(|(path, digest)| (path, *digest))
+    }
+
+    /// What was read of all other files.
+    pub(super) fn small(&self) -> Vec<Vec<u8>> {
+        self.read.borrow().values().cloned().collect()
     }
 
     /// What was read.

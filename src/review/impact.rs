@@ -256,7 +256,7 @@ impl<'p> Passes<'p> {
 }
 
 /// Notes what the routes of one side ask by name.
-fn note_asked<'t>((map, domains): Tables<'t>, asked: &mut AskedByName<'t>) {
+pub(super) fn note_asked<'t>((map, domains): Tables<'t>, asked: &mut AskedByName<'t>) {
     for application in map.applications() {
         let Some(domain) = domains.get(application.domain) else { continue };
         for route in application.routes() {

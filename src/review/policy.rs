@@ -2,6 +2,7 @@
 //! grant and term of the tables was written.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::diag::Report;
 use crate::document::grants::GrantsDocument;
@@ -28,6 +29,31 @@ pub struct Policy {
     pub origins: Vec<Origins>,
     /// What digests of reserved roles are made with.
     sha256: Sha256,
+    everybody: Option<Everybody>,
+}
+
+/// The tables of all principals, for a policy whose documents have some of them only.
+#[derive(Debug)]
+pub struct Everybody {
+    pub(super) routes: Arc<RouteMap>,
+    pub(super) domains: Arc<Domains>,
+    left: AtomicUsize,
+}
+
+impl Everybody {
+    /// How many principals are looked at in all: to count those that may use a route takes half a second for a million.
+    const LOOKS: usize = 40_000_000;
+
+    /// These tables.
+    pub const fn new(routes: Arc<RouteMap>, domains: Arc<Domains>) -> Self {
+        Self { routes, domains, left: AtomicUsize::new(Self::LOOKS) }
+    }
+
+    /// Whether so many principals may be looked at now.
+    pub(super) fn may_look_at(&self, principals: usize) -> bool {
+        let take = |left: usize| left.checked_sub(principals);
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
 }
 
 /// One domain of a policy.
@@ -62,7 +88,8 @@ impl Policy {
             keys: Arc::new(KeyRing::empty(0)),
             revoked: Arc::default(),
         };
-        Some(Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: compiled.origins, sha256 })
+        let (snapshot, origins) = (Arc::new(snapshot), compiled.origins);
+        Some(Self { routes, grants, tenants, snapshot, origins, sha256, everybody: None })
     }
 
     /// What was compiled already, for requests to be tried on. The documents need no more principals than those who make
@@ -81,13 +108,24 @@ impl Policy {
             keys: Arc::new(KeyRing::empty(0)),
             revoked: Arc::default(),
         };
-        Self { routes, grants, tenants, snapshot: Arc::new(snapshot), origins: Vec::new(), sha256 }
+        let (snapshot, origins) = (Arc::new(snapshot), Vec::new());
+        Self { routes, grants, tenants, snapshot, origins, sha256, everybody: None }
     }
 
     /// The same documents with tables that were compiled elsewhere; what [`for_trials`](Self::for_trials) says of it
     /// holds.
     pub fn judged_by(self, tables: (Arc<RouteMap>, Arc<Domains>)) -> Self {
         Self::for_trials((self.routes, self.grants), self.tenants, tables, self.sha256)
+    }
+
+    /// The same policy, of which it is known who there is besides the principals of its documents: those who may use a route
+    /// are counted among all.
+    pub fn among(self, everybody: Everybody) -> Self {
+        Self { everybody: Some(everybody), ..self }
+    }
+
+    pub(super) const fn everybody(&self) -> Option<&Everybody> {
+        self.everybody.as_ref()
     }
 
     /// A copy with changed documents, compiled anew.

@@ -17,7 +17,7 @@ use crate::document::people::{Bounds, Line, PeopleFormat, Reader};
 use crate::model::PrincipalKey;
 use crate::policy::domain::{Domain, FlagId, Frame, RightId, ScopeId};
 use crate::policy::hierarchy::Interval;
-use crate::policy::people::{BundleId, Chunk, People, ProfileId, Tables};
+use crate::policy::people::{BundleId, Chunk, People, Principal, ProfileId, Tables};
 
 /// A domain with rows in it.
 #[derive(Debug)]
@@ -148,9 +148,14 @@ impl Domain {
         Applied { domain: self.around(tables, people), refused, torn }
     }
 
-    /// The ids of its principals, in no order.
+    /// Its principals, in no order.
+    pub fn everybody(&self) -> impl Iterator<Item = Principal<'_>> {
+        self.people.iter(&self.tables)
+    }
+
+    /// Their ids, in no order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.people.iter(&self.tables).map(|principal| principal.id())
+        self.everybody().map(|principal| principal.id())
     }
 
     /// The same domain, in which the principals with these ids are what the rows of a source say, and nobody else has

@@ -6,6 +6,7 @@
 //! glance, and whoever holds the same before and the same after shares the work ([`weigh`]). What routes ask comes from
 //! whoever knows routes, as lists of rules that are new or gone ([`passes`]).
 
+mod differing;
 mod frames;
 mod holdings;
 mod passes;
@@ -26,6 +27,7 @@ use passes::is_given;
 use unmoved::unmoved;
 use weigh::Scales;
 
+pub use differing::Differing;
 pub use frames::changed_objects;
 pub use passes::Pass;
 

@@ -257,6 +257,11 @@ impl Feed {
     }
 }
 
+/// Which rows each of these has; equal numbers, equal rows.
+pub(super) fn versions(feeds: &[Arc<Feed>]) -> Vec<Option<u64>> {
+    feeds.iter().map(|feed| feed.lock().store.as_ref().map(Store::version)).collect()
+}
+
 /// More changed principals than this are always put in together with all others.
 const FEW: usize = 2_000;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Change, Content, Decoded, Digest, Fetched, Loaded, PolicyFiles, Why, decode, sha256};
+use super::{Change, Content, Decoded, Digest, Fetched, Loaded, PolicyFiles, Texts, Why, decode, sha256};
 use crate::diag::{Report, SourceId};
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::RoutesDocument;
@@ -69,8 +69,9 @@ pub(super) fn compile(
         None => Vec::new(),
     };
     let compiled = compiled.filter(|_| !report.has_errors());
+    let texts = Texts::of(&documents, &named, &grants, report);
     let content = Content { documents, named: named.digests() };
-    let loaded = Loaded { compiled, content, fed, stale: None, ground: ground.unwrap_or_default() };
+    let loaded = Loaded { compiled, content, fed, texts, stale: None, ground: ground.unwrap_or_default() };
     (loaded, Documents { routes, grants, spared })
 }
 

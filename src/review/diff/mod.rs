@@ -10,7 +10,9 @@ mod access;
 mod backend;
 mod grouping;
 mod people;
+mod places;
 mod routes;
+pub mod text;
 mod union;
 mod view;
 mod world;
@@ -23,6 +25,7 @@ use crate::model::Level;
 
 pub use grouping::{AccessChange, Spot, Through, Via};
 pub use people::{FlagChange, People};
+pub use places::Places;
 pub use routes::{ApplicationChange, Aspect, RouteChange, RouteChangeKind, TestChange};
 pub use world::WorldChange;
 
@@ -74,6 +77,19 @@ pub struct Difference {
     pub routes: Vec<RouteChange>,
     /// Tests that come with the route maps.
     pub tests: Vec<TestChange>,
+    /// Principals that were not compared, though they differ, or may; of domains with very many.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Principals of a domain that nothing else is said of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The domain.
+    pub domain: Arc<str>,
+    /// How many.
+    pub principals: usize,
+    /// Whether any of them gains something, or may.
+    pub may_gain: bool,
 }
 
 /// What changes in one domain.
@@ -111,7 +127,8 @@ pub fn diff(old: &Policy, new: &Policy) -> Difference {
         grouping::concern(&mut domain.access, &domain.name, old, new);
     }
     routes.tests.sort_by(|a, b| a.id.cmp(&b.id));
-    Difference { domains, applications: routes.applications, routes: routes.routes, tests: routes.tests }
+    let routes::Routes { applications, routes, tests } = routes;
+    Difference { domains, applications, routes, tests, left_out: Vec::new() }
 }
 
 fn domain(
@@ -163,7 +180,11 @@ impl DomainDifference {
 impl Difference {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.domains.is_empty() && self.applications.is_empty() && self.routes.is_empty() && self.tests.is_empty()
+        self.domains.is_empty()
+            && self.applications.is_empty()
+            && self.routes.is_empty()
+            && self.tests.is_empty()
+            && self.left_out.is_empty()
     }
 
     /// Whether somebody gains anything, or may.
@@ -177,5 +198,6 @@ impl Difference {
         self.domains.iter().any(of_domain)
             || self.applications.iter().any(|change| change.direction.may_gain())
             || self.routes.iter().any(|change| change.direction.may_gain())
+            || self.left_out.iter().any(|left| left.may_gain)
     }
 }

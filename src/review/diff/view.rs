@@ -6,12 +6,16 @@ use http::Method;
 
 use super::Direction;
 use super::routes::Aspect;
+use crate::courtesy::in_turns;
 use crate::document::routes::{ApplicationDocument, RouteDocument};
 use crate::model::{Level, Status};
-use crate::policy::{Domain, FlagId, Holding, Normal, Reach, Rules, Variable};
+use crate::policy::{BundleId, Domain, Normal, ProfileId, Reach, Rules, Variable};
 use crate::policy::{object_in_words, reach, requirement, scopes_in_words};
 use crate::review::Policy;
 use crate::route::{Access, Application, Mode, Readings, Route};
+
+/// Principals that are looked at in one turn of the thread.
+const A_TURN: u32 = 2_048;
 
 /// An application of one side, with all that belongs to it.
 pub(super) struct Served<'p> {
@@ -211,29 +215,19 @@ impl<'v> View<'v> {
         aspects
     }
 
-    /// How many principals may use it somewhere; `None` where no principal is asked for, and where tokens may bring any
-    /// principal further rights.
+    /// How many principals may use it somewhere; `None` where no principal is asked for, where tokens may bring any
+    /// principal further rights, and where it would take too long to say.
     pub(super) fn users(&self) -> Option<usize> {
-        let (domain, rules) = self.rules().filter(|(domain, _)| !domain.maps_tokens())?;
         let methods = self.document.methods.iter().filter_map(|method| method.value.parse::<Method>().ok());
         let levels: BTreeSet<Level> = methods.map(|method| self.compiled.level(&method)).collect();
-        let asked = rules.demands();
-        let flags: Vec<FlagId> = asked.flags.iter().chain(&asked.not_flags).copied().collect();
-        let mut known: HashMap<(Holding, Vec<bool>), bool> = HashMap::new();
-        let may = domain.principals().iter().enumerate().filter(|(number, principal)| {
-            let own = self.of.side_policy.world(self.of.compiled.domain);
-            let tenant = own.and_then(|own| Some(own.origins.principal(*number)?.key.tenant));
-            if principal.status() != Status::Active
-                || !tenant.is_some_and(|tenant| self.of.compiled.gate.tenants.contains(&tenant))
-            {
-                return false;
-            }
-            let bears = flags.iter().map(|flag| domain.bears(*principal, *flag)).collect();
-            let reaches =
-                || levels.iter().any(|level| !matches!(reach(domain, rules, *principal, *level), Reach::Never(_)));
-            *known.entry((domain.holding(*principal), bears)).or_insert_with(reaches)
-        });
-        Some(may.count())
+        let Some(everybody) = self.of.side_policy.everybody() else {
+            return users(self.of.compiled, self.compiled, self.of.domain?, &levels);
+        };
+        let mut all = everybody.routes.applications().iter();
+        let application = all.find(|application| application.name == self.of.compiled.name)?;
+        let route = application.routes().iter().find(|route| route.id == self.compiled.id)?;
+        let domain = everybody.domains.get(application.domain)?;
+        everybody.may_look_at(domain.counts().0).then(|| users(application, route, domain, &levels)).flatten()
     }
 
     /// The route of the other side that takes, or took, its requests.
@@ -242,4 +236,21 @@ impl<'v> View<'v> {
         let mut methods = self.document.methods.iter();
         methods.find_map(|method| other?.taker(path, &method.value)).map(|route| route.id.to_string())
     }
+}
+
+/// See [`View::users`]. Whoever shares a profile, and has the same grants of its own, shares the answer.
+fn users(application: &Application, route: &Route, domain: &Domain, levels: &BTreeSet<Level>) -> Option<usize> {
+    let rules = match &route.access {
+        Access::Rules(rules) if !domain.maps_tokens() => rules,
+        Access::Rules(_) | Access::Public | Access::GateOnly => return None,
+    };
+    let mut known: HashMap<(ProfileId, &[BundleId]), bool> = HashMap::new();
+    let may = in_turns(A_TURN, domain.everybody()).filter(|principal| {
+        let reaches =
+            || levels.iter().any(|level| !matches!(reach(domain, rules, *principal, *level), Reach::Never(_)));
+        principal.status() == Status::Active
+            && application.gate.tenants.contains(&principal.key().tenant)
+            && *known.entry((principal.profile(), principal.own())).or_insert_with(reaches)
+    });
+    Some(may.count())
 }

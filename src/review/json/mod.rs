@@ -1,8 +1,10 @@
 //! Answers for programs, the same wherever they are asked for.
 
+mod difference;
 mod explanation;
 mod report;
 
+pub use difference::difference;
 pub use explanation::explanation;
 pub use report::{Places, account, report};
 

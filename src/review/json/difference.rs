@@ -2,26 +2,33 @@
 
 use serde_json::{Value, json};
 
-use super::Sides;
 use crate::review::diff::{
-    AccessChange, ApplicationChange, Aspect, Difference, Direction, DomainDifference, RouteChange, RouteChangeKind,
-    Side, Spot, Standing, Via,
+    AccessChange, ApplicationChange, Aspect, Difference, Direction, DomainDifference, LeftOut, Places, RouteChange,
+    RouteChangeKind, Side, Spot, Standing, Via,
 };
 
-/// The whole difference.
-pub(super) fn difference(found: &Difference, sides: &Sides) -> Value {
+/// The whole difference. `left_out` is there only where somebody is.
+pub fn difference(found: &Difference, places: &Places<'_>) -> Value {
     let tests = found.tests.iter().map(|test| json!({"id": test.id, "from": test.from, "to": test.to}));
-    json!({
+    let mut all = json!({
         "changes": !found.is_empty(),
         "gains": found.gains(),
-        "domains": found.domains.iter().map(|found| domain(found, sides)).collect::<Vec<_>>(),
-        "applications": found.applications.iter().map(|found| application(found, sides)).collect::<Vec<_>>(),
-        "routes": found.routes.iter().map(|found| route(found, sides)).collect::<Vec<_>>(),
+        "domains": found.domains.iter().map(|found| domain(found, places)).collect::<Vec<_>>(),
+        "applications": found.applications.iter().map(|found| application(found, places)).collect::<Vec<_>>(),
+        "routes": found.routes.iter().map(|found| route(found, places)).collect::<Vec<_>>(),
         "tests": tests.collect::<Vec<_>>(),
-    })
+    });
+    if let (Value::Object(members), false) = (&mut all, found.left_out.is_empty()) {
+        members.insert("left_out".to_owned(), found.left_out.iter().map(left_out).collect());
+    }
+    all
 }
 
-fn domain(found: &DomainDifference, sides: &Sides) -> Value {
+fn left_out(left: &LeftOut) -> Value {
+    json!({ "domain": &*left.domain, "principals": left.principals, "may_gain": left.may_gain })
+}
+
+fn domain(found: &DomainDifference, places: &Places<'_>) -> Value {
     let people = &found.people;
     let renamed = people.renamed.iter().map(|(from, to)| json!({"from": &**from, "to": &**to}));
     let status = people
@@ -51,12 +58,12 @@ fn domain(found: &DomainDifference, sides: &Sides) -> Value {
             "status": status.collect::<Vec<_>>(),
         },
         "flags": flags.collect::<Vec<_>>(),
-        "access": found.access.iter().map(|change| access(change, sides)).collect::<Vec<_>>(),
+        "access": found.access.iter().map(|change| access(change, places)).collect::<Vec<_>>(),
         "world": world.collect::<Vec<_>>(),
     })
 }
 
-fn access(change: &AccessChange, sides: &Sides) -> Value {
+fn access(change: &AccessChange, places: &Places<'_>) -> Value {
     let at = change
         .at
         .iter()
@@ -69,24 +76,24 @@ fn access(change: &AccessChange, sides: &Sides) -> Value {
         "through": change.through.held.iter().map(via).collect::<Vec<_>>(),
         "denied_through": change.through.denied.iter().map(via).collect::<Vec<_>>(),
         "capped_by": change.through.cap.as_deref(),
-        "place": change.place.map(|place| sides.place(place)),
+        "place": change.place.map(|place| places.place(place)),
         "principals": change.principals,
         "at": at.collect::<Vec<_>>(),
         "routes": change.routes,
     })
 }
 
-fn application(change: &ApplicationChange, sides: &Sides) -> Value {
+fn application(change: &ApplicationChange, places: &Places<'_>) -> Value {
     json!({
         "application": change.name,
         "only": change.only.map(side),
         "direction": direction(change.direction),
-        "place": sides.place(change.place),
+        "place": places.place(change.place),
         "changes": change.aspects.iter().map(aspect).collect::<Vec<_>>(),
     })
 }
 
-fn route(change: &RouteChange, sides: &Sides) -> Value {
+fn route(change: &RouteChange, places: &Places<'_>) -> Value {
     let kind = match change.kind {
         RouteChangeKind::Opened => "opened",
         RouteChangeKind::Added => "added",
@@ -100,7 +107,7 @@ fn route(change: &RouteChange, sides: &Sides) -> Value {
         "route": change.route,
         "kind": kind,
         "direction": direction(change.direction),
-        "place": sides.place(change.place),
+        "place": places.place(change.place),
         "changes": change.aspects.iter().map(aspect).collect::<Vec<_>>(),
         "principals_before": change.before,
         "principals_now": change.now,

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
-use super::Sides;
-use crate::model::Status;
-use crate::review::diff::{
-    AccessChange, ApplicationChange, Aspect, Difference, Direction, DomainDifference, RouteChange, RouteChangeKind,
-    Side, Spot, Standing, Through, Via, WorldChange,
+use super::{
+    AccessChange, ApplicationChange, Aspect, Difference, Direction, DomainDifference, LeftOut, Places, RouteChange,
+    RouteChangeKind, Side, Spot, Standing, Through, Via, WorldChange,
 };
+use crate::model::Status;
 
 /// How many are listed of each without `--all`.
 /// The mark of what only requests would show.
@@ -18,12 +17,12 @@ const NAMES: usize = 5;
 const NODES: usize = 8;
 const CHANGES: usize = 100;
 
-/// The whole difference.
-pub(super) fn difference(found: &Difference, sides: &Sides, all: bool) -> String {
+/// The whole difference; all of it, or of long lists the beginning.
+pub fn difference(found: &Difference, places: &Places<'_>, all: bool) -> String {
     if found.is_empty() {
         return "nothing changes".to_owned();
     }
-    let mut page = Page { text: String::new(), sides, all };
+    let mut page = Page { text: String::new(), places, all };
     for domain in &found.domains {
         page.domain(domain);
     }
@@ -37,14 +36,16 @@ pub(super) fn difference(found: &Difference, sides: &Sides, all: bool) -> String
         };
         page.line(1, format_args!("{}: {what}", test.id));
     });
-    page.line(0, format_args!("in all: {}", summary(found)));
+    found.left_out.iter().for_each(|left| page.left_out(left));
+    let of = if found.left_out.is_empty() { "in all" } else { "of those compared" };
+    page.line(0, format_args!("{of}: {}", summary(found)));
     // Names come from files; none may move the cursor.
     page.text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 struct Page<'p> {
     text: String,
-    sides: &'p Sides,
+    places: &'p Places<'p>,
     all: bool,
 }
 
@@ -170,7 +171,7 @@ impl Page<'_> {
                 }
             }
         }
-        let place = change.place.map(|place| self.sides.place(place)).into_iter();
+        let place = change.place.map(|place| self.places.place(place)).into_iter();
         let routes = (!change.routes.is_empty()).then(|| format!("routes: {}", self.short(&change.routes)));
         let notes: Vec<String> = place.chain(routes).collect();
         if !notes.is_empty() {
@@ -198,7 +199,7 @@ impl Page<'_> {
             Some(Side::New) => "is new",
             Some(Side::Old) => "is gone",
         };
-        let place = self.sides.place(change.place);
+        let place = self.places.place(change.place);
         self.line(1, format_args!("{} {what}{} ({place})", change.name, sense(change.direction)));
         change.aspects.iter().for_each(|aspect| self.aspect(aspect));
     }
@@ -212,7 +213,7 @@ impl Page<'_> {
             RouteChangeKind::Closed => "is closed",
             RouteChangeKind::Removed => "is gone",
         };
-        let place = self.sides.place(change.place);
+        let place = self.places.place(change.place);
         let name = format!("{}/{}", change.application, change.route);
         self.line(1, format_args!("{name} {what}{} ({place})", sense(change.direction)));
         change.aspects.iter().for_each(|aspect| self.aspect(aspect));
@@ -231,6 +232,14 @@ impl Page<'_> {
             };
             self.line(2, line);
         }
+    }
+
+    fn left_out(&mut self, left: &LeftOut) {
+        let LeftOut { domain, principals: count, may_gain } = left;
+        let open = if *may_gain { MAY_OPEN } else { "" };
+        let line =
+            format!("{} more of domain {domain} change, or may, and are not compared here{open}", principals(*count));
+        self.line(0, line);
     }
 
     fn aspect(&mut self, aspect: &Aspect) {
