@@ -6,6 +6,9 @@ use super::explain::literal;
 use super::request::{BadRequest, Request, Said};
 use crate::document::Literal;
 
+/// Attributes by name.
+type Row = Vec<(Box<str>, Literal)>;
+
 impl Request {
     /// The same request, with this to be said of objects that are looked up. `KIND:KEY` alone is one of whose attributes none
     /// has a value. A value is `true`, `false`, a whole number, a list in brackets, or else text, which quotes keep from being
@@ -14,7 +17,7 @@ impl Request {
     /// # Errors
     /// When it says nothing of an object, or something twice.
     pub fn with_objects(self, said: &[String]) -> Result<Self, BadRequest> {
-        let mut objects: Vec<(String, Vec<(Box<str>, Literal)>)> = Vec::new();
+        let mut objects: Vec<(String, Row)> = Vec::new();
         for text in said {
             let bad = |message: String| {
                 BadRequest::new(message, "write `KIND:KEY NAME=VALUE`, once for each attribute".to_owned())
@@ -85,7 +88,7 @@ mod tests {
             ("id", text("7")),
             ("on", Literal::Bool(true)),
         ];
-        let officer: Vec<(Box<str>, Literal)> = officer.map(|(name, value)| (name.into(), value)).into();
+        let officer: Row = officer.map(|(name, value)| (name.into(), value)).into();
         let expected = [("officer:a b", officer), ("ship:7", Vec::new())];
         assert_eq!(objects.len(), expected.len());
         for ((name, said), (expected, attributes)) in objects.iter().zip(expected) {

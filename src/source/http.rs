@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -260,9 +260,9 @@ impl Client {
     async fn exchange(&self, url: &Url) -> Result<Answer, FetchFault> {
         let stream = connect(url).await?;
         if !url.tls {
-            return request(url, stream).await;
+            return get(url, stream).await;
         }
-        request(url, self.secure(url, stream).await?).await
+        get(url, self.secure(url, stream).await?).await
     }
 
     async fn secure(&self, url: &Url, stream: TcpStream) -> Result<TlsStream<TcpStream>, FetchFault> {
@@ -287,9 +287,15 @@ async fn connect(url: &Url) -> Result<TcpStream, FetchFault> {
     Err(FetchFault { stage: Stage::Connection, cause })
 }
 
-async fn request<S>(url: &Url, stream: S) -> Result<Answer, FetchFault>
+/// Has one request answered on a connection of its own.
+async fn talk<S, B, T>(
+    stream: S,
+    request: Request<B>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, FetchFault>,
+) -> Result<T, FetchFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + 'static,
 {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
@@ -297,8 +303,23 @@ where
         .await
         .map_err(at(Stage::Answer, ""))?;
     let exchange = async {
-        let head = head(url, "GET", Empty::<Bytes>::new()).map_err(at(Stage::Answer, ""))?;
-        let response = sender.send_request(head).await.map_err(at(Stage::Answer, "no answer: "))?;
+        let response = sender.send_request(request).await.map_err(at(Stage::Answer, "no answer: "))?;
+        read(response).await
+    };
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        result = &mut exchange => result,
+        // The connection may end first, when the server closes it after the last byte.
+        _ = &mut connection => exchange.await,
+    }
+}
+
+async fn get<S>(url: &Url, stream: S) -> Result<Answer, FetchFault>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = head(url, "GET", Empty::<Bytes>::new()).map_err(at(Stage::Answer, ""))?;
+    talk(stream, request, async |response| {
         match (response.status(), location(&response)) {
             (StatusCode::OK, _) => {}
             (status, Some(location)) if REDIRECTING.contains(&status) => return Ok(Answer::Redirect(location)),
@@ -314,38 +335,22 @@ where
             FetchFault { stage: Stage::Answer, cause }
         })?;
         Ok(Answer::Document(Fetched { body: body.to_bytes().to_vec(), date }))
-    };
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        result = &mut exchange => result,
-        // The connection may end first, when the server closes it after the last byte.
-        _ = &mut connection => exchange.await,
-    }
+    })
+    .await
 }
 
 async fn post<S>(request: Request<Full<Bytes>>, stream: S) -> Result<Posted, FetchFault>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(at(Stage::Answer, ""))?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(at(Stage::Answer, "no answer: "))?;
+    talk(stream, request, async |response| {
         let (head, body) = response.into_parts();
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
         let body = Limited::new(body, HEAD_BYTES).collect().await;
         let body = body.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
         Ok(Posted { status: head.status, retry_after, body })
-    };
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        result = &mut exchange => result,
-        // As with a fetch.
-        _ = &mut connection => exchange.await,
-    }
+    })
+    .await
 }
 
 /// Statuses that send a GET elsewhere (RFC 9110 section 15.4).
