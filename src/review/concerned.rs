@@ -20,6 +20,11 @@ impl Concerned {
     /// Picks principals: domains that have at most so many together are compared whole, the smallest first; of the others, at
     /// most as many once more are picked.
     pub fn of(old: Tables<'_>, new: Tables<'_>, most: usize) -> Self {
+        Self::within(old, new, (most, most))
+    }
+
+    /// The same, with room for so many in domains that are compared whole, and for so many that are picked.
+    fn within(old: Tables<'_>, new: Tables<'_>, (mut room, mut left): (usize, usize)) -> Self {
         let mut asked = AskedByName::default();
         note_asked(old, &mut asked);
         note_asked(new, &mut asked);
@@ -29,7 +34,6 @@ impl Concerned {
         let size = |sides: &[Option<&Domain>; 2]| sides.iter().flatten().map(|side| side.counts().0).max();
         let mut domains: Vec<_> = names.into_iter().map(|name| (name, sides(name))).collect();
         domains.sort_by_key(|(_, sides)| size(sides));
-        let (mut room, mut left) = (most, most);
         let mut concerned = Self::default();
         for (name, sides) in domains {
             if let Some(more) = room.checked_sub(size(&sides).unwrap_or_default()) {
@@ -75,5 +79,86 @@ impl Concerned {
     /// Who differs, or may, and was not picked.
     pub fn left_out(self) -> Vec<LeftOut> {
         self.left_out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::diag::Report;
+    use crate::model::{Guid, Tenant};
+    use crate::review::diff::{Difference, diff};
+    use crate::review::impact::tests::{compiled, world};
+    use crate::review::{Everybody, Policy};
+
+    fn tables(policy: &Policy) -> Tables<'_> {
+        (&policy.snapshot.routes, &policy.snapshot.domains)
+    }
+
+    /// The same policy with those principals only that were picked.
+    fn reduced(policy: &Policy, side: Side, concerned: &Concerned) -> Policy {
+        let mut grants = policy.grants.clone();
+        for document in &mut grants {
+            let domain = document.domain.value.clone();
+            document.principals.retain(|known| concerned.has(side, &domain, &known.id.value));
+        }
+        let tenants = vec![Tenant::of_objects("t", Guid(1))];
+        let nothing = |_: &_| Err("no files".to_owned());
+        let mut report = Report::new();
+        let reduced = Policy::compile(policy.routes.clone(), grants, tenants, &nothing, |_| [0; 32], &mut report);
+        let (routes, domains) = (Arc::clone(&policy.snapshot.routes), Arc::clone(&policy.snapshot.domains));
+        reduced.unwrap_or_else(|| panic!("{report:?}")).among(Everybody::new(routes, domains))
+    }
+
+    fn compared((old, new): (&Policy, &Policy), concerned: Concerned) -> Difference {
+        let mut found = diff(&reduced(old, Side::Old, &concerned), &reduced(new, Side::New, &concerned));
+        found.left_out = concerned.left_out();
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn those_who_are_picked_make_the_whole_difference_and_those_who_are_left_out_are_never_forgotten(
+            choices in prop::collection::vec(any::<u8>(), 90),
+            edits in prop::collection::vec((0_usize..90, any::<u8>()), 0..5),
+        ) {
+            let mut edited = choices.clone();
+            for (at, choice) in edits {
+                edited[at] = choice;
+            }
+            let (Some(old), Some(new)) = (compiled(&world(&choices)), compiled(&world(&edited))) else { return Ok(()) };
+            let whole = diff(&old, &new);
+            let picked = Concerned::within(tables(&old), tables(&new), (0, 100));
+            prop_assert!(picked.left_out.is_empty());
+            let found = compared((&old, &new), picked);
+            prop_assert_eq!(format!("{found:#?}"), format!("{whole:#?}"));
+
+            for most in [0, 1] {
+                let few = Concerned::within(tables(&old), tables(&new), (0, most));
+                prop_assert!(few.picked.values().all(|[old, new]| old.len() <= most && new.len() <= most));
+                let found = compared((&old, &new), few);
+                prop_assert!(!found.is_empty() || whole.is_empty(), "{whole:#?}");
+                prop_assert!(found.gains() || !whole.gains(), "{whole:#?}\n{found:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn domains_are_compared_whole_as_long_as_there_is_room_the_smallest_first() {
+        let (routes, grants) = world(&[0; 90]);
+        let more = |text: &str| text.replace("id: p7", "id: p8").replace("000000007", "000000008");
+        let (old, new) =
+            (compiled(&(routes.clone(), grants.clone())).unwrap(), compiled(&(routes, more(&grants))).unwrap());
+        let principals = old.snapshot.domains.counts().1;
+        for (room, everybody) in [(principals, true), (principals - 1, false)] {
+            let concerned = Concerned::of(tables(&old), tables(&new), room);
+            assert_eq!(concerned.is_everybody(), everybody);
+            let has = |side, id: &str| concerned.has(side, "d", id);
+            assert_eq!((has(Side::Old, "p1"), has(Side::Old, "p7"), has(Side::New, "p8")), (everybody, true, true));
+        }
     }
 }

@@ -271,7 +271,7 @@ pub(super) fn note_asked<'t>((map, domains): Tables<'t>, asked: &mut AskedByName
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -288,7 +288,7 @@ mod tests {
     const PEOPLE: usize = 7;
 
     /// A small world: every byte chooses something.
-    fn world(choices: &[u8]) -> (String, String) {
+    pub(in crate::review) fn world(choices: &[u8]) -> (String, String) {
         let mut next = choices.iter().copied().cycle();
         let mut pick = |list: &[&str]| {
             let choice = usize::from(next.next().unwrap());
@@ -364,7 +364,7 @@ mod tests {
     }
 
     /// The policy of these texts; nothing if they do not compile.
-    fn compiled((routes, grants): &(String, String)) -> Option<Policy> {
+    pub(in crate::review) fn compiled((routes, grants): &(String, String)) -> Option<Policy> {
         let mut report = Report::new();
         let routes = report.add_source("routes.yaml", routes.as_str());
         let grants = report.add_source("grants.yaml", grants.as_str());

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Sends `METHOD PATH`; status and body.
 pub fn ask(admin: SocketAddr, token: &str, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(admin).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
