@@ -106,9 +106,9 @@ enum Found {
     Passed,
     Good {
         /// What is to be published; nothing where it is held.
-        publish: Option<Edition>,
+        publish: Option<Box<Edition>>,
         /// What was only tried.
-        tried: Option<Edition>,
+        tried: Option<Box<Edition>>,
         weighed: Box<Weighed>,
         report: String,
     },
@@ -250,7 +250,7 @@ impl Reloader {
                     };
                     let Loaded { compiled: _, content, fed, texts, stale: _, ground } = *loaded;
                     // What is held is freed here, which takes a while.
-                    let edition = Edition { routes, domains, content, fed, texts, ground: Arc::new(ground) };
+                    let edition = Box::new(Edition { routes, domains, content, fed, texts, ground: Arc::new(ground) });
                     let (publish, tried) = match mode {
                         Mode::Dry => (None, Some(edition)),
                         Mode::Usual | Mode::Forced(_) => (publish.then_some(edition), None),
@@ -272,12 +272,12 @@ impl Reloader {
             }
             Some(Found::Passed) => ReloadOutcome::Kept { serial },
             Some(Found::Good { publish: Some(edition), weighed, report, .. }) => {
-                let (serial, counts) = self.publish((order, since), edition, &weighed).await;
+                let (serial, counts) = self.publish((order, since), *edition, &weighed).await;
                 ReloadOutcome::Published { serial, counts, weighed, report }
             }
             Some(Found::Good { publish: None, tried, weighed, report }) => match order.mode {
                 Mode::Dry => {
-                    self.tried = tried.map(|edition| Box::new(self.to_compare(judged, edition)));
+                    self.tried = tried.map(|edition| Box::new(self.to_compare(judged, *edition)));
                     ReloadOutcome::Tried { serial, weighed, report }
                 }
                 Mode::Usual | Mode::Forced(_) => ReloadOutcome::Held { serial, weighed, report },
