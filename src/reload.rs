@@ -107,7 +107,7 @@ enum Found {
         /// What is to be published; nothing where it is held.
         publish: Option<Edition>,
         /// What was only tried.
-        tried: Option<Edition>,
+        tried: Option<Box<Edition>>,
         weighed: Box<Weighed>,
         report: String,
     },
@@ -244,7 +244,7 @@ impl Reloader {
                 // What is held is freed here, which takes a while.
                 let edition = Edition { routes, domains, content, fed, texts };
                 let (publish, tried) = match mode {
-                    Mode::Dry => (None, Some(edition)),
+                    Mode::Dry => (None, Some(Box::new(edition))),
                     Mode::Usual | Mode::Forced(_) => (publish.then_some(edition), None),
                 };
                 Found::Good { publish, tried, weighed, report }
@@ -269,7 +269,7 @@ impl Reloader {
             }
             Some(Found::Good { publish: None, tried, weighed, report }) => match order.mode {
                 Mode::Dry => {
-                    self.tried = tried.map(|edition| Box::new(self.to_compare(judged, edition)));
+                    self.tried = tried.map(|edition| Box::new(self.to_compare(judged, *edition)));
                     ReloadOutcome::Tried { serial, weighed, report }
                 }
                 Mode::Usual | Mode::Forced(_) => ReloadOutcome::Held { serial, weighed, report },
