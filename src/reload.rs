@@ -334,7 +334,9 @@ impl Reloader {
 
     /// Keeps what was published, and watches the files that it was made of.
     fn take_in(&mut self, entry: Entry, mut edition: Edition) {
-        self.texts = std::mem::take(&mut edition.texts).for_live(&edition.content, &self.texts);
+        // Older ones are for those who go back.
+        let older = if self.terms.history > 0 { std::mem::take(&mut self.texts) } else { Texts::default() };
+        self.texts = std::mem::take(&mut edition.texts).for_live(&edition.content, &older);
         self.fallen.extend(self.history.publish(entry, edition));
         let entries = self.history.entries();
         self.told().history = entries;

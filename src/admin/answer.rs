@@ -210,7 +210,7 @@ pub fn reload_status(outcome: &ReloadOutcome) -> StatusCode {
 /// "faults", "errors": 2, "report": "error[...]..."}` where `report` holds every fault as text, or with `why` `tests`
 /// every test that fails; or `{"outcome": "broken", "serial": 3,
 /// "errors": 1}`. `published`, `held` (over the gate) and `tried` (`dry_run`) have `held` and `changes` beside; the last two a
-/// `"verdict"`, `publish` or `hold`, too. `serial` is what is live afterwards.
+/// `"verdict"`, `publish` or `hold`, too. What a dry run adds is in `dry`. `serial` is what is live afterwards.
 pub fn reload(outcome: &ReloadOutcome) -> Value {
     let mut body = json!({ "outcome": outcome.word(), "serial": outcome.serial() });
     match outcome {

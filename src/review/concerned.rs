@@ -90,7 +90,7 @@ mod tests {
     use crate::diag::Report;
     use crate::model::{Guid, Tenant};
     use crate::review::diff::{Difference, diff};
-    use crate::review::impact::tests::{compiled, world};
+    use crate::review::small::{compiled, world};
     use crate::review::{Everybody, Policy};
 
     fn tables(policy: &Policy) -> Tables<'_> {

@@ -19,6 +19,8 @@ pub mod replay;
 pub mod report;
 mod request;
 mod settings;
+#[cfg(test)]
+mod small;
 mod substitute;
 
 pub use admission::Admission;

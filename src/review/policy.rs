@@ -41,7 +41,7 @@ pub struct Everybody {
 }
 
 impl Everybody {
-    /// How many principals are looked at in all: to count those that may use a route takes half a second for a million.
+    /// How many looks at principals are taken in all: for a million of them, some seconds.
     const LOOKS: usize = 40_000_000;
 
     /// These tables.
@@ -49,10 +49,16 @@ impl Everybody {
         Self { routes, domains, left: AtomicUsize::new(Self::LOOKS) }
     }
 
-    /// Whether so many principals may be looked at now.
-    pub(super) fn may_look_at(&self, principals: usize) -> bool {
-        let take = |left: usize| left.checked_sub(principals);
+    /// Takes so many looks, if they are left.
+    pub(super) fn may_take(&self, looks: usize) -> bool {
+        let take = |left: usize| left.checked_sub(looks);
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Takes so many looks that were taken already.
+    pub(super) fn took(&self, looks: usize) {
+        let take = |left: usize| Some(left.saturating_sub(looks));
+        let _always = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 }
 

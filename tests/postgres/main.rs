@@ -16,6 +16,7 @@ mod wire;
 
 mod candidate;
 mod changes;
+mod dry_run;
 mod examples;
 mod first;
 mod loss;

@@ -16,6 +16,8 @@ use crate::route::{Access, Application, Mode, Readings, Route};
 
 /// Principals that are looked at in one turn of the thread.
 const A_TURN: u32 = 2_048;
+/// To see what comes of what somebody holds takes as long as so many looks at principals.
+const A_HOLDING: usize = 20;
 
 /// An application of one side, with all that belongs to it.
 pub(super) struct Served<'p> {
@@ -221,13 +223,18 @@ impl<'v> View<'v> {
         let methods = self.document.methods.iter().filter_map(|method| method.value.parse::<Method>().ok());
         let levels: BTreeSet<Level> = methods.map(|method| self.compiled.level(&method)).collect();
         let Some(everybody) = self.of.side_policy.everybody() else {
-            return users(self.of.compiled, self.compiled, self.of.domain?, &levels);
+            return users(self.of.compiled, self.compiled, self.of.domain?, &levels).map(|(users, _)| users);
         };
         let mut all = everybody.routes.applications().iter();
         let application = all.find(|application| application.name == self.of.compiled.name)?;
         let route = application.routes().iter().find(|route| route.id == self.compiled.id)?;
         let domain = everybody.domains.get(application.domain)?;
-        everybody.may_look_at(domain.counts().0).then(|| users(application, route, domain, &levels)).flatten()
+        if !everybody.may_take(domain.counts().0) {
+            return None;
+        }
+        let (users, holdings) = users(application, route, domain, &levels)?;
+        everybody.took(holdings.saturating_mul(A_HOLDING));
+        Some(users)
     }
 
     /// The route of the other side that takes, or took, its requests.
@@ -238,8 +245,14 @@ impl<'v> View<'v> {
     }
 }
 
-/// See [`View::users`]. Whoever shares a profile, and has the same grants of its own, shares the answer.
-fn users(application: &Application, route: &Route, domain: &Domain, levels: &BTreeSet<Level>) -> Option<usize> {
+/// See [`View::users`]; and how many holdings there are. Whoever shares a profile, and has the same grants of its own,
+/// shares the answer.
+fn users(
+    application: &Application,
+    route: &Route,
+    domain: &Domain,
+    levels: &BTreeSet<Level>,
+) -> Option<(usize, usize)> {
     let rules = match &route.access {
         Access::Rules(rules) if !domain.maps_tokens() => rules,
         Access::Rules(_) | Access::Public | Access::GateOnly => return None,
@@ -252,5 +265,6 @@ fn users(application: &Application, route: &Route, domain: &Domain, levels: &BTr
             && application.gate.tenants.contains(&principal.key().tenant)
             && *known.entry((principal.profile(), principal.own())).or_insert_with(reaches)
     });
-    Some(may.count())
+    let users = may.count();
+    Some((users, known.len()))
 }
