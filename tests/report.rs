@@ -344,7 +344,8 @@ fn reach_of(policy: &Policy, domain: &str, principal: &str, application: &str, r
     let mut found = None;
     let routes = report.tables.iter().find(|table| table.key == "routes").unwrap();
     let done: Result<(), Infallible> = routes.each(&mut |row| {
-        if let [Value::Text(app), Value::Text(id), Value::List(methods), Value::Reach(reach), _] = row.values.as_slice()
+        if let [Value::Text(app), Value::Text(id), Value::List(methods), _, Value::Reach(reach), _] =
+            row.values.as_slice()
             && (app.as_str(), id.as_str()) == (application, route)
             && methods.iter().any(|known| known == method)
         {
@@ -630,10 +631,10 @@ fn a_principal_has_its_account_its_rights_and_its_routes() {
         "  staff  Staff",
         "  orders  town:N   write (North, role Clerk)  grants.yaml:9:38",
         "  orders  shop:S1  delete (own)               grants.yaml:13:95",
-        "  shop         home        GET      anywhere                                          routes.yaml:10:14",
-        "  shop         order       GET      anywhere                                          routes.yaml:11:13",
-        "  shop         order       DELETE   never: orders.list:by_method (routes.yaml:15:19)  routes.yaml:11:13",
-        "  shop         order.edit  PUT      town = town:N                                     routes.yaml:16:13",
+        "  shop         home        GET      enforce  anywhere                                          routes.yaml:10:14",
+        "  shop         order       GET      enforce  anywhere                                          routes.yaml:11:13",
+        "  shop         order       DELETE   enforce  never: orders.list:by_method (routes.yaml:15:19)  routes.yaml:11:13",
+        "  shop         order.edit  PUT      enforce  town = town:N                                     routes.yaml:16:13",
     ] {
         assert!(ann.lines().any(|found| found == line), "{line}\n{ann}");
     }
