@@ -227,6 +227,30 @@ fn a_dry_run_says_what_diff_says_of_the_files_before_and_after_and_publishes_not
 }
 
 #[test]
+fn files_that_are_gone_since_are_compared_with_and_what_is_secret_in_them_is_not_told() {
+    let more = "version: 1\ndomain: more\nprincipals_from: [../people.tsv]\n";
+    let secrets = "version: 1\nupstreams: {u: {servers: [\"http://127.0.0.1:9\"], credentials: {basic: me, from_file: word.txt}}}\n";
+    let routes = ROUTES.split_once("applications:").unwrap().1;
+    let routes = format!("{secrets}applications:{routes}");
+    let files = [
+        ("grants/more.yaml", more),
+        ("people.tsv", &people(3, &[], 0)),
+        ("word.txt", "the-old-word"),
+        ("routes.yaml", &format!("{routes}{GONE}")),
+    ];
+    let gateway = Gateway::start("", &files);
+    gateway.replace("routes.yaml", &routes);
+    fs::remove_file(gateway.at("grants/more.yaml")).unwrap();
+    fs::remove_file(gateway.at("people.tsv")).unwrap();
+    gateway.replace("word.txt", "the-new-word");
+    gateway.tells_all("files are gone");
+    let answer = gateway.dry("");
+    let text = answer["diff_text"].as_str().unwrap();
+    assert!(text.contains("domain more, which is gone") && text.contains("(other content)"), "{text}");
+    assert!(!answer.to_string().contains("-word"), "{answer}");
+}
+
+#[test]
 fn the_command_prints_the_same_text_and_all_of_it_if_asked() {
     let gateway = Gateway::start(
         "",
