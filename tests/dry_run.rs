@@ -78,6 +78,17 @@ fn from_file() -> String {
     format!("{head}principals_from: [../people.tsv]\n")
 }
 
+/// Asks the operators' listener, again if there were too many calls.
+fn ask(admin: SocketAddr, request: &str) -> (u16, Value) {
+    loop {
+        let (status, body) = operator::ask(admin, TOKEN, request);
+        if status != 429 {
+            return (status, serde_json::from_str(&body).unwrap());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// A real process on files of its own, and a copy of these as they were at the start.
 struct Gateway {
     dir: tempfile::TempDir,
@@ -123,13 +134,7 @@ impl Gateway {
     }
 
     fn ask(&self, request: &str) -> (u16, Value) {
-        loop {
-            let (status, body) = operator::ask(self.admin, TOKEN, request);
-            if status != 429 {
-                return (status, serde_json::from_str(&body).unwrap());
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        ask(self.admin, request)
     }
 
     fn dry(&self, more: &str) -> Value {
@@ -248,6 +253,17 @@ fn files_that_are_gone_since_are_compared_with_and_what_is_secret_in_them_is_not
     let text = answer["diff_text"].as_str().unwrap();
     assert!(text.contains("domain more, which is gone") && text.contains("(other content)"), "{text}");
     assert!(!answer.to_string().contains("-word"), "{answer}");
+}
+
+#[test]
+fn those_who_ask_at_once_are_answered_one_after_the_other() {
+    let gateway = Gateway::start("", &[]);
+    gateway.replace("routes.yaml", ROUTES);
+    let expected = gateway.diff(&["--output", "json"]);
+    let admin = gateway.admin;
+    let asked: Vec<_> = (0..4).map(|_| thread::spawn(move || ask(admin, "POST /reload?dry_run=true").1)).collect();
+    let answers: Vec<Value> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
+    assert!(answers.iter().all(|answer| format!("{:#}\n", answer["diff"]) == expected), "{answers:#?}");
 }
 
 #[test]
