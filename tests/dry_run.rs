@@ -78,6 +78,17 @@ fn from_file() -> String {
     format!("{head}principals_from: [../people.tsv]\n")
 }
 
+/// Asks the operators' listener, again if there were too many calls.
+fn ask(admin: SocketAddr, request: &str) -> (u16, Value) {
+    loop {
+        let (status, body) = operator::ask(admin, TOKEN, request);
+        if status != 429 {
+            return (status, serde_json::from_str(&body).unwrap());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// A real process on files of its own, and a copy of these as they were at the start.
 struct Gateway {
     dir: tempfile::TempDir,
@@ -123,13 +134,7 @@ impl Gateway {
     }
 
     fn ask(&self, request: &str) -> (u16, Value) {
-        loop {
-            let (status, body) = operator::ask(self.admin, TOKEN, request);
-            if status != 429 {
-                return (status, serde_json::from_str(&body).unwrap());
-            }
-            thread::sleep(Duration::from_millis(200));
-        }
+        ask(self.admin, request)
     }
 
     fn dry(&self, more: &str) -> Value {
@@ -224,6 +229,41 @@ fn a_dry_run_says_what_diff_says_of_the_files_before_and_after_and_publishes_not
     }
     assert_eq!(gateway.ask("GET /status").1["serial"], 1);
     assert_eq!(gateway.ask("GET /history").1["history"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn files_that_are_gone_since_are_compared_with_and_what_is_secret_in_them_is_not_told() {
+    let more = "version: 1\ndomain: more\nprincipals_from: [../people.tsv]\n";
+    let secrets = "version: 1\nupstreams: {u: {servers: [\"http://127.0.0.1:9\"], credentials: {basic: me, from_file: word.txt}}}\n";
+    let routes = ROUTES.split_once("applications:").unwrap().1;
+    let routes = format!("{secrets}applications:{routes}");
+    let files = [
+        ("grants/more.yaml", more),
+        ("people.tsv", &people(3, &[], 0)),
+        ("word.txt", "the-old-word"),
+        ("routes.yaml", &format!("{routes}{GONE}")),
+    ];
+    let gateway = Gateway::start("", &files);
+    gateway.replace("routes.yaml", &routes);
+    fs::remove_file(gateway.at("grants/more.yaml")).unwrap();
+    fs::remove_file(gateway.at("people.tsv")).unwrap();
+    gateway.replace("word.txt", "the-new-word");
+    gateway.tells_all("files are gone");
+    let answer = gateway.dry("");
+    let text = answer["diff_text"].as_str().unwrap();
+    assert!(text.contains("domain more, which is gone") && text.contains("(other content)"), "{text}");
+    assert!(!answer.to_string().contains("-word"), "{answer}");
+}
+
+#[test]
+fn those_who_ask_at_once_are_answered_one_after_the_other() {
+    let gateway = Gateway::start("", &[]);
+    gateway.replace("routes.yaml", ROUTES);
+    let expected = gateway.diff(&["--output", "json"]);
+    let admin = gateway.admin;
+    let asked: Vec<_> = (0..4).map(|_| thread::spawn(move || ask(admin, "POST /reload?dry_run=true").1)).collect();
+    let answers: Vec<Value> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
+    assert!(answers.iter().all(|answer| format!("{:#}\n", answer["diff"]) == expected), "{answers:#?}");
 }
 
 #[test]
