@@ -334,9 +334,12 @@ impl Reloader {
 
     /// Keeps what was published, and watches the files that it was made of.
     fn take_in(&mut self, entry: Entry, mut edition: Edition) {
+        let mut before = std::mem::take(&mut self.texts);
         // Older ones are for those who go back.
-        let older = if self.terms.history > 0 { std::mem::take(&mut self.texts) } else { Texts::default() };
-        self.texts = std::mem::take(&mut edition.texts).for_live(&edition.content, &older);
+        if self.terms.history == 0 {
+            before.retain(&edition.content);
+        }
+        self.texts = std::mem::take(&mut edition.texts).for_live(&edition.content, &before);
         self.fallen.extend(self.history.publish(entry, edition));
         let entries = self.history.entries();
         self.told().history = entries;

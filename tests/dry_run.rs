@@ -256,6 +256,32 @@ fn files_that_are_gone_since_are_compared_with_and_what_is_secret_in_them_is_not
 }
 
 #[test]
+fn principals_of_a_file_that_a_reload_did_not_read_again_are_compared_with() {
+    for more in ["", "reload: {history: 0}\n"] {
+        let files = [("grants/more.yaml", "version: 1\ndomain: more\nprincipals_from: [../people.tsv]\n")];
+        let gateway = Gateway::start(more, &[&files[..], &[("people.tsv", &people(9, &[], 0))]].concat());
+        // Only routes change, and are published.
+        gateway.replace("routes.yaml", &format!("{ROUTES}{GONE}# new\n"));
+        let published = || gateway.ask("GET /status").1["serial"] == 2;
+        (0..100)
+            .find(|_| {
+                published() || {
+                    thread::sleep(Duration::from_millis(50));
+                    false
+                }
+            })
+            .unwrap();
+        // Then they drop an application, which the gate holds, and somebody gains something.
+        gateway.replace("routes.yaml", ROUTES);
+        gateway.replace("people.tsv", &people(9, &[(7, "orders,bills")], 0));
+        let answer = gateway.dry("");
+        let text = answer["diff_text"].as_str().unwrap_or_else(|| panic!("{more}: {answer}"));
+        assert!(text.contains("1 principal gains bills:delete at root") && text.contains("(p7)"), "{text}");
+        assert!(!text.contains("p8"), "{text}");
+    }
+}
+
+#[test]
 fn those_who_ask_at_once_are_answered_one_after_the_other() {
     let gateway = Gateway::start("", &[]);
     gateway.replace("routes.yaml", ROUTES);

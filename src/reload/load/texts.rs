@@ -78,6 +78,12 @@ impl Texts {
         all
     }
 
+    /// Leaves those that `content` was made of: files that were not read again have no newer text.
+    pub(in crate::reload) fn retain(&mut self, content: &Content) {
+        let own: Vec<Digest> = content.all().map(|(_, _, digest)| digest).collect();
+        self.0.retain(|digest, _| own.contains(digest));
+    }
+
     /// Leaves what there is room for: first what is `wanted`, the smallest first.
     fn shorten(&mut self, wanted: impl Fn(&Digest) -> bool) {
         let mut order: Vec<(bool, usize, Digest)> =
