@@ -111,6 +111,7 @@ mod tests {
 
     use super::*;
     use crate::diag::Report;
+    use crate::document::read_grants;
     use crate::model::{Guid, Tenant};
     use crate::policy::{Domain, Domains};
     use crate::reload::load::{Change, PolicyFiles, load, load_if_changed};
@@ -247,6 +248,20 @@ mod tests {
         let mut changed = seen();
         assert!(!fixture.content.people_still_hold(&mut changed) && !changed.has_read_nothing());
         assert_eq!(fixture.reload(true), Ok([false, true]));
+    }
+
+    #[test]
+    fn a_file_that_changes_between_two_documents_that_name_it_is_a_fault() {
+        let fixture = Fixture::new();
+        let mut report = Report::new();
+        let source = report.add_source("c.yaml", "version: 1\ndomain: c\nprincipals_from: [people.tsv]\n");
+        let mut documents = [read_grants(source, &mut report).unwrap()];
+        let mut named = Named::new([(source, fixture.folder.path().to_owned())].into());
+        let file = &documents[0].principals_from[0];
+        assert!(named.still_says(file, &fixture.content, &mut Seen::default()).is_some());
+        fixture.put("people.tsv", &people("write"));
+        named.read_people(&mut documents, Seen::default(), &mut report);
+        assert!(report.render().contains("it changed while the policy was read"), "{}", report.render());
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl People {
 /// Reads a file of principals that must say what it said.
 pub(super) fn read_people(path: &Path, said: Digest) -> Result<Vec<u8>, String> {
     let People { bytes, digest, stamp: _ } = People::read(path)?;
-    if digest == said { Ok(bytes) } else { Err("it changed while the policy was read".to_owned()) }
+    if digest == said { Ok(bytes) } else { Err(CHANGED.to_owned()) }
 }
 
 /// Where files may lie: below a directory, or where these are, which were read for something else already.
@@ -195,6 +195,9 @@ impl Seen {
 
 /// Why a file is not read that the documents of a copy name.
 const NOT_KEPT: &str = "it is not among the files that were kept";
+
+/// Why a file is not read of which something else was used already.
+const CHANGED: &str = "it changed while the policy was read";
 
 const MOST_OF_PEOPLE: u64 = Bounds::FILE as u64;
 
@@ -291,7 +294,12 @@ impl Named {
             self.check(Kind::People, path)?;
             People::read(path)
         };
-        let People { bytes, digest, stamp } = match seen.map_or_else(read, Ok) {
+        // What another document was spared by is what this one must read.
+        let same = |read: People| match self.people.get(path) {
+            Some(known) if *known != read.digest => Err(CHANGED.to_owned()),
+            _ => Ok(read),
+        };
+        let People { bytes, digest, stamp } = match seen.map_or_else(read, Ok).and_then(same) {
             Ok(read) => read,
             Err(error) => {
                 let message = format!("cannot read `{}`: {error}", path.display());
