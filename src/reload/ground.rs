@@ -109,12 +109,15 @@ mod tests {
     use std::thread::sleep;
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::diag::Report;
     use crate::document::read_grants;
     use crate::model::{Guid, Tenant};
     use crate::policy::{Domain, Domains};
     use crate::reload::load::{Change, PolicyFiles, load, load_if_changed};
+    use crate::review::impact;
 
     /// A folder with two domains, `a` with principals in a file and `b` with its own, as it was loaded last.
     struct Fixture {
@@ -218,6 +221,51 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        /// Whatever was edited before, and whether or not that was taken.
+        #[test]
+        fn a_reload_publishes_what_a_start_would(
+            edits in prop::collection::vec((0_usize..5, 0_usize..6, any::<bool>()), 1..10),
+        ) {
+            let mut fixture = Fixture::new();
+            for (file, how, trusting) in edits {
+                let asked = ["", ", write", ", a.b", ", \"read:write\"", ", {flag: f}", ", nonsense:x"][how];
+                let held = ["read", "read,write", "a", "read:deny", "", "read\tx"][how];
+                match file {
+                    0 => fixture.put("routes.yaml", &routes(asked, "")),
+                    1 => fixture.put("routes.yaml", &routes(asked, &tests(&[("olga", "allow")]))),
+                    2 => fixture.put("people.tsv", &people(held)),
+                    3 => fixture.put("a.yaml", &format!("version: 1\ndomain: a\n{}principals_from: [people.tsv]\n", A[how])),
+                    _ => fixture.put("b.yaml", &OTHER.replace("[read]", &format!("[{held}]"))),
+                }
+                let taken = fixture.reload(trusting);
+                let mut report = Report::new();
+                let fresh = load(&fixture.files(), &mut report);
+                prop_assert!(taken.is_err() || !report.has_errors(), "{}", report.render());
+                let Some(fresh) = fresh.compiled.filter(|_| taken.is_ok()) else { continue };
+                let live = &*fixture.domains;
+                for sides in [(live, &fresh.domains), (&fresh.domains, live)] {
+                    let same = impact((&fresh.routes, sides.0), (&fresh.routes, sides.1));
+                    for (name, domain) in &same.domains {
+                        prop_assert_eq!((domain.gain, domain.lose), (0, 0), "{}: {:?}", name, domain);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a grants document may say beside its principals.
+    const A: [&str; 6] = [
+        "",
+        "strategy: {rights: tree}\n",
+        "implies: {write: [read]}\n",
+        "token_groups: {x: g}\ngroups: {g: {flags: [f]}}\n",
+        "rights: [read, write, a]\n",
+        "groups: {g: {grants: [\"read:deny\"]}}\n",
+    ];
 
     #[test]
     fn what_comes_of_it_has_the_digest_of_what_the_files_say() {
