@@ -127,7 +127,7 @@ impl Question {
             None if claims == Claims::default() => Asker::Nobody,
             None => return Err("what a token says needs a `principal` who has it".to_owned()),
         };
-        let headers = query.pairs("header", ':')?;
+        let headers = query.trimmed_pairs("header", ':')?;
         let request = Request::parse(&format!("{method} https://{host}{path}"), headers, asker);
         let request = request.map_err(|bad| bad.to_string())?.with_form(query.pairs("form", '=')?);
         let request = request.with_objects(&query.values("object")).map_err(|bad| bad.to_string())?;
@@ -136,7 +136,7 @@ impl Question {
             Some("text") => true,
             Some(_) => return Err("`format` is `json` or `text`".to_owned()),
         };
-        Ok(Self { request, settings: query.pairs("setting", '=')?, in_words })
+        Ok(Self { request, settings: query.trimmed_pairs("setting", '=')?, in_words })
     }
 
     fn explained(self, known: Known, look_up: &LookUp) -> Explained {
@@ -168,11 +168,11 @@ impl Question {
         } else {
             Explained::Said(Box::new(review::json::explanation(&texts, request, &explained)))
         };
-        let code = explained.tried.code().map(str::to_owned);
+        let judged = (explained.tried.code().map(str::to_owned), explained.tried.grounds.mode);
         if self.settings.is_empty() {
             // The tables that requests are judged by have the last word.
             let tried = request.try_on(&policy.judged_by(tables))?;
-            if tried.code() != code.as_deref() {
+            if (tried.code(), tried.grounds.mode) != (judged.0.as_deref(), judged.1) {
                 return Ok(Explained::Otherwise(tried.code().unwrap_or("allowed").to_owned()));
             }
         }

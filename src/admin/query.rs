@@ -53,16 +53,25 @@ impl Query {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
-    /// All values of a parameter, each a name and a value with a mark between.
+    /// All values of a parameter, each a name and a value with a mark between, as they are sent.
     ///
     /// # Errors
     /// One of them has no mark.
     pub(super) fn pairs(&self, name: &str, mark: char) -> Result<Vec<(String, String)>, String> {
         let pair = |value: String| match value.split_once(mark) {
-            Some((name, value)) => Ok((name.trim().to_owned(), value.trim().to_owned())),
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!("`{name}` is written `NAME{mark}VALUE`")),
         };
         self.values(name).into_iter().map(pair).collect()
+    }
+
+    /// The same without the blanks around each, which say nothing in headers and settings.
+    ///
+    /// # Errors
+    /// One of them has no mark.
+    pub(super) fn trimmed_pairs(&self, name: &str, mark: char) -> Result<Vec<(String, String)>, String> {
+        let trimmed = |(name, value): (String, String)| (name.trim().to_owned(), value.trim().to_owned());
+        Ok(self.pairs(name, mark)?.into_iter().map(trimmed).collect())
     }
 }
 
@@ -97,7 +106,8 @@ mod tests {
         assert_eq!(query.needed("a").unwrap(), "x y+z");
         assert_eq!((query.value("b"), query.value("c")), (Some(String::new()), None));
         let pairs = [("N", "v"), ("m", "w")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(query.pairs("often", ':').unwrap(), pairs);
+        assert_eq!(query.trimmed_pairs("often", ':').unwrap(), pairs);
+        assert_eq!(query.pairs("often", ':').unwrap()[0].1, " v", "a blank of a form's field is part of it");
         assert!(query.needed("c").is_err() && query.pairs("often", '=').is_err());
     }
 

@@ -32,13 +32,13 @@ pub(super) struct Where {
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
-    #[arg(long, value_name = "FILE", requires = "admin", global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
     /// A certificate to show an `https://` listener, PEM, in place of a token.
-    #[arg(long, value_name = "FILE", requires_all = ["admin", "key"], global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     certificate: Option<PathBuf>,
     /// The private key of that certificate, PEM.
-    #[arg(long, value_name = "FILE", requires = "certificate", global = true)]
+    #[arg(long, value_name = "FILE", global = true)]
     key: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFile,
@@ -80,6 +80,7 @@ impl Where {
     /// # Errors
     /// When a token is named for nobody (exit code 2).
     pub(super) fn is_asked(&self) -> Result<bool, Failure> {
+        self.check()?;
         if self.admin.is_none() && self.token_file.is_some() {
             let message = "`--token-file` is for `--admin URL`: without it no gateway is asked, the files are read";
             return Err(Failure::new(Exit::Usage, message));
@@ -92,11 +93,26 @@ impl Where {
         &self.config.path
     }
 
+    /// Options that need others, whichever side of a verb's word they stand on.
+    fn check(&self) -> Result<(), Failure> {
+        let alone = match (&self.admin, &self.ca, &self.certificate, &self.key) {
+            (None, Some(_), ..) => "`--ca` is for `--admin https://HOST:PORT`",
+            (None, _, Some(_), _) | (None, _, _, Some(_)) => {
+                "`--certificate` and `--key` are for `--admin https://HOST:PORT`"
+            }
+            (_, _, Some(_), None) => "`--certificate` needs its `--key`",
+            (_, _, None, Some(_)) => "`--key` needs its `--certificate`",
+            _ => return Ok(()),
+        };
+        Err(Failure::new(Exit::Usage, alone))
+    }
+
     /// Finds the gateway.
     ///
     /// # Errors
     /// When a file that says where it is cannot be used (exit code 3), or its name is unknown (exit code 5).
     pub(super) fn gateway(&self) -> Result<Gateway, Failure> {
+        self.check()?;
         let mut gateway = match &self.admin {
             Some(address) => {
                 let shown = self.certificate.as_deref().zip(self.key.as_deref());
@@ -278,16 +294,32 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 fn converse(mut stream: impl Read + Write, request: &str) -> io::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut bytes)?;
-    parse(&String::from_utf8_lossy(&bytes)).ok_or_else(|| io::Error::other("the answer is not HTTP"))
+    let read = stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > ANSWER_LIMIT {
+        return Err(io::Error::other(format!("the answer is longer than {} MiB", ANSWER_LIMIT >> 20)));
+    }
+    parse(&bytes)
 }
 
-fn parse(answer: &str) -> Option<Answer> {
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let mut words = head.split(' ');
-    words.next().filter(|version| version.starts_with("HTTP/1."))?;
-    let status = words.next()?.trim_end().get(..3)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+/// Half an answer must not pass for the whole: a list of who may do what would lack people.
+fn parse(answer: &[u8]) -> io::Result<Answer> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|end| end + 4);
+    let (head, body) = end.and_then(|end| answer.split_at_checked(end)).unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let status = || {
+        let mut words = head.split(' ');
+        words.next().filter(|version| version.starts_with("HTTP/1."))?;
+        words.next()?.trim_end().get(..3)?.parse().ok()
+    };
+    let status = status().ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
+    let named = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    };
+    if head.lines().find_map(named).is_some_and(|length| body.len() < length) {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off"));
+    }
+    Ok(Answer { status, body: String::from_utf8_lossy(body).into_owned() })
 }
 
 #[cfg(test)]
@@ -297,15 +329,22 @@ mod tests {
 
     #[test]
     fn reads_status_and_body() {
-        let answer = parse("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbody").unwrap();
+        let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbody").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (503, "body"));
     }
 
     #[test]
     fn refuses_what_is_not_http() {
         for text in ["", "SSH-2.0-x\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 200 OK\r\n"] {
-            assert!(parse(text).is_none(), "{text:?}");
+            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn refuses_an_answer_that_breaks_off() {
+        assert!(parse(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf of it").is_ok());
+        let fault = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\nhalf of it").unwrap_err();
+        assert_eq!(fault.to_string(), "the answer broke off");
     }
 
     #[test]

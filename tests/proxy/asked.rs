@@ -18,6 +18,9 @@ fn start(backend: &Backend) -> Process {
     let mut setup = Setup::before(backend);
     setup.routes = setup.routes.replace("{id: secret, match", "{id: secret, mode: shadow, match");
     assert!(setup.routes.contains("mode: shadow"));
+    setup.routes.push_str(
+        "      - {id: kinds, match: {methods: [POST], path: /kinds}, require: [things, {in: [form.kind, [a, b]], reason: wrong_kind}]}\n",
+    );
     setup.grants = setup.grants.replacen("principals:", "principals_from: [staff.tsv]\nprincipals:", 1);
     setup.files.push(("staff.tsv", STAFF.to_owned()));
     setup.spawn()
@@ -64,6 +67,8 @@ const EXPLAINED: &[&[&str]] = &[
     &["GET https://app.test/find?place=south", "--as", "una"],
     &["GET https://app.test/places/north", "--as", "olga", "-H", "X-Place: south"],
     &["POST https://app.test/things/1", "--as", "olga", "--form", "a=1&2", "--form", "b=x y"],
+    &["POST https://app.test/kinds", "--as", "olga", "--form", "kind=a"],
+    &["POST https://app.test/kinds", "--as", "olga", "--form", "kind= a"],
     &[THING, "--as", "olga", "--tenant", "away"],
     &[THING, "--as", "home/00000000-0000-0000-0000-000000000099", "--audience", "api://other", "--app-role", ""],
     &[THING, "--as", "olga", "--audience", "api://app", "--audience", "x", "--app-role", "Access", "--app-role", "B"],
@@ -182,6 +187,12 @@ fn whatever_keeps_a_question_from_being_answered_is_told_with_an_exit_code() {
             "`--token-file` is for `--admin URL`",
         ),
         (run(&gateway, &[&thing[..], &["--ca", "tls.crt"]].concat()), 2, "--admin"),
+        (
+            run(&gateway, &["report", "--admin", "https://127.0.0.1:9", "modules", "--key", "k"]),
+            2,
+            "needs its `--certificate`",
+        ),
+        (run(&gateway, &["report", "--admin", "https://127.0.0.1:9", "modules", "--ca", "none.pem"]), 3, "none.pem"),
         (run(&gateway, &[&thing[..], &["--admin", "http://127.0.0.1:9"]].concat()), 3, "no admin token is known"),
     ] {
         let (found, said) = failed(&output);
