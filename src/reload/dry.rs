@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::ask::MOST_PRINCIPALS;
 use super::behind::{apart, behind, give_way_for};
-use super::feed::{alike, versions};
+use super::feed::{versions, with_all_rows};
 use super::history::Edition;
 use super::load::{PolicyFiles, Texts};
 use super::{Handle, Mode, Order, ReloadOutcome, Trigger};
@@ -130,7 +130,10 @@ impl Tried {
 
     fn attempt(&self) -> Result<Compared, NotCompared> {
         let Some([last, next]) = &self.both else { return Err(NotCompared::Broken) };
-        let [before, after] = alike(&mut next.fed.clone(), [&self.live.domains, &next.domains]);
+        // Of both as they were when they were tried: something else may have been published since.
+        let rows = |edition: &Edition, domains: &Domains| with_all_rows(&mut edition.fed.clone(), domains);
+        let (before, after) = (rows(last, &self.live.domains), rows(next, &next.domains));
+        let (Some(before), Some(after)) = (before, after) else { return Err(NotCompared::Broken) };
         let concerned = Concerned::of((&self.live.routes, &before), (&next.routes, &after), MOST_PRINCIPALS);
         let among = |policy: Policy, routes: &Arc<RouteMap>, domains: Domains| {
             let everybody = || Everybody::new(Arc::clone(routes), Arc::new(domains));

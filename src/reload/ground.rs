@@ -113,11 +113,13 @@ mod tests {
 
     use super::*;
     use crate::diag::Report;
-    use crate::document::read_grants;
+    use crate::document::{read_grants, read_routes};
     use crate::model::{Guid, Tenant};
     use crate::policy::{Domain, Domains};
-    use crate::reload::load::{Change, PolicyFiles, load, load_if_changed};
+    use crate::reload::load::{Change, Documents, PolicyFiles, load, load_if_changed};
+    use crate::reload::trials;
     use crate::review::impact;
+    use crate::route::RouteMap;
 
     /// A folder with two domains, `a` with principals in a file and `b` with its own, as it was loaded last.
     struct Fixture {
@@ -309,6 +311,23 @@ mod tests {
         assert!(named.still_says(file, &fixture.content, &mut Seen::default()).is_some());
         fixture.put("people.tsv", &people("write"));
         named.read_people(&mut documents, Seen::default(), &mut report);
+        assert!(report.render().contains("it changed while the policy was read"), "{}", report.render());
+    }
+
+    #[test]
+    fn a_file_that_changes_before_tests_look_for_their_principals_rejects_the_candidate() {
+        let fixture = Fixture::new();
+        let mut report = Report::new();
+        let maps = report.add_source("routes.yaml", routes("", &tests(&[("olga", "allow")])));
+        let grants = report.add_source("a.yaml", "version: 1\ndomain: a\nprincipals_from: [people.tsv]\n");
+        let (maps, mut grants) = (read_routes(maps, &mut report).unwrap(), read_grants(grants, &mut report).unwrap());
+        let file = grants.principals_from.remove(0);
+        let unread = vec![(fixture.folder.path().join("people.tsv"), Digest::default(), file)];
+        let spared = Spared { taken: vec![None], people: vec![unread] };
+        let tables = (Arc::new(RouteMap::default()), Arc::clone(&fixture.domains));
+        let documents = Documents { routes: vec![maps], grants: vec![grants], spared };
+        let (errors, _) = trials::run(documents, None, (&fixture.files().tenants, &[]), tables, &mut report);
+        assert_eq!(errors, report.errors());
         assert!(report.render().contains("it changed while the policy was read"), "{}", report.render());
     }
 

@@ -19,7 +19,8 @@ use crate::review::{self, Policy};
 use crate::route::RouteMap;
 use crate::source::file;
 
-/// Runs all tests of the route maps. Those that fail are reported as errors; returns how many these are.
+/// Runs all tests of the route maps. Those that fail are reported as errors, as are files that cannot be read for them;
+/// returns how many these are.
 pub(super) fn run(
     Documents { routes, mut grants, spared }: Documents,
     before: Option<&Ground>,
@@ -33,13 +34,16 @@ pub(super) fn run(
     }
     let names: HashSet<String> =
         tests.iter().filter_map(|test| test.principal.as_ref()).map(|id| spelled(&id.value)).collect();
+    let known = report.errors();
     let found = of_files(&mut grants, spared, (&names, before), report);
+    // Of a file that cannot be read nobody was found, and whoever comes next would go by that.
+    let unread = report.errors().saturating_sub(known);
     keep(&mut grants, fed, |_, id, tenant, known_by| is_named(&names, id, tenant, known_by), report);
     for document in &mut grants {
         document.principals.extend(found.get(&document.domain.value).into_iter().flatten().cloned());
     }
     let policy = Policy::for_trials((routes, grants), tenants.to_vec(), tables, sha256);
-    let mut failed = 0;
+    let mut failed = unread;
     review::run(&policy, &tests, |outcome, _| {
         if !outcome.passed {
             failed += 1;

@@ -25,7 +25,7 @@ use crate::source::postgres::{self, Database, Fault, Kind, OnStale};
 
 pub use keep::keep;
 pub use publish::Fed;
-pub(super) use publish::{alike, begin, fill, publish, with_rows};
+pub(super) use publish::{alike, begin, fill, publish, with_all_rows, with_rows};
 
 use store::{Few, Rows, Store};
 

@@ -176,6 +176,15 @@ pub(in crate::reload) fn alike(fed: &mut [Fed], [live, next]: [&Domains; 2]) -> 
 /// Compiled documents with the rows of now, as these are shown: none where they are too old. `None` if the rows are not to be
 /// had.
 pub(in crate::reload) fn with_rows(fed: &mut [Fed], domains: &Domains) -> Option<Domains> {
+    put_in(fed, domains, |state, whole| if state.withheld { whole.withhold() } else { whole.clone() })
+}
+
+/// The same however rows are shown, and whatever is live: for comparisons beside reloads.
+pub(in crate::reload) fn with_all_rows(fed: &mut [Fed], domains: &Domains) -> Option<Domains> {
+    put_in(fed, domains, |_, whole| whole.clone())
+}
+
+fn put_in(fed: &mut [Fed], domains: &Domains, shown: impl Fn(&State, &Domain) -> Domain) -> Option<Domains> {
     let mut domains = domains.clone();
     for one in fed {
         loop {
@@ -183,9 +192,8 @@ pub(in crate::reload) fn with_rows(fed: &mut [Fed], domains: &Domains) -> Option
             let state = feed.lock();
             // What was left out because of other rows is known only by putting all of them in.
             if one.catch_up(&state) && !one.mend {
-                let shown = if state.withheld { one.whole.withhold() } else { one.whole.clone() };
                 let (id, _) = domains.find(feed.domain())?;
-                domains = domains.with(id, shown);
+                domains = domains.with(id, shown(&state, &one.whole));
                 break;
             }
             drop(state);
