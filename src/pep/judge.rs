@@ -7,6 +7,7 @@ use http::request::Parts;
 use super::facts::{Body, RequestFacts};
 use super::objects::{self, Given, Ready, Wanted};
 use super::permit::Grounds;
+use super::sought::Seen;
 use super::{Answer, Carrier, Environment, FORWARDED_METHODS, Refusal, origin, own, target, websocket};
 use crate::model::Reason;
 use crate::policy::{Claimed, Domain, Member, Principal, decide, held_scopes};
@@ -57,12 +58,14 @@ pub(super) fn judge(
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
     let host = target::host(head)?;
     grounds.settled = target::is_settled(head, &host);
-    target::check_framing(head)?;
+    let seen = Seen::of(&head.headers);
+    target::check_framing(head, seen)?;
     target::check_blanks(head)?;
-    target::check_expectation(head)?;
-    target::check_loop(&head.headers)?;
+    target::check_expectation(head, seen)?;
+    target::check_loop(seen)?;
     target::forwards_left(head)?;
-    let handshake = websocket::handshake(head)?;
+    grounds.asks_for_websocket = websocket::asks(head, seen);
+    let handshake = websocket::handshake(head, grounds.asks_for_websocket)?;
 
     // 2. application and route, and what the gateway answers itself
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;

@@ -72,6 +72,8 @@ pub struct Grounds {
     pub(super) target: Option<Uri>,
     /// Whether the head came with the `Host` that was judged in its canonical form.
     pub(super) settled: bool,
+    /// Whether it asks for a WebSocket, in whatever form. Of a permitted request.
+    pub asks_for_websocket: bool,
     /// Whether it is the handshake of a WebSocket that the route lets pass.
     pub websocket: bool,
     /// What the token says, once verified.
@@ -103,6 +105,7 @@ impl Grounds {
             watched: None,
             trailers: Trailers::default(),
             settled: false,
+            asks_for_websocket: false,
             websocket: false,
             target: None,
             token: None,

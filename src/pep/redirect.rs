@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::sought::Seen;
 use super::target;
 use super::{Answer, FORWARDED_METHODS, Grounds, Refusal, Verdict};
 use crate::model::Reason;
@@ -36,7 +37,7 @@ fn location(snapshot: &Snapshot, head: &Parts, port: u16, grounds: &mut Grounds)
     canonical::check_target(&head.uri).map_err(bad_target)?;
     CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
     let asked = target::host(head)?;
-    target::check_framing(head)?;
+    target::check_framing(head, Seen::of(&head.headers))?;
     // The application is the one that will be asked for there.
     let host = Host { port: Some(port), ..asked };
     let application = snapshot.routes.application(&host).ok_or_else(|| Refusal::of(Reason::NoApplication))?;

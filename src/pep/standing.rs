@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Request;
 use http::request::Parts;
 
 use super::facts::Body;
+use super::kept::Kept;
 use super::objects::{self, Given};
-use super::{Carrier, Environment, ExtendedConnect, Grounds, Permitted, Refusal};
-use super::{Outcome, judge, judge_again, origin, rewrite, shadow, websocket};
+use super::{Carrier, Environment, Grounds, Permitted, Refusal};
+use super::{Outcome, judge, judge_again, origin, rewrite, shadow};
 use crate::model::{ClientCertificate, Reason};
 use crate::route::host::Host;
 use crate::route::{Application, Mode};
@@ -22,7 +22,8 @@ use crate::token::{Verified, Verifier};
 /// What a permission rested on. It says whether that still holds. No other permission can be made of it: it lets
 /// through nothing but the same request once more, and that only judged again.
 pub struct Standing {
-    head: Parts,
+    /// The head as it was judged: every field of it, and the target before any prefix of the upstream's.
+    head: Kept,
     form: Option<Bytes>,
     objects: Vec<Given>,
     surroundings: Surroundings,
@@ -70,10 +71,12 @@ impl Surroundings {
     }
 }
 
-/// What is left of a permission once a [`Standing`] has what was judged: what it takes to write the request that goes on.
+/// What is left of a permission once a [`Standing`] has kept what was judged: what it takes to write the request that goes
+/// on.
 #[derive(Debug)]
 pub struct Onward {
-    /// Method, target as the upstream is to see it, version and extensions; its fields are still to be written.
+    /// The head that was judged, with the target as the upstream is to see it. Its fields are those of the client, of which
+    /// not all may go on.
     pub head: Parts,
     /// The form that was read to judge it: to be sent in place of the body.
     pub form: Option<Bytes>,
@@ -96,18 +99,10 @@ pub fn state_of(snapshot: &Snapshot) -> (u64, u64) {
 impl Standing {
     /// What this permission rests on, in the environment in which it was given, and what is left of it to go on.
     pub fn of(permitted: Permitted, environment: Environment<'_>) -> (Self, Onward) {
-        let (mut onward, form, mut grounds) = permitted.into_parts();
-        let mut head = Request::new(()).into_parts().0;
-        head.method.clone_from(&onward.method);
-        head.uri = grounds.target.take().unwrap_or_else(|| onward.uri.clone());
-        head.version = onward.version;
-        head.headers = std::mem::take(&mut onward.headers);
-        if websocket::is_extended_connect(&onward) {
-            head.extensions.insert(ExtendedConnect);
-        }
+        let (head, form, mut grounds) = permitted.into_parts();
         let token = grounds.token.clone().zip(grounds.carrier);
         let standing = Self {
-            head,
+            head: Kept::of(&head, grounds.target.take()),
             form: form.clone(),
             objects: std::mem::take(&mut grounds.objects),
             surroundings: Surroundings::of(environment),
@@ -117,12 +112,7 @@ impl Standing {
             judged: true,
             state: state_of(&grounds.snapshot),
         };
-        (standing, Onward { head: onward, form, grounds })
-    }
-
-    /// The head as it was judged: every field of it, and the target before any prefix of the upstream's.
-    pub const fn head(&self) -> &Parts {
-        &self.head
+        (standing, Onward { head, form, grounds })
     }
 
     /// What is known of a request that is not judged to its end: its token, and nothing else.
@@ -130,9 +120,8 @@ impl Standing {
         let surroundings =
             Surroundings { trusted_peer: false, secure: true, has_body: false, server_name: None, certificate: None };
         let token = Some((Arc::clone(token), Carrier::Authorization));
-        let head = Request::new(()).into_parts().0;
         Self {
-            head,
+            head: Kept::nothing(),
             form: None,
             objects: Vec::new(),
             surroundings,
@@ -188,7 +177,7 @@ impl Standing {
         (now, expiry): (u64, Expiry),
         given: &[Given],
     ) -> Result<(), Refusal> {
-        self.grounds(snapshot, verifier, (now, expiry), given).map(drop)
+        self.grounds(&self.head.restored(), (snapshot, verifier), (now, expiry), given).map(drop)
     }
 
     /// What was looked up to let it in.
@@ -206,11 +195,8 @@ impl Standing {
     /// # Errors
     /// Why it may not be sent by now.
     pub fn once_more(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Onward, Refusal> {
-        let mut grounds = self.grounds(snapshot, verifier, (now, Expiry::Counts), &self.objects)?;
-        let mut head = Request::new(()).into_parts().0;
-        head.method.clone_from(&self.head.method);
-        head.uri.clone_from(&self.head.uri);
-        head.version = self.head.version;
+        let mut head = self.head.restored();
+        let mut grounds = self.grounds(&head, (snapshot, verifier), (now, Expiry::Counts), &self.objects)?;
         let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
         grounds.target = rewrite::rewrite(&mut head, application)?;
         Ok(Onward { head, form: self.form.clone(), grounds })
@@ -218,8 +204,8 @@ impl Standing {
 
     fn grounds(
         &self,
-        snapshot: &Arc<Snapshot>,
-        verifier: &Verifier,
+        head: &Parts,
+        (snapshot, verifier): (&Arc<Snapshot>, &Verifier),
         (now, expiry): (u64, Expiry),
         given: &[Given],
     ) -> Result<Grounds, Refusal> {
@@ -250,7 +236,7 @@ impl Standing {
             None if environment.has_body => Body::Unread,
             None => Body::None,
         };
-        let judged = judge(snapshot, (identify, current), Some(environment), (&self.head, body, given), &mut grounds);
+        let judged = judge(snapshot, (identify, current), Some(environment), (head, body, given), &mut grounds);
         match shadow::watch(judged, &mut grounds)? {
             Outcome::Permitted if grounds.websocket || !self.websocket => Ok(grounds),
             Outcome::Permitted => Err(Refusal::about(Reason::MethodForbidden, "websocket")),

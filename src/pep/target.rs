@@ -1,10 +1,11 @@
 //! Where a request goes, as the head says it: the host that names the application, in one form; and what the head says
 //! of the message itself: its framing, its expectation, how far it may go.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
+use http::header::{HOST, HeaderValue, MAX_FORWARDS};
 use http::request::Parts;
 use http::{Method, Version};
 
+use super::sought::{Seen, Sought};
 use super::{Environment, Refusal};
 use crate::model::Reason;
 use crate::route::host::Host;
@@ -45,9 +46,9 @@ pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
 ///
 /// # Errors
 /// A refusal that says what is not so.
-pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
+pub(super) fn check_framing(head: &Parts, seen: Seen<'_>) -> Result<(), Refusal> {
     let refuse = |subject| Err(Refusal::about(Reason::BadHeader, subject));
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = seen.lines(Sought::ContentLength);
     let length = lengths.next();
     if lengths.next().is_some() {
         return refuse("content_length_repeated");
@@ -55,7 +56,7 @@ pub(super) fn check_framing(head: &Parts) -> Result<(), Refusal> {
     if length.is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
         return refuse("content_length");
     }
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings = seen.lines(Sought::TransferEncoding);
     let Some(coding) = codings.next() else { return Ok(()) };
     if length.is_some() {
         return refuse("two_framings");
@@ -104,8 +105,8 @@ const MOST_GATEWAYS: usize = 8;
 ///
 /// # Errors
 /// A refusal that says so.
-pub(super) fn check_expectation(head: &Parts) -> Result<(), Refusal> {
-    let mut lines = head.headers.get_all(EXPECT).iter();
+pub(super) fn check_expectation(head: &Parts, seen: Seen<'_>) -> Result<(), Refusal> {
+    let mut lines = seen.lines(Sought::Expect);
     let Some(line) = lines.next().filter(|_| head.version > Version::HTTP_10) else { return Ok(()) };
     let known = line.as_bytes().eq_ignore_ascii_case(b"100-continue") && lines.next().is_none();
     if known { Ok(()) } else { Err(Refusal::of(Reason::ExpectationFailed)) }
@@ -115,9 +116,8 @@ pub(super) fn check_expectation(head: &Parts) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// A refusal that says so.
-pub(super) fn check_loop(headers: &HeaderMap) -> Result<(), Refusal> {
-    let lines = headers.get_all(VIA).iter();
-    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+pub(super) fn check_loop(seen: Seen<'_>) -> Result<(), Refusal> {
+    let elements = seen.lines(Sought::Via).flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let ours = elements.filter(|element| {
         let mut words = element.trim_ascii().split(u8::is_ascii_whitespace);
         words.nth(1).is_some_and(|name| name.eq_ignore_ascii_case(PSEUDONYM.as_bytes()))

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Method, Version};
 
 use super::Refusal;
+use super::sought::{Seen, Sought};
 use crate::model::Reason;
 
 /// Marks the head of an extended CONNECT for `websocket`, whose method then stands as the GET that it is judged as.
@@ -24,15 +25,22 @@ pub(super) fn is_extended_connect(head: &Parts) -> bool {
 
 /// Whether a client asks for a WebSocket, in whatever form.
 pub fn asks_for_websocket(head: &Parts) -> bool {
-    is_extended_connect(head) || (head.version < Version::HTTP_2 && lists(&head.headers, &UPGRADE, b"websocket"))
+    // Most heads have no such field, and names are quicker looked through than looked up.
+    let may = is_extended_connect(head) || head.headers.keys().any(|name| *name == UPGRADE);
+    may && asks(head, Seen::of(&head.headers))
 }
 
-/// Whether the head is a handshake. HTTP/1.0 knows none (RFC 9110 section 7.8), so there the field says nothing.
+/// The same of a head whose fields were seen.
+pub(super) fn asks(head: &Parts, seen: Seen<'_>) -> bool {
+    is_extended_connect(head) || (head.version < Version::HTTP_2 && lists(seen.lines(Sought::Upgrade), b"websocket"))
+}
+
+/// Whether a head that `asks` for a WebSocket is a handshake. HTTP/1.0 knows none (RFC 9110 section 7.8), so there the field says nothing.
 ///
 /// # Errors
 /// A refusal that says what is wrong with one.
-pub(super) fn handshake(head: &Parts) -> Result<bool, Refusal> {
-    if !asks_for_websocket(head) || head.version < Version::HTTP_11 {
+pub(super) fn handshake(head: &Parts, asks: bool) -> Result<bool, Refusal> {
+    if !asks || head.version < Version::HTTP_11 {
         return Ok(false);
     }
     let sound = if is_extended_connect(head) { Ok(()) } else { check_upgrade(head) };
@@ -48,7 +56,7 @@ fn check_upgrade(head: &Parts) -> Result<(), &'static str> {
     if !single(&head.headers, &UPGRADE).is_some_and(|asked| asked.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Err("upgrade");
     }
-    if !lists(&head.headers, &CONNECTION, b"upgrade") {
+    if !lists(head.headers.get_all(CONNECTION).iter(), b"upgrade") {
         return Err("connection");
     }
     let key = single(&head.headers, &SEC_WEBSOCKET_KEY).and_then(|key| STANDARD.decode(key.as_bytes()).ok());
@@ -70,9 +78,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderVal
 }
 
 /// Whether a list over all lines of a field has this word.
-fn lists(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
-    let words = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    words.map(<[u8]>::trim_ascii).any(|listed| listed.eq_ignore_ascii_case(word))
+fn lists<'h>(lines: impl Iterator<Item = &'h HeaderValue>, word: &[u8]) -> bool {
+    let mut words = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    words.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
@@ -97,7 +105,7 @@ mod tests {
         if extended {
             head.extensions.insert(ExtendedConnect);
         }
-        handshake(&head).map_err(|refusal| refusal.full_code().to_owned())
+        handshake(&head, asks_for_websocket(&head)).map_err(|refusal| refusal.full_code().to_owned())
     }
 
     /// The sound handshake with the lines of one name replaced.

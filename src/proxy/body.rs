@@ -94,8 +94,9 @@ impl Body {
     ) -> Self {
         if incoming.is_end_stream() {
             // hyper never asks for the pieces of an empty body.
-            lease.give_back();
-            ledger.close();
+            let now = Instant::now();
+            lease.give_back(now);
+            ledger.close(now);
             return Self::fixed(Bytes::new());
         }
         let hint = incoming.size_hint();
@@ -261,8 +262,9 @@ impl Held {
     fn complete(&self) {
         self.place.take();
         if let Some((lease, mut ledger)) = self.exchange.take() {
-            lease.give_back();
-            ledger.close();
+            let now = Instant::now();
+            lease.give_back(now);
+            ledger.close(now);
         }
     }
 }

@@ -182,11 +182,12 @@ impl Connection {
     /// One request less runs on it.
     pub(super) fn request_finished(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
-        self.quiet_since.set(Instant::now());
+        let now = Instant::now();
+        self.quiet_since.set(now);
         if self.requests.get() == 0
             && let Some(occupant) = self.occupant.get()
         {
-            occupant.is_idle();
+            occupant.is_idle(now);
         }
     }
 

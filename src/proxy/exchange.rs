@@ -99,7 +99,7 @@ pub(super) async fn exchange(
     {
         ledger.tries(&server.name);
         destination::name_host(request.headers_mut(), upstream, server);
-        match attempt(patience(worker, upstream), (lease, Some(owner)), request, ledger).await {
+        match attempt((Instant::now(), patience(worker, upstream)), (lease, Some(owner)), request, ledger).await {
             Ok(mut answer) => {
                 visit.answered();
                 visit.keep(place);
@@ -172,8 +172,9 @@ async fn at_server(
     let upstreams = &worker.upstreams;
     let limit = patience(worker, upstream);
     let pool = upstreams.pool_of(visit, server, upstream);
-    if !fresh && let Some(lease) = pool.check_out() {
-        match attempt(limit, (lease, owner), request, ledger).await {
+    let now = Instant::now();
+    if !fresh && let Some(lease) = pool.check_out(now) {
+        match attempt((now, limit), (lease, owner), request, ledger).await {
             Ok(answer) => {
                 visit.answered();
                 return Ok(answer);
@@ -199,7 +200,7 @@ async fn at_server(
             return Err(Missed { reason, again: Again::Elsewhere(request) });
         }
     };
-    match attempt(limit, (lease, owner), request, ledger).await {
+    match attempt((Instant::now(), limit), (lease, owner), request, ledger).await {
         Ok(answer) => {
             visit.answered();
             Ok(answer)
@@ -232,9 +233,9 @@ fn is_repeatable(request: &Request<RequestBody>) -> bool {
 }
 
 /// One request on one connection, up to the head of its answer, which may take `limit` from the last piece that was
-/// sent.
+/// sent, and from now if there is but one.
 async fn attempt(
-    limit: Duration,
+    (sent, limit): (Instant, Duration),
     (mut lease, owner): (Lease, Option<&Owner>),
     request: Box<Request<RequestBody>>,
     ledger: &Ledger,
@@ -242,7 +243,6 @@ async fn attempt(
     if owner.is_some() && bound::authenticates(request.headers()) {
         lease.bind(owner);
     }
-    let sent = Instant::now();
     let mut answer = lease.send(*request);
     let mut due = sent + limit;
     let received = poll_fn(|context| {

@@ -32,7 +32,7 @@ use super::upgrade::{self, Handshake};
 use super::upload::{RequestBody, Upload};
 use super::{Caller, Worker, destination, grpc, headers, now_ms};
 use crate::model::Reason;
-use crate::pep::{self, Environment, Grounds, Onward, Permitted, Refusal, Standing};
+use crate::pep::{Environment, Grounds, Onward, Permitted, Refusal, Standing};
 use crate::route::upstream::Protocol;
 use crate::route::{Trailers, Upstream};
 
@@ -71,9 +71,9 @@ pub(super) fn prepare(
     let readers = Readers::of(&grounds);
     caller.connection.becomes_known();
     // A long exchange must not keep a whole old snapshot alive: the grounds end here.
-    let begun = within_rate(worker, &grounds).and_then(|()| ledger.admit()).and_then(|()| {
-        begin(worker, (place.judged(), head), (Some(incoming), form), &grounds, (caller, environment.now))
-    });
+    let begun = within_rate(worker, &grounds)
+        .and_then(|()| ledger.admit())
+        .and_then(|()| begin(worker, head, (Some(incoming), form), &grounds, (caller, environment.now)));
     match begun {
         Ok((request, terms)) => {
             ledger.uploads(terms.upload.clone());
@@ -82,8 +82,7 @@ pub(super) fn prepare(
             } else if terms.deadline.is_none() {
                 place.has_no_end();
             }
-            let request = Box::new(request);
-            Ok(Outbound { request, terms: Box::new(terms), readers, place, ledger, caller: Rc::clone(caller) })
+            Ok(Outbound { request, terms, readers, place, ledger, caller: Rc::clone(caller) })
         }
         Err(refusal) => Err(Box::new(Failed { refusal, readers, ledger })),
     }
@@ -94,7 +93,7 @@ pub(super) async fn forward(worker: &Rc<Worker>, outbound: Outbound) -> Result<R
     let Outbound { request, terms, readers, place, mut ledger, caller } = outbound;
     let asked = ask(worker, request, &terms, &place, (&caller, &mut ledger)).await;
     match asked.and_then(|answer| terms.admit(answer)) {
-        Ok(answer) => Ok(relay(worker, &caller, *terms, answer, (ledger, place), &readers)),
+        Ok(answer) => Ok(relay(worker, &caller, &terms, answer, (ledger, place), &readers)),
         Err(refusal) => {
             ledger.answered(None);
             Err(Box::new(Failed { refusal, readers, ledger }))
@@ -150,22 +149,21 @@ fn within_rate(worker: &Worker, grounds: &Grounds) -> Result<(), Refusal> {
 /// The request as the backend gets it, and the terms of the exchange.
 fn begin(
     worker: &Worker,
-    (judged, mut head): (&Parts, Parts),
+    mut head: Parts,
     (incoming, form): (Option<Incoming>, Option<Bytes>),
     grounds: &Grounds,
     (caller, now): (&Caller, u64),
-) -> Result<(Request<RequestBody>, Terms), Refusal> {
+) -> Result<(Box<Request<RequestBody>>, Box<Terms>), Refusal> {
     // A permission without an application has no way to go; pep never makes one.
     let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
     let multiplexed = head.version >= Version::HTTP_2;
-    let announced = Announced::of(&judged.headers, &grounds.trailers);
-    let may_speak_websocket = pep::asks_for_websocket(judged);
+    let announced = Announced::of(&head.headers, &grounds.trailers);
     let call = (application.upstream.transport.protocol == Protocol::Http2
-        && grpc::is_call(judged.version, &judged.headers))
-    .then(|| Call::of(&judged.headers));
+        && grpc::is_call(head.version, &head.headers))
+    .then(|| Call::of(&head.headers));
     let identity = Identity { key: &worker.gateway.assertions, now };
-    head.headers = headers::to_backend(judged, grounds, application, caller, identity);
     let owner = bound::owner(head.version, grounds, application, caller);
+    headers::to_backend(&mut head, (grounds, application), (owner.is_some(), caller), identity);
     let handshake = match grounds.websocket {
         false => None,
         true => Some(Handshake::begin(&mut head).ok_or_else(|| Refusal::of(Reason::Internal))?),
@@ -189,19 +187,19 @@ fn begin(
     let timeouts = &worker.gateway.settings.timeouts;
     let body = incoming.map(|incoming| (incoming, multiplexed, timeouts.client_body));
     let (body, upload) = frame(&mut head.headers, body, form, &announced)?;
-    let terms = Terms {
+    let terms = Box::new(Terms {
         upstream: Arc::clone(&application.upstream),
         owner,
         multiplexed,
         handshake: RefCell::new(handshake),
-        may_speak_websocket,
+        may_speak_websocket: grounds.asks_for_websocket,
         trailers,
         upload,
         is_call: call.is_some(),
         call_ends: call.and_then(|call| call.deadline),
         deadline: timeouts.request.map(|limit| caller.started + limit),
-    };
-    Ok((Request::from_parts(head, body), terms))
+    });
+    Ok((Box::new(Request::from_parts(head, body)), terms))
 }
 
 /// The body as it goes on, and in the head the fields that frame it. A `form` is one that was read to be judged.
@@ -245,7 +243,7 @@ fn once_more(worker: &Worker, place: &Place, caller: &Caller, terms: &Terms) -> 
     let onward = place.standing().once_more(worker.reader.borrow_mut().load(), worker.verifier.shared(), now);
     let Onward { head, form, grounds } = onward.ok()?;
     grounds.application.as_ref().filter(|application| application.upstream == terms.upstream)?;
-    let (request, again) = begin(worker, (place.judged(), head), (None, form), &grounds, (caller, now)).ok()?;
+    let (request, again) = begin(worker, head, (None, form), &grounds, (caller, now)).ok()?;
     // The rest of the exchange goes by the terms that it began with: by others, a connection could be left to anybody that
     // this request authenticates.
     if (again.owner.is_some(), &again.trailers) != (terms.owner.is_some(), &terms.trailers) {
@@ -257,7 +255,7 @@ fn once_more(worker: &Worker, place: &Place, caller: &Caller, terms: &Terms) -> 
         _ => return None,
     }
     tracing::debug!("request {} is sent once more, to {}", caller.id, terms.upstream.name);
-    Some(Box::new(request))
+    Some(request)
 }
 
 /// Sends the request and waits for the head of its answer, no longer than it may go on.
@@ -308,7 +306,7 @@ async fn ask(
 fn relay(
     worker: &Worker,
     caller: &Caller,
-    terms: Terms,
+    terms: &Terms,
     answer: Box<Answer>,
     (mut ledger, place): (Ledger, Place),
     readers: &Readers,

@@ -18,12 +18,12 @@ const KIND: &str = "application/grpc";
 /// Whether a request is a call: HTTP/2 and `application/grpc`, with or without a suffix. `application/grpc-web` is
 /// another protocol, which needs nothing of this.
 pub(super) fn is_call(version: Version, headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_kind = |kind: &str| {
+        let (begin, rest) = kind.split_at_checked(KIND.len()).unwrap_or_default();
+        begin.eq_ignore_ascii_case(KIND) && matches!(rest.trim_start().bytes().next(), None | Some(b'+' | b';'))
+    };
     version == Version::HTTP_2
-        && kind.is_some_and(|kind| {
-            let (begin, rest) = kind.split_at_checked(KIND.len()).unwrap_or_default();
-            begin.eq_ignore_ascii_case(KIND) && matches!(rest.trim_start().bytes().next(), None | Some(b'+' | b';'))
-        })
+        && headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_kind)
 }
 
 /// How long a call may take as its client says; `None` if it says nothing, or nothing that can be read.

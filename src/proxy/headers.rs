@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use smallvec::SmallVec;
 
 use super::bound;
 use super::identity::Identity;
@@ -35,60 +36,59 @@ pub(super) fn drop_connection_options(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes the fields that the backend gets: those of the judged head that go on, and the gateway's own. Its `Host` is
-/// the one that was judged.
+/// Turns the fields of a judged head into those that the backend gets: what may go on, and the gateway's own. Its `Host` is
+/// the one that was judged. `has_owner` says whether the connection to the backend may be one that is authenticated.
 pub(super) fn to_backend(
-    judged: &Parts,
-    grounds: &Grounds,
-    application: &Application,
-    caller: &Caller,
+    head: &mut Parts,
+    (grounds, application): (&Grounds, &Application),
+    (has_owner, caller): (bool, &Caller),
     identity: Identity<'_>,
-) -> HeaderMap {
+) {
+    let (headers, version) = (&mut head.headers, head.version);
     let trusted = caller.connection.trusted;
     // What nobody verified is not passed on either: a backend would take it for checked.
     let verified = application.forward_authorization && grounds.carrier == Some(Carrier::Authorization);
-    let backends_own =
-        bound::owner(judged.version, grounds, application, caller).is_some() && bound::authenticates(&judged.headers);
-    let authorization = verified || backends_own;
+    let authorization = verified || (has_owner && bound::authenticates(headers));
     let carries_token = |name: &str| application.token.headers.iter().any(|carrier| carrier == name);
     let shown = destination::credential_header(&application.upstream);
-    let mut headers = left(&judged.headers, |name| {
-        // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
-        name == header::EXPECT
+    let goes = |name: &str| {
+        fields::is_hop_by_hop(name)
+            // The gateway itself has met the expectation when the body is asked for; a backend's 100 would come too late.
+            || name == header::EXPECT
             || (name == header::AUTHORIZATION && !authorization)
             || name == REQUEST_ID
-            || fields::is_dropped(name.as_str(), trusted, &application.allow_headers)
-            || carries_token(name.as_str())
-            || shown.is_some_and(|shown| is_read_as(name.as_str(), shown.as_str()))
+            || fields::is_dropped(name, trusted, &application.allow_headers)
+    };
+    thin(headers, |name| {
+        (!fields::is_ordinary(name) && goes(name))
+            || carries_token(name)
+            || shown.is_some_and(|shown| is_read_as(name, shown.as_str()))
     });
-    remove_cookies(&mut headers, &application.token.cookies);
-    if judged.version >= Version::HTTP_2 {
-        join_cookies(&mut headers);
+    remove_cookies(headers, &application.token.cookies);
+    if version >= Version::HTTP_2 {
+        join_cookies(headers);
     }
-    set_forwarded(&mut headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
+    set_forwarded(headers, &caller.connection, application.upstream.rewrite.strip.as_ref());
     headers.append(REQUEST_ID, caller.id_header.clone());
     match &caller.trace {
-        None => trace::keep_or_make(&mut headers, &caller.id, caller.span),
-        Some(context) => context.tell(&mut headers),
+        None => trace::keep_or_make(headers, &caller.id, caller.span),
+        Some(context) => context.tell(headers),
     }
-    headers.append(header::VIA, via(judged.version));
-    identity.tell(&mut headers, grounds, application, caller);
-    destination::show_credentials(&mut headers, &application.upstream);
-    headers
+    headers.append(header::VIA, via(version));
+    identity.tell(headers, grounds, application, caller);
+    destination::show_credentials(headers, &application.upstream);
 }
 
 /// How many fields the gateway adds, about; more cost another piece of memory.
 const OWN_FIELDS: usize = 10;
 
-/// The fields that go on: not those of this connection, nor what any `Connection` line names, nor what is `dropped`. A
-/// copy, out of which few are taken: to build it anew would be to find the place of each of them once more.
-fn left(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut left = headers.clone();
-    left.reserve(OWN_FIELDS);
-    for name in doomed(headers, dropped) {
-        left.remove(name);
+/// Takes out what any `Connection` line names, and each field that `goes`. Those that stay keep their places: to build the
+/// map anew would be to find the place of each of them once more.
+fn thin(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    for name in doomed(headers, goes) {
+        headers.remove(name);
     }
-    left
+    headers.reserve(OWN_FIELDS);
 }
 
 /// The protocol in which the request came, and the name of gateways of this kind, which
@@ -155,7 +155,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 /// Removes the fields of this connection, all that any `Connection` line names, and what `also` picks, in one pass.
 /// Whether `Transfer-Encoding` was among them.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
-    let doomed = doomed(headers, |name| also(name.as_str()));
+    let doomed = doomed(headers, |name| fields::is_hop_by_hop(name) || also(name));
     // A field that `Connection` names need not be there.
     let coded = doomed.contains(&header::TRANSFER_ENCODING) && headers.contains_key(header::TRANSFER_ENCODING);
     for name in doomed {
@@ -164,17 +164,19 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
     coded
 }
 
-/// What does not go past this hop: the fields of this connection, all that any `Connection` line names, and what `also`
-/// picks.
-fn doomed(headers: &HeaderMap, also: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+/// Names of fields. Few are taken out of most messages.
+type Names = SmallVec<[HeaderName; 4]>;
+
+/// What does not go past this hop: all that any `Connection` line names, and each field that `goes`.
+fn doomed(headers: &HeaderMap, goes: impl Fn(&str) -> bool) -> Names {
     let mut doomed = connection_options(headers);
-    doomed.extend(headers.keys().filter(|name| fields::is_hop_by_hop(name.as_str()) || also(name)).cloned());
+    doomed.extend(headers.keys().filter(|name| goes(name.as_str())).cloned());
     doomed
 }
 
 /// All that any `Connection` line names, but for what ends at this hop whether it is named or not. `Host` and
 /// `Content-Length` stay whatever it says: without them the message would be another one.
-pub(super) fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn connection_options(headers: &HeaderMap) -> Names {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -301,7 +303,9 @@ mod tests {
 
     fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {
         let allowed: Vec<Box<str>> = allowed.iter().map(|name| (*name).into()).collect();
-        left(&headers(lines), |name| is_dropped(name.as_str(), trusted, &allowed))
+        let mut left = headers(lines);
+        thin(&mut left, |name| fields::is_hop_by_hop(name) || is_dropped(name, trusted, &allowed));
+        left
     }
 
     #[test]
@@ -666,11 +670,13 @@ mod tests {
         /// What goes on is what is left when each line is looked at by itself.
         #[test]
         fn each_line_goes_on_or_ends_by_itself(came in lines(), dropped in "x-one|accept|none") {
-            let is_dropped = |name: &HeaderName| name.as_str() == dropped;
+            let is_dropped = |name: &str| name == dropped;
             let stays = |name: &HeaderName| {
-                !fields::is_hop_by_hop(name.as_str()) && !is_named(&came, name) && !is_dropped(name)
+                !fields::is_hop_by_hop(name.as_str()) && !is_named(&came, name) && !is_dropped(name.as_str())
             };
-            prop_assert_eq!(left(&came, is_dropped), one_by_one(&came, stays));
+            let mut left = came.clone();
+            thin(&mut left, |name| fields::is_hop_by_hop(name) || is_dropped(name));
+            prop_assert_eq!(left, one_by_one(&came, stays));
 
             let mut answered = came.clone();
             to_client(&mut answered, &caller());

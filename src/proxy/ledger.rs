@@ -245,8 +245,8 @@ impl Ledger {
         self.note(|record| record.figures.bytes_out += bytes as u64);
     }
 
-    /// Hands the record over. What is noted later is lost, so this comes last.
-    pub(super) fn close(&mut self) {
+    /// Hands the record over, of a request that is over `now`. What is noted later is lost, so this comes last.
+    pub(super) fn close(&mut self, now: Instant) {
         let Some(mut record) = self.record.take() else { return };
         if let Some(upload) = &self.upload {
             record.figures.bytes_in = upload.bytes();
@@ -259,7 +259,7 @@ impl Ledger {
                 record.figures.status = CLIENT_GONE;
             }
         }
-        record.figures.total_us = micros(self.started, Instant::now());
+        record.figures.total_us = micros(self.started, now);
         self.worker.telemetry.emit(record);
     }
 
@@ -272,7 +272,9 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.close();
+        if self.record.is_some() {
+            self.close(Instant::now());
+        }
     }
 }
 

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use tokio::task::spawn_local;
 
 use super::body::Held;
@@ -333,11 +332,6 @@ impl Place {
                 Poll::Pending
             }
         }
-    }
-
-    /// The head that was judged.
-    pub(super) fn judged(&self) -> &Parts {
-        self.standing().head()
     }
 
     /// What the exchange was permitted on.

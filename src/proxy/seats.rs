@@ -75,7 +75,7 @@ impl Seats {
         };
         let occupant = Arc::new(Occupant {
             begun: self.begun,
-            state: AtomicU64::new(moment(self.begun)),
+            state: AtomicU64::new(moment(self.begun, Instant::now())),
             known: AtomicBool::new(false),
             at: AtomicUsize::new(0),
             asked: Notify::new(),
@@ -195,9 +195,9 @@ impl Occupant {
         self.state.store(BUSY, Ordering::Relaxed);
     }
 
-    /// No request runs any more.
-    pub(super) fn is_idle(&self) {
-        self.state.store(moment(self.begun), Ordering::Relaxed);
+    /// No request runs any more, as of `now`.
+    pub(super) fn is_idle(&self, now: Instant) {
+        self.state.store(moment(self.begun, now), Ordering::Relaxed);
     }
 
     /// It has made a permitted request, so strangers give way before it.
@@ -220,8 +220,8 @@ impl Occupant {
     }
 }
 
-fn moment(begun: Instant) -> u64 {
-    micros(begun.elapsed())
+fn moment(begun: Instant, now: Instant) -> u64 {
+    micros(now.saturating_duration_since(begun))
 }
 
 /// Below all values that are no moment.
@@ -328,7 +328,7 @@ mod tests {
             assert!(seat.occupant.is_leaving());
             seat.occupant.is_busy();
             assert!(at_once(seat.occupant.must_leave()).await.is_none());
-            seat.occupant.is_idle();
+            seat.occupant.is_idle(Instant::now());
             let (gone, taken) = tokio::join!(
                 async {
                     seat.occupant.must_leave().await;

@@ -87,10 +87,13 @@ pub(super) fn context(
 /// Keeps a valid `traceparent` or makes one: the trace is named like the request where the request's name is a number,
 /// and `span` names this hop. A state without a valid parent means nothing and goes.
 pub(super) fn keep_or_make(headers: &mut HeaderMap, id: &RequestId, span: u64) {
-    if only_parent(headers).is_some() {
-        return;
+    // Most requests have neither, and names are quicker looked through than looked up.
+    if headers.keys().any(|name| *name == PARENT || *name == STATE) {
+        if only_parent(headers).is_some() {
+            return;
+        }
+        headers.remove(STATE);
     }
-    headers.remove(STATE);
     let trace = match id {
         RequestId::Made(number) => *number,
         RequestId::Given(_) => (u128::from(span) << 64) | u128::from(!span),
@@ -100,8 +103,16 @@ pub(super) fn keep_or_make(headers: &mut HeaderMap, id: &RequestId, span: u64) {
 }
 
 fn set_parent(headers: &mut HeaderMap, (trace, span): (u128, u64), sampled: bool) {
-    let flags = if sampled { b"-01" } else { b"-00" };
-    match HeaderValue::try_from([b"00-", &RequestId::digits(trace)[..], b"-", &hexadecimal(span), flags].concat()) {
+    let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let [.., flag] = &mut parent;
+    *flag += u8::from(sampled);
+    let parts = [(3, &RequestId::digits(trace)[..]), (36, &hexadecimal(span))];
+    for (begin, digits) in parts {
+        if let Some(place) = parent.get_mut(begin..begin + digits.len()) {
+            place.copy_from_slice(digits);
+        }
+    }
+    match HeaderValue::from_bytes(&parent) {
         Ok(parent) => headers.insert(PARENT, parent),
         Err(_) => headers.remove(PARENT),
     };

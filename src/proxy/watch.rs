@@ -87,6 +87,15 @@ impl Watch {
                 Next::Anything => return Seen::Fine,
                 Next::Body(left) => self.skip(rest, left, Next::Body, Next::RequestLine),
                 Next::Chunk(left) => self.skip(rest, left, Next::Chunk, Next::ChunkEnd),
+                Next::RequestLine | Next::HeaderLine if self.length == 0 => match self.whole_lines(rest) {
+                    Ok(behind) if behind.len() < rest.len() => behind,
+                    // The rest of a line comes later.
+                    Ok(part) => {
+                        self.keep(part);
+                        return Seen::Fine;
+                    }
+                    Err(fault) => return self.stop(fault, bytes.len() - rest.len()),
+                },
                 _ => {
                     let end = memchr::memchr(b'\n', rest);
                     let (line, behind) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
@@ -124,6 +133,19 @@ impl Watch {
         let head = matches!(self.next, Next::RequestLine | Next::HeaderLine);
         self.next = Next::Anything;
         if head { Seen::Head(self.heads + 1, fault) } else { Seen::Body(at) }
+    }
+
+    /// Reads the lines of a head that are there whole, up to the head's end; what is behind them.
+    fn whole_lines<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Fault> {
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            self.line_comes(bytes.get(begin..=end).unwrap_or_default())?;
+            begin = end + 1;
+            if !matches!(self.next, Next::RequestLine | Next::HeaderLine) {
+                break;
+            }
+        }
+        Ok(bytes.get(begin..).unwrap_or_default())
     }
 
     fn skip<'b>(&mut self, bytes: &'b [u8], left: u64, same: fn(u64) -> Next, then: Next) -> &'b [u8] {

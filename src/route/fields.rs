@@ -191,6 +191,51 @@ const BELONGS_IN_FRONT: [&str; 39] = [
 /// The same as families of names.
 const FRONT_FAMILIES: [&str; 7] = ["accept-", "access-control-", "content-", "cross-origin-", "if-", "proxy-", "sec-"];
 
+/// Fields that most requests have and nothing is to be said about: a glance at them saves the look at all lists.
+macro_rules! ordinary {
+    ($($name:literal),+) => {
+        /// Whether a request's field is one of those that every client sends and that goes on as it came, whoever sent it:
+        /// neither [hop by hop](is_hop_by_hop) nor [dropped](is_dropped). Others may go on, too. `name` is in lower case.
+        #[inline]
+        pub fn is_ordinary(name: &str) -> bool {
+            matches!(name, $($name)|+)
+        }
+
+        #[cfg(test)]
+        const ORDINARY: &[&str] = &[$($name),+];
+    };
+}
+
+ordinary!(
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-length",
+    "content-type",
+    "cookie",
+    "dnt",
+    "host",
+    "if-modified-since",
+    "if-none-match",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "traceparent",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "x-requested-with"
+);
+
 /// Whether a field is one of a single connection, named by `Connection` or not. `name` is in lower case.
 pub fn is_hop_by_hop(name: &str) -> bool {
     shape(name.as_bytes()).is_some_and(|shape| HOP_SHAPES.has(shape)) && HOP_BY_HOP.contains(&name)
@@ -349,6 +394,17 @@ mod tests {
             }
         }
         assert!(has_no_marks(b""));
+    }
+
+    #[test]
+    fn what_is_ordinary_goes_on_by_all_other_rules_too() {
+        for name in ORDINARY {
+            assert!(is_ordinary(name) && !is_hop_by_hop(name), "{name}");
+            assert!([true, false].iter().all(|trusted| !is_dropped(name, *trusted, &[])), "{name}");
+        }
+        for name in ["authorization", "expect", "x-request-id", "x-forwarded-for", "via", "te", "user_agent"] {
+            assert!(!is_ordinary(name), "{name}");
+        }
     }
 
     #[test]

@@ -14,6 +14,30 @@ pub struct Host<'r> {
     pub port: Option<u16>,
 }
 
+/// What ends a label.
+const DOT: u8 = 1;
+/// A letter that the canonical form has in another case.
+const CAPITAL: u8 = 2;
+/// What no name has.
+const OTHER: u8 = 4;
+
+/// The kind of each byte; those that stand in the canonical form of a label are of none.
+#[expect(clippy::indexing_slicing, reason = "a byte of 256, and found out by the compiler")]
+const KINDS: [u8; 256] = {
+    let mut kinds = [OTHER; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => 0,
+            b'A'..=b'Z' => CAPITAL,
+            b'.' => DOT,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 /// The host is not of the form `NAME[:PORT]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadHost;
@@ -51,22 +75,18 @@ impl<'r> Host<'r> {
         if name.len() > 253 {
             return Err(BadHost);
         }
-        let (mut last, mut capitals) = (b'.', false);
+        // No label is empty, the first as little as the last.
+        let (mut all, mut empty, mut last) = (0, 0, DOT);
         for byte in name.bytes() {
-            match byte {
-                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
-                b'A'..=b'Z' => capitals = true,
-                // No label is empty.
-                b'.' if last != b'.' => {}
-                _ => return Err(BadHost),
-            }
-            last = byte;
+            let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(OTHER);
+            all |= kind;
+            empty |= kind & last & DOT;
+            last = kind;
         }
-        match last {
-            b'.' => Err(BadHost),
-            _ if capitals => Ok(Cow::Owned(name.to_ascii_lowercase())),
-            _ => Ok(Cow::Borrowed(name)),
+        if all & OTHER != 0 || (empty | last) & DOT != 0 {
+            return Err(BadHost);
         }
+        Ok(if all & CAPITAL == 0 { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
     }
 
     /// An address in the one spelling of RFC 5952, with its brackets. `written` has them too.

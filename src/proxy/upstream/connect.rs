@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::dial::{DialFault, Dialer, Stage};
 use super::http2::Http2;
@@ -102,7 +102,7 @@ impl Connector {
         within: Duration,
     ) -> Result<Lease, DialFault> {
         loop {
-            if let Some(lease) = pool.check_out() {
+            if let Some(lease) = pool.check_out(Instant::now()) {
                 return Ok(lease);
             }
             let Some(_opening) = pool.begin_opening() else {

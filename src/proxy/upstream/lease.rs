@@ -126,8 +126,8 @@ impl Lease {
         self.alarm.poll_due(context, due)
     }
 
-    /// The exchange came to its end: the connection may serve another.
-    pub(in crate::proxy) fn give_back(mut self) {
+    /// The exchange came to its end, `now`: the connection may serve another.
+    pub(in crate::proxy) fn give_back(mut self, now: Instant) {
         if let Some(visit) = self.visit.take() {
             visit.completed();
         }
@@ -140,7 +140,7 @@ impl Lease {
             Home::Pool => {
                 if let Some(Way::Connection(connection)) = self.way.take() {
                     connection.alarm.set(std::mem::take(&mut self.alarm));
-                    self.pool.put(connection);
+                    self.pool.put(connection, now);
                 }
             }
         }

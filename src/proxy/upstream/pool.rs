@@ -104,13 +104,12 @@ impl ServerPool {
     }
 
     /// A connection that can take a request now: of those that idle the warmest, of those that are shared the fullest.
-    pub(in crate::proxy) fn check_out(self: &Rc<Self>) -> Option<Lease> {
-        self.check_out_idle().map(|connection| self.lease(connection)).or_else(|| self.check_out_shared())
+    pub(in crate::proxy) fn check_out(self: &Rc<Self>, now: Instant) -> Option<Lease> {
+        self.check_out_idle(now).map(|connection| self.lease(connection)).or_else(|| self.check_out_shared())
     }
 
-    fn check_out_idle(&self) -> Option<Http1> {
+    fn check_out_idle(&self, now: Instant) -> Option<Http1> {
         let mut idle = self.idle.borrow_mut();
-        let now = Instant::now();
         let takes = |idle: &Idle| idle.connection.sender.is_ready() && now < idle.connection.until;
         let ready = idle.iter().rposition(takes)?;
         let Idle { connection, since } = idle.remove(ready)?;
@@ -187,7 +186,7 @@ impl ServerPool {
         });
     }
 
-    pub(super) fn put(&self, connection: Http1) {
+    pub(super) fn put(&self, connection: Http1, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if self.most.get() == 0 || connection.sender.is_closed() {
             return;
@@ -195,7 +194,7 @@ impl ServerPool {
         if idle.len() >= self.most.get() {
             idle.pop_front();
         }
-        idle.push_back(Idle { connection, since: Instant::now() });
+        idle.push_back(Idle { connection, since: now });
     }
 }
 
@@ -252,8 +251,8 @@ mod tests {
                 let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
                 let task = tokio::task::spawn_local(async move { drop(connection.await) });
                 sender.ready().await.unwrap();
-                pool.put(Http1 { sender, task, until, alarm: Cell::default() });
-                assert_eq!(pool.check_out().is_some(), lent);
+                pool.put(Http1 { sender, task, until, alarm: Cell::default() }, Instant::now());
+                assert_eq!(pool.check_out(Instant::now()).is_some(), lent);
                 pool.sweep(Instant::now());
                 assert!(pool.is_empty(), "lent and dropped, or too old");
             }
@@ -271,7 +270,7 @@ mod tests {
                 let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
                 let task = tokio::task::spawn_local(async move { drop(connection.await) });
                 sender.ready().await.unwrap();
-                pool.put(Http1 { sender, task, until: end_of_age(), alarm: Cell::default() });
+                pool.put(Http1 { sender, task, until: end_of_age(), alarm: Cell::default() }, Instant::now());
                 held.push(far);
                 assert_eq!(pool.idle.borrow().len(), (number + 1).min(4));
             }
