@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 
+use super::moves;
 use super::words::Words;
 use crate::model::Status;
 use crate::policy::Held;
@@ -40,10 +41,7 @@ pub(super) fn print(report: &Report<'_>, words: &Words<'_>, out: &mut impl Write
 
 /// Names may hold any character; none may move the cursor or turn the line around.
 fn clean(text: &str) -> String {
-    let moves = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if moves(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn cells(row: &Row<'_>, words: &Words<'_>) -> Vec<String> {
