@@ -29,10 +29,10 @@ const MOST_ADDRESSES: usize = 4;
 #[derive(Debug, Args)]
 pub(super) struct Where {
     /// The operators' listener: `https://HOST:PORT`, or `http://` on this host [default: `admin.address` of gateway.yaml,
-    /// which is not read if this is given].
+    /// which is not read if this is given; `explain` and `report` read the files then and ask nobody].
     #[arg(long, value_name = "URL", value_parser = Address::parse, global = true)]
     admin: Option<Address>,
-    /// The file with the admin token [default: `admin.token_file` of gateway.yaml].
+    /// The file with the admin token [default: `admin.token_file` of gateway.yaml; with `--admin` none].
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
@@ -55,8 +55,10 @@ pub(super) struct Gateway {
     addresses: Vec<SocketAddr>,
     /// The same as it was written, for `Host` and for people.
     name: String,
+    /// Whether that was on the command line, and not in gateway.yaml.
+    is_named: bool,
     tls: Option<Tls>,
-    /// The file with the token that calls which change something need.
+    /// The file with the token that calls need which change something, or tell who may do what.
     token_file: Option<PathBuf>,
 }
 
@@ -156,12 +158,12 @@ impl Gateway {
         if addresses.is_empty() {
             return Err(unreachable(format!("`{name}` leads to no address that may be asked")));
         }
-        Ok(Self { addresses, name, tls, token_file: None })
+        Ok(Self { addresses, name, is_named: true, tls, token_file: None })
     }
 
     /// The gateway whose listener has this address, on this host.
     pub(super) fn on_loopback(address: SocketAddr) -> Self {
-        Self { addresses: vec![address], name: address.to_string(), tls: None, token_file: None }
+        Self { addresses: vec![address], name: address.to_string(), is_named: false, tls: None, token_file: None }
     }
 
     /// The gateway that runs with this configuration. Only `gateway.yaml` is read, so
@@ -194,7 +196,7 @@ impl Gateway {
         let address = reachable(address);
         let folder = config.parent().unwrap_or(Path::new("."));
         let token_file = admin.token_file.map(|file| folder.join(file.value));
-        Ok(Self { addresses: vec![address], name: address.to_string(), tls: None, token_file })
+        Ok(Self { addresses: vec![address], name: address.to_string(), is_named: false, tls: None, token_file })
     }
 
     /// The admin token; nothing where a certificate is shown in its place.
@@ -206,11 +208,13 @@ impl Gateway {
             if self.tls.as_ref().is_some_and(|tls| tls.shown.is_some()) {
                 return Ok(None);
             }
-            return Err(Failure::new(
-                Exit::Configuration,
-                "no admin token is known, and calls that change something need it: \
-                 set `admin.token_file` in gateway.yaml and restart the gateway, or name the file with `--token-file`",
-            ));
+            let message = if self.is_named {
+                "no admin token is known, for gateway.yaml is not read with `--admin`: name its file with `--token-file`"
+            } else {
+                "no admin token is known, and this call needs it: set `admin.token_file` in gateway.yaml and restart the \
+                 gateway, or name the file with `--token-file`"
+            };
+            return Err(Failure::new(Exit::Configuration, message));
         };
         let text = std::fs::read_to_string(file).map_err(|error| {
             Failure::new(Exit::Configuration, format!("cannot read the admin token `{}`: {error}", file.display()))
@@ -427,7 +431,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let elsewhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
         let addresses = vec![elsewhere, address];
-        let gateway = Gateway { addresses, name: String::new(), tls: None, token_file: None };
+        let gateway = Gateway { addresses, name: String::new(), is_named: true, tls: None, token_file: None };
         assert_eq!(gateway.connect().unwrap().peer_addr().unwrap(), address);
     }
 

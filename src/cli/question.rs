@@ -69,8 +69,11 @@ impl Page {
                 }
                 400 if !text("message").is_empty() => Err(Failure::new(Exit::Usage, text("message"))),
                 401 | 403 => {
-                    let message =
-                        "the gateway does not accept the admin token; is this the configuration that it runs with?";
+                    let why = match text("message") {
+                        "" => "is this the configuration that it runs with?",
+                        message => message,
+                    };
+                    let message = format!("the gateway does not accept the admin token: {why}");
                     Err(Failure::new(Exit::Findings, message))
                 }
                 404 => {

@@ -194,7 +194,7 @@ fn whatever_keeps_a_question_from_being_answered_is_told_with_an_exit_code() {
             "needs its `--certificate`",
         ),
         (run(&gateway, &["report", "--admin", "https://127.0.0.1:9", "modules", "--ca", "none.pem"]), 3, "none.pem"),
-        (run(&gateway, &[&thing[..], &["--admin", "http://127.0.0.1:9"]].concat()), 3, "no admin token is known"),
+        (run(&gateway, &[&thing[..], &["--admin", "http://127.0.0.1:9"]].concat()), 3, "is not read with `--admin`"),
     ] {
         let (found, said) = failed(&output);
         assert_eq!(found, code, "{said}");
@@ -235,6 +235,10 @@ fn a_gateway_that_has_too_much_to_do_is_asked_again_and_a_stranger_is_told() {
     for (answer, told) in [
         ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>hello", "is it the admin listener of a gateway?"),
         ("HTTP/1.1 200 OK\r\n\r\nhello", "is it the admin listener of a gateway?"),
+        (
+            "HTTP/1.1 403 Forbidden\r\n\r\n{\"error\":\"token_not_configured\",\"message\":\"set it\"}",
+            "does not accept the admin token: set it",
+        ),
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "the gateway said 400"),
         ("HTTP/1.1 404 Not Found\r\n\r\n", "has no such page"),
         (

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
 
-use super::moves;
 use super::words::Words;
 use crate::model::Status;
 use crate::policy::Reach;
@@ -198,8 +197,9 @@ fn escaped(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             // No letters that turn a line around, and no control characters but line ends.
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
             '\n' => out.push_str("&#10;"),
-            c if moves(c) => out.push(char::REPLACEMENT_CHARACTER),
+            c if c.is_control() => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

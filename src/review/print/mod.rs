@@ -58,12 +58,6 @@ impl Format {
     }
 }
 
-/// Whether a character does something else than to stand there.
-fn moves(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// Prints a report, made of the policy whose texts `texts` knows. `now` is in seconds from the Unix epoch.
 ///
 /// # Errors

@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 
-use super::moves;
 use super::words::Words;
+use crate::diag::printable;
 use crate::model::Status;
 use crate::policy::Held;
 use crate::review::report::{Report, Row, Table};
@@ -41,7 +41,9 @@ pub(super) fn print(report: &Report<'_>, words: &Words<'_>, out: &mut impl Write
 
 /// Names may hold any character; none may move the cursor or turn the line around.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if moves(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let printed = printable(text);
+    // Nor may it leave its column.
+    if printed.contains(['\n', '\t']) { printed.replace('\n', "\u{240a}").replace('\t', "\u{2409}") } else { printed }
 }
 
 fn cells(row: &Row<'_>, words: &Words<'_>) -> Vec<String> {
