@@ -777,4 +777,8 @@ fn who_looks_over_a_configuration_is_warned_of_candidates_that_could_not_be_load
     check(&warnings);
     let (_, said) = run("doctor");
     assert!(said.contains(warnings[0]) && said.contains("warn  candidates: "), "{said}");
+    for number in 0..1_001 {
+        fs::create_dir(folder.path().join(format!("candidates/notes/{number}"))).unwrap();
+    }
+    check(&["not all below"]);
 }

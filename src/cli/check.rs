@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::{ConfigFile, Exit, Failure, Output, complain, now, say};
+use crate::cli::{ConfigFile, Exit, Failure, Output, complain, data, now, say};
 use crate::config;
 use crate::diag::{Diagnostic, Report, Severity};
 use crate::reload::{self, candidate};
@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     });
     let compiled = compiled.filter(|_| !report.has_errors());
     match options.output {
-        Output::Json => say(format_args!("{:#}", as_json(&report, compiled.as_ref()))),
+        Output::Json => data(format_args!("{:#}", as_json(&report, compiled.as_ref()))),
         Output::Text => {
             if !report.diagnostics().is_empty() {
                 complain(report.render().trim_end());

@@ -5,7 +5,7 @@ mod address;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -20,15 +20,19 @@ use address::Address;
 const ANSWER_LIMIT: u64 = 5 << 20;
 /// How long connecting may take: the listener is near, usually on the same host.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long an answer may take from its first piece to its last.
+const WHOLE: Duration = Duration::from_secs(60);
+/// The most addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
 
 /// Where a running gateway takes questions of operators, the same for every verb that asks one.
 #[derive(Debug, Args)]
 pub(super) struct Where {
     /// The operators' listener: `https://HOST:PORT`, or `http://` on this host [default: `admin.address` of gateway.yaml,
-    /// which is not read if this is given].
+    /// which is not read if this is given; `explain` and `report` read the files then and ask nobody].
     #[arg(long, value_name = "URL", value_parser = Address::parse, global = true)]
     admin: Option<Address>,
-    /// The file with the admin token [default: `admin.token_file` of gateway.yaml].
+    /// The file with the admin token [default: `admin.token_file` of gateway.yaml; with `--admin` none].
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Certificate authorities, PEM, that an `https://` listener is believed by [default: the public ones].
@@ -47,12 +51,14 @@ pub(super) struct Where {
 /// A running gateway.
 #[derive(Debug)]
 pub(super) struct Gateway {
-    /// The address of the admin listener.
-    address: SocketAddr,
+    /// The addresses of the admin listener, to be tried one after the other: a name may have one of each kind.
+    addresses: Vec<SocketAddr>,
     /// The same as it was written, for `Host` and for people.
     name: String,
+    /// Whether that was on the command line, and not in gateway.yaml.
+    is_named: bool,
     tls: Option<Tls>,
-    /// The file with the token that calls which change something need.
+    /// The file with the token that calls need which change something, or tell who may do what.
     token_file: Option<PathBuf>,
 }
 
@@ -70,6 +76,8 @@ struct Tls {
 pub(super) struct Answer {
     /// The status code.
     pub(super) status: u16,
+    /// What the body says that it is: `Content-Type`, without parameters.
+    pub(super) kind: String,
     /// The whole body.
     pub(super) body: String,
 }
@@ -132,7 +140,7 @@ impl Gateway {
     fn at(address: &Address, ca: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Self, Failure> {
         let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
         let name = address.to_string();
-        let mut found = (address.host(), address.port())
+        let found = (address.host(), address.port())
             .to_socket_addrs()
             .map_err(|error| unreachable(format!("the address of `{name}` cannot be found: {error}")))?;
         let tls = if address.is_secure() {
@@ -145,14 +153,17 @@ impl Gateway {
             None
         };
         // A name of this host that leads elsewhere would take the token along in the clear.
-        let address = found.find(|found| tls.is_some() || found.ip().is_loopback());
-        let address = address.ok_or_else(|| unreachable(format!("`{name}` leads to no address that may be asked")))?;
-        Ok(Self { address, name, tls, token_file: None })
+        let may_be_asked = found.filter(|found| tls.is_some() || found.ip().is_loopback());
+        let addresses: Vec<SocketAddr> = may_be_asked.take(MOST_ADDRESSES).collect();
+        if addresses.is_empty() {
+            return Err(unreachable(format!("`{name}` leads to no address that may be asked")));
+        }
+        Ok(Self { addresses, name, is_named: true, tls, token_file: None })
     }
 
     /// The gateway whose listener has this address, on this host.
     pub(super) fn on_loopback(address: SocketAddr) -> Self {
-        Self { address, name: address.to_string(), tls: None, token_file: None }
+        Self { addresses: vec![address], name: address.to_string(), is_named: false, tls: None, token_file: None }
     }
 
     /// The gateway that runs with this configuration. Only `gateway.yaml` is read, so
@@ -185,7 +196,7 @@ impl Gateway {
         let address = reachable(address);
         let folder = config.parent().unwrap_or(Path::new("."));
         let token_file = admin.token_file.map(|file| folder.join(file.value));
-        Ok(Self { address, name: address.to_string(), tls: None, token_file })
+        Ok(Self { addresses: vec![address], name: address.to_string(), is_named: false, tls: None, token_file })
     }
 
     /// The admin token; nothing where a certificate is shown in its place.
@@ -197,11 +208,13 @@ impl Gateway {
             if self.tls.as_ref().is_some_and(|tls| tls.shown.is_some()) {
                 return Ok(None);
             }
-            return Err(Failure::new(
-                Exit::Configuration,
-                "no admin token is known, and calls that change something need it: \
-                 set `admin.token_file` in gateway.yaml and restart the gateway, or name the file with `--token-file`",
-            ));
+            let message = if self.is_named {
+                "no admin token is known, for gateway.yaml is not read with `--admin`: name its file with `--token-file`"
+            } else {
+                "no admin token is known, and this call needs it: set `admin.token_file` in gateway.yaml and restart the \
+                 gateway, or name the file with `--token-file`"
+            };
+            return Err(Failure::new(Exit::Configuration, message));
         };
         let text = std::fs::read_to_string(file).map_err(|error| {
             Failure::new(Exit::Configuration, format!("cannot read the admin token `{}`: {error}", file.display()))
@@ -214,7 +227,8 @@ impl Gateway {
         Ok(Some(token.to_owned()))
     }
 
-    /// Asks, and waits up to `patience` for each piece of the answer.
+    /// Asks, and waits up to `patience` for the answer to begin and for each piece of it, and a minute more than that for
+    /// the whole.
     ///
     /// # Errors
     /// When nobody answers, or not in HTTP (exit code 5).
@@ -250,6 +264,18 @@ impl Gateway {
         &self.name
     }
 
+    /// Connects to the first of its addresses where somebody listens.
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut fault = io::Error::from(io::ErrorKind::NotFound);
+        for address in &self.addresses {
+            match TcpStream::connect_timeout(address, CONNECT) {
+                Ok(stream) => return Ok(stream),
+                Err(other) => fault = other,
+            }
+        }
+        Err(fault)
+    }
+
     /// One request in HTTP/1.0, so that the answer is never chunked and ends where the connection does.
     fn exchange(
         &self,
@@ -257,9 +283,10 @@ impl Gateway {
         token: Option<&str>,
         patience: Duration,
     ) -> io::Result<Answer> {
-        let stream = TcpStream::connect_timeout(&self.address, CONNECT)?;
+        let stream = self.connect()?;
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(CONNECT))?;
+        let due = Instant::now() + patience + WHOLE;
         let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let (length, host) = (body.len(), self.name.rsplit('/').next().unwrap_or_default());
         let request = format!(
@@ -267,10 +294,10 @@ impl Gateway {
              Connection: close\r\n\r\n{body}"
         );
         match &self.tls {
-            None => converse(stream, &request),
+            None => converse(stream, &request, due),
             Some(Tls { host, ca, shown }) => {
                 let shown = shown.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-                converse(over_tls(stream, host, ca.as_deref(), shown).map_err(io::Error::other)?, &request)
+                converse(over_tls(stream, host, ca.as_deref(), shown).map_err(io::Error::other)?, &request, due)
             }
         }
     }
@@ -291,14 +318,30 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn converse(mut stream: impl Read + Write, request: &str) -> io::Result<Answer> {
+/// One request, and its whole answer unless that is not there when it is `due`.
+fn converse(mut stream: impl Read + Write, request: &str, due: Instant) -> io::Result<Answer> {
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
-    let read = stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes)?;
+    let read = InTime { stream, due }.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).unwrap_or(u64::MAX) > ANSWER_LIMIT {
         return Err(io::Error::other(format!("the answer is longer than {} MiB", ANSWER_LIMIT >> 20)));
     }
     parse(&bytes)
+}
+
+/// Somebody who sends a byte now and then would otherwise be read for days.
+struct InTime<S> {
+    stream: S,
+    due: Instant,
+}
+
+impl<S: Read> Read for InTime<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.due {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer takes too long"));
+        }
+        self.stream.read(buffer)
+    }
 }
 
 /// Half an answer must not pass for the whole: a list of who may do what would lack people.
@@ -312,14 +355,19 @@ fn parse(answer: &[u8]) -> io::Result<Answer> {
         words.next()?.trim_end().get(..3)?.parse().ok()
     };
     let status = status().ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
-    let named = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    let field = |wanted: &str| {
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
     };
-    if head.lines().find_map(named).is_some_and(|length| body.len() < length) {
+    let length = field("content-length").and_then(|length| length.parse::<usize>().ok());
+    if length.is_some_and(|length| body.len() < length) {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off"));
     }
-    Ok(Answer { status, body: String::from_utf8_lossy(body).into_owned() })
+    let kind = field("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    Ok(Answer { status, kind, body: String::from_utf8_lossy(body).into_owned() })
 }
 
 #[cfg(test)]
@@ -352,6 +400,39 @@ mod tests {
         for (written, asked) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("192.0.2.7:1", "192.0.2.7:1")] {
             assert_eq!(reachable(written.parse().unwrap()), asked.parse().unwrap());
         }
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_to_its_end_is_given_up() {
+        struct Drip;
+        impl Read for Drip {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                std::thread::sleep(Duration::from_millis(5));
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        impl Write for Drip {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let due = Instant::now() + Duration::from_millis(50);
+        let fault = converse(Drip, "GET / HTTP/1.0\r\n\r\n", due).unwrap_err();
+        assert_eq!(fault.to_string(), "the answer takes too long");
+    }
+
+    #[test]
+    fn of_several_addresses_one_where_somebody_listens_is_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let elsewhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), address.port());
+        let addresses = vec![elsewhere, address];
+        let gateway = Gateway { addresses, name: String::new(), is_named: true, tls: None, token_file: None };
+        assert_eq!(gateway.connect().unwrap().peer_addr().unwrap(), address);
     }
 
     #[test]

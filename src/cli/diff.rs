@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::cli::policy::Loaded;
-use crate::cli::{Exit, Failure, Output, say};
+use crate::cli::{Exit, Failure, Output, data, say};
 use crate::review::diff::{Places, diff, text};
 use crate::review::json;
 
@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let found = diff(&old.policy, &new.policy);
     let places = Places { old: &old.report, new: &new.report };
     match options.output {
-        Output::Json => say(format_args!("{:#}", json::difference(&found, &places))),
+        Output::Json => data(format_args!("{:#}", json::difference(&found, &places))),
         Output::Text => say(text::difference(&found, &places, options.all).trim_end()),
     }
     let bad = match options.fail_on {

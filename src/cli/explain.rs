@@ -6,7 +6,7 @@ use clap::Args;
 use crate::cli::client::Where;
 use crate::cli::policy::Loaded;
 use crate::cli::question::Page;
-use crate::cli::{Exit, Failure, Output, say};
+use crate::cli::{Exit, Failure, Output, data, say};
 use crate::diag::{Place, Report};
 use crate::document::Located;
 use crate::review::{self, Asker, Claims, Request, print};
@@ -72,7 +72,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let request = Request::parse(&options.request, options.headers.clone(), asker).map_err(usage)?;
     let request = request.with_form(options.form.clone()).with_objects(&options.objects).map_err(usage)?;
     if options.gateway.is_asked()? {
-        say(options.page(&request).ask(&options.gateway)?.trim_end());
+        let answer = options.page(&request).ask(&options.gateway)?;
+        match options.output {
+            Output::Text => say(answer.trim_end()),
+            Output::Json => data(answer.trim_end()),
+        }
         return Ok(Exit::Ok);
     }
     let mut loaded = Loaded::read(options.gateway.config())?;
@@ -87,7 +91,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let explained = loaded.policy.explain(&request).map_err(usage)?;
     match options.output {
         Output::Text => say(print::explanation(&loaded.report, &request, &explained).trim_end()),
-        Output::Json => say(format_args!("{:#}", review::json::explanation(&loaded.report, &request, &explained))),
+        Output::Json => data(format_args!("{:#}", review::json::explanation(&loaded.report, &request, &explained))),
     }
     Ok(Exit::Ok)
 }
@@ -96,13 +100,13 @@ impl Options {
     /// The same question, to a running gateway.
     fn page(&self, request: &Request) -> Page {
         let format = match self.output {
-            Output::Text => "text",
-            Output::Json => "json",
+            Output::Text => print::Format::Text,
+            Output::Json => print::Format::Json,
         };
         let pairs = |pairs: &[(String, String)], mark: &str| -> Vec<String> {
             pairs.iter().map(|(name, value)| format!("{name}{mark}{value}")).collect()
         };
-        let page = Page::of("/explain").with("format", format).with("method", &request.method);
+        let page = Page::of("/explain", format).with("method", &request.method);
         let page = page.with("host", &request.host).with("path", &request.target);
         let page = page.with_all("principal", &self.principal).with_all("tenant", &self.tenant);
         let page = page.with_all("client", &self.client);

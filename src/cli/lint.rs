@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::policy::Loaded;
-use crate::cli::{ConfigFile, Exit, Failure, Output, say};
+use crate::cli::{ConfigFile, Exit, Failure, Output, data, say};
 use crate::diag::{Place, Severity};
 use crate::review::lint::{self, Code, Finding};
 
@@ -52,7 +52,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     found.retain(|finding| !allowed(finding.code.name()));
     let some = !found.is_empty() || !warnings.is_empty();
     match options.output {
-        Output::Json => say(format_args!("{:#}", as_json(&loaded, warnings, &found))),
+        Output::Json => data(format_args!("{:#}", as_json(&loaded, warnings, &found))),
         Output::Text => {
             let counts = counts(&warnings, &found);
             loaded.report.retain(|diagnostic| !allowed(diagnostic.code));

@@ -32,6 +32,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::diag::printable;
+
 /// A reverse proxy that decides every request before it reaches an application.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, about, disable_help_subcommand = true)]
@@ -174,14 +176,20 @@ pub fn run() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Prints a result. A closed pipe (`portcullis ... | head`) is no reason to fail.
+/// Prints a result for people: what it has of files, requests and answers moves no cursor. A closed pipe (`portcullis ...
+/// | head`) is no reason to fail.
 fn say(text: impl Display) {
+    data(printable(&text.to_string()));
+}
+
+/// Prints a result for programs, as it is.
+fn data(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Prints a message for the operator.
 fn complain(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&text.to_string()));
 }
 
 /// The command line's clock, in seconds since the Unix epoch.

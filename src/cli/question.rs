@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::client::{Answer, Where};
 use crate::cli::{Exit, Failure};
+use crate::review::print::Format;
 use crate::route::query::encoded;
 
 /// How long one answer may take: the gateway itself gives up after a minute.
@@ -18,18 +19,21 @@ const AGAIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A page with the parameters of a question.
-pub(super) struct Page(String);
+pub(super) struct Page {
+    target: String,
+    format: Format,
+}
 
 impl Page {
-    /// A page without parameters.
-    pub(super) fn of(path: &str) -> Self {
-        Self(path.to_owned())
+    /// A page that answers in a format.
+    pub(super) fn of(path: &str, format: Format) -> Self {
+        Self { target: path.to_owned(), format }.with("format", format.word())
     }
 
     /// With a parameter.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
-        let mark = if self.0.contains('?') { '&' } else { '?' };
-        self.0.push_str(&format!("{mark}{name}={}", encoded(value)));
+        let mark = if self.target.contains('?') { '&' } else { '?' };
+        self.target.push_str(&format!("{mark}{name}={}", encoded(value)));
         self
     }
 
@@ -48,7 +52,7 @@ impl Page {
         let token = gateway.token()?;
         let began = Instant::now();
         loop {
-            let Answer { status, body } = gateway.ask("GET", &self.0, token.as_deref(), PATIENCE)?;
+            let Answer { status, kind, body } = gateway.ask("GET", &self.target, token.as_deref(), PATIENCE)?;
             let told: Value = serde_json::from_str(&body).unwrap_or_default();
             let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
             let later = status == 429 || (status == 503 && text("error") == "busy");
@@ -57,11 +61,19 @@ impl Page {
                 continue;
             }
             return match status {
-                200 => Ok(body),
-                400 => Err(Failure::new(Exit::Usage, text("message"))),
-                401 | 403 => {
+                200 if self.format.media_type().split(';').next() == Some(&*kind) => Ok(body),
+                200 => {
                     let message =
-                        "the gateway does not accept the admin token; is this the configuration that it runs with?";
+                        format!("{} answers something else: is it the admin listener of a gateway?", gateway.name());
+                    Err(Failure::new(Exit::Findings, message))
+                }
+                400 if !text("message").is_empty() => Err(Failure::new(Exit::Usage, text("message"))),
+                401 | 403 => {
+                    let why = match text("message") {
+                        "" => "is this the configuration that it runs with?",
+                        message => message,
+                    };
+                    let message = format!("the gateway does not accept the admin token: {why}");
                     Err(Failure::new(Exit::Findings, message))
                 }
                 404 => {
@@ -86,9 +98,10 @@ mod tests {
 
     #[test]
     fn parameters_are_encoded_and_come_in_their_order() {
-        let page =
-            Page::of("/explain").with("path", "/a b?c=d&e").with_all("form", &["x=1".to_owned(), "y=ü".to_owned()]);
-        assert_eq!(page.0, "/explain?path=%2Fa+b%3Fc%3Dd%26e&form=x%3D1&form=y%3D%C3%BC");
-        assert_eq!(Page::of("/report").0, "/report");
+        let page = Page::of("/explain", Format::Text)
+            .with("path", "/a b?c=d&e")
+            .with_all("form", &["x=1".to_owned(), "y=ü".to_owned()]);
+        assert_eq!(page.target, "/explain?format=text&path=%2Fa+b%3Fc%3Dd%26e&form=x%3D1&form=y%3D%C3%BC");
+        assert_eq!(Page::of("/report", Format::Csv).target, "/report?format=csv");
     }
 }

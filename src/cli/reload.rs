@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::Where;
-use crate::cli::{Exit, Failure, Output, complain, say};
+use crate::cli::{Exit, Failure, Output, complain, data, say};
 use crate::route::query::encoded;
 
 /// Compiling a large set of grants takes a while; the answer comes when it is done.
@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         _ => Exit::Findings,
     };
     if options.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
         return Ok(exit);
     }
     let text = |name: &str| result.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::policy::Loaded;
 use super::shadow::{compared, plural};
-use super::{Exit, Failure, Output, complain, say};
+use super::{Exit, Failure, Output, complain, data, say};
 use crate::admin::groups;
 use crate::candidate::{Changes, Key};
 use crate::review::replay::{Recorded, Replayed, Replayer, Why};
@@ -81,7 +81,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         complain(format_args!("{} more that no decision stands in", plural(rest, "line")));
     }
     match options.output {
-        Output::Json => say(format_args!("{:#}", sums.told())),
+        Output::Json => data(format_args!("{:#}", sums.told())),
         Output::Text => say(compared(&sums.told()).trim_end()),
     }
     Ok(if sums.newly_denied + sums.newly_allowed == 0 { Exit::Ok } else { Exit::Findings })

@@ -9,6 +9,7 @@ use crate::cli::client::Where;
 use crate::cli::policy::Loaded;
 use crate::cli::question::Page;
 use crate::cli::{Exit, Failure, now};
+use crate::diag::printable;
 use crate::model::Level;
 use crate::review::print;
 use crate::review::report::{Asker, Filter, Glob, Report, UnknownName};
@@ -135,7 +136,7 @@ impl Options {
     /// The same question, to a running gateway.
     fn page(&self) -> Page {
         let page = |kind: &str| {
-            let page = Page::of("/report").with("format", self.output.format().word()).with("report", kind);
+            let page = Page::of("/report", self.output.format()).with("report", kind);
             page.with_all("domain", &self.domain)
         };
         match &self.what {
@@ -176,6 +177,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     if options.gateway.is_asked()? {
         let answer = options.page().ask(&options.gateway)?;
+        let answer = if options.output == Format::Text { printable(&answer) } else { answer };
         return written(out.write_all(answer.as_bytes()).and_then(|()| out.flush()));
     }
     let loaded = Loaded::read(options.gateway.config())?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::client::Where;
-use crate::cli::{Exit, Failure, Output, complain, now, say};
+use crate::cli::{Exit, Failure, Output, complain, data, now, say};
 use crate::telemetry::moment;
 use crate::token::revoked::is_ahead;
 
@@ -68,7 +68,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let answer = gateway.send((method, "/revoked", &body), token.as_deref(), PATIENCE)?;
     let exit = if answer.status == 200 { Exit::Ok } else { Exit::Findings };
     if options.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
         return Ok(exit);
     }
     let result: Value = serde_json::from_str(&answer.body).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cli::client::Where;
 use crate::cli::reload::in_words;
-use crate::cli::{Exit, Failure, Output, complain, say};
+use crate::cli::{Exit, Failure, Output, complain, data, say};
 use crate::route::query::encoded;
 
 /// As for a reload.
@@ -63,7 +63,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     }
     let exit = if answer.status == 200 { Exit::Ok } else { Exit::Findings };
     if options.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
         return Ok(exit);
     }
     if exit != Exit::Ok {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::cli::client::{Answer, Where};
-use crate::cli::{Exit, Failure, Output, complain, say};
+use crate::cli::{Exit, Failure, Output, complain, data, say};
 use crate::route::query::encoded;
 
 /// Compiling a large set of grants takes a while, as for a reload.
@@ -90,7 +90,7 @@ fn load(Load { name, asked }: &Load) -> Result<Exit, Failure> {
         _ => Exit::Findings,
     };
     if asked.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
         return Ok(exit);
     }
     if !text(&result, "report").is_empty() {
@@ -109,7 +109,7 @@ fn load(Load { name, asked }: &Load) -> Result<Exit, Failure> {
 fn clear(asked: &Asked) -> Result<Exit, Failure> {
     let (answer, result) = asked.ask("DELETE", "/shadow")?;
     if asked.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
     } else if answer.status != 200 {
         complain(format_args!("not cleared: the gateway answered {} {}", answer.status, text(&result, "message")));
     } else if let Some(candidate) = result.get("candidate").filter(|candidate| !candidate.is_null()) {
@@ -126,7 +126,7 @@ fn report(asked: &Asked) -> Result<Exit, Failure> {
     let nothing = number(requests, "newly_denied") + number(requests, "newly_allowed") == 0;
     let exit = if answer.status == 200 && !requests.is_null() && nothing { Exit::Ok } else { Exit::Findings };
     if asked.output == Output::Json {
-        say(answer.body.trim_end());
+        data(answer.body.trim_end());
     } else if answer.status != 200 {
         complain(format_args!("no report: the gateway answered {} {}", answer.status, text(&result, "message")));
     } else if requests.is_null() {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::Where;
-use crate::cli::{Exit, Failure, Output, complain, say};
+use crate::cli::{Exit, Failure, Output, complain, data, say};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -41,7 +41,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Findings, message));
     };
     match options.output {
-        Output::Json => say(answer.body.trim_end()),
+        Output::Json => data(answer.body.trim_end()),
         Output::Text => say(text(&status).trim_end()),
     }
     Ok(Exit::Ok)

@@ -10,6 +10,7 @@ mod suggest;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+pub use render::printable;
 pub use sources::{Location, Place, SourceId};
 pub use suggest::suggest;
 

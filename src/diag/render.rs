@@ -114,6 +114,11 @@ impl Excerpt {
     }
 }
 
+/// Text of one or more lines as a terminal may show it: names, paths and answers may hold any character.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
+}
+
 /// A text from outside as it may be printed, bounded.
 fn visible(text: &str, lines: bool) -> String {
     let fit = |character| match character {

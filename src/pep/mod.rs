@@ -273,6 +273,7 @@ fn reach(
 /// Judges a request head as if a verified token said who asks, or as if there was no token. For operators' tools and
 /// tests of policies: it takes the steps of [`authorize`], but its answer lets nothing through. `body` is the whole
 /// body, if there is one; `given` are the objects that have to be looked up otherwise. `Some` is what the gateway would answer itself.
+/// Of a refused request [`Grounds::watched`] says that it goes on all the same, because nothing is enforced.
 pub fn simulate(
     snapshot: &Arc<Snapshot>,
     caller: Option<&Arc<Verified>>,
@@ -291,15 +292,25 @@ pub fn simulate(
     // There is no connection: a gate that asks for a certificate is taken to have seen it.
     let body = body.map_or(Body::None, Body::Read);
     let judged = judge(snapshot, (identify, current), None, (&head, body, given), &mut grounds);
-    let settled = judged.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
-    let answer = settled.and_then(|outcome| match outcome {
-        Outcome::Permitted => Ok(None),
-        Outcome::Answered(answer) => Ok(Some(answer)),
+    let judged = judged.and_then(|outcome| match outcome {
         // There is no database to ask.
         Outcome::ObjectNeeded(_) => Err(objects::not_looked_up()),
         // What was read is never asked for, and who asks is known.
         Outcome::FormNeeded | Outcome::Unverified => Err(Refusal::of(Reason::Internal)),
+        Outcome::Permitted | Outcome::Answered(_) => Ok(outcome),
     });
+    let refused = judged.as_ref().err().cloned();
+    let watched = shadow::watch(judged, &mut grounds);
+    let settled = watched.and_then(|outcome| settle(&mut head, &mut grounds, outcome));
+    if !matches!(settled, Ok(Outcome::Permitted)) {
+        // It does not go on after all: its upstream could not be told of it, or the gateway itself answers.
+        grounds.watched = None;
+    }
+    let answer = match (refused, settled) {
+        (Some(refusal), _) | (None, Err(refusal)) => Err(refusal),
+        (None, Ok(Outcome::Answered(answer))) => Ok(Some(answer)),
+        (None, Ok(_)) => Ok(None),
+    };
     (grounds, answer)
 }
 

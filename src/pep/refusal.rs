@@ -10,7 +10,7 @@ use crate::policy::{Denial, Domain, Rules};
 use crate::token::{Fault, TokenFault, WantedKey};
 
 /// Why a request goes no further, and what the answer and the log need to say so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// Why.
     pub reason: Reason,

@@ -12,7 +12,7 @@ use super::facts::Body;
 use super::kept::Kept;
 use super::objects::{self, Given};
 use super::{Carrier, Environment, Grounds, Permitted, Refusal};
-use super::{Outcome, judge, judge_again, origin, rewrite, shadow};
+use super::{Outcome, credentials, judge, judge_again, origin, rewrite, shadow};
 use crate::model::{ClientCertificate, Reason};
 use crate::route::host::Host;
 use crate::route::{Application, Mode};
@@ -213,12 +213,9 @@ impl Standing {
         let environment = self.surroundings.at(now);
         let identify = |head: &Parts, application: &Application, host: &Host<'_>| {
             let (token, carrier) = self.token.as_ref().ok_or_else(|| Refusal::of(Reason::NoToken))?;
-            let looked_for = match carrier {
-                Carrier::Authorization => application.token.bearer,
-                Carrier::Cookie => !application.token.cookies.is_empty(),
-                Carrier::Header => !application.token.headers.is_empty(),
-            };
-            if !looked_for {
+            // What was verified must still be what is found, and in such a place.
+            let found = credentials::find(head, &application.token, environment.trusted_peer).map_err(Refusal::of)?;
+            if found.1 != *carrier {
                 return Err(Refusal::of(Reason::NoToken));
             }
             if *carrier != Carrier::Authorization {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::Version;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use tokio::time::timeout;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::upstream::{Lease, Upstreams};
 use super::{Caller, Connection};
@@ -19,7 +20,8 @@ use crate::route::{Application, Upstream};
 const SCHEMES: [&[u8]; 2] = [b"ntlm", b"negotiate"];
 /// Fields by which a server says that it does so (RFC 4559 section 6, and what IIS sends).
 const SIGNS: [HeaderName; 2] = [HeaderName::from_static("proxy-support"), HeaderName::from_static("persistent-auth")];
-/// How long a bound connection may take to finish its last exchange; hyper needs a turn of the event loop.
+/// How long a bound connection may take to finish its last exchange: the end of an upload that the answer did not wait
+/// for, which nobody judges again. hyper needs a turn of the event loop.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Whom an upstream connection belongs to once it was authenticated.
@@ -42,13 +44,28 @@ pub(super) fn owner(version: Version, grounds: &Grounds, application: &Applicati
 pub(super) struct Bound {
     lease: Lease,
     principal: PrincipalKey,
+    since: Instant,
+}
+
+impl Bound {
+    /// Whether its last exchange has not come to its end in time.
+    fn is_stuck(&self) -> bool {
+        self.since.elapsed() >= SETTLE && !self.lease.is_ready()
+    }
 }
 
 impl Owner {
     /// Keeps a connection for the owner's next request, in place of the one before.
     pub(super) fn keep(self, lease: Lease) {
         let Self { client, principal } = self;
-        client.keep_bound(Bound { lease, principal });
+        client.keep_bound(Bound { lease, principal, since: Instant::now() });
+        let client = Rc::downgrade(&client);
+        spawn_local(async move {
+            sleep(SETTLE).await;
+            if let Some(client) = client.upgrade() {
+                drop(client.take_bound(Bound::is_stuck));
+            }
+        });
     }
 
     /// The connection that is kept for the owner, if it goes to a server of this upstream and still can be used; and

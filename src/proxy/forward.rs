@@ -45,6 +45,15 @@ pub(super) struct Failed {
     pub(super) readers: Readers,
     /// Its account, still open.
     pub(super) ledger: Ledger,
+    /// Whether it ran and was cut, so that the rest of its body may still come.
+    pub(super) was_cut: bool,
+}
+
+impl Failed {
+    /// One that never began.
+    pub(super) fn of(refusal: Refusal, grounds: &Grounds, ledger: Ledger) -> Self {
+        Self { refusal, readers: Readers::of(grounds), ledger, was_cut: false }
+    }
 }
 
 /// An exchange that is about to begin.
@@ -84,7 +93,7 @@ pub(super) fn prepare(
             }
             Ok(Outbound { request, terms, readers, place, ledger, caller: Rc::clone(caller) })
         }
-        Err(refusal) => Err(Box::new(Failed { refusal, readers, ledger })),
+        Err(refusal) => Err(Box::new(Failed { refusal, readers, ledger, was_cut: false })),
     }
 }
 
@@ -96,7 +105,7 @@ pub(super) async fn forward(worker: &Rc<Worker>, outbound: Outbound) -> Result<R
         Ok(answer) => Ok(relay(worker, &caller, &terms, answer, (ledger, place), &readers)),
         Err(refusal) => {
             ledger.answered(None);
-            Err(Box::new(Failed { refusal, readers, ledger }))
+            Err(Box::new(Failed { refusal, readers, ledger, was_cut: place.was_cut() }))
         }
     }
 }

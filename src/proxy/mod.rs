@@ -27,6 +27,7 @@ mod kind;
 mod layers;
 mod ledger;
 pub mod listener;
+mod looking;
 mod numbers;
 pub mod objects;
 pub mod operator;
@@ -71,7 +72,6 @@ pub use upstream::{
 
 use answer::Asker;
 use caller::{Arrival, Caller, Connection};
-use cors::Readers;
 use forward::{Failed, Outbound};
 use handling::Handling;
 use ledger::Ledger;
@@ -293,12 +293,12 @@ impl Worker {
             Verdict::FormNeeded { grounds, .. } | Verdict::ObjectNeeded { grounds, .. } => {
                 // Whatever was needed was waited for.
                 ledger.grounds(&grounds, false);
-                (Failed { refusal: Refusal::of(Reason::Internal), readers: Readers::of(&grounds), ledger }, false)
+                (Failed::of(Refusal::of(Reason::Internal), &grounds, ledger), false)
             }
             Verdict::Refused { refusal, grounds, .. } => {
                 ledger.grounds(&grounds, false);
                 let full = grounds.application.as_ref().is_some_and(|application| application.full_detail);
-                (Failed { refusal, readers: Readers::of(&grounds), ledger }, full)
+                (Failed::of(refusal, &grounds, ledger), full)
             }
         };
         Handling::Done(self.refuse(failed, full_detail, asker, &caller))
@@ -310,10 +310,9 @@ impl Worker {
             match forward::forward(&worker, outbound).await {
                 Ok(response) => response,
                 Err(failed) => {
-                    // Only who was cut has an invalid token by now; the rest of the body may still come. So it may
-                    // where the time for the whole request is over.
-                    let cut = matches!(failed.refusal.reason, Reason::InvalidToken | Reason::RequestTimeout);
-                    worker.refuse(*failed, false, if cut { asker.closing() } else { asker }, &caller)
+                    // The rest of the body may still come.
+                    let ended_early = failed.was_cut || failed.refusal.reason == Reason::RequestTimeout;
+                    worker.refuse(*failed, false, if ended_early { asker.closing() } else { asker }, &caller)
                 }
             }
         }))
@@ -321,7 +320,7 @@ impl Worker {
 
     /// Says no.
     fn refuse(&self, failed: Failed, full_detail: bool, asker: Asker, caller: &Caller) -> Response<Body> {
-        let Failed { mut refusal, readers, mut ledger } = failed;
+        let Failed { mut refusal, readers, mut ledger, was_cut: _ } = failed;
         if let Some(key) = refusal.wake.take() {
             // A full queue means that enough others have asked already.
             let _ = self.gateway.wake.try_send(*key);

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
 
 use super::body::Held;
+use super::looking::{Turn, Turns};
 use super::objects::Objects;
 use crate::pep::{self, Expiry, Given, Refusal, Standing, Wanted};
 use crate::policy::Missed;
@@ -35,8 +36,8 @@ pub(super) struct Running {
     draining: Cell<bool>,
     /// How many looks were taken.
     looks: Cell<u64>,
-    /// For how many of them objects are looked up again now.
-    looking_up: Rc<Cell<usize>>,
+    /// For whom of them objects are looked up again now.
+    looking_up: Rc<Turns>,
 }
 
 /// How often a worker looks whether running exchanges must be judged again, and whether another does not come for its
@@ -45,26 +46,8 @@ pub(super) struct Running {
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// What still runs after so many looks is judged again whole: three seconds.
 const LONG: u64 = 15;
-/// For no more exchanges of one thread at a time; the others wait for the next look.
-const LOOKING_UP: usize = 128;
-/// For how long. Past that, nobody can say any more what they are about.
+/// How long after its time an object may still be looked up again. Past that, nobody can say any more what they are about.
 const OVERDUE: Duration = Duration::from_secs(10);
-
-/// One of those that are looked up again; given back when dropped.
-struct Turn(Rc<Cell<usize>>);
-
-impl Turn {
-    fn take(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
 
 impl Running {
     /// Takes a place for an exchange that was let in on these grounds. To be called before anything is awaited after
@@ -136,9 +119,10 @@ impl Running {
             let wanted = || exchange.standing.objects().iter().map(|given| &given.wanted);
             if let Some(known) = wanted().map(|wanted| objects.recall(wanted)).collect() {
                 exchange.found(known);
-            } else if self.looking_up.get() < LOOKING_UP {
+            } else if let Some(turn) =
+                Turn::take(&self.looking_up, exchange.standing.token().map(|token| token.principal))
+            {
                 exchange.again.set(Again::Underway);
-                let turn = Turn::take(&self.looking_up);
                 let wanted: Vec<Wanted> = wanted().cloned().collect();
                 let (exchange, objects) = (Rc::downgrade(exchange), Arc::clone(objects));
                 spawn_local(async move {
@@ -349,6 +333,11 @@ impl Place {
         .await
     }
 
+    /// Whether it was ended because it may not go on.
+    pub(super) fn was_cut(&self) -> bool {
+        self.exchange.is_cut.get()
+    }
+
     /// From now on the exchange may last for ever, so it is judged again whole.
     pub(super) fn lasts(&self) {
         self.has_no_end();
@@ -390,6 +379,7 @@ mod tests {
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::looking::{LOOKING_UP, LOOKING_UP_FOR_ONE};
     use super::*;
     use crate::model::{Guid, PrincipalKey};
     use crate::policy::Domains;
@@ -533,9 +523,9 @@ mod tests {
         }
     }
 
-    /// So many streams about an object that was believed until so long ago; how often it is asked for at two looks, and how
-    /// many streams are judged by what is known then. Whatever of these is judged is cut.
-    fn looked_at(streams: usize, ago: Duration, known: Option<Instant>) -> (usize, usize) {
+    /// So many streams of so many people about an object that was believed until so long ago; how often it is asked for at
+    /// two looks, and how many streams are judged by what is known then. Whatever of these is judged is cut.
+    fn looked_at((streams, people): (usize, u128), ago: Duration, known: Option<Instant>) -> (usize, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let running = Rc::new(Running::default());
@@ -543,7 +533,11 @@ mod tests {
             let wanted = Wanted { domain: "app".into(), kind: "officer".into(), key: "1".into() };
             let until = Instant::now().checked_sub(ago);
             let given = Given { wanted, found: Ok([].into()), until };
-            let places: Vec<_> = (0..streams).map(|_| running.enter(of(1, 100).about(vec![given.clone()]))).collect();
+            let places: Vec<_> = (1..=people)
+                .cycle()
+                .take(streams)
+                .map(|who| running.enter(of(who, 100).about(vec![given.clone()])))
+                .collect();
             places.iter().for_each(Place::lasts);
             let silent = Arc::new(Silent { known, ..Silent::default() });
             let objects: Arc<dyn Objects> = Arc::clone(&silent) as Arc<dyn Objects>;
@@ -553,7 +547,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             }
-            let cut = running.judge_again(&snapshot(1, 3), &verifier(), 9);
+            let cut = running.judge_again(&snapshot(1, 999), &verifier(), 9);
             (silent.asked.load(Ordering::Relaxed), cut)
         })
     }
@@ -563,12 +557,14 @@ mod tests {
         let second = Duration::from_secs(1);
         let later = Some(Instant::now() + 60 * second);
         // It is asked for once, and the stream goes on until there is an answer.
-        assert_eq!(looked_at(1, second, None), (1, 0));
+        assert_eq!(looked_at((1, 1), second, None), (1, 0));
         // What somebody else was told a moment ago is told to all.
-        assert_eq!(looked_at(500, second, later), (0, 500));
+        assert_eq!(looked_at((500, 1), second, later), (0, 500));
         // So many at a time, and who waits too long for that is cut.
-        assert_eq!(looked_at(LOOKING_UP + 5, second, None), (LOOKING_UP, 0));
-        assert_eq!(looked_at(LOOKING_UP + 5, OVERDUE, None), (LOOKING_UP, 5));
+        assert_eq!(looked_at((LOOKING_UP + 5, 5), second, None), (LOOKING_UP, 0));
+        assert_eq!(looked_at((LOOKING_UP + 5, 5), OVERDUE, None), (LOOKING_UP, 5));
+        // Nobody has all of it.
+        assert_eq!(looked_at((LOOKING_UP, 1), second, None), (LOOKING_UP_FOR_ONE, 0));
     }
 
     #[test]

@@ -118,8 +118,12 @@ impl Tried {
 
     /// What becomes of a refused request where the gateway only watches; `None` where it does not, or nothing is refused.
     pub fn watched(&self) -> Option<InShadow> {
-        let refusal = self.refusal.as_ref().filter(|_| self.grounds.mode == Mode::Shadow)?;
-        Some(refusal.reason.in_shadow())
+        self.refusal.as_ref().filter(|_| self.grounds.mode == Mode::Shadow)?;
+        Some(match &self.grounds.watched {
+            None => InShadow::Refused,
+            Some(watched) if watched.named => InShadow::Named,
+            Some(_) => InShadow::Unnamed,
+        })
     }
 }
 

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use std::thread;
 
 use crate::backend::Backend;
-use crate::gateway::{Door, Process, Setup, routes};
+use crate::gateway::{Door, Process, Setup, routes, token};
+use crate::wire::request;
 
 const STAFF: &str = "id\ttenant\toid\tgrants\n\
     tom\thome\t00000000-0000-0000-0000-000000000011\tthings:read\n\
@@ -193,7 +194,7 @@ fn whatever_keeps_a_question_from_being_answered_is_told_with_an_exit_code() {
             "needs its `--certificate`",
         ),
         (run(&gateway, &["report", "--admin", "https://127.0.0.1:9", "modules", "--ca", "none.pem"]), 3, "none.pem"),
-        (run(&gateway, &[&thing[..], &["--admin", "http://127.0.0.1:9"]].concat()), 3, "no admin token is known"),
+        (run(&gateway, &[&thing[..], &["--admin", "http://127.0.0.1:9"]].concat()), 3, "is not read with `--admin`"),
     ] {
         let (found, said) = failed(&output);
         assert_eq!(found, code, "{said}");
@@ -227,10 +228,18 @@ fn a_gateway_that_has_too_much_to_do_is_asked_again_and_a_stranger_is_told() {
     let later = answering(vec![
         "HTTP/1.1 429 Too Many Requests\r\n\r\n{}",
         "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"error\":\"busy\",\"message\":\"x\"}",
-        "HTTP/1.1 200 OK\r\n\r\nthe answer",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nthe answer\u{1b}[2J\u{9b}2J\u{202e}",
     ]);
-    assert_eq!(text(&ask(&later).stdout), "the answer\n");
+    // Whatever it says, it does not move the cursor of whoever asked.
+    assert_eq!(text(&ask(&later).stdout), "the answer\u{241b}[2J\u{fffd}2J\u{fffd}\n");
     for (answer, told) in [
+        ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>hello", "is it the admin listener of a gateway?"),
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "is it the admin listener of a gateway?"),
+        (
+            "HTTP/1.1 403 Forbidden\r\n\r\n{\"error\":\"token_not_configured\",\"message\":\"set it\"}",
+            "does not accept the admin token: set it",
+        ),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "the gateway said 400"),
         ("HTTP/1.1 404 Not Found\r\n\r\n", "has no such page"),
         (
             "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"error\":\"late\",\"message\":\"too long\"}",
@@ -241,5 +250,66 @@ fn a_gateway_that_has_too_much_to_do_is_asked_again_and_a_stranger_is_told() {
         let (code, said) = failed(&ask(&answering(vec![answer])));
         assert_eq!(code, 1);
         assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn what_a_request_says_moves_no_cursor() {
+    let backend = Backend::hello();
+    let gateway = start(&backend);
+    let arguments = ["explain", "GET https://app.test/find?place=x%E2%80%AE", "--as", "olga"];
+    for output in [read(&gateway, &arguments), asked(&gateway, &arguments)] {
+        let told = text(&output.stdout);
+        assert!(told.contains("query.place says x\u{fffd}"), "{told}");
+    }
+    let told = text(&read(&gateway, &["explain", THING, "--as", "olga", "--audience", "\u{1b}[2J\u{9b}J"]).stdout);
+    assert!(told.contains("✗ audience \u{241b}[2J\u{fffd}J"), "{told}");
+    let (_, said) = failed(&read(&gateway, &["explain", THING, "--as", "\u{1b}[2Jolga"]));
+    assert!(!said.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn what_is_said_to_be_forwarded_is_forwarded_and_nothing_else() {
+    let backend = Backend::hello();
+    let mut setup = Setup::before(&backend);
+    // Outside of what the upstream takes off, nothing can be forwarded.
+    setup.routes = setup
+        .routes
+        .replace("path: \"/", "path: \"/oms/")
+        .replace("path: /", "path: /oms/")
+        .replace("{servers: [", "{path: {strip: /oms}, servers: [")
+        .replace("    domain: app\n", "    domain: app\n    mode: shadow\n");
+    let gateway = setup.spawn();
+    for (method, target, who, lines) in [
+        ("GET", "/oms/things/1", "olga", ""),
+        ("GET", "/oms/things/1", "", ""),
+        ("GET", "/oms/secrets/1", "nils", ""),
+        ("GET", "/oms/nowhere", "olga", ""),
+        ("GET", "/nowhere", "olga", ""),
+        ("GET", "/nowhere", "", ""),
+        ("GET", "/oms/../things", "olga", ""),
+        ("DELETE", "/oms/lobby", "olga", ""),
+        ("OPTIONS", "/oms/things/1", "nils", "Max-Forwards: 0"),
+        ("OPTIONS", "/oms/things/1", "nils", "Max-Forwards: 1"),
+        ("OPTIONS", "/oms/things/1", "nils", "Max-Forwards: x"),
+        ("TRACE", "/oms/things/1", "olga", ""),
+    ] {
+        let token = if who.is_empty() { String::new() } else { token(who) };
+        let line = if lines.is_empty() { String::new() } else { format!("{lines}\r\n") };
+        let before = backend.heads();
+        gateway.ask(request(method, target, &token, &line, ""));
+        let is_forwarded = backend.heads() > before;
+        let url = format!("{method} https://app.test{target}");
+        let mut arguments = vec!["explain", url.as_str(), "--output", "json"];
+        if !who.is_empty() {
+            arguments.extend(["--as", who]);
+        }
+        if !lines.is_empty() {
+            arguments.extend(["-H", lines]);
+        }
+        let output = read(&gateway, &arguments);
+        let told: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+        assert_eq!(told["forwarded"], is_forwarded, "{method} {target} {who} {lines}: {told:#}");
     }
 }

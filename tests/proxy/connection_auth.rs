@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Seen, Then, say};
+use crate::backend::{Backend, Seen, Then, fill, read_head, say};
 use crate::gateway::{Gateway, Setup, token};
 use crate::places;
 use crate::wire::{Client, Repeated, block_on, h2_request, http2, request};
@@ -146,4 +148,32 @@ fn a_connection_that_the_backend_closed_is_not_missed() {
     backend.hang_up();
     assert_eq!(ask(&mut olga, "olga", ""), NO);
     assert_eq!(ask(&mut olga, "olga", "Authorization: NTLM AGAIN\r\n"), yes("AGAIN"));
+}
+
+#[test]
+fn an_upload_that_an_early_answer_did_not_wait_for_ends_soon() {
+    for authorization in ["", "Authorization: NTLM OLGA\r\n"] {
+        let backend = Backend::raw(|number, mut stream, record| {
+            let mut buffer = Vec::new();
+            let Some(seen) = read_head(number, &mut stream, &mut buffer) else { return };
+            say(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            while fill(&mut stream, &mut buffer) > 0 {}
+            record.seen(seen);
+        });
+        let gateway = gateway(&backend, ON);
+        let mut client = gateway.connect();
+        let olga = token("olga");
+        let lines = format!(
+            "Cookie: erp_token={olga}\r\nSec-Fetch-Site: same-origin\r\n{authorization}Transfer-Encoding: chunked\r\n"
+        );
+        client.send(request("PUT", "/things/1", "", &lines, ""));
+        assert_eq!(client.answer().status, 200);
+        let begun = Instant::now();
+        // Nobody judges it any more, so it must not go on as long as its client likes.
+        while backend.seen().is_empty() && begun.elapsed() < Duration::from_secs(8) {
+            let _ = client.try_send("1\r\nx\r\n");
+            sleep(Duration::from_millis(50));
+        }
+        assert_eq!(backend.seen().len(), 1, "{authorization}: the backend still gets it");
+    }
 }

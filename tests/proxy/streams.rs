@@ -9,6 +9,7 @@ use portcullis::token::mint::UserToken;
 
 use crate::backend::{Backend, fill, read_head, say, until};
 use crate::gateway::{Gateway, HOME, KEY, Setup, now, token};
+use crate::places;
 use crate::upgrade::{closes, metric, nothing_is_left, opened};
 use crate::websocket::{echo, echoes};
 use crate::wire::{Client, get, request};
@@ -105,6 +106,28 @@ fn a_stream_of_a_public_page_ends_when_the_page_asks_for_a_token() {
 }
 
 #[test]
+fn a_stream_ends_when_its_token_is_not_looked_for_any_more_where_it_stood() {
+    for (before, after) in [
+        ("{cookie: erp_token}", "{cookie: other_token}"),
+        ("[bearer, {cookie: erp_token}]", "[bearer, {cookie: other_token}]"),
+        ("[bearer, {cookie: erp_token}]", "bearer"),
+    ] {
+        let backend = events("text/event-stream");
+        let gateway = places::with(&backend, &format!("    token: {before}\n"), false).start();
+        let mut client = gateway.connect();
+        client.send(request("GET", "/things/1", "", &format!("Cookie: erp_token={}\r\n", token("olga")), ""));
+        assert_eq!(client.head().unwrap().status, 200);
+        assert_eq!(client.take(14).unwrap(), b"9\r\ndata: x\n\n\r\n");
+        change(&gateway, "grants.yaml", "id: nils, tenant: home", "id: nils, tenant: home, grants: [secrets]");
+        sleep(SECOND);
+        assert_eq!(cut(&gateway), 0, "{before}");
+        let begun = change(&gateway, "routes.yaml", before, after);
+        assert!(closes(&mut client), "{after}");
+        assert!(begun.elapsed() < SECOND, "{after}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn what_is_read_while_it_comes_is_judged_again_like_a_websocket_and_another_answer_once_it_has_run_for_three_seconds() {
     for (kind, is_stream) in [
         ("text/event-stream", true),
@@ -154,7 +177,9 @@ fn an_upload_that_runs_for_long_is_refused_when_the_right_is_gone() {
     until(|| backend.connections() == 1, "it is sent on");
     let begun = Instant::now();
     change(&gateway, "grants.yaml", "flags: [member], grants: [things, ", "flags: [member], grants: [");
-    assert_eq!(client.answer().verdict(), (403, "right_missing".to_owned()));
+    let answer = client.answer();
+    assert_eq!(answer.verdict(), (403, "right_missing".to_owned()));
+    assert_eq!(answer.header("connection"), Some("close"), "the rest of the body may still come");
     assert!((2 * SECOND..6 * SECOND).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     assert_eq!(cut(&gateway), 1);
     until(|| backend.seen().iter().all(|seen| !seen.whole), "the backend never sees it whole");

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::cli::{ConfigFile, Exit, Failure, Output, now, say};
+use crate::cli::{ConfigFile, Exit, Failure, Output, data, now, say};
 use crate::config;
 use crate::diag::Report;
 use crate::reload;
@@ -90,7 +90,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     findings.extend(network(config, &policy, within)?);
     match options.output {
         Output::Text => say(text(&findings).trim_end()),
-        Output::Json => say(format_args!("{:#}", as_json(&findings))),
+        Output::Json => data(format_args!("{:#}", as_json(&findings))),
     }
     let worst = findings.iter().map(|finding| finding.level).max();
     Ok(if worst == Some(Level::Fail) { Exit::Findings } else { Exit::Ok })

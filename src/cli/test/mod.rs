@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cli::policy::Loaded;
-use crate::cli::{ConfigFile, Exit, Failure, complain, say};
+use crate::cli::{ConfigFile, Exit, Failure, complain, data, say};
 use crate::document;
 use crate::document::routes::TestDocument;
 use crate::review::{self, Outcome, Policy, Request, print};
@@ -86,8 +86,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let failed = results.iter().filter(|result| !result.passed).count();
     match options.output {
         Format::Text => print(&results, failed, options.verbose),
-        Format::Json => say(format_args!("{:#}", as_json(&results, failed))),
-        Format::Junit => say(junit::document(&results).trim_end()),
+        Format::Json => data(format_args!("{:#}", as_json(&results, failed))),
+        Format::Junit => data(junit::document(&results).trim_end()),
     }
     // A pipeline that lost its tests must not stay green.
     Ok(if failed == 0 && !results.is_empty() { Exit::Ok } else { Exit::TestsFailed })

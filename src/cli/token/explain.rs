@@ -8,7 +8,7 @@ use clap::Args;
 use super::advice::{Advice, Advisor, Named};
 use super::revoked::{self, Looked};
 use super::{input, json, text};
-use crate::cli::{ConfigFile, Exit, Failure, Output, now, say};
+use crate::cli::{ConfigFile, Exit, Failure, Output, data, now, say};
 use crate::config::{self, Config};
 use crate::diag::Report;
 use crate::document;
@@ -149,7 +149,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Failure> {
     let explanation = Explanation { at, notes: input.notes, steps, revoked, named, admissions, asked, inspection };
     match options.output {
         Output::Text => say(text::explanation(&explanation).trim_end()),
-        Output::Json => say(format_args!("{:#}", json::explanation(&explanation))),
+        Output::Json => data(format_args!("{:#}", json::explanation(&explanation))),
     }
     Ok(if explanation.good() { Exit::Ok } else { Exit::Findings })
 }

@@ -150,6 +150,11 @@ impl Lease {
         matches!(&self.way, Some(Way::Connection(connection)) if !connection.sender.is_closed())
     }
 
+    /// Whether the last exchange is over and another can follow.
+    pub(in crate::proxy) fn is_ready(&self) -> bool {
+        matches!(&self.way, Some(Way::Connection(connection)) if connection.sender.is_ready())
+    }
+
     /// Waits until the last exchange is over; whether another can follow.
     pub(in crate::proxy) async fn ready(&mut self) -> bool {
         match &mut self.way {

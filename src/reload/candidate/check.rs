@@ -32,9 +32,17 @@ pub fn check(below: &Below, live: &PolicyFiles, content: &Content) -> Checked {
         checked.warnings.push((format!("`shadow.candidates` names `{shown}`, which is no directory"), help));
         return checked;
     }
-    let mut search = Search { below, live, left: MOST_DIRECTORIES, found: Vec::new() };
+    let mut search = Search { below, live, left: MOST_DIRECTORIES, unseen: 0, found: Vec::new() };
     search.within(&below.directory, DEPTH);
-    let found = search.found;
+    let Search { unseen, found, .. } = search;
+    if unseen > 0 {
+        let message = format!(
+            "not all below `{shown}` was looked into: {unseen} of its directories cannot be read, or come after the first \
+             {MOST_DIRECTORIES}"
+        );
+        let help = "remove what is no candidate, and let whoever checks the configuration read the others".to_owned();
+        checked.warnings.push((message, help));
+    }
     if found.len() > MOST {
         let message =
             format!("there are {} candidates or more below `{shown}`, of which {MOST} were read", found.len());
@@ -57,17 +65,26 @@ struct Search<'s> {
     live: &'s PolicyFiles,
     /// How many directories may still be looked into.
     left: usize,
+    /// How many were not, at least.
+    unseen: usize,
     found: Vec<PathBuf>,
 }
 
 impl Search<'_> {
     fn within(&mut self, directory: &Path, depth: usize) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
+        let Ok(entries) = fs::read_dir(directory) else {
+            self.unseen += 1;
+            return;
+        };
         let inside = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-        let mut inside: Vec<PathBuf> = inside.take(MOST_DIRECTORIES).collect();
+        // One more than may be looked into, so that it is known to be too many.
+        let mut inside: Vec<PathBuf> = inside.take(MOST_DIRECTORIES + 1).collect();
         inside.sort();
         for path in inside {
-            let Some(left) = self.left.checked_sub(1) else { return };
+            let Some(left) = self.left.checked_sub(1) else {
+                self.unseen += 1;
+                return;
+            };
             self.left = left;
             if self.is_candidate(&path) {
                 self.found.push(path);

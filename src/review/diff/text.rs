@@ -8,6 +8,7 @@ use super::{
     AccessChange, ApplicationChange, Aspect, Difference, Direction, DomainDifference, LeftOut, Places, RouteChange,
     RouteChangeKind, Side, Spot, Standing, Through, Via, WorldChange,
 };
+use crate::diag::printable;
 use crate::model::Status;
 
 /// How many are listed of each without `--all`.
@@ -40,7 +41,7 @@ pub fn difference(found: &Difference, places: &Places<'_>, all: bool) -> String 
     let of = if found.left_out.is_empty() { "in all" } else { "of those compared" };
     page.line(0, format_args!("{of}: {}", summary(found)));
     // Names come from files; none may move the cursor.
-    page.text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    printable(&page.text)
 }
 
 struct Page<'p> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::diag::{Place, Report};
+use crate::diag::{Place, Report, printable};
 use crate::model::shadow::InShadow;
 use crate::model::{Reason, Status};
 use crate::policy::{Considered, Domain, ObjectSeen, OutlineKind, ScopeId, TermSeen};
@@ -30,7 +30,8 @@ pub fn explanation(texts: &Report, request: &Request, explained: &Explained<'_>)
         }
     }
     remedies(&mut out, texts, explained);
-    out
+    // Names come from files and values from requests, some of them decoded.
+    printable(&out)
 }
 
 /// `FILE:LINE:COLUMN` of a place.

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 
 use super::words::Words;
+use crate::diag::printable;
 use crate::model::Status;
 use crate::policy::Held;
 use crate::review::report::{Report, Row, Table};
@@ -40,10 +41,9 @@ pub(super) fn print(report: &Report<'_>, words: &Words<'_>, out: &mut impl Write
 
 /// Names may hold any character; none may move the cursor or turn the line around.
 fn clean(text: &str) -> String {
-    let moves = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if moves(c) { '\u{fffd}' } else { c }).collect()
+    let printed = printable(text);
+    // Nor may it leave its column.
+    if printed.contains(['\n', '\t']) { printed.replace('\n', "\u{240a}").replace('\t', "\u{2409}") } else { printed }
 }
 
 fn cells(row: &Row<'_>, words: &Words<'_>) -> Vec<String> {
