@@ -177,7 +177,7 @@ impl Standing {
         (now, expiry): (u64, Expiry),
         given: &[Given],
     ) -> Result<(), Refusal> {
-        self.grounds(&self.head.restored(), (snapshot, verifier), (now, expiry), given).map(drop)
+        self.grounds(&self.head.restored()?, (snapshot, verifier), (now, expiry), given).map(drop)
     }
 
     /// What was looked up to let it in.
@@ -195,7 +195,7 @@ impl Standing {
     /// # Errors
     /// Why it may not be sent by now.
     pub fn once_more(&self, snapshot: &Arc<Snapshot>, verifier: &Verifier, now: u64) -> Result<Onward, Refusal> {
-        let mut head = self.head.restored();
+        let mut head = self.head.restored()?;
         let mut grounds = self.grounds(&head, (snapshot, verifier), (now, Expiry::Counts), &self.objects)?;
         let application = grounds.application.as_ref().ok_or_else(|| Refusal::of(Reason::Internal))?;
         grounds.target = rewrite::rewrite(&mut head, application)?;
