@@ -15,26 +15,26 @@ pub(super) struct Kept {
     target: Uri,
     version: Version,
     is_extended_connect: bool,
-    /// Names and values, each with its length in front; values of one name in the order in which they came.
+    /// For each field the lengths of its name and of its value, as 32 bits each, and both; values of one name in the order in
+    /// which they came.
     fields: Vec<u8>,
 }
 
-/// The bytes of a length.
-const LENGTH: usize = size_of::<u32>();
+/// The bytes of the lengths of a field.
+const LENGTHS: usize = size_of::<u64>();
 
 impl Kept {
     /// Keeps a head; `target` is the one that was judged, where the head has another by now.
     pub(super) fn of(head: &Parts, target: Option<Uri>) -> Self {
         let texts = || head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let size = texts().map(|(name, value)| name.len() + value.len() + 2 * LENGTH).sum();
+        let size = texts().map(|(name, value)| LENGTHS + name.len() + value.len()).sum();
         let mut fields = Vec::with_capacity(size);
+        // No field is longer than its length can say. One that was would not be restored.
+        let length = |text: &[u8]| u64::from(u32::try_from(text.len()).unwrap_or(u32::MAX));
         for (name, value) in texts() {
-            for text in [name, value] {
-                // No head is that long. One that was would not be restored.
-                let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                fields.extend_from_slice(&length.to_le_bytes());
-                fields.extend_from_slice(text);
-            }
+            fields.extend_from_slice(&(length(name) << 32 | length(value)).to_le_bytes());
+            fields.extend_from_slice(name);
+            fields.extend_from_slice(value);
         }
         Self {
             method: head.method.clone(),
@@ -70,19 +70,15 @@ impl Kept {
         let mut headers = HeaderMap::new();
         let mut rest = &*self.fields;
         while !rest.is_empty() {
-            let name = HeaderName::from_bytes(text(&mut rest)?).ok()?;
-            headers.try_append(name, HeaderValue::from_bytes(text(&mut rest)?).ok()?).ok()?;
+            let (lengths, behind) = rest.split_first_chunk()?;
+            let lengths = u64::from_le_bytes(*lengths);
+            let (name, behind) = behind.split_at_checked((lengths >> 32) as usize)?;
+            let (value, behind) = behind.split_at_checked((lengths as u32) as usize)?;
+            headers.try_append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?).ok()?;
+            rest = behind;
         }
         Some(headers)
     }
-}
-
-/// Takes the first text off.
-fn text<'t>(rest: &mut &'t [u8]) -> Option<&'t [u8]> {
-    let (length, behind) = rest.split_first_chunk()?;
-    let (text, behind) = behind.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *rest = behind;
-    Some(text)
 }
 
 #[cfg(test)]

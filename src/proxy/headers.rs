@@ -177,8 +177,11 @@ fn doomed(headers: &HeaderMap, goes: impl Fn(&str) -> bool) -> Names {
 /// All that any `Connection` line names, but for what ends at this hop whether it is named or not. `Host` and
 /// `Content-Length` stay whatever it says: without them the message would be another one.
 pub(super) fn connection_options(headers: &HeaderMap) -> Names {
-    headers
-        .get_all(header::CONNECTION)
+    let lines = headers.get_all(header::CONNECTION);
+    if lines.iter().next().is_none() {
+        return Names::new();
+    }
+    lines
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)

@@ -139,8 +139,14 @@ impl Watch {
     fn whole_lines<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Fault> {
         let mut begin = 0;
         for end in memchr::memchr_iter(b'\n', bytes) {
-            self.line_comes(bytes.get(begin..=end).unwrap_or_default())?;
+            let line = bytes.get(begin..=end).unwrap_or_default();
             begin = end + 1;
+            match line {
+                [field @ .., b'\r', b'\n'] if self.next == Next::HeaderLine && !field.is_empty() => {
+                    self.head.take(field.get(..KEPT).unwrap_or(field), field.len() > KEPT);
+                }
+                _ => self.line_comes(line)?,
+            }
             if !matches!(self.next, Next::RequestLine | Next::HeaderLine) {
                 break;
             }
@@ -238,11 +244,16 @@ impl Watch {
 
 impl Head {
     /// Takes in a field line, of which only the beginning is there if it is `longer`.
+    #[inline]
     fn take(&mut self, line: &[u8], longer: bool) {
         // Most fields are of neither kind, and the lengths of their names tell it.
-        if ![LENGTH, CODING].iter().any(|name| line.get(name.len()) == Some(&b':')) {
-            return;
+        if [LENGTH, CODING].iter().any(|name| line.get(name.len()) == Some(&b':')) {
+            self.take_framing(line, longer);
         }
+    }
+
+    /// The same of one that may frame the message.
+    fn take_framing(&mut self, line: &[u8], longer: bool) {
         let Some(colon) = memchr::memchr(b':', line) else { return };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
