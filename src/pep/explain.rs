@@ -21,7 +21,7 @@ pub fn explain(
     caller: &Verified,
     (head, body, given): (&Parts, Option<&[u8]>, &[Given]),
 ) -> Option<Explanation> {
-    let host = target::host(head).ok()?;
+    let (host, _) = target::host(head).ok()?;
     let application = snapshot.routes.application(&host)?;
     let readings = Readings::new(head.uri.path(), application.backend).ok()?;
     if !matches!(own::answer(application, &host, head), Ok(None)) {

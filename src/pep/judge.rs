@@ -56,8 +56,8 @@ pub(super) fn judge(
     let bad_target = |bad: canonical::BadTarget| Refusal::about(Reason::BadTarget, bad.0);
     canonical::check_target(&head.uri).map_err(bad_target)?;
     query::check_method(head.uri.query().unwrap_or_default()).map_err(bad_target)?;
-    let host = target::host(head)?;
-    grounds.settled = target::is_settled(head, &host);
+    let (host, is_settled) = target::host(head)?;
+    grounds.settled = is_settled;
     let seen = Seen::of(&head.headers);
     target::check_framing(head, seen)?;
     target::check_blanks(head)?;

@@ -36,7 +36,7 @@ fn location(snapshot: &Snapshot, head: &Parts, port: u16, grounds: &mut Grounds)
     let bad_target = |bad: BadTarget| Refusal::about(Reason::BadTarget, bad.0);
     canonical::check_target(&head.uri).map_err(bad_target)?;
     CanonicalPath::new(head.uri.path()).map_err(bad_target)?;
-    let asked = target::host(head)?;
+    let (asked, _) = target::host(head)?;
     target::check_framing(head, Seen::of(&head.headers))?;
     // The application is the one that will be asked for there.
     let host = Host { port: Some(port), ..asked };

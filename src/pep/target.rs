@@ -10,13 +10,14 @@ use super::{Environment, Refusal};
 use crate::model::Reason;
 use crate::route::host::Host;
 
-/// The host of a request: the authority of an absolute target or of HTTP/2, or else the one `Host` header; where both
+/// The host of a request, and whether the head has it as it goes on: one `Host` in its canonical form. It is the authority of
+/// an absolute target or of HTTP/2, or else the one `Host` header; where both
 /// are there, they must agree (RFC 9112 section 3.2, RFC 9113 section 8.3.1). No host at all is refused in every
 /// version.
 ///
 /// # Errors
 /// A refusal that says which rule was broken.
-pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
+pub(super) fn host(head: &Parts) -> Result<(Host<'_>, bool), Refusal> {
     let refuse = |subject| Refusal::about(Reason::BadHeader, subject);
     let parse = |text| Host::parse(text).map_err(|_| refuse("host"));
     let mut lines = head.headers.get_all(HOST).iter();
@@ -32,12 +33,14 @@ pub(super) fn host(head: &Parts) -> Result<Host<'_>, Refusal> {
         Some(authority) => Some(parse(authority.as_str())?),
         None => None,
     };
-    match (target, header) {
-        (Some(target), Some(header)) if same(&target, &header) => Ok(target),
-        (Some(_), Some(_)) => Err(refuse("host_disagrees")),
-        (Some(host), None) | (None, Some(host)) => Ok(host),
-        (None, None) => Err(refuse("host_missing")),
-    }
+    let host = match (target, header) {
+        (Some(target), Some(header)) if same(&target, &header) => target,
+        (Some(_), Some(_)) => return Err(refuse("host_disagrees")),
+        (Some(host), None) | (None, Some(host)) => host,
+        (None, None) => return Err(refuse("host_missing")),
+    };
+    let is_settled = line.is_some_and(|written| host.is_written(written.as_bytes()));
+    Ok((host, is_settled))
 }
 
 /// A message is framed in one plain way: by one `Content-Length` of digits, or over HTTP/1.1 by `chunked`, once (RFC
@@ -148,16 +151,11 @@ pub(super) fn count_forward(head: &mut Parts, left: u64) {
     head.headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
 }
 
-/// Whether the head has this host already, as it goes on.
-pub(super) fn is_settled(head: &Parts, judged: &Host<'_>) -> bool {
-    head.headers.get(HOST).is_some_and(|written| judged.is_written(written.as_bytes()))
-}
-
 /// Gives the head the one `Host` that was judged, in its canonical form: a backend that knows another host by the same
 /// name with a final dot would serve that one.
 pub(super) fn settle(head: &mut Parts) -> Result<(), Refusal> {
-    let judged = host(head)?;
-    if is_settled(head, &judged) {
+    let (judged, is_settled) = host(head)?;
+    if is_settled {
         return Ok(());
     }
     let value = HeaderValue::from_str(&judged.to_string()).map_err(|_| Refusal::about(Reason::BadHeader, "host"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Request, response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
@@ -276,12 +276,19 @@ async fn attempt(
 /// Whether an answer has one length, of digits, and no coding but `chunked`: nobody asked for others, and the client
 /// would get them undecoded (RFC 9112 sections 6.1 and 6.3). Both at once are read by the chunks, as they must be.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let only = |name: HeaderName, plain: fn(&[u8]) -> bool| {
-        let mut lines = headers.get_all(name).iter();
-        lines.next().is_none_or(|line| plain(line.as_bytes())) && lines.next().is_none()
-    };
-    only(CONTENT_LENGTH, |length| !length.is_empty() && length.iter().all(u8::is_ascii_digit))
-        && only(TRANSFER_ENCODING, |coding| coding.eq_ignore_ascii_case(b"chunked"))
+    let (mut has_length, mut has_coding) = (false, false);
+    headers.iter().all(|(name, value)| {
+        let value = value.as_bytes();
+        if *name == CONTENT_LENGTH {
+            let is_first = !std::mem::replace(&mut has_length, true);
+            is_first && !value.is_empty() && value.iter().all(u8::is_ascii_digit)
+        } else if *name == TRANSFER_ENCODING {
+            let is_first = !std::mem::replace(&mut has_coding, true);
+            is_first && value.eq_ignore_ascii_case(b"chunked")
+        } else {
+            true
+        }
+    })
 }
 
 fn failed(fault: SendFault, ledger: &Ledger) -> Attempt {

@@ -335,7 +335,7 @@ fn relay(
     let upstream = head.extensions.remove::<OnUpgrade>();
     headers::to_client(&mut head.headers, caller);
     destination::hide_credentials(&mut head.headers, &terms.upstream);
-    if !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
+    if announced.has_names() && !incoming.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH) {
         announced.announce(&mut head.headers);
     }
     readers.tell(&mut head.headers);

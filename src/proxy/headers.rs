@@ -82,10 +82,11 @@ pub(super) fn to_backend(
 /// How many fields the gateway adds, about; more cost another piece of memory.
 const OWN_FIELDS: usize = 10;
 
-/// Takes out what any `Connection` line names, and each field that `goes`. Those that stay keep their places: to build the
-/// map anew would be to find the place of each of them once more.
+/// Takes out each field that `goes`; what `Connection` names has gone [before](drop_connection_options). Those that stay keep
+/// their places: to build the map anew would be to find the place of each of them once more.
 fn thin(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    for name in doomed(headers, goes) {
+    let doomed: Names = headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
+    for name in doomed {
         headers.remove(name);
     }
     headers.reserve(OWN_FIELDS);
@@ -155,7 +156,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderVal
 /// Removes the fields of this connection, all that any `Connection` line names, and what `also` picks, in one pass.
 /// Whether `Transfer-Encoding` was among them.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
-    let doomed = doomed(headers, |name| fields::is_hop_by_hop(name) || also(name));
+    let mut doomed = connection_options(headers);
+    let goes = |name: &str| fields::is_hop_by_hop(name) || also(name);
+    doomed.extend(headers.keys().filter(|name| goes(name.as_str())).cloned());
     // A field that `Connection` names need not be there.
     let coded = doomed.contains(&header::TRANSFER_ENCODING) && headers.contains_key(header::TRANSFER_ENCODING);
     for name in doomed {
@@ -167,29 +170,21 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) -> bool {
 /// Names of fields. Few are taken out of most messages.
 type Names = SmallVec<[HeaderName; 4]>;
 
-/// What does not go past this hop: all that any `Connection` line names, and each field that `goes`.
-fn doomed(headers: &HeaderMap, goes: impl Fn(&str) -> bool) -> Names {
-    let mut doomed = connection_options(headers);
-    doomed.extend(headers.keys().filter(|name| goes(name.as_str())).cloned());
-    doomed
-}
-
 /// All that any `Connection` line names, but for what ends at this hop whether it is named or not. `Host` and
 /// `Content-Length` stay whatever it says: without them the message would be another one.
 pub(super) fn connection_options(headers: &HeaderMap) -> Names {
-    let lines = headers.get_all(header::CONNECTION);
-    if lines.iter().next().is_none() {
-        return Names::new();
+    let mut options = Names::new();
+    for line in headers.get_all(header::CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            // What most lines say.
+            if option.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
+            let name = HeaderName::from_bytes(option).ok();
+            options.extend(name.filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH));
+        }
     }
-    lines
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        // What most lines say.
-        .filter(|option| !option.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-        .collect()
+    options
 }
 
 /// Whether the worst of the servers that make variables of header names reads one name as the other, which has none of
@@ -307,6 +302,7 @@ mod tests {
     fn stripped(lines: &[(&'static str, &'static str)], trusted: bool, allowed: &[&str]) -> HeaderMap {
         let allowed: Vec<Box<str>> = allowed.iter().map(|name| (*name).into()).collect();
         let mut left = headers(lines);
+        drop_connection_options(&mut left);
         thin(&mut left, |name| fields::is_hop_by_hop(name) || is_dropped(name, trusted, &allowed));
         left
     }
@@ -678,6 +674,7 @@ mod tests {
                 !fields::is_hop_by_hop(name.as_str()) && !is_named(&came, name) && !is_dropped(name.as_str())
             };
             let mut left = came.clone();
+            drop_connection_options(&mut left);
             thin(&mut left, |name| fields::is_hop_by_hop(name) || is_dropped(name));
             prop_assert_eq!(left, one_by_one(&came, stays));
 

@@ -46,6 +46,11 @@ impl Announced {
         self.accepted
     }
 
+    /// Whether there are any to announce.
+    pub(super) const fn has_names(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// Announces them to whoever gets the message, whose body must be one that can have them.
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         if let Some(names) = &self.names {
