@@ -31,6 +31,9 @@
 //! | oathkeeper generator GHSA-9f3w-vm54-7gfc | `/user/a/b` on `/user/{id}` | `{id}` is one segment that is not empty | `a_variable_is_one_segment` |
 //! | Skipper GO-2026-6019 | a head beyond the bound | what does not fit is refused, never passed over | `what_does_not_fit_is_refused` |
 //! | Pomerium CVE-2021-39206, CVE-2023-33189 | those of Envoy | as there | `the_libraries_are_newer_than_their_advisories` |
+//! | Next.js CVE-2025-29927 | `X-Middleware-Subrequest: middleware` | what a server says to itself goes with the identity fields | `identity_fields_go_in_every_fold_on_every_route` |
+//! | Rack CVE-2025-61780 | `X-Sendfile-Type: X-Accel-Redirect` with `X-Accel-Mapping` | so do fields with which a proxy moves files about | `no_header_chooses_a_route` |
+//! | WebDAV (RFC 4918 section 10.3) | `MOVE /mine/x` with `Destination: /admin` | a second target that no route has judged goes | `no_header_chooses_a_route` |
 //! | ingress-nginx CVE-2021-25746, CVE-2021-25748, CVE-2025-24514, CVE-2025-1097, CVE-2025-1098 | configuration in a value | files are typed data, and no text is made of them | `a_value_of_a_route_file_is_only_a_value` |
 
 #[path = "support/backend.rs"]
@@ -208,7 +211,7 @@ fn the_query_chooses_no_route() {
 }
 
 /// Fields in which one proxy or server or another looks for the target.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 21] = [
     "X-Forwarded-Uri",
     "X-Forwarded-Path",
     "X-Original-URL",
@@ -222,6 +225,14 @@ const TARGETS: [&str; 13] = [
     "x.original.url",
     "Request-URI",
     "X-Waws-Unencoded-Url",
+    "X-Invoke-Path",
+    "X-Matched-Path",
+    "X-Sendfile-Type",
+    "Base-Url",
+    "Uri",
+    "X-Proxy-URL",
+    "SCRIPT_NAME",
+    "Destination",
 ];
 
 #[test]
@@ -268,6 +279,21 @@ fn identity_fields_go_in_every_fold_on_every_route() {
         "SSL_CLIENT_S_DN",
         "X-WEBAUTH-USER",
         "Impersonate-User",
+        "SMUSER",
+        "SM_UNIVERSALID",
+        "OIDC_access_token",
+        "Shib-Session-ID",
+        "CAS-User",
+        "IV-Remote-Address",
+        "OAM_REMOTE_USER",
+        "MS-ASPNETCORE-WINAUTHTOKEN",
+        "WL-Proxy-Client-Cert",
+        "X-ARR-SSL",
+        "Tailscale-User-Login",
+        "Webauth-User",
+        "X-Vouch-User",
+        "X-Middleware-Subrequest",
+        "Authenticated-User",
     ] {
         for (path, token) in [("/public/x", String::new()), ("/mine/x", token("olga"))] {
             let line = format!("{name}: sentinel\r\n");

@@ -644,8 +644,8 @@ fn the_fault_of_an_edited_reserved_role_names_both_digests() {
 
 /// Errors of an application with these further lines and one route that reads a header.
 fn faults_of_application(lines: &str) -> Vec<(&'static str, String)> {
-    let list =
-        "[{id: r, match: {methods: [GET], path: /}, scopes: {main: {from: header.X-Town, kind: town}}, require: x}]";
+    let list = "[{id: r, match: {methods: [GET], path: /}, scopes: {main: {from: header.X-Town, kind: town}}, require: x, \
+                trailers: [x-sum]}]";
     let text = routes("", "[app.example.org]", &format!("{list}\n{lines}"));
     let grants = grants(FOREST, "grants: [x]");
     let report = load(&text, &grants);
@@ -692,6 +692,26 @@ fn a_place_of_tokens_is_a_name_without_another_meaning() {
     }
     let folded = "    token: {header: X-Token}\n    allow_headers: [x_token, x_other]";
     assert_eq!(faults_of_application(folded), [("header_clash", "x_token".to_owned())]);
+}
+
+#[test]
+fn a_header_that_is_taken_out_is_one_that_nobody_needs() {
+    for (lines, expected) in [
+        ("remove_headers: [X-Employee-No, accept-language, cookie]", None),
+        ("remove_headers: [X_Town]", Some(("header_clash", "X_Town"))),
+        ("remove_headers: [X.Sum]", Some(("header_clash", "X.Sum"))),
+        ("remove_headers: [HOST]", Some(("header_clash", "HOST"))),
+        ("remove_headers: [Content_Length]", Some(("header_clash", "Content_Length"))),
+        ("remove_headers: [authorization]", Some(("header_clash", "authorization"))),
+        ("remove_headers: [x-a]\n    allow_headers: [x_a]", Some(("header_clash", "x-a"))),
+        ("remove_headers: [\"x a\"]", Some(("bad_value", "x a"))),
+        ("remove_headers: [\"\"]", Some(("bad_value", ""))),
+        ("allow_headers: [\"x:a\"]", Some(("bad_value", "x:a"))),
+    ] {
+        let found = faults_of_application(&format!("    {lines}"));
+        let expected: Vec<_> = expected.into_iter().map(|(code, at)| (code, at.to_owned())).collect();
+        assert_eq!(found, expected, "{lines}");
+    }
 }
 
 #[test]

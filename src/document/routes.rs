@@ -53,6 +53,8 @@ pub struct ApplicationDocument {
     pub forward_authorization: bool,
     /// Header names with `_` or `.` that go on to the backend; all others of that kind are dropped.
     pub allow_headers: Vec<Located<String>>,
+    /// Header names that never go on to the backend as clients write them, in any spelling.
+    pub remove_headers: Vec<Located<String>>,
     /// Whether refusals tell clients the code with its subject (`full`) or without (`code`, the default).
     pub full_detail: bool,
     /// What the backend is told of the caller beside its name; each at most once. Default: nothing.

@@ -57,12 +57,13 @@ pub(super) fn to_backend(
             || name == header::EXPECT
             || (name == header::AUTHORIZATION && !authorization)
             || name == REQUEST_ID
-            || fields::is_dropped(name, trusted, &application.allow_headers)
+            || fields::is_dropped(name, trusted, &application.header_rules.allowed)
     };
     thin(headers, |name| {
         (!fields::is_ordinary(name) && goes(name))
             || carries_token(name)
-            || shown.is_some_and(|shown| is_read_as(name, shown.as_str()))
+            || shown.is_some_and(|shown| fields::is_read_as(name, shown.as_str()))
+            || application.header_rules.removes(name)
     });
     remove_cookies(headers, &application.token.cookies);
     if version >= Version::HTTP_2 {
@@ -185,13 +186,6 @@ pub(super) fn connection_options(headers: &HeaderMap) -> Names {
         }
     }
     options
-}
-
-/// Whether the worst of the servers that make variables of header names reads one name as the other, which has none of
-/// their marks.
-fn is_read_as(name: &str, other: &str) -> bool {
-    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-    name.len() == other.len() && name.bytes().map(fold).eq(other.bytes())
 }
 
 /// Takes out the cookies that carry tokens and whatever could be read as one; the others stay byte for byte.

@@ -10,14 +10,14 @@ use super::pattern::Pattern;
 use super::reachable;
 use super::tree::Tree;
 use super::{Access, Application, Backend, IdentityHeaders, ResourceMetadata, Route, RouteMap};
-use super::{METADATA_PATH, Mode, cors, gate, places, trailers, upstream};
+use super::{METADATA_PATH, Mode, cors, gate, header_rules, places, trailers, upstream};
 use crate::courtesy::in_turns;
 use crate::diag::{Place, Report, suggest};
 use crate::document::Located;
 use crate::document::grants::GrantsDocument;
 use crate::document::routes::{AccessDocument, ApplicationDocument, IdentityHeader, RouteDocument, RoutesDocument};
 use crate::model::{Level, Tenant};
-use crate::policy::{Asking, Builders, Domains, Finished, Keep, Origins, Rules, Sha256, Taken, check_reserved};
+use crate::policy::{Asking, Builders, Domains, Finished, Keep, Origins, Sha256, Taken, check_reserved};
 
 /// Routes that are compiled in one turn of the thread.
 const ROUTES_A_TURN: u32 = 64;
@@ -152,7 +152,7 @@ impl<'i> Compiler<'i> {
             let table = tree.table();
             reachable::check(application, backend, &routes, &patterns, &table, report);
             let hosts = self.hosts(application, report);
-            allowed_headers(application, &routes, report);
+            let header_rules = header_rules::compile(application, &routes, report);
             let token = places::compile(application, &routes, report);
             let cors = application.cors.as_ref().map(|cors| cors::compile(cors, &table, report));
             let resource_metadata = resource_metadata(application, backend, report);
@@ -164,11 +164,7 @@ impl<'i> Compiler<'i> {
                 gate,
                 domain,
                 forward_authorization: application.forward_authorization,
-                allow_headers: application
-                    .allow_headers
-                    .iter()
-                    .map(|name| name.value.to_ascii_lowercase().into())
-                    .collect(),
+                header_rules,
                 full_detail: application.full_detail,
                 identity_headers: identity_headers(&application.identity_headers),
                 token,
@@ -280,22 +276,6 @@ fn resource_metadata(
         found.help("remove the route, or `resource_metadata`").also(metadata.place, "`resource_metadata` is here");
     }
     Some(ResourceMetadata { scopes: metadata.scopes.iter().map(|scope| scope.value.as_str().into()).collect() })
-}
-
-/// Backends that fold `_` and `.` in header names would read an allowed name as one that was judged, and judge again.
-fn allowed_headers(application: &ApplicationDocument, routes: &[Route], report: &mut Report) {
-    let rules = routes.iter().filter_map(|route| match &route.access {
-        Access::Rules(rules) => Some(rules),
-        Access::Public | Access::GateOnly => None,
-    });
-    let read: Vec<&str> = rules.flat_map(Rules::header_names).collect();
-    for allowed in &application.allow_headers {
-        let folded = allowed.value.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        if read.contains(&folded.as_str()) {
-            let message = format!("some backends read `{}` as `{folded}`, which decides on a route", allowed.value);
-            report.error("header_clash", allowed.place, message).help("take it off `allow_headers`");
-        }
-    }
 }
 
 fn pattern(route: &RouteDocument, report: &mut Report) -> Option<Pattern> {

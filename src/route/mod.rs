@@ -1,7 +1,7 @@
 //! Which route a request takes, and what that route asks. Pure: `compile` makes the map from documents, `canonical`,
 //! `segment`, `host`, `query`, `form` and `cookies` bring what a request says into its one form, `table` finds the route;
 //! `gate`, `places` and `cors` are an application's entrance; `dialect` says how its backend reads paths, `upstream` where
-//! that is; `fields` and `trailers` say which fields pass.
+//! that is; `fields`, `header_rules` and `trailers` say which fields pass.
 
 pub mod canonical;
 mod compile;
@@ -12,6 +12,7 @@ mod edges;
 pub mod fields;
 pub mod form;
 mod gate;
+mod header_rules;
 pub mod host;
 mod pattern;
 mod places;
@@ -39,6 +40,7 @@ pub use compile::{Compiled, Inputs, ReadFile, compile, compile_keeping};
 pub use cors::Cors;
 pub use dialect::{Backend, Dialect, Readings};
 pub use gate::{Gate, certificate_name};
+pub use header_rules::HeaderRules;
 pub use pattern::Pattern;
 pub use places::TokenPlaces;
 pub use trailers::Trailers;
@@ -157,8 +159,8 @@ pub struct Application {
     pub domain: DomainId,
     /// Whether the caller's `Authorization` goes on to the backend.
     pub forward_authorization: bool,
-    /// Header names (lower case) with `_` or `.` that go on to the backend.
-    pub allow_headers: Vec<Box<str>>,
+    /// Which header fields go on to the backend, beside what holds for all applications.
+    pub header_rules: HeaderRules,
     /// Whether clients read the subject of a reason.
     pub full_detail: bool,
     /// What the backend is told of the caller beside its name.

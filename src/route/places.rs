@@ -126,7 +126,8 @@ pub(super) fn compile(application: &ApplicationDocument, routes: &[Route], repor
     places
 }
 
-fn is_token(text: &str) -> bool {
+/// Whether a text may be the name of a field or a cookie (RFC 9110 section 5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(letters)
 }

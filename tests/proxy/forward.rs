@@ -276,3 +276,21 @@ fn header_names_that_fold_into_others_pass_only_where_they_are_listed() {
         assert!(seen.all(name).is_empty(), "{name}:\n{}", seen.head);
     }
 }
+
+#[test]
+fn a_header_that_the_application_removes_reaches_its_backend_in_no_spelling() {
+    let backend = Backend::hello();
+    let mut setup = Setup::before(&backend);
+    // One of these every client sends, and it goes past all other lists.
+    let line = "    upstream: app\n    remove_headers: [X-Employee_No, Accept-Language]\n";
+    setup.routes = setup.routes.replace("    upstream: app\n", line);
+    let gateway = setup.start();
+    let lines =
+        "X-Employee-No: 1\r\nx_employee.no: 1\r\nX-EMPLOYEE-NO: 2\r\nX-Employee-Nos: 3\r\nAccept-Language: en\r\n";
+    gateway.ask(request("GET", "/things/1", &token("olga"), lines, ""));
+    let seen = backend.only();
+    assert_eq!(seen.all("x-employee-nos"), ["3"]);
+    for name in ["x-employee-no", "x_employee.no", "accept-language"] {
+        assert!(seen.all(name).is_empty(), "{name}:\n{}", seen.head);
+    }
+}

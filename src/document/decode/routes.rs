@@ -50,6 +50,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         "routes",
         "forward_authorization",
         "allow_headers",
+        "remove_headers",
         "detail_to_client",
         "identity_headers",
         "token",
@@ -63,7 +64,8 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     ];
     let [name, hosts, domain, upstream, gate, define, routes, rest @ ..] =
         fields(node, "this application", keys, report)?;
-    let [forward_authorization, allow_headers, detail, identity, token, cors, metadata, backend, streams @ ..] = rest;
+    let [forward_authorization, allow_headers, remove_headers, detail, identity, token, cors, rest @ ..] = rest;
+    let [metadata, backend, streams @ ..] = rest;
     let [websocket, on_expiry, connection_auth, mode] = streams;
     let name = name.need_text(report);
     let hosts = hosts.some_texts(report);
@@ -75,6 +77,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
     let routes = routes.items(report).iter().filter_map(|node| route(node, report)).collect();
     let forward_authorization = forward_authorization.flag(false, report);
     let allow_headers = allow_headers.texts(report);
+    let remove_headers = remove_headers.texts(report);
     let full_detail = detail.choice(&[("code", false), ("full", true)], report);
     let identity_headers = self::identity_headers(identity, report);
     let token = entrance::token(token, report);
@@ -98,6 +101,7 @@ fn application(node: &Node, report: &mut Report) -> Option<ApplicationDocument> 
         routes,
         forward_authorization,
         allow_headers,
+        remove_headers,
         full_detail,
         identity_headers,
         token,
@@ -338,6 +342,7 @@ applications:
     define: {view: r1}
     forward_authorization: true
     allow_headers: [x_a]
+    remove_headers: [x-b]
     detail_to_client: full
     identity_headers: [groups, scopes, assertion, client_certificate]
     token: [bearer, {cookie: erp_token}, {header: X-Token}]
@@ -405,7 +410,8 @@ tests:
         assert_eq!(plain(&oms.gate.app_roles), ["IPS Access"]);
         assert_eq!((plain(&oms.gate.client_certificates), ips.gate.client_certificates.len()), (vec!["dns:a.test"], 0));
         assert!(oms.forward_authorization && oms.full_detail && !ips.forward_authorization && !ips.full_detail);
-        assert_eq!((plain(&oms.allow_headers), oms.define.len()), (vec!["x_a"], 1));
+        assert_eq!((plain(&oms.allow_headers), plain(&oms.remove_headers)), (vec!["x_a"], vec!["x-b"]));
+        assert_eq!((oms.define.len(), ips.remove_headers.len()), (1, 0));
         let all = {
             use IdentityHeader::{Assertion, ClientCertificate, Groups, Scopes};
             [Groups, Scopes, Assertion, ClientCertificate]
