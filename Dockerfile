@@ -2,11 +2,11 @@
 FROM rust:1-bookworm AS build
 WORKDIR /build
 COPY . .
-RUN cargo build --profile dist --locked --bin portcullis
+RUN cargo build --release --locked --bin portcullis
 
 # The same Debian release as above, so that both have the same C library.
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /build/target/dist/portcullis /usr/local/bin/portcullis
+COPY --from=build /build/target/release/portcullis /usr/local/bin/portcullis
 # Mount gateway.yaml and the files that it names here, read-only. Its listeners must not be on loopback, or nothing
 # outside the container reaches them; the admin listener may be.
 WORKDIR /etc/portcullis

@@ -21,7 +21,7 @@ fn reasons() -> String {
     let mut page = "\
 # Reasons
 Every way the gateway says no. Made from `src/model/reason.rs`; a test keeps it so
-(`PORTCULLIS_WRITE_DOCS=1 cargo test --release --test docs` writes it anew).
+(`PORTCULLIS_WRITE_DOCS=1 cargo test --test docs` writes it anew).
 
 Clients get the code without its subject in the member `reason` of the answer (RFC 9457), or the whole reason for an
 application with `detail_to_client: full`; a 401 never says more than `no_token` or `invalid_token`. The decision log has

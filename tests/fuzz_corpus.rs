@@ -1,6 +1,6 @@
 //! The functions of the fuzz targets (`fuzz/`), run on their seeds, on JSONTestSuite and on random changes of both.
 //!
-//! `PORTCULLIS_FUZZ=SECONDS cargo test --release --test fuzz_corpus -- --nocapture random` runs the changes for longer
+//! `PORTCULLIS_FUZZ=SECONDS cargo test --test fuzz_corpus -- --nocapture random` runs the changes for longer
 //! than usual, from another seed each time.
 
 #[path = "../fuzz/targets.rs"]

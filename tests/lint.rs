@@ -250,7 +250,7 @@ lint:
   must_be_held: [\"users:write\", roles]         # somebody active must hold each, anywhere
 ```
 
-Made from `src/review/lint/code.rs`; a test keeps it so (`PORTCULLIS_WRITE_DOCS=1 cargo test --release --test lint` writes
+Made from `src/review/lint/code.rs`; a test keeps it so (`PORTCULLIS_WRITE_DOCS=1 cargo test --test lint` writes
 it anew).
 
 | code | cause | remedy |

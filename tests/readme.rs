@@ -27,13 +27,13 @@ const EXAMPLES: [&str; 5] = ["ips-oms", "iom", "imsma", "imos", "all"];
 fn the_two_commands_come_first() {
     let text = readme();
     let first = text.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(first, "cargo run --release -- demo\ncargo test --release\n");
+    assert_eq!(first, "cargo run -- demo\ncargo test\n");
 }
 
 #[test]
 fn the_test_command_is_the_one_of_ci() {
     let ci = fs::read_to_string(Path::new(ROOT).join(".ci/run")).unwrap();
-    assert!(ci.lines().last().unwrap().starts_with("cargo test --release"));
+    assert!(ci.lines().last().unwrap().starts_with("cargo test "));
 }
 
 #[test]
@@ -95,12 +95,12 @@ fn the_pages_of_the_examples_say_what_is_answered() {
         let text = fs::read_to_string(examples.join(example).join("README.md")).unwrap();
         let blocks: Vec<&str> = text.split("```\n").skip(1).step_by(2).collect();
         let [serve, calls] = blocks[..] else { panic!("{example} has {} blocks", blocks.len()) };
-        let serve = serve.trim().strip_prefix("cargo run --release -- ").unwrap();
+        let serve = serve.trim().strip_prefix("cargo run -- ").unwrap();
         let mut serving = Running::start(folder.path(), &serve.split_whitespace().collect::<Vec<_>>());
         let lines = serving.wait_for("admin listener on", SOON);
         let address = lines.iter().find_map(|line| line.strip_prefix("portcullis: serving on http://")).unwrap();
         let adapt = |text: &str| {
-            text.replace("cargo run --release --quiet --", "portcullis").replace("127.0.0.1:8080", address)
+            text.replace("cargo run --quiet --", "portcullis").replace("127.0.0.1:8080", address)
         };
         let (functions, calls): (Vec<&str>, Vec<&str>) = calls.lines().partition(|line| line.contains("() {"));
         assert!(calls.len() >= 3, "{example}");

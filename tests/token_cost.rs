@@ -1,5 +1,5 @@
-//! What a token may cost: time on one processor. The limit is for the ordinary test build, so the images that are made
-//! with the profile `dist` stay further below it.
+//! What a token may cost: time on one processor. The limit is for the build of tests, so what operators build with
+//! `--release` stays further below it.
 
 #[path = "support/identity_provider.rs"]
 mod identity_provider;

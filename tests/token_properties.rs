@@ -1,7 +1,7 @@
 //! What holds of every token: a changed one is not believed, whatever is changed; no input makes the verifier panic; and
 //! what was verified before never changes a verdict.
 //!
-//! `PORTCULLIS_TOKEN_MUTATIONS=SECONDS cargo test --release --test token_properties -- --nocapture random` runs the
+//! `PORTCULLIS_TOKEN_MUTATIONS=SECONDS cargo test --test token_properties -- --nocapture random` runs the
 //! random mutations for longer than usual, from another seed each time.
 
 #[path = "support/identity_provider.rs"]

@@ -2,8 +2,8 @@
 """Instructions of user code that a forwarded request takes (callgrind): a figure that does not depend on what else the machine
 does, and what they are spent on.
 
-    cargo build --profile dist && python3 benches/load/instructions.py
-    CARGO_PROFILE_DIST_DEBUG=line-tables-only cargo build --profile dist && python3 benches/load/instructions.py --keep FOLDER
+    cargo build --release && python3 benches/load/instructions.py
+    CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release && python3 benches/load/instructions.py --keep FOLDER
 
 Needs valgrind, nginx and openssl. With `--keep` the profiles stay: `callgrind_annotate --inclusive=yes FOLDER/...` shows them.
 What a server does by itself (looking at files, timers) is measured for as long without requests, and left out.
@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--cases", default="tiny,realistic", help="tiny, realistic, big (answers of 10 KiB)")
     parser.add_argument("--peers", default="portcullis,bare,nginx", help="portcullis, bare, nginx")
     parser.add_argument("--rounds", type=int, default=120, help=f"rounds of {CONNECTIONS} requests (120)")
-    parser.add_argument("--binary", help="the gateway (the newest of target/dist, target/release)")
+    parser.add_argument("--binary", help="the gateway (target/release/portcullis)")
     parser.add_argument("--port-base", type=int, default=19400, help="the first of some ports on loopback")
     parser.add_argument("--keep", metavar="FOLDER", help="keep the profiles here")
     options = parser.parse_args()

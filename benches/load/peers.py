@@ -329,7 +329,7 @@ class EnvoyCache(Envoy):
 class Portcullis(Server):
     """The gateway: token, gate, route, flag, two rights at a scope, headers, decision log, metrics."""
 
-    name, title, program, package = "portcullis", "Portcullis, everything", "", "cargo build --profile dist"
+    name, title, program, package = "portcullis", "Portcullis, everything", "", "cargo build --release"
     decides = True
     # HTTP/2 comes with TLS (ALPN) alone.
     clear_h2 = None

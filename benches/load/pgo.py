@@ -45,12 +45,12 @@ def profdata(host, version, root):
 
 
 def build(host, flag, folder):
-    """A build of the `dist` profile with a flag more; where the binary is."""
+    """A build for operators with a flag more; where the binary is."""
     # With a target named, build scripts are built without the flag.
     environment = {**os.environ, "RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} {flag}".strip(), "CARGO_TARGET_DIR": folder}
-    command = ["cargo", "build", "--profile", "dist", "--locked", "--bin", "portcullis", "--target", host]
+    command = ["cargo", "build", "--release", "--locked", "--bin", "portcullis", "--target", host]
     subprocess.run(command, check=True, cwd=ROOT, env=environment)
-    return os.path.join(folder, host, "dist", "portcullis")
+    return os.path.join(folder, host, "release", "portcullis")
 
 
 def serve(binary):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The load comparison: Portcullis with everything switched on beside nginx, HAProxy and Envoy, in one run on one machine.
 
-    cargo build --profile dist && python3 benches/load/run.py
+    cargo build --release && python3 benches/load/run.py
     python3 benches/load/run.py --quick
 
 README.md beside this file says what is measured and how."""
@@ -74,7 +74,7 @@ def arguments():
     parser.add_argument("--reload-principals", type=int, help="principals of `reload`")
     parser.add_argument("--idle", type=int, help="connections of `idle`")
     parser.add_argument("--memory", help="comma-separated numbers of principals in `memory`")
-    parser.add_argument("--binary", help="the gateway (the newest of target/dist, target/release)")
+    parser.add_argument("--binary", help="the gateway (target/release/portcullis)")
     parser.add_argument("--out", default=os.path.join(ROOT, "target", "load"), help="where results.json and the plots go")
     parser.add_argument("--port-base", type=int, default=18400, help="the first of some hundred ports on loopback")
     parser.add_argument("--proxy-core", type=int, help="the core of the proxies (the first)")
@@ -108,10 +108,10 @@ def gateway(options):
     if options.binary:
         return os.path.abspath(options.binary)
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    built = [path for path in (os.path.join(target, profile, "portcullis") for profile in ("dist", "release")) if os.path.exists(path)]
-    if not built:
-        sys.exit("there is no binary: cargo build --profile dist")
-    return max(built, key=os.path.getmtime)
+    built = os.path.join(target, "release", "portcullis")
+    if not os.path.exists(built):
+        sys.exit("there is no binary: cargo build --release")
+    return built
 
 
 def machine():

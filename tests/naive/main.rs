@@ -1,7 +1,7 @@
 //! An independent proof of the decision: a second, naive evaluator, written from the rules' text, and the engine agree
 //! on random worlds and requests, to the last letter of every reason; and laws that hold in every world.
 //!
-//! `PORTCULLIS_LONG=1000000 cargo test --release --test naive agree` compares as many decisions on other worlds each
+//! `PORTCULLIS_LONG=1000000 cargo test --test naive agree` compares as many decisions on other worlds each
 //! time; `PORTCULLIS_SEED` repeats one such run.
 
 #[path = "../support/mod.rs"]
