@@ -99,9 +99,7 @@ fn the_pages_of_the_examples_say_what_is_answered() {
         let mut serving = Running::start(folder.path(), &serve.split_whitespace().collect::<Vec<_>>());
         let lines = serving.wait_for("admin listener on", SOON);
         let address = lines.iter().find_map(|line| line.strip_prefix("portcullis: serving on http://")).unwrap();
-        let adapt = |text: &str| {
-            text.replace("cargo run --quiet --", "portcullis").replace("127.0.0.1:8080", address)
-        };
+        let adapt = |text: &str| text.replace("cargo run --quiet --", "portcullis").replace("127.0.0.1:8080", address);
         let (functions, calls): (Vec<&str>, Vec<&str>) = calls.lines().partition(|line| line.contains("() {"));
         assert!(calls.len() >= 3, "{example}");
         for call in calls {
