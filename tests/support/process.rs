@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,14 +131,20 @@ impl Drop for Running {
     }
 }
 
-/// The first of so many free ports in a row.
+/// The first of so many free ports in a row. They lie below those that systems give to whoever asks for any port and to
+/// clients, and nobody else of this process gets them, so they are free still when they are used.
 pub fn free_ports(count: u16) -> u16 {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Another process begins elsewhere.
+    let begin = std::process::id().wrapping_mul(89);
     for _ in 0..200 {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let Some(last) = first.checked_add(count - 1) else { continue };
-        let held: Vec<_> = (first..=last).map(|port| TcpListener::bind(("127.0.0.1", port))).collect();
-        if held.iter().all(Result::is_ok) {
-            return first;
+        let given = GIVEN.fetch_add(u32::from(count), Ordering::Relaxed);
+        let first = FIRST + begin.wrapping_add(given) % (PORTS - u32::from(count));
+        let mut ports = (first..first + u32::from(count)).map(|port| u16::try_from(port).unwrap());
+        if ports.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return u16::try_from(first).unwrap();
         }
     }
     panic!("no {count} free ports in a row");
