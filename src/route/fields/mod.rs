@@ -1,5 +1,5 @@
 //! What header names mean to whoever reads them behind the gateway: which end at this hop, which
-//! [speak for others](speaking), and which have no business in a trailer. Names are compared as the worst reader folds them.
+//! speak for others (`speaking`), and which have no business in a trailer. Names are compared as the worst reader folds them.
 
 mod shapes;
 mod speaking;
